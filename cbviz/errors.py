@@ -1,0 +1,33 @@
+"""Every error that cbviz raises on purpose.
+
+Each message is one sentence that says what was wrong and what is allowed, fit to be shown to a learner as it stands.
+The command line prints it and exits with code 2.
+"""
+
+
+class CbvizError(Exception):
+    """The root of them all: `except CbvizError` catches whatever cbviz refuses."""
+
+
+class WorkloadError(CbvizError, ValueError):
+    """A request, a length law or an arrival process that makes no sense (empty prompt, negative rate, NaN)."""
+
+
+class CapacityError(CbvizError, ValueError):
+    """A request, a model or a context that can never fit; the message shows the arithmetic."""
+
+
+class ModelError(CbvizError, ValueError):
+    """A model that is unknown, cannot be loaded, or uses something that the engine cannot honour."""
+
+
+class PolicyError(CbvizError, RuntimeError):
+    """A policy raised, or planned something illegal; the message names the request and the rule."""
+
+
+class EngineError(CbvizError, RuntimeError):
+    """The executor failed in the middle of a run; every unfinished request is back in the queue."""
+
+
+class TraceError(CbvizError, ValueError):
+    """A trace file that is truncated, edited, foreign or of an unknown version."""

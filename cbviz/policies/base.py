@@ -1,0 +1,157 @@
+"""The contract between a scheduler and the engine: what a policy sees, and what it may ask for.
+
+Before every iteration the engine calls `policy.plan(view)`. The view is read-only and never shows how long an output
+will be. The plan is a *difference*: whom to admit, hold, pause, chunk or preempt. What it does not mention goes on by
+default: every running request takes in the rest of its prompt, or decodes one token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+
+@dataclass(frozen=True, slots=True)
+class RequestView:
+    """One request as a scheduler may see it.
+
+    Attributes
+    ----------
+    id, arrival, prompt_tokens, max_new_tokens
+        What the request declared. `arrival` is in the workload's unit.
+    generated
+        Output tokens so far.
+    computed
+        Positions whose keys and values are in the cache now (0 while it waits, also after a preemption).
+    slot
+        The slot it sits in, None while it waits.
+    admitted
+        Index of the iteration in which it was (last) admitted, None if it never was.
+    preemptions
+        How often it lost its slot.
+    blocks
+        KV blocks that it owns now.
+    """
+
+    id: int
+    arrival: float
+    prompt_tokens: int
+    max_new_tokens: int
+    generated: int = 0
+    computed: int = 0
+    slot: int | None = None
+    admitted: int | None = None
+    preemptions: int = 0
+    blocks: int = 0
+
+    @property
+    def known(self) -> int:
+        """Tokens known so far: the prompt and what was generated."""
+        return self.prompt_tokens + self.generated
+
+    @property
+    def lacks(self) -> int:
+        """Tokens it must take in before its next token comes out: 1 while it decodes, more while it prefills."""
+        return self.known - self.computed
+
+    @property
+    def most(self) -> int:
+        """The most positions it can ever need: prompt + max_new_tokens (what Orca reserves)."""
+        return self.prompt_tokens + self.max_new_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything that a policy may know before an iteration.
+
+    Attributes
+    ----------
+    iteration
+        Index of the iteration to be planned.
+    now
+        Seconds on the lane's clock.
+    slots
+        Number of slots.
+    waiting
+        The queue, in order: preempted requests stand at its head, the others by arrival.
+    running
+        Requests in a slot whose output goes on, in order of admission.
+    finished
+        Requests whose output has ended and that still sit in a slot. Unless the plan holds them, they leave it before
+        anybody is admitted: a slot freed in iteration i can be refilled in i + 1.
+    free_slots, free_blocks
+        What there is to admit into, the slots and blocks of `finished` counted in.
+    block_size
+        Positions in a KV block.
+    total_blocks
+        Blocks in the pool.
+    context_limit
+        The most positions that a request may have, for the model or the pool.
+    """
+
+    iteration: int
+    now: float
+    slots: int
+    waiting: Sequence[RequestView]
+    running: Sequence[RequestView]
+    finished: Sequence[RequestView]
+    free_slots: int
+    free_blocks: int
+    block_size: int
+    total_blocks: int
+    context_limit: int
+
+    def blocks_for(self, tokens: int) -> int:
+        """Blocks that hold this many positions."""
+        return -(-tokens // self.block_size)
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """Let a waiting request into the lowest free slot.
+
+    `reserve` is how many positions get KV blocks at once; None means all it can ever need (prompt + max_new_tokens), so
+    that it can never run out. A smaller reserve (at least what it takes in this iteration) grows block by block.
+    """
+
+    request: int
+    reserve: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one iteration does differently from "everybody who runs goes on".
+
+    Attributes
+    ----------
+    admit
+        Waiting requests to let in, in this order: ids, or `Admit` to say how much to reserve and why.
+    hold
+        Ids of finished requests that keep their slot and are computed in vain (static batching).
+    preempt
+        Running request → reason. It loses its slot and blocks, goes to the head of the queue, and keeps its tokens.
+    pause
+        Running request → reason. It keeps slot and blocks and gets no tokens in this iteration.
+    chunk
+        Request → how many of the tokens it lacks to take in now. By default all of them.
+    """
+
+    admit: Iterable[int | Admit] = ()
+    hold: Iterable[int] = ()
+    preempt: Mapping[int, str] = field(default_factory=dict)
+    pause: Mapping[int, str] = field(default_factory=dict)
+    chunk: Mapping[int, int] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """A scheduler: a name, one line that says what it does, and one method."""
+
+    name: str
+    summary: str
+
+    def plan(self, view: View) -> Plan:
+        """Say what the next iteration does. Called once before every iteration."""
+        ...

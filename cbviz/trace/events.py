@@ -1,0 +1,153 @@
+"""What happened in one iteration: the one message that the engine sends to the world.
+
+The engine yields one `Iteration` for each forward pass. The recorder folds them into a `Trace`; the board draws them
+live; metrics count them. Nobody else looks inside the engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int32]
+StateArray = npt.NDArray[np.uint8]
+
+NOBODY = -1
+"""In `Iteration.request`: the slot is empty. In `Iteration.token`: the slot gave no token."""
+
+
+class State(IntEnum):
+    """What a slot did in an iteration. Useful is what advances a prompt or an output position for the first time."""
+
+    IDLE = 0
+    """Empty. *Wasted* when somebody waits, *spare* when nobody does (`Iteration.waiting` tells)."""
+    PREFILL = 1
+    """Took in prompt tokens for the first time; the last chunk of a prompt also yields a token."""
+    DECODE = 2
+    """Produced a token that its request asked for."""
+    RECOMPUTE = 3
+    """Took in again what a preemption threw away."""
+    HELD = 4
+    """Its request has finished, but the batch still runs: computed and thrown away."""
+    STALLED = 5
+    """Its request is admitted but got no tokens this iteration; `Iteration.stalled` has the reason."""
+
+    @property
+    def useful(self) -> bool:
+        return self in (State.PREFILL, State.DECODE)
+
+
+class FinishReason(IntEnum):
+    """Why an output ended."""
+
+    END = 0
+    """The model's own end-of-sequence token."""
+    STOP = 1
+    """One of the request's stop tokens."""
+    LENGTH = 2
+    """`max_new_tokens` reached (or the forced output length)."""
+    CANCELLED = 3
+    """Somebody cancelled it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that happened to one request at an iteration's boundary.
+
+    `reason` is in the policy's own words (admissions, preemptions, stalls) and may be empty.
+    `slot` is the slot that it took (admission) or gave up (preemption) or finished in.
+    """
+
+    request: int
+    slot: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """A request's output ended in this iteration (its slot may still be held by its batch afterwards)."""
+
+    request: int
+    slot: int
+    reason: FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class Iteration:
+    """One forward pass, slot by slot.
+
+    All arrays have one entry a slot. Times are seconds on the lane's clock, which starts at 0 and is advanced by the
+    measured duration of the lane's own iterations, planning included.
+
+    Attributes
+    ----------
+    index
+        0, 1, 2, …
+    t_start, t_end
+        Seconds on the lane's clock.
+    request
+        int32 [slots]: who sits in the slot, `NOBODY` if it is empty.
+    state
+        uint8 [slots]: a `State` each.
+    tokens
+        int32 [slots]: tokens fed through the model for this slot in this iteration.
+    context
+        int32 [slots]: positions of this slot whose keys and values are in the cache after the iteration.
+    token
+        int32 [slots]: the output token that this slot gave, `NOBODY` if none. Held slots give none.
+    arrived
+        Ids of the requests that entered the queue before this iteration, in order.
+    admitted, preempted, stalled
+        Marks, in the order in which the policy named them.
+    finished
+        Outputs that ended with this iteration's token.
+    cancelled
+        Requests that were cancelled before this iteration (slot `NOBODY` if it was waiting).
+    waiting
+        Length of the queue while the iteration ran: those that had arrived and were not admitted.
+    blocks_used, blocks_reserved, blocks_total
+        KV blocks: holding at least one written position, allotted but still unwritten, in the pool.
+    padded
+        Rows that only pad a CUDA graph's batch; they are no slots.
+    """
+
+    index: int
+    t_start: float
+    t_end: float
+    request: IntArray
+    state: StateArray
+    tokens: IntArray
+    context: IntArray
+    token: IntArray
+    arrived: tuple[int, ...] = ()
+    admitted: tuple[Mark, ...] = ()
+    finished: tuple[Finish, ...] = ()
+    preempted: tuple[Mark, ...] = ()
+    stalled: tuple[Mark, ...] = ()
+    cancelled: tuple[Mark, ...] = ()
+    waiting: int = 0
+    blocks_used: int = 0
+    blocks_reserved: int = 0
+    blocks_total: int = 0
+    padded: int = 0
+
+    @property
+    def slots(self) -> int:
+        return len(self.request)
+
+    @property
+    def generated(self) -> int:
+        """Output tokens that requests asked for and got in this iteration."""
+        return int(np.count_nonzero(self.token != NOBODY))
+
+    @property
+    def useful(self) -> int:
+        """Slots that advanced a prompt or an output position for the first time."""
+        return int(np.count_nonzero((self.state == State.PREFILL) | (self.state == State.DECODE)))
+
+    @property
+    def seconds(self) -> float:
+        return self.t_end - self.t_start

@@ -1,0 +1,191 @@
+"""A finished run as tables: what everything that looks at a run reads.
+
+`Trace` holds columns, not objects: a run of 10,000 iterations on 256 slots is about two spans a request.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+IntColumn = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class TraceMeta:
+    """Where a run comes from. Everything here is a plain string or number, so that it survives any file."""
+
+    policy: str
+    policy_summary: str
+    slots: int
+    block_size: int
+    total_blocks: int
+    model: str = ""
+    device: str = ""
+    dtype: str = ""
+    workload: str = ""
+    seed: int = 0
+    arrival_unit: str = "seconds"
+    clock: str = "lane"
+    """"lane": this lane's own iterations, run in turns with others on one device; "alone": an undisturbed run;
+    "virtual": no device, seconds from a cost model."""
+    lag: int = 0
+    created: str = ""
+    """UTC, ISO 8601."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """cbviz, python, torch, transformers, …"""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Policy parameters and the like: JSON values only."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTable:
+    """One row a request, in order of submission. Lists where rows have different lengths.
+
+    `iteration` columns are -1 where it never happened. `tokens[i]` are the output token ids, `pieces[i]` the text that
+    each of them added (empty list if the model has no tokenizer), `token_iterations[i]` the iteration that gave each.
+    """
+
+    id: IntColumn
+    arrival: FloatArray
+    prompt_tokens: IntColumn
+    max_new_tokens: IntColumn
+    arrived: IntColumn
+    """First iteration that saw it in the queue."""
+    admitted: IntColumn
+    """Iteration of its first admission."""
+    finished: IntColumn
+    """Iteration in which its output ended (or before which it was cancelled)."""
+    reason: IntColumn
+    """A `FinishReason`, -1 if the run stopped before it ended."""
+    slot: IntColumn
+    """Slot of its last admission."""
+    preemptions: IntColumn
+    prompt: tuple[str, ...]
+    tokens: tuple[tuple[int, ...], ...]
+    pieces: tuple[tuple[str, ...], ...]
+    token_iterations: tuple[tuple[int, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def row(self, request: int) -> int:
+        """Row of a request id. Raises KeyError."""
+        rows = np.flatnonzero(self.id == request)
+        if not len(rows):
+            raise KeyError(f"the trace has no request {request}.")
+        return int(rows[0])
+
+
+@dataclass(frozen=True, slots=True)
+class IterationTable:
+    """One row an iteration; times in seconds on the lane's clock; the rest counts."""
+
+    t_start: FloatArray
+    t_end: FloatArray
+    prefill_slots: IntColumn
+    decode_slots: IntColumn
+    recompute_slots: IntColumn
+    held_slots: IntColumn
+    stalled_slots: IntColumn
+    idle_slots: IntColumn
+    prefill_tokens: IntColumn
+    """Prompt tokens taken in for the first time."""
+    recompute_tokens: IntColumn
+    generated: IntColumn
+    """Output tokens given to requests."""
+    waiting: IntColumn
+    blocks_used: IntColumn
+    blocks_reserved: IntColumn
+    padded: IntColumn
+
+    def __len__(self) -> int:
+        return len(self.t_start)
+
+
+@dataclass(frozen=True, slots=True)
+class SpanTable:
+    """Runs of iterations in which one slot did the same thing for the same request. Idle is not stored.
+
+    Sorted by slot, then by `first`. `end` is the iteration after the last one. `tokens` counts tokens fed through the
+    model for it, `context` the cached positions after the last iteration of the span.
+    """
+
+    slot: IntColumn
+    request: IntColumn
+    state: IntColumn
+    first: IntColumn
+    end: IntColumn
+    tokens: IntColumn
+    context: IntColumn
+
+    def __len__(self) -> int:
+        return len(self.slot)
+
+
+MARK_KINDS = ("arrive", "admit", "finish", "preempt", "stall", "cancel")
+
+
+@dataclass(frozen=True, slots=True)
+class MarkTable:
+    """What happened at iteration boundaries, in order, with the policy's reasons.
+
+    `kind` indexes `MARK_KINDS`. "finish" belongs to the end of its iteration, all others to its beginning. A stall is
+    marked once, at the first iteration of a run of stalled iterations with the same reason. `slot` is -1 where there is
+    none.
+    """
+
+    kind: IntColumn
+    iteration: IntColumn
+    request: IntColumn
+    slot: IntColumn
+    reason: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A whole run: where it comes from, and four tables."""
+
+    meta: TraceMeta
+    requests: RequestTable
+    iterations: IterationTable
+    spans: SpanTable
+    marks: MarkTable
+
+    @property
+    def seconds(self) -> float:
+        """Lane seconds from 0 to the end of the last iteration."""
+        return float(self.iterations.t_end[-1]) if len(self.iterations) else 0.0
+
+    @property
+    def output_tokens(self) -> int:
+        """Tokens that requests asked for and got. Prompt tokens are never counted."""
+        return int(self.iterations.generated.sum())
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.output_tokens / self.seconds if self.seconds else 0.0
+
+    @property
+    def useful_slot_iterations(self) -> int:
+        return int((self.iterations.prefill_slots + self.iterations.decode_slots).sum())
+
+    @property
+    def occupancy(self) -> float:
+        """Useful slot-iterations / all slot-iterations."""
+        everything = len(self.iterations) * self.meta.slots
+        return self.useful_slot_iterations / everything if everything else 0.0
+
+    @property
+    def wasted_slot_iterations(self) -> int:
+        """Recomputed, held or stalled slots, and idle ones while somebody waited."""
+        it = self.iterations
+        idle = np.where(it.waiting > 0, it.idle_slots, 0)
+        return int((it.recompute_slots + it.held_slots + it.stalled_slots + idle).sum())
