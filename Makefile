@@ -1,0 +1,50 @@
+# What people do with cbviz. Needs Python 3.11 or newer, pip and make; `make` alone lists the targets.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help venv race lab test lint types javascript unit notebooks
+
+help: ## List what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+race: $(INSTALLED) ## Race static against continuous batching on the built-in model; writes race.html
+	$(BIN)/cbviz race --html race.html
+
+lab: $(INSTALLED) ## Open JupyterLab on the first notebook
+	$(BIN)/jupyter lab notebooks/00_watch_it.ipynb
+
+test: lint types javascript unit notebooks ## Everything that CI runs
+
+venv: $(INSTALLED) ## Make the virtual environment .venv and install cbviz in it
+
+# Made once, and again whenever what has to be installed changes.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else \
+	  "cbviz needs Python 3.11 or newer, and $(PYTHON) is older: try `make PYTHON=python3.12 $(MAKECMDGOALS)`.")'
+	@echo "Making $(VENV) and installing cbviz there: minutes the first time, because PyTorch is large."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+lint: $(INSTALLED) ## Style: ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED) ## Types: mypy, strict
+	$(BIN)/mypy
+
+javascript: ## The widget's JavaScript, tested with node
+	@if command -v node >/dev/null; then node --test tests/js/*.mjs; \
+	elif [ -n "$$CI" ]; then echo 'node is not installed, and CI must run the JavaScript tests.' >&2; exit 1; \
+	else echo 'Left out: tests/js (node is not installed).'; fi
+
+unit: $(INSTALLED) ## Everything in Python, and the browser tests where Chromium is installed
+	$(BIN)/pytest
+
+notebooks: $(INSTALLED) ## Every cell of every notebook gives what its saved output says
+	$(BIN)/pytest notebooks -p no:cacheprovider --nbval --nbval-current-env --nbval-cell-timeout=120 \
+	  --nbval-sanitize-with tests/nbval_sanitize.cfg
