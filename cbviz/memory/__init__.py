@@ -1,0 +1,5 @@
+"""The KV block pool. Pure Python."""
+
+from cbviz.memory.pool import BlockPool
+
+__all__ = ["BlockPool"]

@@ -1,0 +1,35 @@
+"""Who runs in the next iteration: one file a policy. Pure Python, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cbviz.errors import PolicyError
+from cbviz.policies.base import Admit, Plan, Policy, RequestView, View
+from cbviz.policies.continuous import Continuous
+from cbviz.policies.static import Static
+
+POLICIES: dict[str, Callable[[], Policy]] = {"static": Static, "continuous": Continuous}
+"""The built-in policies by name, with their default parameters."""
+
+
+def get(policy: str | Policy) -> Policy:
+    """A policy by name, or the policy itself if it is one already.
+
+    Raises
+    ------
+    PolicyError
+        Unknown name, or an object that lacks `name`, `summary` or `plan`.
+    """
+    if isinstance(policy, str):
+        if policy not in POLICIES:
+            raise PolicyError(f"there is no policy {policy!r}; choose one of {', '.join(POLICIES)}, or pass your own.")
+        return POLICIES[policy]()
+    if isinstance(policy, type):
+        raise PolicyError(f"pass a policy object, not the class: {policy.__name__}() instead of {policy.__name__}.")
+    if not isinstance(policy, Policy) or not callable(policy.plan):
+        raise PolicyError(f"{policy!r} is no policy; a policy has a name, a summary and a method plan(view).")
+    return policy
+
+
+__all__ = ["POLICIES", "Admit", "Continuous", "Plan", "Policy", "RequestView", "Static", "View", "get"]

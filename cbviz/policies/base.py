@@ -102,9 +102,22 @@ class View:
     total_blocks: int
     context_limit: int
 
-    def blocks_for(self, tokens: int) -> int:
+    def blocks_for(self, positions: int) -> int:
         """Blocks that hold this many positions."""
-        return -(-tokens // self.block_size)
+        return -(-positions // self.block_size)
+
+    def fitting(self) -> list[int]:
+        """The front of the queue that fits now, everybody with room for all it can ever need; nobody is overtaken."""
+        slots, blocks = self.free_slots, self.free_blocks
+        ids: list[int] = []
+        if not slots:
+            return ids
+        for request in self.waiting:
+            blocks -= self.blocks_for(request.most)
+            if len(ids) == slots or blocks < 0:
+                break
+            ids.append(request.id)
+        return ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +140,7 @@ class Plan:
     Attributes
     ----------
     admit
-        Waiting requests to let in, in this order: ids, or `Admit` to say how much to reserve and why.
+        Waiting requests to let in, in this order: ids or views, or `Admit` to say how much to reserve and why.
     hold
         Ids of finished requests that keep their slot and are computed in vain (static batching).
     preempt
@@ -138,7 +151,7 @@ class Plan:
         Request → how many of the tokens it lacks to take in now. By default all of them.
     """
 
-    admit: Iterable[int | Admit] = ()
+    admit: Iterable[int | RequestView | Admit] = ()
     hold: Iterable[int] = ()
     preempt: Mapping[int, str] = field(default_factory=dict)
     pause: Mapping[int, str] = field(default_factory=dict)
@@ -149,8 +162,11 @@ class Plan:
 class Policy(Protocol):
     """A scheduler: a name, one line that says what it does, and one method."""
 
-    name: str
-    summary: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def summary(self) -> str: ...
 
     def plan(self, view: View) -> Plan:
         """Say what the next iteration does. Called once before every iteration."""

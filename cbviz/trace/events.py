@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int32]
 StateArray = npt.NDArray[np.uint8]
+BoolArray = npt.NDArray[np.bool_]
 
 NOBODY = -1
 """In `Iteration.request`: the slot is empty. In `Iteration.token`: the slot gave no token."""

@@ -1,0 +1,97 @@
+"""The seam between the loop and whatever computes: a step goes in, tokens come out.
+
+Executors compute and decide nothing. They keep each slot's token ids: an admission loads the known ones, and every
+sampled token is appended where it was sampled, so that the next iteration can start before the host has seen it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from cbviz.trace.events import IntArray
+from cbviz.workload.request import Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A request takes a slot: what the executor must know to compute it there.
+
+    `tokens` are the ids known so far: the prompt and, after a preemption, the output so far.
+    """
+
+    slot: int
+    tokens: IntArray
+    sampling: Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One forward pass over ragged rows. All row arrays have R entries; rows that fed nothing are not listed.
+
+    Attributes
+    ----------
+    iteration
+        Its index.
+    seats
+        Who was admitted just now.
+    slot
+        int32 [R], ascending: the slot of each row.
+    start, count
+        int32 [R]: the row feeds positions start … start + count - 1 of its slot.
+    draw
+        int32 [R]: index of the output token that this row yields (0 is the first); it seeds the row's noise. -1 where
+        the row takes in a chunk of its prompt that is not the last one, and yields nothing.
+    tables
+        int32 [slots, blocks a request]: the KV block of every `block_size` positions, -1 where there is none.
+    """
+
+    iteration: int
+    seats: tuple[Seat, ...]
+    slot: IntArray
+    start: IntArray
+    count: IntArray
+    draw: IntArray
+    tables: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a step gave.
+
+    Attributes
+    ----------
+    tokens
+        int32 [R]: the sampled token of each row; anything where the row yields none.
+    seconds
+        How long the step took, for executors that have a clock of their own (device events, a cost model); None lets
+        the engine measure it.
+    padded
+        Rows that were computed only to fill a CUDA graph's batch.
+    """
+
+    tokens: IntArray
+    seconds: float | None = None
+    padded: int = 0
+
+
+class Executor(Protocol):
+    """Computes steps in the order in which they are launched."""
+
+    @property
+    def context_limit(self) -> int:
+        """The most positions that one request may have."""
+        ...
+
+    @property
+    def end_tokens(self) -> tuple[int, ...]:
+        """Token ids with which the model ends an output."""
+        ...
+
+    def launch(self, step: Step) -> Any:
+        """Start a step and return a ticket for it. May return before the device is done."""
+        ...
+
+    def collect(self, ticket: Any) -> Result:
+        """Wait for a launched step and return what it gave. Tickets are collected in order."""
+        ...

@@ -1,0 +1,70 @@
+"""A submitted request as the engine keeps it, and the read-only views that policies get of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+from cbviz.policies.base import RequestView
+from cbviz.trace.events import FinishReason
+from cbviz.workload.request import Request
+
+
+@dataclass(slots=True, eq=False)
+class Live:
+    """What the engine remembers of a request wherever it is: in the future, in the queue, in a slot, or gone."""
+
+    request: Request
+    row: int
+    """Its row in `Outputs`."""
+    seen: int = 0
+    """Positions that were in the cache once, before a preemption threw them away."""
+    preemptions: int = 0
+    admitted: int | None = None
+    """Iteration of its last admission."""
+    reason: FinishReason | None = None
+
+    def view(self, generated: int, computed: int = 0, slot: int | None = None, blocks: int = 0) -> RequestView:
+        """What a policy may see of it: everything but the forced output length and the text."""
+        return RequestView(
+            id=self.request.id,
+            arrival=self.request.arrival,
+            prompt_tokens=len(self.request.prompt),
+            max_new_tokens=self.request.max_new_tokens,
+            generated=generated,
+            computed=computed,
+            slot=slot,
+            admitted=self.admitted,
+            preemptions=self.preemptions,
+            blocks=blocks,
+        )
+
+
+class LiveViews(Sequence[RequestView]):
+    """A sequence of views that makes each one when it is asked for.
+
+    Most policies look at the front of the queue and no further, so a queue of 10,000 costs them nothing.
+    """
+
+    def __init__(self, items: Any, view: Callable[[Any], RequestView]) -> None:
+        self._items = items
+        self._view = view
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[RequestView]:
+        return map(self._view, self._items)
+
+    @overload
+    def __getitem__(self, index: int) -> RequestView: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[RequestView]: ...
+    def __getitem__(self, index: int | slice) -> RequestView | list[RequestView]:
+        if isinstance(index, slice):
+            return [self._view(self._items[i]) for i in range(*index.indices(len(self._items)))]
+        return self._view(self._items[index])
+
+    def __repr__(self) -> str:
+        return repr(list(self))
