@@ -6,10 +6,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FloatArray = npt.NDArray[np.float64]
 IntColumn = npt.NDArray[np.int64]
@@ -42,7 +47,7 @@ class TraceMeta:
     """Policy parameters and the like: JSON values only."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RequestTable:
     """One row a request, in order of submission. Lists where rows have different lengths.
 
@@ -81,7 +86,7 @@ class RequestTable:
         return int(rows[0])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class IterationTable:
     """One row an iteration; times in seconds on the lane's clock; the rest counts."""
 
@@ -107,7 +112,7 @@ class IterationTable:
         return len(self.t_start)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SpanTable:
     """Runs of iterations in which one slot did the same thing for the same request. Idle is not stored.
 
@@ -130,7 +135,7 @@ class SpanTable:
 MARK_KINDS = ("arrive", "admit", "finish", "preempt", "stall", "cancel")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class MarkTable:
     """What happened at iteration boundaries, in order, with the policy's reasons.
 
@@ -149,9 +154,12 @@ class MarkTable:
         return len(self.kind)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Trace:
-    """A whole run: where it comes from, and four tables."""
+    """A whole run: where it comes from, and four tables.
+
+    Two traces are equal when every value in them is.
+    """
 
     meta: TraceMeta
     requests: RequestTable
@@ -189,3 +197,42 @@ class Trace:
         it = self.iterations
         idle = np.where(it.waiting > 0, it.idle_slots, 0)
         return int((it.recompute_slots + it.held_slots + it.stalled_slots + idle).sum())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over everything in the trace, in hexadecimal; the same run of the same seed gives the same digest
+        only if its timings are the same, too. Raises TraceError if the trace contradicts itself."""
+        from cbviz.trace.files import digest
+
+        return digest(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self.digest == other.digest if isinstance(other, Trace) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write the trace to one `.cbviz` file (see `cbviz.trace.files.save`)."""
+        from cbviz.trace.files import save
+
+        return save(self, path)
+
+    @staticmethod
+    def load(path: str | PathLike[str]) -> Trace:
+        """Read and check a `.cbviz` file (see `cbviz.trace.files.load`)."""
+        from cbviz.trace.files import load
+
+        return load(path)
+
+    def to_pandas(self) -> dict[str, pd.DataFrame]:
+        """The four tables as data frames (see `cbviz.trace.frames.to_pandas`)."""
+        from cbviz.trace.frames import to_pandas
+
+        return to_pandas(self)
+
+    def to_perfetto(self, path: str | PathLike[str]) -> Path:
+        """Write a file that ui.perfetto.dev opens, one track a slot (see `cbviz.trace.perfetto.to_perfetto`)."""
+        from cbviz.trace.perfetto import to_perfetto
+
+        return to_perfetto(self, path)

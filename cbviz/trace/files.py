@@ -1,0 +1,244 @@
+"""One trace, one file: written whole or not at all, checked in every respect when read.
+
+The format is gzip'd JSON, the tables as columns: anybody can open it with two lines of any language, and reading it
+runs no code of the file's author (as a pickle would). A digest over the content tells a changed file from a sound one.
+It guards against accidents, not against forgery: who edits the content can renew the digest, so `check` looks at the
+content as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import zlib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+
+from cbviz.errors import TraceError
+from cbviz.trace.check import check
+from cbviz.trace.trace import IterationTable, MarkTable, RequestTable, SpanTable, Trace, TraceMeta
+
+FORMAT = "cbviz-trace"
+VERSION = 1
+SUFFIX = ".cbviz"
+
+LARGEST_TEXT = 128 * 2**20
+"""Most bytes of JSON that are unpacked: about 2 million output tokens with their text."""
+MOST_BRACKETS = 4_000_000
+"""Most lists in a file (three a request), so that a hostile file cannot fill the memory with empty ones."""
+
+TABLES = {"requests": RequestTable, "iterations": IterationTable, "spans": SpanTable, "marks": MarkTable}
+
+Table = TypeVar("Table", RequestTable, IterationTable, SpanTable, MarkTable)
+
+
+def save(trace: Trace, path: str | os.PathLike[str]) -> Path:
+    """Write a trace to one file and return its path. The same trace gives the same bytes.
+
+    The file appears under its name only when it is complete; what was there before is replaced.
+
+    Raises
+    ------
+    TraceError
+        The name does not end in `.cbviz`, the trace contradicts itself, or the file cannot be written.
+    """
+    target = _path(path)
+    if target.suffix != SUFFIX:
+        raise TraceError(f"a trace file's name ends in {SUFFIX}; {target.name!r} does not.")
+    write_whole(target, to_bytes(trace))
+    return target
+
+
+def load(path: str | os.PathLike[str]) -> Trace:
+    """Read a trace file and check everything in it.
+
+    Raises
+    ------
+    TraceError
+        No such file, not a trace, truncated, changed after it was written, of another version, or telling a story that
+        contradicts itself. Never anything else, whatever the file holds.
+    """
+    source = _path(path)
+    try:
+        with source.open("rb") as file:
+            data = file.read(LARGEST_TEXT + 1)
+    except FileNotFoundError:
+        raise TraceError(f"there is no file {source}.") from None
+    except (OSError, ValueError) as error:
+        raise TraceError(f"{source} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    try:
+        return from_bytes(data)
+    except TraceError as error:
+        raise TraceError(f"{source.name}: {error}") from None
+
+
+def to_bytes(trace: Trace) -> bytes:
+    """The content of a trace's file. Raises TraceError if the trace contradicts itself or is too large for a file."""
+    content = _content(trace)
+    content["digest"] = digest_of(content)
+    text = _canonical(content)
+    if len(text) > LARGEST_TEXT:
+        raise TraceError(f"this run is too long for one file: {len(text)} bytes of at most {LARGEST_TEXT}.")
+    return zlib.compress(text, level=6, wbits=31)  # 31: a gzip frame; its time stamp stays 0
+
+
+def from_bytes(data: bytes) -> Trace:
+    """A trace from the content of its file. Raises TraceError as `load` does."""
+    content = _parse(_unpack(data))
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise TraceError("this is not a trace that cbviz has written.")
+    version = content.get("version")
+    if type(version) is not int or version != VERSION:
+        raise TraceError(f"this file is version {version!r:.20}; cbviz reads version {VERSION}.")
+    wanted = {"format", "version", "digest", "meta", *TABLES}
+    if content.keys() != wanted:
+        odd = min(content.keys() ^ wanted)
+        raise TraceError(f"this trace file {'lacks' if odd in wanted else 'has an unknown part'} {odd!r:.80}.")
+    if content.pop("digest") != digest_of(content):
+        raise TraceError("this trace file was changed after it was written: its digest does not fit.")
+    trace = Trace(
+        meta=_read_meta(content["meta"]),
+        requests=_read_table(RequestTable, content["requests"], "requests"),
+        iterations=_read_table(IterationTable, content["iterations"], "iterations"),
+        spans=_read_table(SpanTable, content["spans"], "spans"),
+        marks=_read_table(MarkTable, content["marks"], "marks"),
+    )
+    check(trace)
+    return trace
+
+
+def digest(trace: Trace) -> str:
+    """SHA-256 over everything in the trace, in hexadecimal. Raises TraceError if it contradicts itself."""
+    return digest_of(_content(trace))
+
+
+def digest_of(content: dict[str, Any]) -> str:
+    """SHA-256 over the JSON of a file's content, its digest left out."""
+    return hashlib.sha256(_canonical({key: content[key] for key in content if key != "digest"})).hexdigest()
+
+
+def write_whole(target: Path, data: bytes) -> None:
+    """Put a file under its name in one step, so that nobody ever sees half of it. Raises TraceError."""
+    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        try:
+            with draft.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(target)
+        finally:
+            draft.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise TraceError(f"{target} cannot be written: {reason}.") from None
+
+
+def _path(path: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(path)
+    except TypeError:
+        raise TraceError(f"a trace file is named by a path, not by {path!r:.80}.") from None
+
+
+def _canonical(value: Any) -> bytes:
+    """JSON with one spelling for one value: sorted keys, no spaces, ASCII only."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def _content(trace: Trace) -> dict[str, Any]:
+    if not isinstance(trace, Trace):
+        raise TraceError(f"only a Trace can be written, not {trace!r:.80}.")
+    check(trace)
+    content: dict[str, Any] = {"format": FORMAT, "version": VERSION}
+    content["meta"] = {field.name: getattr(trace.meta, field.name) for field in fields(TraceMeta)}
+    for name, kind in TABLES.items():
+        table = getattr(trace, name)
+        columns = {field.name: getattr(table, field.name) for field in fields(kind)}
+        content[name] = {key: c.tolist() if isinstance(c, np.ndarray) else c for key, c in columns.items()}
+    return content
+
+
+def _unpack(data: bytes) -> bytes:
+    if data[:2] != b"\x1f\x8b":
+        raise TraceError("this is not a trace that cbviz has written.")
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        text = unpacker.decompress(data, LARGEST_TEXT + 1)
+    except zlib.error:
+        raise TraceError("this trace file is damaged: it cannot be unpacked.") from None
+    if len(text) > LARGEST_TEXT:
+        raise TraceError(f"this file unpacks to more than {LARGEST_TEXT} bytes; no trace of cbviz is that large.")
+    if not unpacker.eof:
+        raise TraceError("this trace file is truncated.")
+    if unpacker.unused_data:
+        raise TraceError("this trace file is damaged: something follows after its end.")
+    return text
+
+
+def _parse(text: bytes) -> Any:
+    if text.count(b"[") + text.count(b"{") > MOST_BRACKETS:
+        raise TraceError("this file holds more lists than any trace of cbviz.")
+    try:
+        return json.loads(text.decode("ascii"), object_pairs_hook=_once, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise TraceError("this file is nested deeper than any trace of cbviz.") from None
+    except TraceError:
+        raise
+    except ValueError:
+        raise TraceError("this trace file is damaged: it is not JSON inside.") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise TraceError("this trace file is damaged: it says something twice.")
+    return made
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise TraceError(f"this trace file holds {word}, which is no number.")
+
+
+def _columns(value: Any, kind: type[Any], name: str) -> dict[str, Any]:
+    """The entries of a JSON object, if they are exactly the fields of the dataclass `kind`."""
+    if not isinstance(value, dict):
+        raise TraceError(f"this trace file is damaged: {name} is not a table.")
+    wanted = {field.name for field in fields(kind)}
+    if value.keys() != wanted:
+        odd = min(value.keys() ^ wanted)
+        problem = "lacks" if odd in wanted else "has an unknown column"
+        raise TraceError(f"this trace file is damaged: {name} {problem} {odd!r:.80}.")
+    return value
+
+
+def _read_meta(value: Any) -> TraceMeta:
+    return TraceMeta(**_columns(value, TraceMeta, "meta"))
+
+
+def _read_table(kind: type[Table], value: Any, name: str) -> Table:
+    columns = _columns(value, kind, name)
+    types = {field.name: str(field.type) for field in fields(kind)}
+    return kind(**{key: _read_column(column, types[key], f"{name}.{key}") for key, column in columns.items()})
+
+
+def _read_column(column: Any, kind: str, name: str) -> Any:
+    """A list of JSON as the column type that the dataclass declares. Says no to 1.5 where a count belongs."""
+    if not isinstance(column, list):
+        raise TraceError(f"this trace file is damaged: {name} is not a list.")
+    if kind not in ("FloatArray", "IntColumn"):
+        return tuple(tuple(entry) if isinstance(entry, list) else entry for entry in column)
+    allowed: set[type] = {int} if kind == "IntColumn" else {int, float}
+    if not set(map(type, column)) <= allowed:
+        raise TraceError(f"this trace file is damaged: {name} holds something that is no number of its kind.")
+    try:
+        array = np.array(column, dtype=np.int64 if kind == "IntColumn" else np.float64)
+    except OverflowError:
+        raise TraceError(f"this trace file is damaged: {name} holds a number that is too large.") from None
+    array.flags.writeable = False
+    return array

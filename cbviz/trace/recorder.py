@@ -1,0 +1,370 @@
+"""From events to a trace: keep every iteration as a row of arrays, fold the rows into spans at the end.
+
+While a run goes on, recording is a few copies an iteration, whatever the number of requests; all that costs more is
+done once, in `Recorder.trace`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cbviz.errors import TraceError
+from cbviz.trace.check import SLOT_COLUMNS, check, check_meta
+from cbviz.trace.events import NOBODY, FinishReason, Iteration, Mark, State
+from cbviz.trace.trace import (
+    MARK_KINDS,
+    IntColumn,
+    IterationTable,
+    MarkTable,
+    RequestTable,
+    SpanTable,
+    Trace,
+    TraceMeta,
+)
+from cbviz.workload.request import Request
+
+CELLS_A_CHUNK = 2**17
+"""Slot-iterations for which room is made at a time: about 2 MiB."""
+COLUMN_TYPES = tuple(map(np.dtype, (np.int32, np.uint8, np.int32, np.int32, np.int32)))
+ARRIVE, ADMIT, FINISH, PREEMPT, STALL, CANCEL = range(len(MARK_KINDS))
+
+Pieces = Callable[[Sequence[int]], list[str]]
+
+
+class Recorder:
+    """Folds the iterations of one run into a `Trace`.
+
+    Parameters
+    ----------
+    meta
+        Where the run comes from.
+    requests
+        Who is in the run, in order of submission; `add_requests` adds those that come later.
+
+    Raises
+    ------
+    TraceError
+        Metadata that make no sense, or two requests with the same id.
+    """
+
+    def __init__(self, meta: TraceMeta, requests: Iterable[Request] = ()) -> None:
+        check_meta(meta)
+        self.meta = meta
+        self._requests: dict[int, Request] = {}
+        self.add_requests(requests)
+        self._shape = (meta.slots,)
+        self._rows_a_chunk = max(1, CELLS_A_CHUNK // meta.slots)
+        self._chunks: list[_Chunk] = []
+        self._numbers: list[tuple[float, float, int, int, int, int]] = []
+        self._eventful: list[Iteration] = []
+        self._late_cancels: list[Mark] = []
+        self._now = 0.0
+
+    def __len__(self) -> int:
+        """Iterations recorded so far."""
+        return len(self._numbers)
+
+    def add_requests(self, requests: Iterable[Request]) -> None:
+        """Add requests that came during the run. Raises TraceError if an id is known already."""
+        for request in requests:
+            if request.id in self._requests:
+                raise TraceError(f"request {request.id} is recorded twice; ids must be unique in a run.")
+            if request.id >= 2**31:
+                raise TraceError(f"request {request.id} cannot be recorded: ids must be below 2**31.")
+            self._requests[request.id] = request
+
+    def add(self, iteration: Iteration) -> None:
+        """Record one iteration. Its arrays are copied, so the engine may use them again.
+
+        Raises
+        ------
+        TraceError
+            Not the next index, a clock that goes back or is not finite, another number of slots or KV blocks than the
+            metadata say. The recorder stays as it was.
+        """
+        n = len(self._numbers)
+        if iteration.index != n:
+            raise TraceError(f"iteration {n} comes next, not iteration {iteration.index!r}.")
+        if not self._now <= iteration.t_start <= iteration.t_end < float("inf"):
+            raise TraceError(
+                f"the clock of iteration {n} runs from {iteration.t_start!r} to {iteration.t_end!r}; "
+                f"it must go forward from {self._now!r} and be finite."
+            )
+        if iteration.blocks_total != self.meta.total_blocks:
+            raise TraceError(
+                f"iteration {n} has a pool of {iteration.blocks_total!r} KV blocks; "
+                f"this run has {self.meta.total_blocks}."
+            )
+        columns: tuple[npt.NDArray[Any], ...] = (
+            iteration.request,
+            iteration.state,
+            iteration.tokens,
+            iteration.context,
+            iteration.token,
+        )
+        for column, dtype in zip(columns, COLUMN_TYPES, strict=True):
+            if column.shape != self._shape or column.dtype != dtype:
+                raise TraceError(
+                    f"an array of iteration {n} is {column.dtype} of shape {column.shape}; it must be {dtype} of shape "
+                    f"{self._shape}, one entry a slot."
+                )
+        place = n % self._rows_a_chunk
+        if place == 0 and n // self._rows_a_chunk == len(self._chunks):
+            self._chunks.append(_Chunk(self._rows_a_chunk, self.meta.slots))
+        self._chunks[-1].write(place, columns)
+        if (
+            iteration.arrived
+            or iteration.admitted
+            or iteration.finished
+            or iteration.preempted
+            or iteration.stalled
+            or iteration.cancelled
+        ):
+            self._eventful.append(iteration)
+        self._numbers.append(
+            (
+                iteration.t_start,
+                iteration.t_end,
+                iteration.waiting,
+                iteration.blocks_used,
+                iteration.blocks_reserved,
+                iteration.padded,
+            )
+        )
+        self._now = iteration.t_end
+
+    def add_cancelled(self, marks: Iterable[Mark]) -> None:
+        """Record requests that were cancelled after the last iteration, when none follows that could tell of it."""
+        self._late_cancels.extend(marks)
+
+    def trace(self, pieces: Pieces | None = None) -> Trace:
+        """Everything recorded so far as a checked trace; the recorder can go on afterwards.
+
+        Parameters
+        ----------
+        pieces
+            Turns the output tokens of one request into the text that each of them added (a list as long). None where
+            the model has no tokenizer.
+
+        Raises
+        ------
+        TraceError
+            What was recorded contradicts itself: an unknown request, a token for somebody in no slot, and the like.
+        """
+        grid = _Grid(self._chunks, len(self))
+        grid.check()
+        marks = self._marks()
+        requests = self._request_table(grid, marks, pieces)
+        trace = Trace(self.meta, requests, self._iteration_table(grid), _fold(grid, marks), marks)
+        check(trace)
+        return trace
+
+    def _iteration_table(self, grid: _Grid) -> IterationTable:
+        state = grid.state
+        slots = {name: np.count_nonzero(state == value, axis=1) for value, name in SLOT_COLUMNS.items()}
+        times = np.array([row[:2] for row in self._numbers], np.float64).reshape(len(self), 2)
+        waiting, used, reserved, padded = (_whole([row[column] for row in self._numbers]) for column in range(2, 6))
+        return IterationTable(
+            t_start=_frozen(times[:, 0].copy()),
+            t_end=_frozen(times[:, 1].copy()),
+            **{name: _frozen(count) for name, count in slots.items()},
+            idle_slots=_frozen(np.count_nonzero(state == State.IDLE, axis=1)),
+            prefill_tokens=_frozen(np.where(state == State.PREFILL, grid.tokens, 0).sum(axis=1)),
+            recompute_tokens=_frozen(np.where(state == State.RECOMPUTE, grid.tokens, 0).sum(axis=1)),
+            generated=_frozen(np.count_nonzero(grid.token != NOBODY, axis=1)),
+            waiting=waiting,
+            blocks_used=used,
+            blocks_reserved=reserved,
+            padded=padded,
+        )
+
+    def _marks(self) -> MarkTable:
+        """All marks in the order: arrive, cancel, preempt, admit, stall, finish; a stall only where it begins."""
+        rows: list[tuple[int, int, int, int, str]] = []
+        stalls: dict[int, tuple[int, str]] = {}
+        for it in self._eventful:
+            i = it.index
+            rows += [(ARRIVE, i, request, NOBODY, "") for request in it.arrived]
+            for kind, marks in ((CANCEL, it.cancelled), (PREEMPT, it.preempted), (ADMIT, it.admitted)):
+                rows += [(kind, i, mark.request, mark.slot, mark.reason) for mark in marks]
+            for mark in it.stalled:
+                if stalls.get(mark.request) != (i - 1, mark.reason):
+                    rows.append((STALL, i, mark.request, mark.slot, mark.reason))
+                stalls[mark.request] = (i, mark.reason)
+            rows += [(FINISH, i, end.request, end.slot, FinishReason(end.reason).name.lower()) for end in it.finished]
+        rows += [(CANCEL, len(self), mark.request, mark.slot, mark.reason) for mark in self._late_cancels]
+        if any(not NOBODY <= slot < self.meta.slots for _, _, _, slot, _ in rows):
+            raise TraceError(f"a mark names a slot that is not one of the {self.meta.slots} of this run.")
+        return MarkTable(
+            kind=_whole([kind for kind, _, _, _, _ in rows]),
+            iteration=_whole([iteration for _, iteration, _, _, _ in rows]),
+            request=_whole([request for _, _, request, _, _ in rows]),
+            slot=_whole([slot for _, _, _, slot, _ in rows]),
+            reason=tuple(reason for _, _, _, _, reason in rows),
+        )
+
+    def _request_table(self, grid: _Grid, marks: MarkTable, pieces: Pieces | None) -> RequestTable:
+        asked = list(self._requests.values())
+        n = len(asked)
+        columns = {name: np.full(n, -1, np.int64) for name in ("arrived", "admitted", "finished", "reason", "slot")}
+        columns["preemptions"] = np.zeros(n, np.int64)
+        ids = _whole([request.id for request in asked])
+        names = {reason.name.lower(): int(reason) for reason in FinishReason}
+        row_of = {request.id: row for row, request in enumerate(asked)}
+        for mark_kind, i, request, slot, reason in zip(
+            marks.kind.tolist(),
+            marks.iteration.tolist(),
+            marks.request.tolist(),
+            marks.slot.tolist(),
+            marks.reason,
+            strict=True,
+        ):
+            if request not in row_of:
+                raise TraceError(f"iteration {i} names request {request}, which nobody has submitted.")
+            row = row_of[request]
+            if mark_kind == ARRIVE:
+                columns["arrived"][row] = i
+            elif mark_kind == ADMIT:
+                columns["admitted"][row] = i if columns["admitted"][row] < 0 else columns["admitted"][row]
+                columns["slot"][row] = slot
+            elif mark_kind == PREEMPT:
+                columns["preemptions"][row] += 1
+            elif mark_kind in (FINISH, CANCEL):
+                columns["finished"][row] = i
+                columns["reason"][row] = names[reason] if mark_kind == FINISH else FinishReason.CANCELLED
+        tokens, token_iterations = _outputs(grid, ids, row_of)
+        return RequestTable(
+            id=ids,
+            arrival=_frozen(np.array([request.arrival for request in asked], np.float64)),
+            prompt_tokens=_whole([len(request.prompt) for request in asked]),
+            max_new_tokens=_whole([request.max_new_tokens for request in asked]),
+            **{name: _frozen(column) for name, column in columns.items()},
+            prompt=tuple(request.text for request in asked),
+            tokens=tokens,
+            pieces=tuple(_pieces_of(output, pieces) for output in tokens),
+            token_iterations=token_iterations,
+        )
+
+
+class _Chunk:
+    """Room for some iterations: one row an iteration, one array a column of `Iteration`."""
+
+    __slots__ = ("context", "request", "state", "token", "tokens")
+
+    def __init__(self, rows: int, slots: int) -> None:
+        self.request = np.empty((rows, slots), np.int32)
+        self.state = np.empty((rows, slots), np.uint8)
+        self.tokens = np.empty((rows, slots), np.int32)
+        self.context = np.empty((rows, slots), np.int32)
+        self.token = np.empty((rows, slots), np.int32)
+
+    def write(self, row: int, columns: tuple[npt.NDArray[np.integer], ...]) -> None:
+        self.request[row], self.state[row], self.tokens[row], self.context[row], self.token[row] = columns
+
+
+class _Grid:
+    """All iterations at once: arrays [iterations, slots]."""
+
+    def __init__(self, chunks: list[_Chunk], rows: int) -> None:
+        def joined(name: str) -> npt.NDArray[np.signedinteger | np.unsignedinteger]:
+            parts = [getattr(chunk, name) for chunk in chunks]
+            return np.concatenate(parts)[:rows] if parts else np.empty((0, 0), np.int32)
+
+        self.request = joined("request")
+        self.state = joined("state")
+        self.tokens = joined("tokens")
+        self.context = joined("context")
+        self.token = joined("token")
+
+    def check(self) -> None:
+        """What spans can no longer show: empty slots are idle, tokens come only where one can come."""
+        idle = self.state == State.IDLE
+        gave = self.token != NOBODY
+        dumb = idle | (self.state == State.HELD) | (self.state == State.STALLED)
+        for broken, complaint in (
+            (self.state > max(State), "has an unknown state"),
+            ((self.request == NOBODY) != idle, "is idle with a request in it, or empty and not idle"),
+            (gave & dumb, "gave a token though it was idle, held or stalled"),
+            (self.token < NOBODY, "gave a negative token"),
+            ((self.tokens < 0) | (self.context < 0), "has a negative count of tokens"),
+        ):
+            if broken.any():
+                iteration, slot = np.argwhere(broken)[0]
+                raise TraceError(f"slot {slot} {complaint} in iteration {iteration}.")
+
+
+def _fold(grid: _Grid, marks: MarkTable) -> SpanTable:
+    """Runs of equal (request, state) along each slot; an admission begins a new one."""
+    rows, slots = grid.request.shape
+    if not rows:
+        none = _whole(())
+        return SpanTable(none, none, none, none, none, none, none)
+    request, state = grid.request.T, grid.state.T  # [slots, iterations]: spans lie along the rows
+    begins = np.ones((slots, rows), bool)
+    begins[:, 1:] = (request[:, 1:] != request[:, :-1]) | (state[:, 1:] != state[:, :-1])
+    admitted = marks.kind == ADMIT
+    begins[marks.slot[admitted], marks.iteration[admitted]] = True
+    starts = np.flatnonzero(begins.ravel())
+    stops = np.append(starts[1:], slots * rows)
+    # Totals of a span are differences of running totals.
+    running = np.concatenate([[0], np.cumsum(grid.tokens.T.ravel(), dtype=np.int64)])
+    state_of = state.ravel()[starts].astype(np.int64)
+    busy = state_of != State.IDLE
+    starts, stops, state_of = starts[busy], stops[busy], state_of[busy]
+    first = starts % rows
+    return SpanTable(
+        slot=_frozen(starts // rows),
+        request=_frozen(request.ravel()[starts].astype(np.int64)),
+        state=_frozen(state_of),
+        first=_frozen(first),
+        end=_frozen(first + stops - starts),
+        tokens=_frozen(running[stops] - running[starts]),
+        context=_frozen(grid.context.T.ravel()[stops - 1].astype(np.int64)),
+    )
+
+
+def _outputs(
+    grid: _Grid, ids: IntColumn, row_of: dict[int, int]
+) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
+    """Output tokens of each request, and the iterations that gave them, in the order of `ids`."""
+    iteration, slot = np.nonzero(grid.token != NOBODY)
+    request, token = grid.request[iteration, slot], grid.token[iteration, slot]
+    order = np.argsort(request, kind="stable")  # stable: iterations stay in order within a request
+    request, iteration, token = request[order], iteration[order], token[order]
+    whose, begin, count = np.unique(request, return_index=True, return_counts=True)
+    tokens: list[tuple[int, ...]] = [()] * len(ids)
+    iterations = list(tokens)
+    for owner, start, stop in zip(whose.tolist(), begin.tolist(), (begin + count).tolist(), strict=True):
+        if owner not in row_of:
+            raise TraceError(f"iteration {iteration[start]} names request {owner}, which nobody has submitted.")
+        tokens[row_of[owner]] = tuple(token[start:stop].tolist())
+        iterations[row_of[owner]] = tuple(iteration[start:stop].tolist())
+    return tuple(tokens), tuple(iterations)
+
+
+def _pieces_of(tokens: tuple[int, ...], pieces: Pieces | None) -> tuple[str, ...]:
+    if pieces is None or not tokens:
+        return ()
+    texts = tuple(pieces(tokens))
+    if len(texts) != len(tokens):
+        raise TraceError(f"pieces gave {len(texts)} texts for {len(tokens)} output tokens; it must give one for each.")
+    return texts
+
+
+def _whole(values: Iterable[int]) -> IntColumn:
+    """A read-only int64 column. Raises TraceError where something is no whole number."""
+    array = np.array(list(values))
+    if array.size and array.dtype.kind not in "iu":
+        raise TraceError("an iteration counts in something that is no whole number.")
+    return _frozen(array.astype(np.int64))
+
+
+def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array made read-only: nobody rewrites what happened."""
+    array = array.astype(np.int64) if array.dtype.kind in "iu" and array.dtype != np.int64 else array
+    array.flags.writeable = False
+    return array
