@@ -28,7 +28,7 @@ from cbviz.engine.slots import Slots
 from cbviz.errors import CapacityError, EngineError, PolicyError, WorkloadError
 from cbviz.memory import BlockPool
 from cbviz.policies.base import Policy, View
-from cbviz.policies.check import CheckedPlan, ask, growth_shortage
+from cbviz.policies.check import NOTHING, CheckedPlan, ask, growth_shortage
 from cbviz.trace.events import NOBODY, Finish, FinishReason, IntArray, Iteration, Mark, State, StateArray
 from cbviz.workload.request import ArrivalUnit, Request
 
@@ -319,17 +319,15 @@ class Engine:
     # ------------------------------------------------------------------ launching
 
     def _counts(self, plan: CheckedPlan) -> IntArray:
-        """int32 [slots]: tokens that each slot's present request takes in under this plan, before admissions."""
+        """int32 [slots]: tokens that each slot takes in under this plan, for those who sit there at this moment."""
         slots = self.slots
         count = slots.known - slots.computed
         count[slots.ended] = 0
-        for request in (*plan.preempt, *plan.pause):
-            count[slots.slot_of(request)] = 0
-        for request, tokens in plan.chunk.items():
-            if request in slots.request:
-                count[slots.slot_of(request)] = tokens
-        for request in plan.hold:
-            count[slots.slot_of(request)] = 1
+        if plan is NOTHING:
+            return count
+        exceptions = {**plan.chunk, **dict.fromkeys(plan.hold, 1), **dict.fromkeys((*plan.preempt, *plan.pause), 0)}
+        for slot in np.flatnonzero(slots.taken) if exceptions else ():
+            count[slot] = exceptions.get(int(slots.request[slot]), count[slot])
         return count
 
     def _someone_computes(self, plan: CheckedPlan) -> bool:

@@ -1,0 +1,186 @@
+"""The executor that runs a real model: transformers' own modelling code, our attention and our cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from cbviz.engine.attention import AttentionBackend, RaggedBatch, SdpaAttention
+from cbviz.engine.attention_hook import (
+    Pass,
+    attention_shape,
+    context_limit,
+    our_attention,
+    refuse_what_we_cannot_honour,
+)
+from cbviz.engine.executor import Result, Seat, Step
+from cbviz.engine.kv_cache import KVCache
+from cbviz.engine.sampling import draw
+from cbviz.errors import CapacityError, ModelError
+from cbviz.memory import BlockPool
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A launched step: the tokens that the device is about to have."""
+
+    tokens: Tensor
+    """int64 [R] on the device; -1 where a row yields none."""
+
+
+class ModelExecutor:
+    """Runs steps on a model, wherever its weights lie.
+
+    All rows of a step go through the model as one packed row [1, T], each token with its own position; only attention
+    knows which tokens belong together (Orca, OSDI'22, §3.2, calls it selective batching). Token ids stay on the device:
+    a sampled token is written where the next step reads it.
+
+    Parameters
+    ----------
+    model
+        A causal LM in eval mode. It is left as it was found.
+    slots, pool
+        The engine's; they size the token table and the cache.
+    end_tokens
+        Token ids with which the model ends an output; None takes the model's own generation configuration.
+    backend
+        The attention backend; None takes `SdpaAttention`.
+    limit
+        The most positions a request may have; None takes the model's context.
+
+    Raises
+    ------
+    ModelError
+        The model uses something that this engine cannot honour.
+    CapacityError
+        The KV cache does not fit the device.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        slots: int,
+        pool: BlockPool,
+        end_tokens: tuple[int, ...] | None = None,
+        backend: AttentionBackend | None = None,
+        limit: int | None = None,
+    ) -> None:
+        refuse_what_we_cannot_honour(model)
+        if limit is not None and limit > context_limit(model):
+            raise CapacityError(f"a context of {limit} is more than the {context_limit(model)} that the model has.")
+        self.model = model
+        self.device = model.device
+        self.context_limit = min(limit or context_limit(model), pool.blocks * pool.block_size)
+        self.end_tokens = own_end_tokens(model) if end_tokens is None else end_tokens
+        self.backend = backend or SdpaAttention()
+        layers, kv_heads, head_size = attention_shape(model)
+        self.cache = KVCache(
+            layers=layers,
+            kv_heads=kv_heads,
+            head_size=head_size,
+            blocks=pool.blocks,
+            block_size=pool.block_size,
+            dtype=model.dtype,
+            device=self.device,
+        )
+        # One column more than positions: a token sampled at the last position is still an output token.
+        self._tokens = torch.zeros((slots, self.context_limit + 1), dtype=torch.int64, device=self.device)
+        self._sampling = _SlotSampling(slots, self.device)
+
+    def launch(self, step: Step) -> Ticket:
+        for seat in step.seats:
+            self._seat(seat)
+        device = self.device
+        slot = torch.from_numpy(step.slot.astype(np.int64)).to(device)
+        # Token t of the packed row belongs to row owner[t] and is its position[t].
+        owner_np = np.repeat(np.arange(len(step.slot)), step.count)
+        bounds = np.concatenate([[0], np.cumsum(step.count)])
+        position_np = np.arange(bounds[-1]) - bounds[owner_np] + step.start[owner_np]
+        size = self.cache.block_size
+        write_np = step.tables[step.slot[owner_np], position_np // size].astype(np.int64) * size + position_np % size
+        position = torch.from_numpy(position_np).to(device)
+        batch = RaggedBatch(
+            bounds=tuple(int(b) for b in bounds),
+            context=tuple(int(c) for c in step.start + step.count),
+            tables=torch.from_numpy(step.tables[step.slot].astype(np.int64)).to(device),
+            write=torch.from_numpy(write_np).to(device),
+            block_size=size,
+        )
+        drawing = np.flatnonzero(step.draw >= 0)
+        with torch.inference_mode():
+            ids = self._tokens[slot[torch.from_numpy(owner_np).to(device)], position]
+            last = torch.from_numpy(bounds[1:][drawing] - 1).to(device)
+            logits = self._forward(ids, position, last, batch)
+            rows = slot[torch.from_numpy(drawing).to(device)]
+            index = torch.from_numpy(step.draw[drawing].astype(np.int64)).to(device)
+            tokens = self._sampling.draw(logits, rows, index)
+            after = torch.from_numpy((step.start + step.count)[drawing].astype(np.int64)).to(device)
+            self._tokens[rows, after] = tokens
+            result = torch.full((len(step.slot),), -1, dtype=torch.int64, device=device)
+            result[torch.from_numpy(drawing).to(device)] = tokens
+        return Ticket(result)
+
+    def collect(self, ticket: Ticket) -> Result:
+        return Result(ticket.tokens.cpu().numpy().astype(np.int32))
+
+    def _forward(self, ids: Tensor, position: Tensor, last: Tensor, batch: RaggedBatch) -> Tensor:
+        """[len(last), vocabulary]: logits after the tokens at these indices of the packed row, and no others."""
+        self.backend.prepare(batch, self.device)
+        with our_attention(self.model):
+            logits: Tensor = self.model(
+                input_ids=ids.unsqueeze(0),
+                position_ids=position.unsqueeze(0),
+                use_cache=False,
+                logits_to_keep=last,
+                cbviz_pass=Pass(batch, self.cache, self.backend),
+            ).logits[0]
+        return logits
+
+    def _seat(self, seat: Seat) -> None:
+        tokens = torch.from_numpy(seat.tokens.astype(np.int64)).to(self.device)
+        self._tokens[seat.slot, : len(tokens)] = tokens
+        self._sampling.set(seat)
+
+
+class _SlotSampling:
+    """Each slot's sampling parameters, on the device."""
+
+    def __init__(self, slots: int, device: torch.device) -> None:
+        self._temperature = torch.zeros(slots, dtype=torch.float32, device=device)
+        self._top_k = torch.zeros(slots, dtype=torch.int64, device=device)
+        self._top_p = torch.ones(slots, dtype=torch.float32, device=device)
+        self._seed = torch.zeros(slots, dtype=torch.int64, device=device)
+        self._greedy = np.ones(slots, bool)
+
+    def set(self, seat: Seat) -> None:
+        self._greedy[seat.slot] = seat.sampling.greedy
+        self._temperature[seat.slot] = seat.sampling.temperature
+        self._top_k[seat.slot] = seat.sampling.top_k
+        self._top_p[seat.slot] = seat.sampling.top_p
+        self._seed[seat.slot] = seat.sampling.seed
+
+    def draw(self, logits: Tensor, slots: Tensor, index: Tensor) -> Tensor:
+        """int64 [R]: one token a row; `index` counts each request's output tokens."""
+        if self._greedy.all():
+            return logits.argmax(-1)
+        return draw(logits, self._temperature[slots], self._top_k[slots], self._top_p[slots], self._seed[slots], index)
+
+
+def own_end_tokens(model: PreTrainedModel) -> tuple[int, ...]:
+    """The end-of-sequence ids of a model's generation configuration, or of its configuration."""
+    generation = getattr(model, "generation_config", None)
+    ends = getattr(generation, "eos_token_id", None)
+    if ends is None:
+        ends = model.config.get_text_config().eos_token_id
+    if ends is None:
+        return ()
+    if isinstance(ends, int):
+        return (ends,)
+    if isinstance(ends, (list, tuple)) and all(isinstance(e, int) for e in ends):
+        return tuple(ends)
+    raise ModelError(f"the model's end-of-sequence token {ends!r} is neither a number nor a list of numbers.")
