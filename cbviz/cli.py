@@ -1,0 +1,267 @@
+"""The command line: `cbviz race` and what belongs to it.
+
+Results go to standard output; progress and everything that libraries say go to standard error. Exit codes: 0 the race
+ended, 2 something asked for makes no sense (one sentence says what), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from cbviz import __version__
+from cbviz.errors import CbvizError, TraceError, WorkloadError
+
+if TYPE_CHECKING:
+    from cbviz.experiments.race import Race
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+"""128 + SIGINT, as shells count."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Answers a bad option with one sentence instead of a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"cbviz: {message.rstrip('.')}; `{self.prog} --help` lists what is allowed.\n")
+
+
+def at_least(least: int) -> Any:
+    """An argparse type: a whole number of at least `least`."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, not {text!r}")
+        return number
+
+    return parse
+
+
+def names(text: str) -> tuple[str, ...]:
+    """An argparse type: names with commas between them."""
+    listed = tuple(name.strip() for name in text.split(","))
+    if not all(listed):
+        raise argparse.ArgumentTypeError(
+            f"must be names with commas between them, such as static,continuous, not {text!r}"
+        )
+    return listed
+
+
+def build_parser() -> Parser:
+    parser = Parser(prog="cbviz", description="A real continuous-batching engine that you can watch think.")
+    parser.add_argument("--version", action="version", version=f"cbviz {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    race = commands.add_parser(
+        "race",
+        help="serve the same requests under several policies and compare",
+        description="Serve the same requests once under each policy, on one real model, and compare. "
+        "Ratios are of the first policy to the last.",
+    )
+    race.add_argument("--model", default="tiny", help="a name of `cbviz models`, a Hugging Face id or a folder (tiny)")
+    race.add_argument("--policies", type=names, default=("static", "continuous"), help="(static,continuous)")
+    race.add_argument("--slots", type=at_least(1), default=8, help="requests that can run at once (8)")
+    race.add_argument("--requests", type=at_least(1), help="how many requests to serve (the workload's own number)")
+    race.add_argument("--seed", type=at_least(0), default=0, help="seed of the workload (0)")
+    race.add_argument("--device", help="cpu, cuda or cuda:N (the GPU if there is one)")
+    race.add_argument("--dtype", help="float32, bfloat16 or float16 (float32 on a CPU, bfloat16 on a GPU)")
+    race.add_argument("--prompts", metavar="FILE", help="race your own prompts: UTF-8 text, one a line; - reads stdin")
+    race.add_argument("--repeats", type=at_least(1), default=3, help="timed runs; the median is reported (3)")
+    race.add_argument("--max-new-tokens", type=at_least(1), help="the most tokens an answer may have")
+    race.add_argument("--block-size", type=at_least(1), default=16, help="positions in a KV block (16)")
+    race.add_argument("--kv-blocks", type=at_least(1), help="KV blocks of each lane (enough for every slot)")
+    race.add_argument(
+        "--html", type=Path, metavar="PATH", help="write one page that replays the race without a network"
+    )
+    race.add_argument("--save", type=Path, metavar="DIR", help="write the trace of every lane into this folder")
+    race.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    race.add_argument("--quiet", action="store_true", help="no progress, no drawing: only the result")
+    race.set_defaults(run=run_race)
+
+    models = commands.add_parser("models", help="list the models that cbviz knows by name")
+    models.set_defaults(run=list_models)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code. Bad options raise SystemExit(2), as argparse does."""
+    options = build_parser().parse_args(argv)
+    try:
+        return int(options.run(options))
+    except CbvizError as error:
+        print(f"cbviz: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("cbviz: interrupted; nothing was kept.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def list_models(_: argparse.Namespace) -> int:
+    from cbviz.models import catalogue
+
+    width = max(len(name) for name in catalogue())
+    for name, summary in catalogue().items():
+        print(f"{name:<{width}}  {summary}")
+    return 0
+
+
+@contextlib.contextmanager
+def everything_to_stderr() -> Iterator[None]:
+    """Until the block ends, whatever anybody prints (Python or C) goes to standard error."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def run_race(options: argparse.Namespace) -> int:
+    check_targets(options)
+    prompts = None if options.prompts is None else read_prompts(options.prompts)
+    from cbviz.experiments.progress import SilentProgress, TerminalProgress
+    from cbviz.experiments.race import race
+
+    progress = SilentProgress() if options.quiet or not sys.stderr.isatty() else TerminalProgress()
+    with everything_to_stderr():
+        outcome = race(
+            options.model,
+            options.policies,
+            slots=options.slots,
+            requests=options.requests,
+            seed=options.seed,
+            device=options.device,
+            dtype=options.dtype,
+            prompts=prompts,
+            repeats=options.repeats,
+            max_new_tokens=options.max_new_tokens,
+            block_size=options.block_size,
+            kv_blocks=options.kv_blocks,
+            live=False,
+            progress=progress,
+        )
+        kept = write_files(outcome, options)
+    if options.json:
+        print(json.dumps(outcome.to_json(), ensure_ascii=False, allow_nan=False))
+    else:
+        print_result(outcome, drawn=not options.quiet)
+        for line in kept:
+            print(line)
+    return 0
+
+
+def check_targets(options: argparse.Namespace) -> None:
+    """Refuse, before anything runs, what could not be written afterwards."""
+    html: Path | None = options.html
+    save: Path | None = options.save
+    if html is not None and html.is_dir():
+        raise TraceError(f"--html {html} is a folder; it must be the path of a file, such as race.html.")
+    if html is not None and not html.absolute().parent.is_dir():
+        raise TraceError(f"--html {html}: there is no folder {html.absolute().parent}; make it first.")
+    if save is not None and save.exists() and not save.is_dir():
+        raise TraceError(f"--save {save} is a file; it must be a folder, which may be a new one.")
+
+
+def read_prompts(name: str) -> list[str]:
+    """The prompts in a file, one a line; empty lines are left out.
+
+    Raises
+    ------
+    WorkloadError
+        The file cannot be read, is not UTF-8 text, or holds no prompt.
+    """
+    try:
+        raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        text = raw.decode("utf-8-sig")
+    except OSError as error:
+        raise WorkloadError(f"cannot read the prompts in {name}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise WorkloadError(
+            f"the prompts in {name} are not UTF-8 text (byte {error.start} is no part of any)."
+        ) from error
+    prompts = [line.strip() for line in text.splitlines() if line.strip()]
+    if not prompts:
+        raise WorkloadError(f"there is no prompt in {name}; it needs at least one line of text.")
+    return prompts
+
+
+def write_files(outcome: Race, options: argparse.Namespace) -> list[str]:
+    """Write what was asked for; returns one sentence for each."""
+    told: list[str] = []
+    try:
+        if options.html is not None:
+            outcome.to_html(options.html)
+            told.append(f"Replay it in a browser: {options.html}")
+        if options.save is not None:
+            outcome.save(options.save)
+            told.append(f"The traces are in {options.save}")
+    except OSError as error:
+        raise TraceError(f"cannot write {error.filename}: {error.strerror}.") from error
+    return told
+
+
+def print_result(outcome: Race, drawn: bool) -> None:
+    """The result for people: the drawn slot grids, the table, the comparison."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    facts = outcome.to_json()
+    if drawn:
+        from cbviz.board.terminal import grid
+
+        for lane in outcome.lanes:
+            console.print(grid(lane.trace, console.width))
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    table.add_column("")
+    for title in ("iterations", "seconds", "output tokens", "occupancy", "tokens/s"):
+        table.add_column(title, justify="right")
+    for lane in outcome.lanes:
+        table.add_row(
+            Text(lane.policy, style="bold"),
+            f"{lane.iterations:,}",
+            f"{lane.seconds:.2f}",
+            f"{lane.output_tokens:,}",
+            f"{lane.occupancy:.0%}",
+            f"{lane.tokens_per_second:,.0f}",
+        )
+    setting = "{model} on {device}, {slots} slots, {requests} requests, seed {seed}".format(**facts)
+    console.print(Text(setting, style="dim"), table, *map(Text, comparison(facts)), sep="\n")
+
+
+def comparison(facts: dict[str, Any]) -> list[str]:
+    """What a race showed, in sentences."""
+    first, last = facts["lanes"][0]["policy"], facts["lanes"][-1]["policy"]
+    sentences: list[str] = []
+    if len(facts["lanes"]) > 1:
+        low, high = facts["speedup_range"]
+        spread = f"the median of {facts['repeats']} runs, which gave {low:.2f} to {high:.2f}"
+        sentences.append(
+            f"{first} took {facts['iteration_ratio']:.2f} times the iterations of {last}, and {facts['speedup']:.2f} times "
+            f"its seconds{f' ({spread})' if facts['repeats'] > 1 else ''}."
+        )
+    if facts["identical_outputs"]:
+        sentences.append(f"All {facts['requests']} answers are the same, token by token.")
+    else:
+        gap = max(divergence["gap"] for divergence in facts["divergences"])
+        sentences.append(
+            f"{len(facts['divergences'])} of {facts['requests']} answers differ; where they part, the model's two best "
+            f"tokens were at most {gap:.2g} apart."
+        )
+    return sentences
