@@ -142,13 +142,14 @@ class Engine:
         CapacityError
             A request that can never fit the context or the pool.
         """
-        ids = [request.id for request in requests]
         with self._lock:
+            ids: set[int] = set()
             for request in requests:
-                if request.id in self._known_ids or ids.count(request.id) > 1:
+                if request.id in self._known_ids or request.id in ids:
                     raise WorkloadError(f"request {request.id} was submitted before; ids must be unique.")
                 self._check_fits(request)
-            self._known_ids.update(ids)
+                ids.add(request.id)
+            self._known_ids |= ids
             self._inbox.extend(requests)
 
     def cancel(self, request: int) -> None:
@@ -532,7 +533,8 @@ class Engine:
 
     def _watch(self, event: Iteration) -> None:
         """The watchdog: a policy that throws out all that it computes would run for ever."""
-        self._idle_iterations = 0 if event.useful else self._idle_iterations + 1
+        advanced = event.useful or event.generated
+        self._idle_iterations = 0 if advanced else self._idle_iterations + 1
         if self._idle_iterations > PATIENCE:
             self._idle_iterations = 0
             raise PolicyError(

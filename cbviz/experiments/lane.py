@@ -1,0 +1,130 @@
+"""One lane: an engine of its own, with its own policy, KV pool and recorder, serving one workload on a shared model."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import torch
+import transformers
+
+import cbviz
+from cbviz.engine import Engine
+from cbviz.engine.model_executor import ModelExecutor
+from cbviz.errors import CapacityError
+from cbviz.memory import BlockPool
+from cbviz.models import LoadedModel
+from cbviz.policies import Policy
+from cbviz.trace import Iteration, Recorder, Trace, TraceMeta
+from cbviz.workload import Workload
+
+
+class Lane:
+    """Serves a workload once. Make a new lane for another run.
+
+    Parameters
+    ----------
+    loaded
+        The model; lanes share it and leave it as they found it.
+    policy
+        Who runs.
+    workload
+        What to serve.
+    slots, block_size, kv_blocks
+        Slots of this lane and the KV blocks of its own pool.
+    clock
+        "alone" if nothing else runs meanwhile, "lane" if it takes turns with others. Written into the trace.
+
+    Raises
+    ------
+    CapacityError
+        A request that can never fit, or a KV cache larger than the device's free memory.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        policy: Policy,
+        workload: Workload,
+        *,
+        slots: int,
+        block_size: int,
+        kv_blocks: int,
+        clock: str,
+    ) -> None:
+        pool = BlockPool(kv_blocks, block_size)
+        self.policy = policy
+        self._loaded = loaded
+        executor = ModelExecutor(
+            loaded.model, slots=slots, pool=pool, end_tokens=loaded.end_tokens, limit=loaded.context_limit
+        )
+        self.engine = Engine(executor, policy, slots=slots, pool=pool, arrival_unit=workload.arrival_unit)
+        self.engine.submit(*workload)
+        self._recorder = Recorder(
+            TraceMeta(
+                policy=policy.name,
+                policy_summary=policy.summary,
+                slots=slots,
+                block_size=block_size,
+                total_blocks=kv_blocks,
+                model=loaded.name,
+                device=device_name(loaded.device),
+                dtype=str(loaded.dtype).removeprefix("torch."),
+                workload=workload.name,
+                seed=workload.seed,
+                arrival_unit=workload.arrival_unit,
+                clock=clock,
+                lag=self.engine.lag,
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                versions={
+                    "cbviz": cbviz.__version__,
+                    "python": platform.python_version(),
+                    "torch": torch.__version__,
+                    "transformers": transformers.__version__,
+                },
+            ),
+            workload,
+        )
+
+    @property
+    def now(self) -> float:
+        """Seconds on this lane's clock."""
+        return self.engine.now
+
+    def step(self) -> Iteration | None:
+        """Run one iteration and record it; None when the workload is served."""
+        event = self.engine.step()
+        if event is not None:
+            self._recorder.add(event)
+        return event
+
+    def run(self) -> Iterator[Iteration]:
+        """Every iteration that is left."""
+        while (event := self.step()) is not None:
+            yield event
+
+    def output(self, request: int) -> list[int]:
+        """The output tokens of a request so far."""
+        return self.engine.output(request)
+
+    def trace(self) -> Trace:
+        """What has happened so far; valid at any time."""
+        return self._recorder.trace(self._loaded.pieces)
+
+
+def kv_blocks_for(workload: Workload, slots: int, block_size: int) -> int:
+    """Blocks with which every slot can hold the workload's longest request (prompt + max_new_tokens).
+
+    Raises CapacityError if `slots` or `block_size` is no whole number of at least 1.
+    """
+    for name, value in (("slots", slots), ("block_size", block_size)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise CapacityError(f"{name} must be a whole number of at least 1, not {value!r}.")
+    longest = max(len(request.prompt) + request.max_new_tokens for request in workload)
+    return slots * -(-longest // block_size)
+
+
+def device_name(device: torch.device) -> str:
+    """What people call a device: "cpu", or the name of the GPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

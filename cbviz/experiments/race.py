@@ -1,0 +1,440 @@
+"""The race: the same requests, the same model, under different policies, side by side.
+
+Two kinds of clock, and the result says which it shows. *Lane* clocks: the lanes take turns on one device, the one whose
+clock is behind goes next, and each clock advances by the measured duration of its own iterations only; that is what
+people watch live. *Alone*: every lane runs undisturbed, several times; that is where reported speed-ups come from.
+"""
+
+from __future__ import annotations
+
+import statistics
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cbviz.errors import CbvizError, PolicyError, WorkloadError
+from cbviz.experiments.answers import Divergence, divergences
+from cbviz.experiments.lane import Lane, device_name, kv_blocks_for
+from cbviz.experiments.progress import Progress, SilentProgress
+from cbviz.experiments.workloads import choose_workload
+from cbviz.models import LoadedModel, load
+from cbviz.policies import Policy, get
+from cbviz.trace import Trace
+from cbviz.workload import Workload
+
+MOST_LANES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class LaneResult:
+    """What one policy did with the workload. `seconds` is the median of the repeats, `trace` the run that took it."""
+
+    policy: str
+    iterations: int
+    seconds: float
+    output_tokens: int
+    occupancy: float
+    tokens_per_second: float
+    trace: Trace
+
+
+class Race:
+    """A race that runs, ran, or was stopped. Make one with `cbviz.race`.
+
+    Results (`lanes`, `speedup`, …) wait for the end; `stop()` ends it after the iteration in flight and keeps valid
+    traces of what had been run.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        policies: Sequence[Policy],
+        workload: Workload,
+        *,
+        slots: int,
+        block_size: int,
+        kv_blocks: int | None,
+        repeats: int,
+        progress: Progress,
+        watched: bool = False,
+    ) -> None:
+        self.model = loaded
+        self.policies = tuple(policies)
+        self.workload = workload
+        self.slots = slots
+        self.block_size = block_size
+        self.kv_blocks = kv_blocks or kv_blocks_for(workload, slots, block_size)
+        self.repeats = repeats
+        self.names = _distinct([policy.name for policy in policies])
+        self._progress = progress
+        self._watched = watched
+        self._going = threading.Event()
+        self._going.set()
+        self._stopping = threading.Event()
+        self._single_steps = threading.Semaphore(0)
+        self._done = threading.Event()
+        self._failure: BaseException | None = None
+        self._runs: list[list[Trace]] = [[] for _ in policies]
+        self._raced: list[Trace] = []
+        self._divergences: list[Divergence] = []
+        self._thread: threading.Thread | None = None
+        self.watch: Callable[[int, Lane, Any], None] = _nobody
+        """Called with lane number, lane and `Iteration` after every iteration of a watched race."""
+        self.ended: Callable[[Race], None] = _nothing
+        """Called once, when everything is done or the race was stopped."""
+
+    # ------------------------------------------------------------------ running
+
+    def run(self) -> Race:
+        """Run to the end in this thread."""
+        try:
+            if self._watched or not self.repeats:
+                self._race_in_turns()
+            if not self._stopping.is_set():
+                self._time_alone()
+            if not self._stopping.is_set():
+                self._compare_answers()
+        except BaseException as error:
+            self._failure = error
+            raise
+        finally:
+            self._progress.close()
+            self._done.set()
+            self.ended(self)
+        return self
+
+    def start(self) -> Race:
+        """Run in a thread of its own, so that a notebook stays usable."""
+
+        def work() -> None:
+            try:
+                self.run()
+            except BaseException:  # kept in `_failure`; whoever asks for a result gets it
+                return
+
+        self._thread = threading.Thread(target=work, name="cbviz race", daemon=True)
+        self._thread.start()
+        return self
+
+    def pause(self) -> None:
+        """Stop the clocks after the iteration in flight."""
+        self._going.clear()
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        self._going.set()
+
+    def step_once(self) -> None:
+        """While paused: run one more iteration."""
+        self._single_steps.release()
+
+    def stop(self) -> None:
+        """End the race after the iteration in flight. What was run is kept."""
+        self._stopping.set()
+        self._going.set()
+
+    def wait(self, timeout: float | None = None) -> Race:
+        """Wait for the end (a paused race goes on), at most `timeout` seconds, and return the race.
+
+        Raises
+        ------
+        TimeoutError
+            It was not over in time.
+        CbvizError
+            Whatever stopped it.
+        KeyboardInterrupt
+            The wait was interrupted: the race was stopped after its iteration in flight.
+        """
+        self._going.set()
+        try:
+            if not self._done.wait(timeout):
+                raise TimeoutError(f"the race was not over after {timeout} seconds.")
+        except KeyboardInterrupt:
+            self.stop()
+            self._done.wait()
+            raise
+        if self._failure is not None:
+            raise self._failure
+        return self
+
+    @property
+    def running(self) -> bool:
+        return not self._done.is_set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody stopped it before its end."""
+        return self._stopping.is_set()
+
+    def _lane(self, number: int, clock: str) -> Lane:
+        return Lane(
+            self.model,
+            self.policies[number],
+            self.workload,
+            slots=self.slots,
+            block_size=self.block_size,
+            kv_blocks=self.kv_blocks,
+            clock=clock,
+        )
+
+    def _may_go_on(self) -> bool:
+        """Wait while paused; False once the race is to stop."""
+        while not self._going.wait(timeout=0.05):
+            if self._single_steps.acquire(blocking=False):
+                return True
+        return not self._stopping.is_set()
+
+    def _race_in_turns(self) -> None:
+        """All lanes at once on one device: the lane whose clock is behind goes next."""
+        lanes = [self._lane(number, "lane") for number in range(len(self.policies))]
+        for name in self.names:
+            self._progress.start(name, len(self.workload))
+        going = list(range(len(lanes)))
+        try:
+            while going and self._may_go_on():
+                number = min(going, key=lambda n: lanes[n].now)
+                event = lanes[number].step()
+                if event is None:
+                    going.remove(number)
+                    continue
+                self.watch(number, lanes[number], event)
+                self._progress.advance(self.names[number], len(event.finished))
+        finally:
+            self._raced = [lane.trace() for lane in lanes]
+
+    def _time_alone(self) -> None:
+        """Every lane undisturbed, `repeats` times; the order turns round so that no lane is always first."""
+        if self.repeats:
+            self._warm_up()
+        for repeat in range(self.repeats):
+            order = range(len(self.policies)) if repeat % 2 == 0 else reversed(range(len(self.policies)))
+            for number in order:
+                name = self.names[number]
+                self._progress.start(name, len(self.workload))
+                lane = self._lane(number, "alone")
+                note = f"run {repeat + 1} of {self.repeats}" if self.repeats > 1 else ""
+                for event in lane.run():
+                    self._progress.advance(name, len(event.finished), note)
+                    if not self._may_go_on():
+                        break
+                if self._stopping.is_set():
+                    if not self._raced:
+                        self._runs[number].append(lane.trace())
+                    return
+                self._runs[number].append(lane.trace())
+
+    def _warm_up(self) -> None:
+        """A few iterations that nobody times: first calls load libraries and fill caches."""
+        lane = self._lane(0, "alone")
+        for _ in range(4):
+            lane.step()
+
+    def _compare_answers(self) -> None:
+        first = _outputs(self.traces[0])
+        for trace in self.traces[1:]:
+            self._divergences += divergences(self.model.model, self.workload, first, _outputs(trace))
+
+    # ------------------------------------------------------------------ results
+
+    @property
+    def clock(self) -> str:
+        """ "alone" if the times come from undisturbed runs, "lane" if they come from taking turns."""
+        return "alone" if all(self._runs) else "lane"
+
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        """One trace a lane: of its undisturbed run with the median duration, or of the race in turns."""
+        if self.clock == "lane":
+            return tuple(self._raced) or tuple(trace for runs in self._runs for trace in runs[:1])
+        return tuple(sorted(runs, key=lambda t: t.seconds)[(len(runs) - 1) // 2] for runs in self._runs)
+
+    @property
+    def lanes(self) -> tuple[LaneResult, ...]:
+        """One result a policy, in the order in which they were given."""
+        self.wait()
+        return tuple(self._result(number) for number in range(len(self.traces)))
+
+    def _result(self, number: int) -> LaneResult:
+        trace, runs = self.traces[number], self._runs[number]
+        seconds = statistics.median(run.seconds for run in runs) if self.clock == "alone" else trace.seconds
+        return LaneResult(
+            policy=self.names[number],
+            iterations=len(trace.iterations),
+            seconds=seconds,
+            output_tokens=trace.output_tokens,
+            occupancy=trace.occupancy,
+            tokens_per_second=trace.output_tokens / seconds if seconds else 0.0,
+            trace=trace,
+        )
+
+    @property
+    def iteration_ratio(self) -> float:
+        """Iterations of the first lane / iterations of the last."""
+        return self.lanes[0].iterations / self.lanes[-1].iterations
+
+    @property
+    def speedup(self) -> float:
+        """Time of the first lane / time of the last: the median over the repeats."""
+        self.wait()
+        return statistics.median(self._speedups())
+
+    @property
+    def speedup_range(self) -> tuple[float, float]:
+        """The smallest and the largest speed-up among the repeats."""
+        self.wait()
+        return min(self._speedups()), max(self._speedups())
+
+    def _speedups(self) -> list[float]:
+        if self.clock == "alone":
+            return [a.seconds / b.seconds for a, b in zip(self._runs[0], self._runs[-1], strict=True)]
+        return [self.traces[0].seconds / self.traces[-1].seconds]
+
+    @property
+    def identical_outputs(self) -> bool:
+        """Whether every request got the same tokens in every lane."""
+        self.wait()
+        return not self.stopped and not self._divergences
+
+    @property
+    def divergences(self) -> tuple[Divergence, ...]:
+        """Where outputs of other lanes part from the first lane's."""
+        self.wait()
+        return tuple(self._divergences)
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as plain numbers and strings."""
+        low, high = self.speedup_range
+        return {
+            "model": self.model.name,
+            "device": device_name(self.model.device),
+            "slots": self.slots,
+            "requests": len(self.workload),
+            "seed": self.workload.seed,
+            "clock": self.clock,
+            "lag": self.traces[0].meta.lag,
+            "repeats": self.repeats,
+            "lanes": [
+                {
+                    "policy": lane.policy,
+                    "iterations": lane.iterations,
+                    "seconds": lane.seconds,
+                    "output_tokens": lane.output_tokens,
+                    "occupancy": lane.occupancy,
+                    "tokens_per_second": lane.tokens_per_second,
+                }
+                for lane in self.lanes
+            ],
+            "iteration_ratio": self.iteration_ratio,
+            "speedup": self.speedup,
+            "speedup_range": [low, high],
+            "identical_outputs": self.identical_outputs,
+            "divergences": [{"request": d.request, "position": d.position, "gap": d.gap} for d in self.divergences],
+        }
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write the trace of every lane into a folder (made if need be); returns the paths."""
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        return [
+            trace.save(target / f"{number}-{_file_name(name)}.cbviz")
+            for number, (name, trace) in enumerate(zip(self.names, self.traces, strict=True))
+        ]
+
+
+def race(
+    model: str | LoadedModel = "tiny",
+    policies: Sequence[str | Policy] = ("static", "continuous"),
+    *,
+    slots: int = 8,
+    requests: int | None = None,
+    workload: Workload | None = None,
+    prompts: Sequence[str] | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    dtype: str | None = None,
+    repeats: int = 3,
+    block_size: int = 16,
+    kv_blocks: int | None = None,
+    max_new_tokens: int | None = None,
+    progress: Progress | None = None,
+) -> Race:
+    """Serve the same requests under several policies, and compare.
+
+    Parameters
+    ----------
+    model
+        "tiny", "smollm2-135m", "random:llama-3.1-8b", a Hugging Face id or folder, or a model from `cbviz.models.load`.
+    policies
+        One to four names or policy objects. Ratios are of the first to the last.
+    slots
+        Requests that can run at the same time in each lane.
+    requests
+        How many requests to draw; None takes the workload's usual number.
+    workload, prompts
+        Your own requests, or your own prompts. By default tiny gets tasks, chat models get questions, and random
+        weights get random prompts with forced lengths.
+    seed
+        Seed of the workload.
+    device, dtype
+        Where and in what to run; by default the GPU in bfloat16 if there is one, else the CPU in float32.
+    repeats
+        Undisturbed timed runs of every lane; 0 takes turns once and reports lane clocks.
+    block_size, kv_blocks
+        Each lane's KV pool; by default every slot can hold the longest request.
+    max_new_tokens
+        The most tokens an answer may have; None takes the workload's.
+    progress
+        Where to report how far it is.
+
+    Raises
+    ------
+    CbvizError
+        Anything that makes no sense, in one sentence, before the first iteration.
+    """
+    if isinstance(policies, str) or not isinstance(policies, Sequence) or not 1 <= len(policies) <= MOST_LANES:
+        raise PolicyError(f"a race has one to {MOST_LANES} policies in a list, not {policies!r}.")
+    chosen = [get(policy) for policy in policies]
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 0:
+        raise CbvizError(f"repeats must be a whole number of at least 0, not {repeats!r}.")
+    if workload is not None and prompts is not None:
+        raise WorkloadError("give a workload or prompts, not both.")
+    loaded = load(model, device=device, dtype=dtype) if isinstance(model, str) else model
+    if workload is None:
+        workload = choose_workload(
+            loaded, requests=requests, prompts=prompts, seed=seed, max_new_tokens=max_new_tokens
+        )
+    return Race(
+        loaded,
+        chosen,
+        workload,
+        slots=slots,
+        block_size=block_size,
+        kv_blocks=kv_blocks,
+        repeats=repeats,
+        progress=progress or SilentProgress(),
+    ).run()
+
+
+def _outputs(trace: Trace) -> dict[int, list[int]]:
+    return {int(i): list(tokens) for i, tokens in zip(trace.requests.id, trace.requests.tokens, strict=True)}
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of lanes: a policy that races against itself gets a number."""
+    return tuple(
+        name if names.count(name) == 1 else f"{name} {names[: i + 1].count(name)}" for i, name in enumerate(names)
+    )
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name)
+
+
+def _nobody(number: int, lane: Lane, event: Any) -> None:
+    """Nobody watches."""
+
+
+def _nothing(race: Race) -> None:
+    """Nobody waits for the end."""

@@ -1,0 +1,88 @@
+"""What to ask a model when nobody said what: tasks, questions, or random tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cbviz.errors import WorkloadError
+from cbviz.models import LoadedModel
+from cbviz.workload import Request, Workload
+from cbviz.workload.lengths import ExponentialClipped
+from cbviz.workload.questions import question_workload
+from cbviz.workload.synthetic import synthetic
+from cbviz.workload.tasks import task_workload
+
+TASKS, QUESTIONS, RANDOM = 64, 48, 64
+"""How many requests a race draws if nobody says."""
+
+ANSWER_LIMIT = 160
+"""max_new_tokens of prompts that come without one."""
+
+RANDOM_PROMPT = 128
+RANDOM_LENGTHS = ExponentialClipped(mean=128, cap=512)
+"""Prompt tokens and output lengths for random weights: the laws of the yardstick workload."""
+
+
+def choose_workload(
+    loaded: LoadedModel,
+    *,
+    requests: int | None = None,
+    prompts: Sequence[str] | None = None,
+    seed: int = 0,
+    max_new_tokens: int | None = None,
+) -> Workload:
+    """The workload that suits a model: your prompts; tasks for tiny; random tokens for random weights; else questions.
+
+    Raises
+    ------
+    WorkloadError
+        No prompt, an empty prompt, numbers below 1, or prompts for a model without a tokenizer.
+    """
+    for name, value in (("requests", requests), ("max_new_tokens", max_new_tokens)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise WorkloadError(f"{name} must be a whole number of at least 1, not {value!r}.")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise WorkloadError(f"seed must be a whole number of at least 0, not {seed!r}.")
+    if prompts is not None:
+        return prompt_workload(loaded, prompts[:requests], seed=seed, max_new_tokens=max_new_tokens or ANSWER_LIMIT)
+    if loaded.tokenizer is None:
+        return synthetic(
+            requests or RANDOM,
+            ExponentialClipped(RANDOM_LENGTHS.mean, max_new_tokens) if max_new_tokens else RANDOM_LENGTHS,
+            prompt_tokens=RANDOM_PROMPT,
+            vocabulary=loaded.vocabulary,
+            seed=seed,
+        )
+    if loaded.name == "tiny":
+        drawn = task_workload(loaded.encode, requests or TASKS, seed)
+        return drawn if max_new_tokens is None else _limited(drawn, max_new_tokens)
+    return question_workload(loaded.encode, requests or QUESTIONS, seed, max_new_tokens or ANSWER_LIMIT)
+
+
+def prompt_workload(loaded: LoadedModel, prompts: Sequence[str], *, seed: int, max_new_tokens: int) -> Workload:
+    """Your own prompts, all there at time 0. An answer may take what the context leaves, at most `max_new_tokens`."""
+    if isinstance(prompts, str) or not all(isinstance(prompt, str) for prompt in prompts):
+        raise WorkloadError("prompts must be a list of texts.")
+    if loaded.tokenizer is None:
+        raise WorkloadError(f"{loaded.name} has random weights and no tokenizer; it cannot read prompts.")
+    requests = []
+    for i, text in enumerate(prompts):
+        if not text.strip():
+            raise WorkloadError(f"prompt {i + 1} is empty; a prompt needs some text.")
+        prompt = tuple(loaded.encode(text))
+        if len(prompt) >= loaded.context_limit:
+            raise WorkloadError(
+                f"prompt {i + 1} has {len(prompt)} tokens; {loaded.name} has a context of {loaded.context_limit}, "
+                f"and the answer needs at least one."
+            )
+        room = min(max_new_tokens, loaded.context_limit - len(prompt))
+        requests.append(Request(i, prompt, room, text=text))
+    return Workload("your prompts", tuple(requests), seed)
+
+
+def _limited(workload: Workload, most: int) -> Workload:
+    requests = tuple(
+        Request(r.id, r.prompt, min(most, r.max_new_tokens), r.arrival, r.sampling, text=r.text, answer=r.answer)
+        for r in workload
+    )
+    return Workload(workload.name, requests, workload.seed, workload.arrival_unit)

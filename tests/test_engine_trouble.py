@@ -1,0 +1,289 @@
+"""What goes wrong: requests that cannot fit, bad policies, failing executors, interrupts. Nobody is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from cbviz.engine import Engine, NullExecutor, Result, Step
+from cbviz.errors import CapacityError, EngineError, PolicyError, WorkloadError
+from cbviz.memory import BlockPool
+from cbviz.policies import Admit, Continuous, Plan, Policy, Static, View, get
+from cbviz.trace.events import FinishReason, Iteration
+from cbviz.workload.request import Request, Sampling
+
+
+def make(
+    policy: Policy, slots: int = 2, blocks: int = 50, executor: NullExecutor | None = None, lag: int = 0
+) -> Engine:
+    return Engine(executor or NullExecutor(200), policy, slots=slots, pool=BlockPool(blocks, 4), lag=lag)
+
+
+def work(number: int = 5, length: int = 6) -> list[Request]:
+    return [Request(i, (1, 2, 3), length + i, output_length=length + i) for i in range(number)]
+
+
+def finish(engine: Engine, requests: list[Request]) -> None:
+    """Everything that is left can be served, and completely."""
+    for _ in engine.run():
+        pass
+    assert [len(engine.output(r.id)) for r in requests] == [r.output_length for r in requests]
+    assert engine.pool.free == engine.pool.blocks
+
+
+@dataclass
+class Script:
+    """A policy from a function."""
+
+    rule: Callable[[View], Plan]
+    name: str = "script"
+    summary: str = ""
+
+    def plan(self, view: View) -> Plan:
+        return self.rule(view)
+
+
+def test_requests_that_make_no_sense() -> None:
+    for build in (
+        lambda: Request(0, (), 3),
+        lambda: Request(0, (1,), 0),
+        lambda: Request(0, (1,), 3, arrival=float("nan")),
+        lambda: Request(0, (1,), 3, arrival=-1),
+        lambda: Request(-1, (1,), 3),
+        lambda: Request(0, (1,), 3, output_length=4),
+        lambda: Request(0, (-5,), 3),
+        lambda: Sampling(temperature=float("nan")),
+        lambda: Sampling(top_p=0),
+        lambda: Sampling(top_k=-1),
+        lambda: Sampling(seed=-1),
+    ):
+        with pytest.raises(WorkloadError):
+            build()
+
+
+@pytest.mark.parametrize("slots", [0, -3, 1.5, True, "8"])
+def test_slots_that_make_no_sense(slots: object) -> None:
+    with pytest.raises(CapacityError, match="slots must be a whole number of at least 1"):
+        make(Continuous(), slots=slots)  # type: ignore[arg-type]
+
+
+def test_requests_that_can_never_fit_are_refused_and_nobody_else() -> None:
+    engine = make(Continuous(), blocks=5)
+    good = work(3)
+    with pytest.raises(CapacityError, match=r"request 9 needs 210 positions .* the context has 200"):
+        engine.submit(*good, Request(9, (1,) * 10, 200))
+    with pytest.raises(CapacityError, match=r"25 positions = 7 KV blocks of 4.* the whole pool has 5"):
+        engine.submit(*good, Request(9, (1,) * 5, 20))
+    engine.submit(*good)
+    with pytest.raises(WorkloadError, match="submitted before"):
+        engine.submit(good[1])
+    finish(engine, good)
+
+
+def test_unknown_policies() -> None:
+    with pytest.raises(PolicyError, match=r"there is no policy 'magic'; choose one of static, continuous"):
+        get("magic")
+    with pytest.raises(PolicyError, match="not the class"):
+        get(Static)  # type: ignore[arg-type]
+    with pytest.raises(PolicyError, match="is no policy"):
+        get(3)  # type: ignore[arg-type]
+    with pytest.raises(PolicyError, match="run_to"):
+        Static(run_to=0)
+
+
+def raises(view: View) -> Plan:
+    raise ZeroDivisionError("oops")
+
+
+BAD_PLANS: dict[str, tuple[Callable[[View], object], str]] = {
+    "raises": (raises, "raised ZeroDivisionError while planning iteration 0: oops"),
+    "no plan": (lambda view: None, "must return a Plan, not NoneType"),
+    "admits twice": (lambda view: Plan(admit=[0, 0]), "request 0 is admitted twice"),
+    "a stranger": (lambda view: Plan(admit=[77]), "request 77 is admitted but does not wait"),
+    "too many": (lambda view: Plan(admit=[0, 1, 2]), "3 requests are admitted but only 2 slots are free"),
+    "nonsense": (lambda view: Plan(admit=["x"]), "admit lists 'x'"),
+    "no list": (lambda view: Plan(admit=5), "admit must be a list of requests, not int"),
+    "holds a stranger": (lambda view: Plan(hold=[1]), "hold names request 1, which is not a finished request"),
+    "preempts a waiting one": (lambda view: Plan(preempt={1: ""}), "preempt names request 1, which is not a running"),
+    "pauses a waiting one": (lambda view: Plan(pause={1: ""}), "pause names request 1, which is not a running"),
+    "chunks a waiting one": (lambda view: Plan(admit=[0], chunk={1: 1}), "chunk names request 1"),
+    "empty chunk": (lambda view: Plan(admit=[0], chunk={0: 0}), "from 1 to the 3 that it lacks"),
+    "long chunk": (lambda view: Plan(admit=[0], chunk={0: 4}), "from 1 to the 3 that it lacks"),
+    "reserves too little": (lambda view: Plan(admit=[Admit(0, reserve=2)]), "request 0 reserves 2 positions"),
+    "reserves too much": (lambda view: Plan(admit=[Admit(0, reserve=999)]), "request 0 reserves 999 positions"),
+    "admits nobody": (lambda view: Plan(), "is stuck at iteration 0: 5 requests wait"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_PLANS)
+def test_bad_plans_are_named_and_lose_nobody(name: str) -> None:
+    rule, message = BAD_PLANS[name]
+    engine, requests = make(Script(rule)), work()  # type: ignore[arg-type]
+    engine.submit(*requests)
+    with pytest.raises(PolicyError, match=message):
+        engine.step()
+    engine.policy = Continuous()
+    finish(engine, requests)
+
+
+def test_bad_plans_in_the_middle_of_a_run() -> None:
+    requests = work(4, 8)
+    for bad, message in (
+        (
+            lambda view: Plan(pause={view.running[0].id: ""}, preempt={view.running[0].id: ""}),
+            "both preempted and paused",
+        ),
+        (lambda view: Plan(pause={view.running[0].id: ""}, chunk={view.running[0].id: 1}), "also paused or preempted"),
+        (lambda view: Plan(pause={r.id: "" for r in view.running}), "nobody computes"),
+        (lambda view: Plan(admit=[view.waiting[0].id]), "1 requests are admitted but only 0 slots are free"),
+    ):
+        engine = make(Continuous())
+        engine.submit(*requests)
+        for _ in range(3):
+            engine.step()
+        engine.policy = Script(bad)
+        with pytest.raises(PolicyError, match=message):
+            engine.step()
+        engine.policy = Continuous()
+        finish(engine, requests)
+
+
+def test_growing_out_of_the_pool_is_the_policys_business() -> None:
+    greedy = Script(lambda view: Plan(admit=[Admit(r.id, reserve=r.lacks) for r in view.waiting[: view.free_slots]]))
+    engine, requests = make(greedy, slots=2, blocks=5), work(2, 12)
+    engine.submit(*requests)
+    shortage = r"need 2 more KV blocks and 1 are free; preempt or pause until 1 more are"
+    with pytest.raises(PolicyError, match=shortage):
+        list(engine.run())
+    engine.policy = Script(
+        lambda view: Plan(
+            preempt={view.running[-1].id: "no room"} if len(view.running) > 1 else {},
+            admit=[] if view.running else view.fitting(),
+        )
+    )
+    finish(engine, requests)
+
+
+def test_a_policy_that_never_gets_anywhere_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cbviz.engine.engine.PATIENCE", 50)
+
+    def thrash(view: View) -> Plan:
+        """Take in one token of the prompt, throw it away, begin again."""
+        first = view.waiting[0].id
+        return Plan(preempt={r.id: "thrash" for r in view.running}, admit=[first], chunk={first: 1})
+
+    engine, requests = make(Script(thrash), slots=1), work(2)
+    engine.submit(*requests)
+    with pytest.raises(PolicyError, match=r"for 50 iterations .* nobody advanced"):
+        list(engine.run())
+    engine.policy = Continuous()
+    finish(engine, requests)
+
+
+class Failing(NullExecutor):
+    """Fails once, at a given step."""
+
+    def __init__(self, at: int, when: str) -> None:
+        super().__init__(200)
+        self.at, self.when = at, when
+
+    def launch(self, step: Step) -> Result:
+        if self.when == "launch" and step.iteration == self.at:
+            self.at = -1
+            raise RuntimeError("CUDA out of memory")
+        return super().launch(step)
+
+    def collect(self, ticket: Result) -> Result:
+        if self.when == "collect":
+            self.at -= 1
+            if self.at == 0:
+                raise RuntimeError("CUDA out of memory")
+        return ticket
+
+
+@pytest.mark.parametrize("policy", [Static(), Continuous()])
+@pytest.mark.parametrize("when", ["launch", "collect"])
+@pytest.mark.parametrize("lag", [0, 1])
+def test_a_failing_executor_loses_nobody(policy: Policy, when: str, lag: int) -> None:
+    requests = work(6)
+    right = make(policy)
+    assert list(right.run(requests))
+    expected = {r.id: right.output(r.id) for r in requests}
+    for at in range(1, 14):
+        engine = make(policy, executor=Failing(at, when), lag=lag)
+        engine.submit(*requests)
+        events: list[Iteration] = []
+        with pytest.raises(EngineError, match=r"failed in iteration \d+ with RuntimeError: CUDA out of memory"):
+            events.extend(engine.run())
+        events.extend(engine.run())
+        assert {r.id: engine.output(r.id) for r in requests} == expected
+        assert [event.index for event in events] == list(range(len(events)))
+        assert sorted(r for event in events for r in event.arrived) == [r.id for r in requests]
+        assert engine.pool.free == engine.pool.blocks
+
+
+def test_cancelling_wherever_it_is() -> None:
+    for lag in (0, 1):
+        requests = [*work(5), Request(5, (1,), 3, arrival=1e9)]
+        engine = make(Continuous(), lag=lag)
+        engine.submit(*requests)
+        events = [engine.step() for _ in range(3)]
+        for gone in (0, 4, 5):
+            engine.cancel(gone)
+        with pytest.raises(WorkloadError, match="there is no request 99 to cancel"):
+            engine.cancel(99)
+        events += list(engine.run())
+        cancelled = [m.request for e in events if e for m in e.cancelled]
+        assert sorted(cancelled) == [0, 4, 5]
+        assert len(engine.output(0)) in (3, 4)
+        assert engine.output(4) == engine.output(5) == []
+        assert [len(engine.output(i)) for i in (1, 2, 3)] == [7, 8, 9]
+        finished = {f.request: f.reason for e in events if e for f in e.finished}
+        assert finished == dict.fromkeys((1, 2, 3), FinishReason.LENGTH)
+        assert engine.pool.free == engine.pool.blocks
+        engine.cancel(1)
+        assert list(engine.run()) == [], "cancelling what has ended changes nothing"
+
+
+def test_an_interrupt_waits_for_the_iteration_and_loses_no_event() -> None:
+    class Interrupted(NullExecutor):
+        def launch(self, step: Step) -> Result:
+            if step.iteration == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().launch(step)
+
+    engine, requests = make(Continuous(), executor=Interrupted(200)), work()
+    engine.submit(*requests)
+    seen: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        seen.extend(event.index for event in engine.run())
+    assert seen == [0, 1, 2]
+    seen.extend(event.index for event in engine.run())
+    assert seen == list(range(len(seen)))
+    finish(engine, requests)
+
+
+def test_requests_may_come_while_others_run() -> None:
+    engine = make(Static())
+    engine.submit(*work(2))
+    engine.step()
+    late = Request(10, (4, 5), 3, output_length=3)
+    engine.submit(late)
+    assert engine.output(10) == []
+    finish(engine, [*work(2), late])
+    with pytest.raises(KeyError):
+        engine.output(11)
+
+
+def test_a_pool_belongs_to_one_engine() -> None:
+    pool = BlockPool(10, 4)
+    pool.grow(1, 3)
+    with pytest.raises(CapacityError, match="in use"):
+        Engine(NullExecutor(), Continuous(), slots=1, pool=pool)
+    for blocks, size in ((0, 4), (4, 0), (-1, 4), (2.5, 4)):
+        with pytest.raises(CapacityError, match="must be a whole number of at least 1"):
+            BlockPool(blocks, size)  # type: ignore[arg-type]
