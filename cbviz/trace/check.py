@@ -53,7 +53,7 @@ def check(trace: Trace) -> None:
     """
     check_meta(trace.meta)
     _check_iterations(trace.iterations, trace.meta)
-    _check_requests(trace.requests, trace.meta, len(trace.iterations))
+    _check_requests(trace.requests, trace.meta, trace.iterations)
     _check_spans(trace.spans, trace.requests, trace.iterations, trace.meta)
     where = _Whereabouts(trace.requests, trace.spans)
     _check_tokens(trace, where)
@@ -147,8 +147,9 @@ def _check_iterations(it: IterationTable, meta: TraceMeta) -> None:
     _require(not it.recompute_tokens[it.recompute_slots == 0].any(), "recomputed tokens in an iteration without one")
 
 
-def _check_requests(rq: RequestTable, meta: TraceMeta, iterations: int) -> None:
+def _check_requests(rq: RequestTable, meta: TraceMeta, it: IterationTable) -> None:
     _check_columns(rq, "requests")
+    iterations = len(it)
     _within(rq.id, 0, 2**53, "requests.id")
     _require(len(np.unique(rq.id)) == len(rq), "two requests share an id")
     _require(bool((rq.arrival >= 0).all()), "a request arrives before 0")
@@ -173,6 +174,10 @@ def _check_requests(rq: RequestTable, meta: TraceMeta, iterations: int) -> None:
         (~admitted & (rq.preemptions > 0), "was preempted and never admitted"),
     ):
         _require(not broken.any(), f"request {_first(rq.id, broken)} {complaint}")
+    if meta.arrival_unit == "seconds":
+        came = np.flatnonzero(rq.arrived >= 0)
+        ahead = rq.arrival[came] > it.t_start[rq.arrived[came]]
+        _require(not ahead.any(), f"request {_first(rq.id[came], ahead)} was seen before it arrived")
     _require(_types(rq.prompt) <= {str}, "a prompt is not text")
     for name, kind in (("tokens", int), ("pieces", str), ("token_iterations", int)):
         column: Sequence[tuple[Any, ...]] = getattr(rq, name)
@@ -237,15 +242,16 @@ def _check_spans(sp: SpanTable, rq: RequestTable, it: IterationTable, meta: Trac
     taking = prefill | recompute
     _require(bool((fed[taking] >= length[taking]).all()), "a prefill or recompute span had an iteration without tokens")
 
+    # With a lag of 1 the host sees an end one iteration late: until then the slot may still stall, or be held early.
     row = rows_of(rq, sp.request, "a span")
-    ends = np.where(rq.finished < 0, n, rq.finished)[row]
     cancelled = (rq.reason == FinishReason.CANCELLED)[row]
+    last = np.where(rq.finished < 0, n, rq.finished)[row] - cancelled  # its last iteration in a slot, save held ones
     held = sp.state == State.HELD
     early = (rq.admitted[row] < 0) | (sp.first < rq.admitted[row])
     _require(not early.any(), f"request {_first(sp.request, early)} is in a slot before its admission")
-    late = ~held & (sp.end - 1 > np.where(cancelled, ends - 1, ends))
+    late = ~held & (sp.end - 1 > last + np.where(stalled, meta.lag, 0))
     _require(not late.any(), f"request {_first(sp.request, late)} goes on after its end")
-    soon = held & ((rq.finished[row] < 0) | cancelled | (sp.first <= ends))
+    soon = held & ((rq.finished[row] < 0) | (sp.first <= last - cancelled * meta.lag))
     _require(not soon.any(), f"request {_first(sp.request, soon)} is held before its end")
 
 
@@ -335,11 +341,17 @@ def _check_marks(trace: Trace, where: _Whereabouts) -> None:
     _require(not bad.any(), f"a mark of request {_first(mk.request, bad)} lacks its slot, or has one too many")
 
     # The queue: who arrives or is preempted joins it, who is admitted or cancelled while waiting leaves it.
-    queue = np.zeros(n + 1, np.int64)
+    queue = np.zeros(n + 2, np.int64)
+    joins = is_kind["arrive"] | is_kind["preempt"]
     arrived = (rq.arrived[row] >= 0) & (rq.arrived[row] <= mk.iteration)
     leaves = is_kind["admit"] | (is_kind["cancel"] & (mk.slot < 0) & arrived)
-    np.add.at(queue, mk.iteration[is_kind["arrive"] | is_kind["preempt"]], 1)
+    np.add.at(queue, mk.iteration[joins], 1)
     np.add.at(queue, mk.iteration[leaves], -1)
+    # With a lag of 1, one may be preempted before its end is seen: the queue loses it an iteration later.
+    still = np.bincount(row[joins], minlength=len(rq)) - np.bincount(row[leaves], minlength=len(rq))
+    joined = np.full(len(rq), -1, np.int64)
+    joined[row[joins]] = mk.iteration[joins]
+    np.add.at(queue, joined[(still > 0) & (rq.reason >= 0)] + 1, -1)
     same = bool((np.cumsum(queue)[:n] == it.waiting).all())
     _require(same, "iterations.waiting does not count who arrived, was admitted, preempted or cancelled")
 

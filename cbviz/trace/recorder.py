@@ -59,7 +59,7 @@ class Recorder:
         self._shape = (meta.slots,)
         self._rows_a_chunk = max(1, CELLS_A_CHUNK // meta.slots)
         self._chunks: list[_Chunk] = []
-        self._numbers: list[tuple[float, float, int, int, int, int]] = []
+        self._numbers: list[tuple[float, float, tuple[int, int, int, int]]] = []
         self._eventful: list[Iteration] = []
         self._late_cancels: list[Mark] = []
         self._now = 0.0
@@ -69,13 +69,15 @@ class Recorder:
         return len(self._numbers)
 
     def add_requests(self, requests: Iterable[Request]) -> None:
-        """Add requests that came during the run. Raises TraceError if an id is known already."""
+        """Add requests that came during the run: all of them, or none if an id is known already (TraceError)."""
+        known = dict(self._requests)
         for request in requests:
-            if request.id in self._requests:
+            if request.id in known:
                 raise TraceError(f"request {request.id} is recorded twice; ids must be unique in a run.")
             if request.id >= 2**31:
                 raise TraceError(f"request {request.id} cannot be recorded: ids must be below 2**31.")
-            self._requests[request.id] = request
+            known[request.id] = request
+        self._requests = known
 
     def add(self, iteration: Iteration) -> None:
         """Record one iteration. Its arrays are copied, so the engine may use them again.
@@ -125,16 +127,8 @@ class Recorder:
             or iteration.cancelled
         ):
             self._eventful.append(iteration)
-        self._numbers.append(
-            (
-                iteration.t_start,
-                iteration.t_end,
-                iteration.waiting,
-                iteration.blocks_used,
-                iteration.blocks_reserved,
-                iteration.padded,
-            )
-        )
+        counts = (iteration.waiting, iteration.blocks_used, iteration.blocks_reserved, iteration.padded)
+        self._numbers.append((iteration.t_start, iteration.t_end, counts))
         self._now = iteration.t_end
 
     def add_cancelled(self, marks: Iterable[Mark]) -> None:
@@ -167,7 +161,7 @@ class Recorder:
         state = grid.state
         slots = {name: np.count_nonzero(state == value, axis=1) for value, name in SLOT_COLUMNS.items()}
         times = np.array([row[:2] for row in self._numbers], np.float64).reshape(len(self), 2)
-        waiting, used, reserved, padded = (_whole([row[column] for row in self._numbers]) for column in range(2, 6))
+        waiting, used, reserved, padded = (_whole([row[2][column] for row in self._numbers]) for column in range(4))
         return IterationTable(
             t_start=_frozen(times[:, 0].copy()),
             t_end=_frozen(times[:, 1].copy()),
