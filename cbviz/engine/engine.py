@@ -28,8 +28,8 @@ from cbviz.engine.slots import Slots
 from cbviz.errors import CapacityError, EngineError, PolicyError, WorkloadError
 from cbviz.memory import BlockPool
 from cbviz.policies.base import Policy, View
-from cbviz.policies.check import NOTHING, CheckedPlan, ask, growth_shortage
-from cbviz.trace.events import NOBODY, Finish, FinishReason, IntArray, Iteration, Mark, State, StateArray
+from cbviz.policies.check import CheckedPlan, ask, growth_shortage
+from cbviz.trace.events import NOBODY, BoolArray, Finish, FinishReason, IntArray, Iteration, Mark, State, StateArray
 from cbviz.workload.request import ArrivalUnit, Request
 
 PATIENCE = 10_000
@@ -319,17 +319,27 @@ class Engine:
 
     # ------------------------------------------------------------------ launching
 
+    def _held(self, plan: CheckedPlan) -> BoolArray:
+        """bool [slots]: finished requests that the plan keeps in their slots."""
+        if plan.hold_all or not plan.hold:
+            return self.slots.ended & plan.hold_all
+        return self.slots.ended & np.isin(self.slots.request, list(plan.hold))
+
     def _counts(self, plan: CheckedPlan) -> IntArray:
         """int32 [slots]: tokens that each slot takes in under this plan, for those who sit there at this moment."""
         slots = self.slots
-        count = slots.known - slots.computed
-        count[slots.ended] = 0
-        if plan is NOTHING:
-            return count
-        exceptions = {**plan.chunk, **dict.fromkeys(plan.hold, 1), **dict.fromkeys((*plan.preempt, *plan.pause), 0)}
-        for slot in np.flatnonzero(slots.taken) if exceptions else ():
-            count[slot] = exceptions.get(int(slots.request[slot]), count[slot])
+        count = np.where(slots.ended, self._held(plan), slots.known - slots.computed)
+        for slot, tokens in self._exceptions(plan):
+            count[slot] = tokens
         return count
+
+    def _exceptions(self, plan: CheckedPlan) -> list[tuple[int, int]]:
+        """(slot, tokens) of those who do not simply go on."""
+        named = {**plan.chunk, **dict.fromkeys((*plan.preempt, *plan.pause), 0)}
+        if not named:
+            return []
+        slot_of = {int(request): slot for slot, request in enumerate(self.slots.request)}
+        return [(slot_of[request], tokens) for request, tokens in named.items() if request in slot_of]
 
     def _someone_computes(self, plan: CheckedPlan) -> bool:
         return bool(plan.admit or self._counts(plan).any())
@@ -342,10 +352,8 @@ class Engine:
         needed = int((-(-np.maximum(lacking, 0) // pool.block_size)).sum())
         if not needed:
             return
-        free = pool.free
-        for slot in np.flatnonzero(slots.ended):
-            if slots.request[slot] not in plan.hold:
-                free += int(slots.capacity[slot]) // pool.block_size
+        let_go = slots.ended & ~self._held(plan)
+        free = pool.free + int(slots.capacity[let_go].sum()) // pool.block_size
         for request in plan.preempt:
             free += int(slots.capacity[slots.slot_of(request)]) // pool.block_size
         for entry in plan.admit:
@@ -359,9 +367,8 @@ class Engine:
 
     def _release(self, plan: CheckedPlan) -> None:
         """Let go of finished requests that the plan does not hold."""
-        for slot in np.flatnonzero(self.slots.ended):
-            if self.slots.request[slot] not in plan.hold:
-                self.slots.leave(int(slot))
+        for slot in np.flatnonzero(self.slots.ended & ~self._held(plan)):
+            self.slots.leave(int(slot))
 
     def _preempt(self, request: int) -> int:
         """Throw a running request out to the head of the queue; return the slot that it gives up."""
@@ -405,9 +412,8 @@ class Engine:
         stalled = tuple(Mark(r, slots.slot_of(r), why) for r, why in plan.pause.items())
 
         count = self._counts(plan)
-        for slot in np.flatnonzero(count > slots.capacity - slots.computed):
-            if not slots.ended[slot]:
-                slots.grow(int(slot), int(slots.computed[slot] + count[slot]))
+        for slot in np.flatnonzero(~slots.ended & (count > slots.capacity - slots.computed)):
+            slots.grow(int(slot), int(slots.computed[slot] + count[slot]))
         # A held row goes on at the end of its own blocks: it never takes a block that somebody could use.
         start = np.where(slots.ended, np.minimum(slots.computed, slots.capacity - 1), slots.computed)
         rows = np.flatnonzero(count).astype(np.int32)

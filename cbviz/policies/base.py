@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class Plan:
     admit
         Waiting requests to let in, in this order: ids or views, or `Admit` to say how much to reserve and why.
     hold
-        Ids of finished requests that keep their slot and are computed in vain (static batching).
+        Ids of finished requests that keep their slot and are computed in vain (static batching), or "all" of them.
     preempt
         Running request → reason. It loses its slot and blocks, goes to the head of the queue, and keeps its tokens.
     pause
@@ -152,7 +152,7 @@ class Plan:
     """
 
     admit: Iterable[int | RequestView | Admit] = ()
-    hold: Iterable[int] = ()
+    hold: Iterable[int] | Literal["all"] = ()
     preempt: Mapping[int, str] = field(default_factory=dict)
     pause: Mapping[int, str] = field(default_factory=dict)
     chunk: Mapping[int, int] = field(default_factory=dict)

@@ -16,12 +16,14 @@ class CheckedPlan:
 
     admit: tuple[Admit, ...]
     hold: frozenset[int]
+    hold_all: bool
     preempt: dict[int, str]
     pause: dict[int, str]
     chunk: dict[int, int]
 
 
-NOTHING = CheckedPlan((), frozenset(), {}, {}, {})
+NOTHING = CheckedPlan((), frozenset(), False, {}, {}, {})
+HOLD_ALL = CheckedPlan((), frozenset(), True, {}, {}, {})
 
 
 def ask(policy: Policy, view: View) -> CheckedPlan:
@@ -50,9 +52,12 @@ def check(plan: Plan, view: View) -> CheckedPlan:
     if not isinstance(plan, Plan):
         raise PolicyError(f"plan() must return a Plan, not {type(plan).__name__}.")
     admit = tuple(_as_admit(entry) for entry in _listed(plan.admit, "admit"))
-    hold = _listed(plan.hold, "hold")
+    hold_all = isinstance(plan.hold, str) and plan.hold == "all"
+    hold = [] if hold_all else _listed(plan.hold, "hold")
     if not (admit or hold or plan.preempt or plan.pause or plan.chunk):
-        return NOTHING
+        return HOLD_ALL if hold_all else NOTHING
+    if hold_all:
+        hold = [request.id for request in view.finished]
     running = {request.id: request for request in view.running} if plan.preempt or plan.pause or plan.chunk else {}
     finished = {request.id: request for request in view.finished}
     _only(hold, finished, "hold", "a finished request that still sits in a slot")
@@ -73,7 +78,7 @@ def check(plan: Plan, view: View) -> CheckedPlan:
                 f"request {request} gets a chunk of {tokens!r} tokens; it must be a whole number from 1 to the "
                 f"{seen.lacks} that it lacks."
             )
-    return CheckedPlan(admit, frozenset(hold), dict(plan.preempt), dict(plan.pause), dict(plan.chunk))
+    return CheckedPlan(admit, frozenset(hold), False, dict(plan.preempt), dict(plan.pause), dict(plan.chunk))
 
 
 def _check_admissions(

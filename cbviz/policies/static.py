@@ -38,7 +38,7 @@ class Static:
 
     def plan(self, view: View) -> Plan:
         if view.running or self._batch_goes_on(view):
-            return Plan(hold=[request.id for request in view.finished])
+            return Plan(hold="all")
         return Plan(admit=view.fitting())
 
     def _batch_goes_on(self, view: View) -> bool:
