@@ -1,0 +1,401 @@
+"""The grid as an SVG picture: for saved notebooks, slides and papers.
+
+A writer of its own, so that the bytes depend on the runs alone. Runs with more spans than a picture can hold are drawn
+as columns of several iterations in which every state keeps its share of the area.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+from collections.abc import Sequence
+from xml.sax.saxutils import escape
+
+import numpy as np
+
+from cbviz.board.look import (
+    DARK,
+    LIGHT,
+    PALETTE,
+    STATE_WORDS,
+    WASTED,
+    Theme,
+    colour_of,
+    dense,
+    ink_on,
+    rgb,
+    stalled_ground,
+    stalled_ink,
+    text_on,
+)
+from cbviz.errors import CbvizError
+from cbviz.trace.events import State
+from cbviz.trace.trace import MARK_KINDS, Trace
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Noto Sans', 'Noto Sans SC', sans-serif"
+MOST_SPANS = 2500
+"""More spans than this in a lane are drawn as columns."""
+_PREEMPT = MARK_KINDS.index("preempt")
+_LEFT, _RIGHT, _TOP = 36, 16, 14
+_STACK = (State.DECODE, State.PREFILL, State.IDLE, State.RECOMPUTE, State.STALLED, State.HELD, WASTED)
+"""From the top of a column to its bottom, as on the board: useful, spare, waste."""
+
+WORDS = {
+    "en": {"line": "{n} iterations, {seconds}, occupancy {occupancy}", "iterations": "iterations"},
+    "zh": {"line": "{n} 次迭代,{seconds},槽位占用率 {occupancy}", "iterations": "迭代"},
+}
+
+
+def svg(traces: Sequence[Trace], *, dark: bool = False, width: int = 1000, language: str = "en") -> str:
+    """The lanes, one above the other on one axis of iterations, as an SVG document.
+
+    Parameters
+    ----------
+    traces
+        One or more runs.
+    dark
+        For a dark page.
+    width
+        Pixels, at least 240.
+    language
+        "en" or "zh".
+
+    Raises
+    ------
+    CbvizError
+        No trace, or a width or language that makes no sense.
+    """
+    if not traces:
+        raise CbvizError("a picture needs at least one run.")
+    if isinstance(width, bool) or not isinstance(width, int) or not 240 <= width <= 20_000:
+        raise CbvizError(f"width must be a whole number of pixels from 240 to 20000, not {width!r}.")
+    if language not in WORDS:
+        raise CbvizError(f"language must be 'en' or 'zh', not {language!r}.")
+    theme = DARK if dark else LIGHT
+    longest = max(1, *(len(trace.iterations) for trace in traces))
+    scale = (width - _LEFT - _RIGHT) / (longest * 1.01)
+    used: set[tuple[int, str]] = set()
+    body: list[str] = []
+    y = float(_TOP)
+    for trace in traces:
+        pitch = row_pitch(trace.meta.slots, len(traces))
+        body.append(_heading(trace, theme, y, language, width))
+        y += 26
+        body.append(f'<g transform="translate({_LEFT} {_n(y)})">')
+        body.append(_numbers(trace.meta.slots, pitch, theme))
+        if len(trace.spans) > MOST_SPANS or scale < 1.2:
+            body.append(_columns(trace, scale, pitch, theme))
+        else:
+            body.append(_spans(trace, scale, pitch, theme, used))
+        body.append(_finish_line(trace, scale, pitch, theme))
+        body.append("</g>")
+        y += trace.meta.slots * pitch + 4
+        body.append(_axis(scale, longest, y, theme))
+        y += 34
+    legend, height = _legend(theme, y, width, language, used)
+    body.append(legend)
+    height += 8
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_n(height)}" width="{width}" '
+        f'height="{_n(height)}" font-family="{escape(FONT, {chr(34): "&quot;"})}" role="img">'
+        f"<defs>{''.join(_pattern(state, colour, theme) for state, colour in sorted(used))}</defs>"
+        f'<rect width="100%" height="100%" fill="{theme.ground}"/>{"".join(body)}</svg>'
+    )
+
+
+def row_pitch(slots: int, lanes: int) -> float:
+    """Height of a slot's row in px, its gap included."""
+    return max(2.0, min(24.0, (420 if lanes <= 2 else 260) / slots))
+
+
+def seconds_text(seconds: float, language: str = "en") -> str:
+    """Seconds as people read them."""
+    if seconds >= 10:
+        return f"{seconds:.1f} " + ("秒" if language == "zh" else "s")
+    if seconds >= 0.1:
+        return f"{seconds:.2f} " + ("秒" if language == "zh" else "s")
+    return f"{seconds * 1000:.1f} " + ("毫秒" if language == "zh" else "ms")
+
+
+def _n(value: float) -> str:
+    """A number in as few characters as it needs."""
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def _text(x: float, y: float, words: str, fill: str, size: int, extra: str = "") -> str:
+    clean = "".join(c if c.isprintable() else " " for c in words)
+    return f'<text x="{_n(x)}" y="{_n(y)}" fill="{fill}" font-size="{size}"{extra}>{escape(clean)}</text>'
+
+
+def _heading(trace: Trace, theme: Theme, y: float, language: str, width: int) -> str:
+    words = WORDS[language]["line"].format(
+        n=f"{len(trace.iterations):,}",
+        seconds=seconds_text(trace.seconds, language),
+        occupancy=f"{trace.occupancy:.0%}",
+    )
+    name = trace.meta.policy if len(trace.meta.policy) <= 48 else trace.meta.policy[:47] + "…"
+    return _text(_LEFT, y + 12, name, theme.text, 16, ' font-weight="700"') + _text(
+        width - _RIGHT, y + 12, words, theme.faint, 13, ' text-anchor="end"'
+    )
+
+
+def _numbers(slots: int, pitch: float, theme: Theme) -> str:
+    every = next(step for step in (1, 2, 4, 8, 16, 32, 64, 1 << 30) if step * pitch >= 13)
+    rows = [
+        _text(-8, slot * pitch + pitch / 2 + 3, str(slot), theme.faint, 11, ' text-anchor="end"')
+        for slot in range(0, slots, every)
+    ]
+    return "".join(rows)
+
+
+def _gap(pitch: float) -> float:
+    return 3 if pitch >= 18 else 2 if pitch >= 10 else 1 if pitch >= 5 else 0
+
+
+def _fill(state: int, request: int, theme: Theme, used: set[tuple[int, str]]) -> str:
+    if state == State.DECODE:
+        return colour_of(request)
+    if state == State.IDLE:
+        return theme.spare
+    if state == State.STALLED:
+        return stalled_ground(colour_of(request), theme)
+    colour = "" if state in (State.HELD, WASTED) else colour_of(request)
+    used.add((state, colour))
+    return f"url(#{_pattern_name(state, colour)})"
+
+
+def _pattern_name(state: int, colour: str) -> str:
+    return f"p{state}{colour[1:]}"
+
+
+def _pattern(state: int, colour: str, theme: Theme) -> str:
+    if state == State.HELD:
+        ground, ink = theme.held
+        art = f'<path d="M1.6 1.6L4.4 4.4M4.4 1.6L1.6 4.4" stroke="{ink}" stroke-width=".9"/>'
+    elif state == WASTED:
+        ground, ink = theme.wasted
+        art = f'<circle cx="3" cy="3" r="1.15" fill="{ink}"/>'
+    elif state == State.PREFILL:
+        ground, ink = colour, ink_on(colour)
+        art = f'<path d="M-1 -1L7 7M-1 5L1 7M5 -1L7 1" stroke="{ink}" stroke-width="1.5"/>'
+    else:
+        ground, ink = colour, ink_on(colour)
+        art = f'<rect x="1" width="2" height="6" fill="{ink}"/>'
+    return (
+        f'<pattern id="{_pattern_name(state, colour)}" width="6" height="6" patternUnits="userSpaceOnUse">'
+        f'<rect width="6" height="6" fill="{ground}"/>{art}</pattern>'
+    )
+
+
+def _idle_runs(trace: Trace) -> list[tuple[int, int, int, int]]:
+    """(slot, first, end, state) of idle stretches, told apart by whether somebody waited."""
+    state, _ = dense(trace)
+    runs = []
+    for slot, row in enumerate(state):
+        cuts = np.flatnonzero(np.diff(row)) + 1
+        for first, end in zip([0, *cuts.tolist()], [*cuts.tolist(), len(row)], strict=True):
+            if end > first and row[first] in (State.IDLE, WASTED):
+                runs.append((slot, first, end, int(row[first])))
+    return runs
+
+
+def _spans(trace: Trace, scale: float, pitch: float, theme: Theme, used: set[tuple[int, str]]) -> str:
+    high = pitch - _gap(pitch)
+    out = []
+
+    def cell(slot: int, first: float, end: float, fill: str, more: str = "") -> str:
+        return (
+            f'<rect x="{_n(first * scale)}" y="{_n(slot * pitch)}" width="{_n((end - first) * scale)}" '
+            f'height="{_n(high)}" fill="{fill}"{more}/>'
+        )
+
+    for slot, first, end, state in _idle_runs(trace):
+        out.append(cell(slot, first, end, _fill(state, -1, theme, used)))
+    spans = trace.spans
+    table = trace.requests
+    ends = {(int(i), int(f)) for i, f, r in zip(table.id, table.finished, table.reason, strict=True) if r >= 0}
+    mark = max(1.0, min(3.0, scale * 0.45))
+    labels = []
+    for slot, who, what, first, end in zip(
+        spans.slot.tolist(),
+        spans.request.tolist(),
+        spans.state.tolist(),
+        spans.first.tolist(),
+        spans.end.tolist(),
+        strict=True,
+    ):
+        soft = ' rx="1.5"' if what == State.DECODE and pitch >= 14 and (end - first) * scale > 7 else ""
+        out.append(cell(slot, first, end, _fill(what, who, theme, used), soft))
+        if what == State.STALLED:
+            y = slot * pitch + high / 2 - 1
+            out.append(
+                f'<rect x="{_n(first * scale)}" y="{_n(y)}" width="{_n((end - first) * scale)}" height="2" '
+                f'fill="{stalled_ink(colour_of(who), theme)}"/>'
+            )
+        if what in (State.PREFILL, State.DECODE, State.RECOMPUTE) and (who, end - 1) in ends:
+            out.append(
+                f'<rect x="{_n(end * scale - mark)}" y="{_n(slot * pitch)}" width="{_n(mark)}" height="{_n(high)}" '
+                f'fill="{theme.end}"/>'
+            )
+        label = str(who)
+        if what == State.DECODE and pitch >= 14 and (end - first) * scale - mark >= 6.6 * len(label) + 5:
+            labels.append(
+                _text(
+                    (first + end) * scale / 2,
+                    slot * pitch + high / 2 + 4,
+                    label,
+                    text_on(colour_of(who)),
+                    11,
+                    ' font-weight="600" text-anchor="middle"',
+                )
+            )
+    marks = trace.marks
+    for kind, iteration, slot in zip(marks.kind, marks.iteration, marks.slot, strict=True):
+        if kind == _PREEMPT and slot >= 0:
+            tooth = high / 4
+            out += [
+                f'<rect x="{_n(iteration * scale - mark)}" y="{_n(slot * pitch + t * tooth)}" width="{_n(mark)}" '
+                f'height="{_n(tooth)}" fill="{theme.cursor}"/>'
+                for t in (0, 2)
+            ]
+    return "".join(out + labels)
+
+
+def coarse(trace: Trace, columns: int, parts: int, extent: float, theme: Theme) -> np.ndarray:
+    """Pixels uint8 [slots * parts, columns, 4] of a run whose `extent` iterations fill the columns.
+
+    Each slot and column shows its states stacked by share of time, useful on top and waste below, so that the area of a
+    state is its share however many iterations a column covers.
+    """
+    state, request = dense(trace)
+    slots, n = state.shape
+    edges = np.linspace(0, extent, columns + 1)
+    shares = np.zeros((7, slots, columns))
+    for code in range(7):
+        sums = np.concatenate([np.zeros((slots, 1)), np.cumsum(state == code, axis=1)], axis=1)
+        at = np.clip(edges, 0, n)
+        low = np.floor(at).astype(int)
+        high = np.minimum(low + 1, n)
+        exact = sums[:, low] + (sums[:, high] - sums[:, low]) * (at - low)
+        shares[code] = np.diff(exact, axis=1)
+    total = shares.sum(axis=0)
+    middle = np.clip(((edges[:-1] + np.minimum(edges[1:], n)) / 2).astype(int), 0, max(n - 1, 0))
+    whose = request[:, middle] if n else np.full((slots, columns), -1, np.int32)
+    # Where the middle of a column is idle or held, the next useful cell of the slot lends its colour.
+    useful = (state == State.PREFILL) | (state == State.DECODE)
+    if n:
+        index = np.where(useful, np.arange(n), n - 1)
+        following = np.minimum.accumulate(index[:, ::-1], axis=1)[:, ::-1]
+        whose = np.take_along_axis(request, following[:, middle], axis=1)
+    colours = np.array([rgb(colour) for colour in PALETTE], np.uint8)[whose % len(PALETTE)]
+    pale = np.array([rgb(stalled_ground(colour, theme)) for colour in PALETTE], np.uint8)[whose % len(PALETTE)]
+    plain = {
+        State.IDLE: rgb(theme.spare),
+        State.HELD: rgb(theme.held[0]),
+        WASTED: rgb(theme.wasted[0]),
+    }
+    inks = {State.HELD: rgb(theme.held[1]), WASTED: rgb(theme.wasted[1])}
+    picture = np.zeros((slots, parts, columns, 4), np.uint8)
+    level = np.cumsum(np.stack([shares[code] for code in _STACK]), axis=0)
+    column = np.arange(columns)
+    for part in range(parts):
+        place = (part + 0.5) / parts * total
+        chosen = np.argmax(level > place[None], axis=0)
+        for rank, code in enumerate(_STACK):
+            here = (chosen == rank) & (total > 0)
+            if code in plain:
+                picture[:, part][here] = (*plain[code], 255)
+                if code in inks:
+                    dots = here & ((column + 2 * part) % 4 == 0)[None]
+                    picture[:, part][dots] = (*inks[code], 255)
+            else:
+                shade = pale if code == State.STALLED else colours
+                picture[:, part][here] = np.concatenate([shade[here], np.full((int(here.sum()), 1), 255)], axis=1)
+    return picture.reshape(slots * parts, columns, 4)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """uint8 [height, width, 4] as a PNG file (RFC 2083), the same bytes for the same pixels."""
+    height, width, _ = pixels.shape
+    rows = np.concatenate([np.zeros((height, 1), np.uint8), pixels.reshape(height, width * 4)], axis=1)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(rows.tobytes(), 9))
+        + chunk(b"IEND", b"")
+    )
+
+
+def _columns(trace: Trace, scale: float, pitch: float, theme: Theme) -> str:
+    slots = trace.meta.slots
+    columns = max(1, round(len(trace.iterations) * scale))
+    parts = max(1, min(6, int(pitch)))
+    data = base64.b64encode(png(coarse(trace, columns, parts, max(len(trace.iterations), 1), theme))).decode("ascii")
+    gap = _gap(pitch)
+    lines = "".join(
+        f'<rect y="{_n((slot + 1) * pitch - gap)}" width="{columns}" height="{_n(gap)}" fill="{theme.ground}"/>'
+        for slot in range(slots if gap else 0)
+    )
+    return (
+        f'<image width="{columns}" height="{_n(slots * pitch)}" preserveAspectRatio="none" '
+        f'style="image-rendering:pixelated" href="data:image/png;base64,{data}"/>{lines}'
+    )
+
+
+def _finish_line(trace: Trace, scale: float, pitch: float, theme: Theme) -> str:
+    x, high = len(trace.iterations) * scale, trace.meta.slots * pitch
+    if not len(trace.iterations):
+        return ""
+    return (
+        f'<path d="M{_n(x + 1.5)} 0V{_n(high)}" stroke="{theme.end}" stroke-width="3" stroke-dasharray="3 3"/>'
+        f'<path d="M{_n(x + 4.5)} 3V{_n(high)}" stroke="{theme.end}" stroke-width="3" stroke-dasharray="3 3"/>'
+    )
+
+
+def tick_step(scale: float, room: float) -> int:
+    """A step of 1, 2 or 5 × 10^n iterations that keeps `room` px between ticks."""
+    step = 1
+    while step * scale < room:
+        digits = str(step)
+        step = step * 5 // 2 if digits[0] == "2" else step * 2
+    return step
+
+
+def _axis(scale: float, longest: int, y: float, theme: Theme) -> str:
+    out = []
+    for value in range(0, longest + 1, tick_step(scale, 70)):
+        x = _LEFT + value * scale
+        out.append(f'<path d="M{_n(x)} {_n(y)}v4" stroke="{theme.faint}"/>')
+        out.append(_text(x, y + 16, f"{value:,}", theme.faint, 11, ' text-anchor="middle"'))
+    return "".join(out)
+
+
+def _legend(theme: Theme, y: float, width: int, language: str, used: set[tuple[int, str]]) -> tuple[str, float]:
+    """The legend, and where it ends. Wraps at the width."""
+    colour = PALETTE[0]
+    out = []
+    x = float(_LEFT)
+    order = (State.PREFILL, State.DECODE, State.HELD, State.STALLED, State.RECOMPUTE, State.IDLE, WASTED)
+    for state in order:
+        words = STATE_WORDS[language][state]
+        wide = 32 + sum(12 if ord(c) > 0x2E80 else 6.3 for c in words) + 14
+        if x + wide > width - _RIGHT and x > _LEFT:
+            x, y = float(_LEFT), y + 20
+        fill = _fill(state, 0, theme, used) if state != State.DECODE else colour
+        out.append(f'<rect x="{_n(x)}" y="{_n(y)}" width="20" height="13" rx="2" fill="{fill}"/>')
+        if state == State.STALLED:
+            ink = stalled_ink(colour, theme)
+            out.append(f'<rect x="{_n(x)}" y="{_n(y + 5.5)}" width="20" height="2" fill="{ink}"/>')
+        out.append(_text(x + 27, y + 11, words, theme.faint, 12))
+        x += wide
+    if x + 60 > width - _RIGHT:
+        x, y = float(_LEFT), y + 20
+    out.append(f'<rect x="{_n(x)}" y="{_n(y)}" width="3" height="13" fill="{theme.end}"/>')
+    out.append(_text(x + 9, y + 11, "END", theme.faint, 12))
+    return "".join(out), y + 16

@@ -1,0 +1,62 @@
+"""Recorded runs on a board: in a notebook without a widget, as a page, as pictures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from cbviz.board import picture, player
+from cbviz.board.summary import Finish
+from cbviz.trace.trace import Trace
+
+
+class Board:
+    """One to four recorded runs, one above the other, with the whole player.
+
+    In a notebook it shows the player where scripts may run and a picture where they may not; it needs no kernel
+    afterwards, so a saved notebook keeps it.
+
+    Parameters
+    ----------
+    traces
+        One to four runs.
+    summary
+        The measured result; by default what the traces themselves say.
+    title
+        Shown as text.
+    language
+        "en" or "zh"; the page has a switch.
+
+    Raises
+    ------
+    CbvizError
+        Nothing to show, or an unknown language.
+    """
+
+    def __init__(self, *traces: Trace, summary: Finish | None = None, title: str = "Run", language: str = "en") -> None:
+        player.check(traces, language)
+        self.traces = traces
+        self.summary = summary
+        self.title = title
+        self.language = language
+
+    def __repr__(self) -> str:
+        return player.text(self.traces)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        return player.mimebundle(self.traces, self.summary, title=self.title, language=self.language)
+
+    def to_html(self, path: str | os.PathLike[str], *, autoplay: bool = True) -> Path:
+        """Write the player as one page that needs no kernel and no network. Returns the path."""
+        page = player.html(self.traces, self.summary, title=self.title, language=self.language, autoplay=autoplay)
+        return _write(path, page)
+
+    def to_svg(self, path: str | os.PathLike[str], *, dark: bool = False, width: int = 1000) -> Path:
+        """Write the picture as SVG. Returns the path."""
+        return _write(path, picture.svg(self.traces, dark=dark, width=width, language=self.language))
+
+
+def _write(path: str | os.PathLike[str], text: str) -> Path:
+    target = Path(path)
+    target.write_text(text, encoding="utf-8")
+    return target
