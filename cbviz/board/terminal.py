@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -34,7 +36,7 @@ LEAST_WIDTH = 30
 MOST_ROWS = 64
 
 
-def grid(trace: Trace, width: int = 100, color: bool = True) -> RenderableType:
+def grid(trace: Trace, width: int = 100, color: bool = True, *, extent: int | None = None) -> RenderableType:
     """The run as a drawn grid that rich prints.
 
     Parameters
@@ -45,6 +47,9 @@ def grid(trace: Trace, width: int = 100, color: bool = True) -> RenderableType:
         Characters that a line may have, at least 30. A column shows what filled most of its iterations.
     color
         False leaves the characters alone to tell the states.
+    extent
+        Iterations that the whole width stands for, at least the run's own: give the longest of several runs, so that
+        their columns line up. None: this run fills the width.
 
     Raises
     ------
@@ -54,14 +59,18 @@ def grid(trace: Trace, width: int = 100, color: bool = True) -> RenderableType:
     if isinstance(width, bool) or not isinstance(width, int) or width < LEAST_WIDTH:
         raise CbvizError(f"width must be a whole number of at least {LEAST_WIDTH} characters, not {width!r}.")
     n, slots = len(trace.iterations), trace.meta.slots
+    whole = n if extent is None else extent
+    if isinstance(whole, bool) or not isinstance(whole, int) or whole < n:
+        raise CbvizError(f"extent must be a whole number of at least the run's {n} iterations, not {extent!r}.")
     margin = len(str(max(slots - 1, 0))) + 1
-    columns = max(1, min(n, width - margin))
+    columns = max(1, round(min(whole, width - margin) * n / whole)) if n else 1
     lines = [_heading(trace, width)]
     if n:
         edges = np.linspace(0, n, columns + 1).astype(int)
         state, request = dense(trace)
-        for slot in range(min(slots, MOST_ROWS)):
-            lines.append(_row(trace, slot, state[slot], request[slot], edges, margin, color))
+        lines += [
+            _row(trace, slot, state[slot], request[slot], edges, margin, color) for slot in range(min(slots, MOST_ROWS))
+        ]
         if slots > MOST_ROWS:
             lines.append(Text(f"… and {slots - MOST_ROWS} more slots", style="dim" if color else ""))
         lines.append(_ruler(n, columns, margin, color))
@@ -82,7 +91,7 @@ def _row(
     """One slot: the sign of each column, request numbers where there is room, and END where a request ended."""
     columns = len(edges) - 1
     signs, owners, states = [], [], []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         counts = np.bincount(state[low:high], minlength=7)
         most = int(counts.argmax())
         cells = request[low:high][state[low:high] == most]

@@ -2,9 +2,9 @@
 
 How an iteration travels. `push` puts it on a list and returns. A pump thread, at most 30 times a second, encodes what
 has gathered as one block a lane and sends it as one message: Jupyter silently drops messages above 1,000 a second. The
-page confirms every message; with two unconfirmed the pump waits and gathers more. Blocks say which iterations they hold,
-so the page sees a loss and asks again, and one that arrives late asks for everything. At the end the whole run goes into
-one synchronised trait: views that open later need nothing else.
+page confirms every message; with two unconfirmed the pump waits and gathers more. Blocks say which iterations they
+hold, so the page sees a loss and asks again, and one that arrives late asks for everything. At the end the whole run
+goes into one synchronised trait: views that open later need nothing else.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
     language
         "en" or "zh"; the page has a switch.
     on_control
-        Called with every checked `Control`, from whichever thread delivers it. A `CbvizError` that it raises is shown as
-        its sentence. None: the run can only be watched.
+        Called with every checked `Control`, from whichever thread delivers it. A `CbvizError` that it raises is shown
+        as its sentence. None: the run can only be watched.
     actions
         What the run can do besides being watched: the transport, and "burst" and "cancel" where they mean something.
     knobs
@@ -289,13 +289,10 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
             for lane, blocks in enumerate(self._blocks):
                 if len(blocks) > 1:
                     self._blocks[lane] = [merge(blocks)]
-            backlog = [
-                b
-                for n, enc, blocks in zip(known, self._encoders, self._blocks, strict=True)
-                if n < enc.count
-                for b in blocks
-            ]
-            self._unsent = self._prompts + backlog
+            self._unsent = list(self._prompts)
+            for n, encoder, blocks in zip(known, self._encoders, self._blocks, strict=True):
+                if n < encoder.count:
+                    self._unsent += blocks
             if self._unsent:
                 self._wake()
 
