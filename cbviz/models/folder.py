@@ -1,0 +1,97 @@
+"""Load a causal language model from a folder in the Hugging Face format: config.json, *.safetensors, a tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cbviz.errors import CbvizError, ModelError
+from cbviz.models.device import check_fit
+from cbviz.models.loaded import LoadedModel
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+
+
+def load_folder(name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> LoadedModel:
+    """Load what lies in `folder`. Weights stored in another format are converted to `dtype`.
+
+    Only safetensors are read: nothing is unpickled, and no code of the folder is run.
+
+    Raises
+    ------
+    ModelError
+        There is no model in the folder, it is damaged, incomplete, of an unknown kind, or no decoder of text.
+    CapacityError
+        It cannot fit into the device's free memory.
+    """
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"there is no model in {folder}: a model's folder holds a config.json.")
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(f"the model in {folder} has no *.safetensors; pickled weights are not opened.")
+    try:
+        with quiet_transformers():
+            model = _weights(name, folder, device, dtype)
+            tokenizer = _tokenizer(folder)
+    except CbvizError:
+        raise
+    except Exception as error:  # transformers, tokenizers and safetensors each have their own
+        raise ModelError(f"cannot load {name} from {folder}: {first_line(error)}") from error
+    return ready(name, model, tokenizer, device, dtype)
+
+
+def ready(name: str, model: Any, tokenizer: Any, device: torch.device, dtype: torch.dtype) -> LoadedModel:
+    """Put a model into evaluation mode, without gradients, on its device."""
+    model.requires_grad_(False)
+    return LoadedModel(name, model.eval().to(device), tokenizer, device, dtype)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type where it has none; one sentence of a message."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers from drawing bars and printing warnings; its settings are restored afterwards."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _weights(name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    if config.is_encoder_decoder:
+        raise ModelError(f"{name} is of type {config.model_type!r}, which has an encoder; a causal LM is needed.")
+    with torch.device("meta"):
+        outline = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    check_fit(name, sum(p.numel() for p in outline.parameters()), dtype, device)
+    model, report = AutoModelForCausalLM.from_pretrained(
+        folder, config=config, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+    )
+    # transformers fills what a file lacks with random numbers; a teaching tool must not answer with those.
+    lacking = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in report[kind])
+    if lacking:
+        raise ModelError(f"the weights of {name} do not match its config.json: {lacking[0]} is missing or misshapen.")
+    return model
+
+
+def _tokenizer(folder: Path) -> Any:
+    if not any((folder / file).is_file() for file in TOKENIZER_FILES):
+        return None
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
