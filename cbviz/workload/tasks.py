@@ -18,6 +18,7 @@ from string import ascii_lowercase
 
 from cbviz.errors import WorkloadError
 from cbviz.workload.capitals import COUNTRIES, STATES
+from cbviz.workload.checks import whole
 from cbviz.workload.request import Request, Workload
 
 ANSWER_ROOM = 320
@@ -260,10 +261,10 @@ def task_workload(
 ) -> Workload:
     """Tasks whose output lengths follow an exponential law, all there at the start.
 
-    The law is sampled in layers: one draw from each of `requests` equally likely slices, in random order. So even a
-    small workload shows the law's spread (a coefficient of variation close to 1), whatever the seed. Lengths beyond
-    the longest answer, 294 tokens, become the longest answer. Each request then gets a task whose answer is
-    about as long as was drawn, of the kind that was asked least so far.
+    The law is sampled in layers (stratified sampling): one draw from each of `requests` equally likely slices, in
+    random order. So even a small workload shows the law's spread (a coefficient of variation close to 1), whatever the
+    seed. Lengths beyond the longest answer, 294 tokens, become the longest answer. Each request then gets a task whose
+    answer is about as long as was drawn, of the kind that was asked least so far.
 
     Nothing forces these lengths: the model is to stop by its own END, and `Request.answer` says what is right.
 
@@ -277,7 +278,8 @@ def task_workload(
     seed
         The same seed draws the same workload.
     mean
-        Mean of the law, in output tokens, END included; from 2 to 150.
+        Mean of the law, in output tokens, END included; from 2 to 100. Above 60 the longest answer cuts the
+        law's tail noticeably.
 
     Raises
     ------
@@ -286,12 +288,10 @@ def task_workload(
     """
     if not callable(encode):
         raise WorkloadError(f"encode must be a function from text to token ids, not {encode!r}.")
-    if isinstance(requests, bool) or not isinstance(requests, int) or requests < 1:
-        raise WorkloadError(f"requests must be a whole number of at least 1, not {requests!r}.")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise WorkloadError(f"seed must be a whole number of at least 0, not {seed!r}.")
-    if isinstance(mean, bool) or not isinstance(mean, int | float) or not 2 <= mean <= 150:
-        raise WorkloadError(f"mean must be a number of output tokens from 2 to 150, not {mean!r}.")
+    whole("requests", requests)
+    whole("seed", seed, least=0)
+    if isinstance(mean, bool) or not isinstance(mean, int | float) or not 2 <= mean <= 100:
+        raise WorkloadError(f"mean must be a number of output tokens from 2 to 100, not {mean!r}.")
     rng = random.Random(seed)
     targets = [-mean * math.log(1 - (i + rng.random()) / requests) for i in range(requests)]
     rng.shuffle(targets)
