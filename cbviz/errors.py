@@ -31,3 +31,7 @@ class EngineError(CbvizError, RuntimeError):
 
 class TraceError(CbvizError, ValueError):
     """A trace file that is truncated, edited, foreign or of an unknown version."""
+
+
+class MeasureError(CbvizError, ValueError):
+    """A question about runs, or to a formula, that has no answer: runs of different work, zero slots, a load of 1."""

@@ -7,13 +7,17 @@ at random: chunks, stalls, preemptions, cancellations, held slots.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from cbviz.trace import NOBODY, Finish, FinishReason, Iteration, Mark, Recorder, State, Trace, TraceMeta
 from cbviz.workload.request import Request
+
+Cost = float | Sequence[float] | Callable[[int, int], float]
+"""Seconds of an iteration: always the same; for each number of busy slots (index 0 unused); or a function of how many
+slots are busy and how many requests prefill."""
 
 BLOCK = 4
 POOL = 100_000
@@ -134,12 +138,9 @@ class Loop:
 
 
 def scheduled(
-    requests: Sequence[Request], slots: int, policy: str = "continuous", seconds: float | Sequence[float] = 1.0
+    requests: Sequence[Request], slots: int, policy: str = "continuous", seconds: Cost = 1.0
 ) -> Iterator[Iteration]:
-    """Static (to the batch's longest) or continuous batching; arrivals count iterations, prompts go in whole.
-
-    `seconds` is what an iteration takes: one number, or one for each number of busy slots (index 0 unused).
-    """
+    """Static (to the batch's longest) or continuous batching; arrivals count iterations, prompts go in whole."""
     loop = Loop(slots)
     coming = list(requests)
     while coming or loop.queue or any(seat and not seat.ended for seat in loop.seats):
@@ -153,7 +154,10 @@ def scheduled(
             while loop.queue and None in loop.seats:
                 admitted.append(loop.admit(loop.queue[0]))
         busy = sum(seat is not None for seat in loop.seats)
-        took = seconds if isinstance(seconds, float) else seconds[busy]
+        if callable(seconds):
+            took = seconds(busy, len(admitted))
+        else:
+            took = seconds if isinstance(seconds, float) else seconds[busy]
         yield loop.step(took, {}, {}, arrived=tuple(seat.request.id for seat in new), admitted=tuple(admitted))
 
 
@@ -206,9 +210,7 @@ def record(iterations: Iterator[Iteration], requests: Sequence[Request], slots: 
     return recorder.trace(pieces=lambda tokens: [f"t{token}" for token in tokens])
 
 
-def scheduled_trace(
-    outputs: Sequence[int], slots: int, policy: str = "continuous", seconds: float | Sequence[float] = 1.0
-) -> Trace:
+def scheduled_trace(outputs: Sequence[int], slots: int, policy: str = "continuous", seconds: Cost = 1.0) -> Trace:
     asked = [request(id, output=length) for id, length in enumerate(outputs)]
     made = record(scheduled(asked, slots, policy, seconds), asked, slots, arrival_unit="iterations")
     return replace(made, meta=replace(made.meta, policy=policy))

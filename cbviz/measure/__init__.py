@@ -1,0 +1,68 @@
+"""What a run amounts to: latencies, throughput, occupancy, comparisons, and the closed forms they must agree with.
+
+Everything here reads traces and runs nothing.
+"""
+
+from cbviz.measure.compare import Comparison, Divergence, compare
+from cbviz.measure.goodput import MLPERF, Targets, goodput, meets
+from cbviz.measure.hardware import decode_floor, kv_bytes_per_token, kv_tokens_per_busy_slot
+from cbviz.measure.latency import Distribution, Latencies, arrival_seconds, latencies
+from cbviz.measure.queueing import erlang_c, in_system, pollaczek_khinchine, queue_wait
+from cbviz.measure.slot_use import SlotUse, slot_use
+from cbviz.measure.summary import Summary, serving_table, summary
+from cbviz.measure.theory import (
+    continuous_iterations,
+    harmonic,
+    makespan_bounds,
+    speedup_bound,
+    speedup_clipped_exponential,
+    speedup_discrete,
+    speedup_empirical,
+    speedup_exponential,
+    speedup_fixed,
+    speedup_shrinking,
+    speedup_truncated_exponential,
+    speedup_uniform,
+    speedup_with_prefill,
+    static_iterations,
+)
+
+__all__ = [
+    "MLPERF",
+    "Comparison",
+    "Distribution",
+    "Divergence",
+    "Latencies",
+    "SlotUse",
+    "Summary",
+    "Targets",
+    "arrival_seconds",
+    "compare",
+    "continuous_iterations",
+    "decode_floor",
+    "erlang_c",
+    "goodput",
+    "harmonic",
+    "in_system",
+    "kv_bytes_per_token",
+    "kv_tokens_per_busy_slot",
+    "latencies",
+    "makespan_bounds",
+    "meets",
+    "pollaczek_khinchine",
+    "queue_wait",
+    "serving_table",
+    "slot_use",
+    "speedup_bound",
+    "speedup_clipped_exponential",
+    "speedup_discrete",
+    "speedup_empirical",
+    "speedup_exponential",
+    "speedup_fixed",
+    "speedup_shrinking",
+    "speedup_truncated_exponential",
+    "speedup_uniform",
+    "speedup_with_prefill",
+    "static_iterations",
+    "summary",
+]

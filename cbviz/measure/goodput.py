@@ -1,0 +1,90 @@
+"""Goodput: requests a second that were fast enough (the definition of DistServe, OSDI'24, as vLLM measures it)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from cbviz.errors import MeasureError
+from cbviz.measure.latency import BoolArray, Delivery, latencies
+from cbviz.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Latency targets in seconds; None asks for nothing. A request meets a target if it takes at most that long."""
+
+    ttft: float | None = None
+    tpot: float | None = None
+    e2el: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None:
+                continue
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or not (math.isfinite(value) and value > 0)
+            ):
+                raise MeasureError(f"the target for {field.name} must be a number of seconds above 0, not {value!r}.")
+        if self.ttft is None and self.tpot is None and self.e2el is None:
+            raise MeasureError("goodput needs at least one target: ttft, tpot or e2el, in seconds.")
+
+
+MLPERF: dict[str, Targets] = {
+    "llama2-70b": Targets(ttft=2.0, tpot=0.2),
+    "llama2-70b-interactive": Targets(ttft=0.45, tpot=0.04),
+    "llama3.1-8b": Targets(ttft=2.0, tpot=0.1),
+    "llama3.1-8b-interactive": Targets(ttft=0.5, tpot=0.03),
+    "llama3.1-405b": Targets(ttft=6.0, tpot=0.175),
+    "llama3.1-405b-interactive": Targets(ttft=4.5, tpot=0.08),
+    "deepseek-r1": Targets(ttft=2.0, tpot=0.08),
+    "deepseek-r1-interactive": Targets(ttft=1.5, tpot=0.015),
+}
+"""The limits of MLPerf Inference's server scenarios (loadgen, mlperf.conf). MLPerf asks that the 99th percentile of a
+run stays below them; here they are asked of each request, so that one late request costs one, not the run."""
+
+
+def meets(trace: Trace, targets: Targets | str, delivery: Delivery = "stream") -> BoolArray:
+    """bool [requests]: completed within every target. An output of one token counts as a TPOT of 0, as in vLLM.
+
+    Parameters
+    ----------
+    trace
+        The run.
+    targets
+        Targets, or the name of a preset of `MLPERF`.
+    delivery
+        When the client gets its tokens (see `cbviz.measure.latency.Delivery`).
+
+    Raises
+    ------
+    MeasureError
+        An unknown preset or delivery.
+    """
+    if isinstance(targets, str):
+        if targets not in MLPERF:
+            raise MeasureError(f"there is no preset {targets!r}; choose one of {', '.join(MLPERF)}.")
+        targets = MLPERF[targets]
+    if not isinstance(targets, Targets):
+        raise MeasureError(f"targets must be Targets(...) or the name of a preset, not {targets!r}.")
+    found = latencies(trace, delivery)
+    good = found.completed.copy()
+    for value, most in (
+        (found.ttft, targets.ttft),
+        (np.where(found.output_tokens > 1, found.tpot, 0.0), targets.tpot),
+        (found.e2el, targets.e2el),
+    ):
+        if most is not None:
+            good &= value <= most
+    return good
+
+
+def goodput(trace: Trace, targets: Targets | str, delivery: Delivery = "stream") -> float:
+    """Requests that meet every target / seconds of the run. Parameters and errors as in `meets`."""
+    good = int(meets(trace, targets, delivery).sum())
+    return good / trace.seconds if trace.seconds else 0.0

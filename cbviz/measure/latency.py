@@ -1,0 +1,181 @@
+"""Latencies of requests, as `vllm bench serve` defines them (vLLM 0.33, benchmarks/serve.py, calculate_metrics).
+
+| name | what it is |
+|---|---|
+| TTFT, time to first token | first token − arrival |
+| E2EL, end-to-end latency | last token − arrival |
+| TPOT, time per output token | (E2EL − TTFT) / (output tokens − 1), for requests of at least 2 tokens |
+| ITL, inter-token latency | every gap between two tokens of a request, pooled over all requests |
+
+Other tools use the same names for other things: AIPerf's "inter-token latency" is the TPOT of this table, and
+guidellm's "time per output token" counts the first token in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from cbviz.errors import MeasureError
+from cbviz.trace import FinishReason, Trace
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+Delivery = Literal["stream", "release"]
+"""When a client gets its tokens: "stream", each at the end of its iteration; "release", all at once when the request
+leaves its slot, as a pipeline of static batches returns them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """One row a request, in the order of the trace's request table; seconds; NaN where it never happened.
+
+    Attributes
+    ----------
+    id, output_tokens
+        int64 [requests].
+    completed
+        bool [requests]: its output came to its end (it was neither cancelled nor cut off with the run).
+    arrival
+        On the lane's clock.
+    queue
+        First admission − arrival.
+    ttft, e2el, tpot
+        See the module. `tpot` is NaN for outputs of one token, all three for requests that are not completed.
+    itl
+        float64 [gaps]: the gaps of all completed requests, pooled.
+    """
+
+    id: IntArray
+    output_tokens: IntArray
+    completed: BoolArray
+    arrival: FloatArray
+    queue: FloatArray
+    ttft: FloatArray
+    e2el: FloatArray
+    tpot: FloatArray
+    itl: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """What is said of many values; NaN throughout if there are none. Percentiles are interpolated linearly."""
+
+    count: int
+    mean: float
+    std: float
+    """Of the population (divided by n), as numpy and vLLM take it."""
+    median: float
+    percentiles: dict[float, float]
+
+    @classmethod
+    def of(cls, values: npt.ArrayLike, percentiles: Sequence[float] = (99,)) -> Distribution:
+        """The distribution of the values that are not NaN. Raises MeasureError for percentiles outside 0 … 100."""
+        for p in percentiles:
+            if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 100:
+                raise MeasureError(f"a percentile must lie between 0 and 100, not {p!r}.")
+        known = np.asarray(values, np.float64)
+        known = known[~np.isnan(known)]
+        if not len(known):
+            return cls(0, math.nan, math.nan, math.nan, dict.fromkeys(percentiles, math.nan))
+        found = np.percentile(known, list(percentiles))
+        return cls(
+            count=len(known),
+            mean=float(known.mean()),
+            std=float(known.std()),
+            median=float(np.median(known)),
+            percentiles={p: float(value) for p, value in zip(percentiles, found, strict=True)},
+        )
+
+
+def arrival_seconds(trace: Trace) -> FloatArray:
+    """Arrivals on the lane's clock, float64 [requests].
+
+    Where the workload stamps arrivals in iterations, a request arrives when the iteration begins that first saw it;
+    NaN if none did.
+    """
+    rq, it = trace.requests, trace.iterations
+    if trace.meta.arrival_unit == "seconds":
+        return rq.arrival.copy()
+    return _at(it.t_start, rq.arrived)
+
+
+def completed(trace: Trace) -> BoolArray:
+    """bool [requests]: whose output came to its end."""
+    reason = trace.requests.reason
+    done: BoolArray = (reason >= 0) & (reason != FinishReason.CANCELLED)
+    return done
+
+
+def released(trace: Trace) -> IntArray:
+    """int64 [requests]: the last iteration in which the request sat in a slot, held ones counted in; -1 for never."""
+    rq, sp = trace.requests, trace.spans
+    order = np.argsort(rq.id)
+    row = order[np.searchsorted(rq.id, sp.request, sorter=order)]
+    last = np.full(len(rq), -1, np.int64)
+    np.maximum.at(last, row, sp.end - 1)
+    return last
+
+
+def latencies(trace: Trace, delivery: Delivery = "stream") -> Latencies:
+    """The latencies of every request of a run.
+
+    Parameters
+    ----------
+    trace
+        The run.
+    delivery
+        When the client gets its tokens (see `Delivery`). Under "release" TTFT equals E2EL, and TPOT and ITL are 0.
+
+    Raises
+    ------
+    MeasureError
+        An unknown delivery.
+    """
+    if delivery not in ("stream", "release"):
+        raise MeasureError(f"delivery must be 'stream' or 'release', not {delivery!r}.")
+    rq, it = trace.requests, trace.iterations
+    done = completed(trace)
+    count = np.fromiter(map(len, rq.tokens), np.int64, len(rq))
+    given = np.fromiter((i for row in rq.token_iterations for i in row), np.int64, int(count.sum()))
+    owner = np.repeat(np.arange(len(rq)), count)
+    if delivery == "release":
+        given = released(trace)[owner]
+    last_place = np.cumsum(count) - 1
+    first_place = last_place - count + 1
+    has = done & (count > 0)
+    first, last = np.full(len(rq), -1, np.int64), np.full(len(rq), -1, np.int64)
+    first[has], last[has] = given[first_place[has]], given[last_place[has]]
+    arrival = arrival_seconds(trace)
+    ttft, e2el = _at(it.t_end, first) - arrival, _at(it.t_end, last) - arrival
+    tpot = np.full(len(rq), np.nan)
+    many = done & (count > 1)
+    tpot[many] = (e2el[many] - ttft[many]) / (count[many] - 1)
+    when = it.t_end[given]
+    within = (np.diff(owner) == 0) & done[owner[1:]]
+    return Latencies(
+        id=rq.id.copy(),
+        output_tokens=count,
+        completed=done,
+        arrival=arrival,
+        queue=_at(it.t_start, rq.admitted) - arrival,
+        ttft=ttft,
+        e2el=e2el,
+        tpot=tpot,
+        itl=np.diff(when)[within],
+    )
+
+
+def _at(times: FloatArray, iteration: IntArray) -> FloatArray:
+    """Times of these iterations, NaN where the iteration is -1."""
+    found = np.full(len(iteration), np.nan)
+    there = iteration >= 0
+    found[there] = times[iteration[there]]
+    return found

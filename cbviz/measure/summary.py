@@ -1,0 +1,177 @@
+"""A run in a few numbers, and as the table that `vllm bench serve` prints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cbviz.measure.latency import Delivery, Distribution, latencies
+from cbviz.measure.slot_use import SlotUse, slot_use
+from cbviz.trace import FinishReason, Trace
+
+WIDTH = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A run in a few numbers; seconds, tokens and requests; latencies of completed requests only.
+
+    Attributes
+    ----------
+    policy, slots, iterations
+        Who ran, on how many slots, in how many forward passes.
+    seconds
+        From 0 on the lane's clock to the end of the last iteration: vLLM's benchmark duration.
+    requests, completed, cancelled
+        Submitted, ended by themselves, cancelled. The rest was cut off with the run.
+    prompt_tokens
+        Of the completed requests, as vLLM counts them.
+    output_tokens
+        Given to requests, also to those that did not complete. Tokens computed in vain are not counted.
+    request_throughput, output_throughput, total_throughput
+        Completed requests, output tokens, prompt + output tokens, each / seconds; 0 for a run without duration.
+    ttft, tpot, itl, e2el
+        Seconds; see `cbviz.measure.latency`.
+    slot_iterations, slot_seconds
+        How the slots were used; see `cbviz.measure.slot_use`.
+    preemptions
+        How often a running request lost its slot.
+    kv_used, kv_reserved
+        Share of the pool's blocks that held at least one written position, and that were allotted but unwritten: means
+        over the time of the iterations.
+    kv_peak
+        The largest share that was used or reserved in any iteration.
+    """
+
+    policy: str
+    slots: int
+    iterations: int
+    seconds: float
+    requests: int
+    completed: int
+    cancelled: int
+    prompt_tokens: int
+    output_tokens: int
+    request_throughput: float
+    output_throughput: float
+    total_throughput: float
+    ttft: Distribution
+    tpot: Distribution
+    itl: Distribution
+    e2el: Distribution
+    slot_iterations: SlotUse
+    slot_seconds: SlotUse
+    preemptions: int
+    kv_used: float
+    kv_reserved: float
+    kv_peak: float
+
+
+def summary(trace: Trace, percentiles: Sequence[float] = (99,), delivery: Delivery = "stream") -> Summary:
+    """Sum a run up.
+
+    Definitions are those of `vllm bench serve` (vLLM 0.33); throughput counts all output tokens of a run that was
+    stopped, where vLLM would count those of completed requests.
+
+    Parameters
+    ----------
+    trace
+        The run, whole or stopped.
+    percentiles
+        Which percentiles the distributions show, 0 … 100.
+    delivery
+        When the client gets its tokens (see `cbviz.measure.latency.Delivery`).
+
+    Raises
+    ------
+    MeasureError
+        A percentile outside 0 … 100, or an unknown delivery.
+    """
+    rq, it = trace.requests, trace.iterations
+    found = latencies(trace, delivery)
+    seconds = trace.seconds
+    done = int(found.completed.sum())
+    prompts = int(rq.prompt_tokens[found.completed].sum())
+    output = trace.output_tokens
+    pool = trace.meta.total_blocks or 1
+    weight = it.t_end - it.t_start
+    busy = float(weight.sum()) or 1.0
+    return Summary(
+        policy=trace.meta.policy,
+        slots=trace.meta.slots,
+        iterations=len(it),
+        seconds=seconds,
+        requests=len(rq),
+        completed=done,
+        cancelled=int((rq.reason == FinishReason.CANCELLED).sum()),
+        prompt_tokens=prompts,
+        output_tokens=output,
+        request_throughput=_rate(done, seconds),
+        output_throughput=_rate(output, seconds),
+        total_throughput=_rate(prompts + output, seconds),
+        ttft=Distribution.of(found.ttft, percentiles),
+        tpot=Distribution.of(found.tpot, percentiles),
+        itl=Distribution.of(found.itl, percentiles),
+        e2el=Distribution.of(found.e2el, percentiles),
+        slot_iterations=slot_use(trace),
+        slot_seconds=slot_use(trace, "seconds"),
+        preemptions=int(rq.preemptions.sum()),
+        kv_used=float(it.blocks_used @ weight) / busy / pool,
+        kv_reserved=float(it.blocks_reserved @ weight) / busy / pool,
+        kv_peak=float(np.max(it.blocks_used + it.blocks_reserved, initial=0)) / pool,
+    )
+
+
+def _rate(count: int, seconds: float) -> float:
+    return count / seconds if seconds else 0.0
+
+
+def serving_table(trace: Trace, percentiles: Sequence[float] = (99,), delivery: Delivery = "stream") -> str:
+    """The summary as the table that `vllm bench serve` prints, with a section on slots and KV cache added.
+
+    Rows and units are vLLM's (requests and tokens a second, milliseconds), so that two systems can be laid side by
+    side. Parameters and errors as in `summary`.
+    """
+    s = summary(trace, percentiles, delivery)
+    lines = [
+        f"{' Serving Benchmark Result ':=^{WIDTH}}",
+        _row("Successful requests:", s.completed),
+        _row("Benchmark duration (s):", s.seconds),
+        _row("Total input tokens:", s.prompt_tokens),
+        _row("Total generated tokens:", s.output_tokens),
+        _row("Request throughput (req/s):", s.request_throughput),
+        _row("Output token throughput (tok/s):", s.output_throughput),
+        _row("Total token throughput (tok/s):", s.total_throughput),
+    ]
+    for title, name, values in (
+        ("Time to First Token", "TTFT", s.ttft),
+        ("Time per Output Token (excl. 1st token)", "TPOT", s.tpot),
+        ("Inter-token Latency", "ITL", s.itl),
+        ("End-to-end Latency", "E2EL", s.e2el),
+    ):
+        lines.append(f"{title:-^{WIDTH}}")
+        lines.append(_row(f"Mean {name} (ms):", values.mean * 1e3))
+        lines.append(_row(f"Median {name} (ms):", values.median * 1e3))
+        lines += [_row(f"P{p:g} {name} (ms):", value * 1e3) for p, value in values.percentiles.items()]
+    lines += [
+        f"{'Slots and KV cache':-^{WIDTH}}",
+        _row("Policy:", s.policy),
+        _row("Slots:", s.slots),
+        _row("Iterations:", s.iterations),
+        _row("Slot occupancy, by iterations (%):", s.slot_iterations.occupancy * 100),
+        _row("Slot occupancy, by seconds (%):", s.slot_seconds.occupancy * 100),
+        _row("Preemptions:", s.preemptions),
+        _row("Mean KV blocks used (%):", s.kv_used * 100),
+        _row("Mean KV blocks reserved (%):", s.kv_reserved * 100),
+        "=" * WIDTH,
+    ]
+    return "\n".join(lines)
+
+
+def _row(label: str, value: str | int | float) -> str:
+    if isinstance(value, float):
+        value = "n/a" if math.isnan(value) else f"{value:.2f}"
+    return f"{label:<40} {value:<10}".rstrip()
