@@ -159,7 +159,7 @@ export function duration(language, seconds) {
 // -------------------------------------------------------------------------------------------------------- colours
 
 /** Request colours: Okabe and Ito's, its yellow darkened so that it holds on white, and a violet. Request id modulo 8. */
-export const PALETTE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8F6BB3", "#B5A300"];
+export const PALETTE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#9A7BC0", "#B5A300"];
 
 /** @param {number} request */
 export const colourOf = (request) => PALETTE[((request % PALETTE.length) + PALETTE.length) % PALETTE.length];
@@ -200,8 +200,8 @@ export const textOn = (colour) => (contrast(colour, "#ffffff") >= 4.5 ? "#ffffff
 /** The gentlest shade of a colour that stands out from it at 3.1:1: lighter if white allows it, else darker. @param {string} colour */
 export function inkOn(colour) {
   const towards = contrast(colour, "#ffffff") >= 3.6 ? "#ffffff" : "#000000";
-  for (let share = 0.2; share < 1; share += 0.02) {
-    const ink = mix(colour, towards, share);
+  for (let step = 0; step < 40; step++) {
+    const ink = mix(colour, towards, 0.2 + 0.02 * step);
     if (contrast(ink, colour) >= 3.1) return ink;
   }
   return towards;
@@ -229,8 +229,8 @@ export const stalledGround = (colour, theme) => mix(theme.ground, colour, 0.28);
 export function stalledInk(colour, theme) {
   const ground = stalledGround(colour, theme);
   const towards = luminance(ground) > 0.3 ? "#000000" : "#ffffff";
-  for (let share = 0; share < 1; share += 0.04) {
-    const ink = mix(colour, towards, share);
+  for (let step = 0; step < 25; step++) {
+    const ink = mix(colour, towards, 0.04 * step);
     if (contrast(ink, ground) >= 3.1) return ink;
   }
   return towards;

@@ -12,7 +12,7 @@ import numpy as np
 from cbviz.trace.events import State
 from cbviz.trace.trace import Trace
 
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8F6BB3", "#B5A300")
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#9A7BC0", "#B5A300")
 """Request colours, request id modulo 8: Okabe and Ito's (2008), the yellow darkened so that it holds on white, and a
 violet."""
 

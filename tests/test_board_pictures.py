@@ -1,0 +1,134 @@
+"""Pictures: valid, small, the same for the same run, and true to the shares of the states."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import subprocess
+import zlib
+from dataclasses import fields, replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from cbviz.board import look
+from cbviz.board.picture import coarse, png, svg
+from cbviz.errors import CbvizError
+from cbviz.trace import State
+from tests.fake_runs import scheduled_trace, wild_trace
+from tests.node import node
+
+BOARD = Path(__file__).parent.parent / "cbviz" / "board" / "board.js"
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_python_and_the_page_use_the_same_colours_and_words():
+    script = f"""
+        import * as b from {json.dumps(BOARD.as_uri())};
+        const pale = (t) => b.PALETTE.map((c) => [b.stalledGround(c, t), b.stalledInk(c, t)]);
+        const stalled = Object.values(b.THEMES).map(pale);
+        const words = ["en", "zh"].map((l) => b.STATE_WORDS.map((w) => b.WORDS[l][w]));
+        const [inks, texts] = [b.PALETTE.map(b.inkOn), b.PALETTE.map(b.textOn)];
+        console.log(JSON.stringify([b.PALETTE, b.THEMES, inks, texts, stalled, words]));
+    """
+    done = subprocess.run([node(), "--input-type=module", "-e", script], capture_output=True, check=True)
+    palette, themes, inks, texts, stalled, words = json.loads(done.stdout)
+    assert tuple(palette) == look.PALETTE
+    for ours, theirs in ((look.LIGHT, themes["light"]), (look.DARK, themes["dark"])):
+        for name in (field.name for field in fields(ours)):
+            value = getattr(ours, name)
+            assert theirs[name] == (list(value) if isinstance(value, tuple) else value), name
+    assert inks == [look.ink_on(colour) for colour in palette]
+    assert texts == [look.text_on(colour) for colour in palette]
+    assert stalled == [
+        [[look.stalled_ground(c, theme), look.stalled_ink(c, theme)] for c in palette]
+        for theme in (look.LIGHT, look.DARK)
+    ]
+    assert words == [list(look.STATE_WORDS["en"]), list(look.STATE_WORDS["zh"])]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_svg_draws_every_decode_span_in_its_colour(dark):
+    trace = scheduled_trace([3, 6, 2, 3], 4, "static")
+    picture = ElementTree.fromstring(svg([trace], dark=dark))
+    assert picture.tag == SVG + "svg"
+    scale = (1000 - 36 - 16) / (6 * 1.01)
+    rects = [
+        (r.get("fill"), float(r.get("x", 0)), float(r.get("width", "0").rstrip("%")))
+        for r in picture.iter(SVG + "rect")
+    ]
+    for id, length in enumerate([3, 6, 2, 3]):
+        wanted = (look.colour_of(id), pytest.approx(scale, abs=0.02), pytest.approx((length - 1) * scale, abs=0.02))
+        assert wanted in rects
+    assert sum(fill == "url(#p4)" for fill, *_ in rects) >= 3, "three slots are held"
+
+
+def test_svg_is_the_same_for_the_same_run_and_speaks_both_languages():
+    run = wild_trace(3)
+    assert svg([run]) == svg([wild_trace(3)])
+    assert "槽位占用率" in svg([run], language="zh")
+    ElementTree.fromstring(svg([run, run], width=360))
+
+
+def test_svg_holds_hostile_names_as_text():
+    run = wild_trace(3)
+    evil = replace(run, meta=replace(run.meta, policy='<script>alert(1)</script>" \x00\u202e' + "x" * 500))
+    drawn = ElementTree.fromstring(svg([evil]))
+    assert not list(drawn.iter(SVG + "script"))
+    assert any("<script>" in (text.text or "") for text in drawn.iter(SVG + "text"))
+    assert "\u202e" not in svg([evil])
+
+
+def test_large_runs_become_columns_and_stay_small():
+    run = scheduled_trace([1 + i % 50 for i in range(8000)], 64)
+    picture = svg([run])
+    assert "data:image/png;base64," in picture
+    assert len(picture) < 300_000
+
+
+def test_columns_keep_the_share_of_every_state():
+    run = scheduled_trace([1 + (i * 7) % 60 for i in range(800)], 16, "static")
+    state, _ = look.dense(run)
+    pixels = coarse(run, 300, 6, len(run.iterations), look.LIGHT)
+    shades = np.array([look.rgb(look.LIGHT.held[0]), look.rgb(look.LIGHT.held[1])])
+    held = (pixels[..., None, :3] == shades).all(-1).any(-1).mean()
+    assert held == pytest.approx((state == State.HELD).mean(), abs=0.02)
+    assert (pixels[..., 3] == 255).all()
+
+
+def test_png_is_what_the_standard_says():
+    pixels = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+    data = png(pixels)
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    at, chunks = 8, {}
+    while at < len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        kind, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
+        assert struct.unpack_from(">I", data, at + 8 + length)[0] == zlib.crc32(kind + body)
+        chunks[kind] = body
+        at += 12 + length
+    assert struct.unpack(">IIBBBBB", chunks[b"IHDR"]) == (3, 2, 8, 6, 0, 0, 0)
+    rows = zlib.decompress(chunks[b"IDAT"])
+    assert rows[1:13] == pixels[0].tobytes()
+    assert rows[14:26] == pixels[1].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"traces": []}, "at least one run"),
+        ({"width": 10}, "width must be"),
+        ({"width": True}, "width must be"),
+        ({"language": "fr"}, "language must be"),
+    ],
+)
+def test_nonsense_is_refused(arguments, sentence):
+    with pytest.raises(CbvizError, match=sentence):
+        svg(**({"traces": [wild_trace(1)]} | arguments))
+
+
+def test_numbers_are_written_short():
+    assert not re.search(r"\d\.\d{3,}", svg([wild_trace(2)]).split("<defs>")[1].split("data:")[0])
