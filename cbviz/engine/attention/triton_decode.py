@@ -1,0 +1,406 @@
+"""Decode attention and the KV write as Triton kernels: one query token a row, keys and values read where they lie.
+
+Decoding is bound by memory: every cached key and value is read once and used for a handful of operations. So the kernel
+has one aim, to keep reads in flight. A program takes one row, one KV head with all its query heads, and one share of
+the row's context ("split KV", Flash-Decoding, Dao et al. 2023); it walks its share tile by tile with a running maximum
+(the online softmax of Milakov and Gimelshein 2018, FlashAttention §3.1) and looks each tile's place up in the block
+table (PagedAttention, SOSP'23, §4.1). Where a row has several shares, a second small kernel weighs them together.
+
+Every length is read on the device, and what is launched depends on shapes alone: a CUDA graph may hold these calls.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from cbviz.errors import EngineError
+
+try:
+    import triton
+    import triton.language as tl
+except ModuleNotFoundError:  # Triton exists on Linux alone; `available` says so
+    triton = None
+
+
+def available() -> bool:
+    """Whether the kernels can run here: Triton and a CUDA device, or Triton's interpreter."""
+    return triton is not None and (torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET") == "1")
+
+
+def store(keys_new: Tensor, values_new: Tensor, keys: Tensor, values: Tensor, where: Tensor) -> None:
+    """Write new keys and values into one layer of the cache, in place.
+
+    Parameters
+    ----------
+    keys_new, values_new
+        [T, KV heads, head size], of any strides: slices of a fused projection and transposed views need no copy.
+    keys, values
+        [cache positions, KV heads, head size], contiguous.
+    where
+        int32 or int64 [T]: the cache position of each token; a token with a negative one is not written.
+
+    Raises
+    ------
+    EngineError
+        The shapes do not fit each other, or the cache is not contiguous.
+    """
+    _check_cache(keys, values)
+    tokens, heads, size = keys_new.shape
+    if keys_new.shape != values_new.shape or keys.shape[1:] != (heads, size) or where.shape != (tokens,):
+        raise EngineError(
+            f"keys {tuple(keys_new.shape)}, values {tuple(values_new.shape)} and positions {tuple(where.shape)} "
+            f"do not fit a cache of {tuple(keys.shape)}."
+        )
+    if tokens == 0:
+        return
+    width = triton.next_power_of_2(size)
+    heads_a_program = min(triton.next_power_of_2(heads), max(1, 1024 // width))
+    with torch.cuda.device_of(keys):  # type: ignore[no-untyped-call]
+        _store_kernel[(tokens, triton.cdiv(heads, heads_a_program))](
+            keys_new,
+            values_new,
+            keys,
+            values,
+            where,
+            *keys_new.stride(),
+            *values_new.stride(),
+            heads=heads,
+            size=size,
+            heads_a_program=heads_a_program,
+            width=width,
+        )
+
+
+def decode(
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    tables: Tensor,
+    slot: Tensor,
+    context: Tensor,
+    *,
+    block_size: int,
+    scale: float,
+    window: int | None = None,
+    splits: int | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Attend with one query token a row to the cached positions of its row; its own must be written already.
+
+    Parameters
+    ----------
+    query
+        [R, query heads, head size]; the last dimension contiguous, the others of any stride.
+    keys, values
+        [cache positions, KV heads, head size], contiguous: one layer. Query heads are a multiple of the KV heads and
+        share them in order (grouped-query attention, Ainslie et al. 2023).
+    tables
+        int32 [slots, blocks]: the KV block of every `block_size` positions of a slot; only what its context needs is
+        read.
+    slot
+        int32 or int64 [R]: the table row that each row uses.
+    context
+        int32 or int64 [R]: each row's cached positions, the new one included; a row with 0 is idle and gets zeros.
+    block_size
+        Positions in a KV block.
+    scale
+        Factor on the dot products.
+    window
+        Sliding window: only the last `window` positions are seen. None sees all.
+    splits
+        Shares of a row's context that run side by side; None chooses by `plan`.
+    out
+        Where to write; any strides but a contiguous last dimension. None takes a new tensor.
+
+    Returns
+    -------
+    Tensor
+        [R, query heads, head size] in the query's dtype. Products are summed in float32.
+
+    Raises
+    ------
+    EngineError
+        The shapes do not fit each other, or a tensor is not contiguous where it must be.
+    """
+    _check_cache(keys, values)
+    rows, query_heads, size = query.shape
+    kv_heads = keys.shape[1]
+    if keys.shape[2] != size or query_heads % kv_heads or slot.shape != (rows,) or context.shape != (rows,):
+        raise EngineError(
+            f"queries {tuple(query.shape)}, slots {tuple(slot.shape)} and contexts {tuple(context.shape)} "
+            f"do not fit a cache of {tuple(keys.shape)}."
+        )
+    out = torch.empty((rows, query_heads, size), dtype=query.dtype, device=query.device) if out is None else out
+    if query.stride(2) != 1 or out.stride(2) != 1 or tables.stride(1) != 1 or out.shape != query.shape:
+        raise EngineError("queries, outputs and block tables must be contiguous in their last dimension.")
+    if rows == 0:
+        return out
+    launch = plan(
+        rows,
+        kv_heads,
+        head_size=size,
+        itemsize=keys.element_size(),
+        context=tables.shape[1] * block_size,
+        processors=_processors(query.device),
+    )
+    splits = launch.splits if splits is None else splits
+    width = max(16, triton.next_power_of_2(size))
+    group = query_heads // kv_heads
+    # With one share a row the kernel writes the result itself, and nothing is left to merge.
+    shares = weight = out
+    if splits > 1:
+        shares = torch.empty((rows, query_heads, splits, size), dtype=torch.float32, device=query.device)
+        weight = torch.empty((rows, query_heads, splits), dtype=torch.float32, device=query.device)
+    with torch.cuda.device_of(query):  # type: ignore[no-untyped-call]
+        _decode_kernel[(kv_heads, splits, rows)](
+            query,
+            keys,
+            values,
+            tables,
+            slot,
+            context,
+            out,
+            shares,
+            weight,
+            scale * 1.4426950408889634,  # log2(e): the kernel exponentiates by powers of 2
+            query.stride(0),
+            query.stride(1),
+            tables.stride(0),
+            out.stride(0),
+            out.stride(1),
+            kv_heads=kv_heads,
+            group=group,
+            group_rows=max(16, triton.next_power_of_2(group)),  # tl.dot multiplies no fewer rows
+            size=size,
+            width=width,
+            block_size=block_size,
+            tile=launch.tile,
+            window=window or 0,
+            splits=splits,
+            num_warps=launch.warps,
+            num_stages=launch.stages,
+        )
+        if splits > 1:
+            _merge_kernel[(query_heads, rows)](
+                shares,
+                weight,
+                out,
+                out.stride(0),
+                out.stride(1),
+                query_heads=query_heads,
+                size=size,
+                width=width,
+                splits=splits,
+                splits_width=triton.next_power_of_2(splits),
+                num_warps=4,
+            )
+    return out
+
+
+class Launch(NamedTuple):
+    """How the decode kernel is launched."""
+
+    tile: int
+    """Positions read at once."""
+    splits: int
+    """Shares of a row's context."""
+    stages: int
+    """Depth of Triton's software pipeline."""
+    warps: int
+    """Warps of 32 threads a program."""
+
+
+def plan(rows: int, kv_heads: int, *, head_size: int, itemsize: int, context: int, processors: int) -> Launch:
+    """Choose how to launch, from shapes alone, so that a captured graph never has to change.
+
+    Parameters
+    ----------
+    rows, kv_heads
+        There are rows × KV heads pairs to work on.
+    head_size, itemsize
+        Numbers in a head, bytes in a number.
+    context
+        The longest context that the block tables have room for.
+    processors
+        Multiprocessors of the device.
+    """
+    pairs = rows * kv_heads
+    tile = 32
+    splits = max(1, min(triton.cdiv(2 * processors, pairs), triton.cdiv(context, tile), 64))
+    return Launch(tile=tile, splits=splits, stages=5, warps=4)
+
+
+@cache
+def _processors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
+
+
+def _check_cache(keys: Tensor, values: Tensor) -> None:
+    if triton is None:
+        raise EngineError("Triton is not installed; these kernels need it, and it exists on Linux alone.")
+    if not (keys.is_contiguous() and values.is_contiguous() and keys.shape == values.shape):
+        raise EngineError("a layer's keys and values must be contiguous and of one shape.")
+
+
+def _jit(kernel: Callable[..., None]) -> Any:
+    return kernel if triton is None else triton.jit(kernel)
+
+
+@_jit
+def _store_kernel(
+    keys_new: tl.tensor,
+    values_new: tl.tensor,
+    keys: tl.tensor,
+    values: tl.tensor,
+    where: tl.tensor,
+    keys_token: tl.tensor,
+    keys_head: tl.tensor,
+    keys_number: tl.tensor,
+    values_token: tl.tensor,
+    values_head: tl.tensor,
+    values_number: tl.tensor,
+    heads: tl.constexpr,
+    size: tl.constexpr,
+    heads_a_program: tl.constexpr,
+    width: tl.constexpr,
+) -> None:
+    """A program writes some heads of one token."""
+    token = tl.program_id(0).to(tl.int64)
+    position = tl.load(where + token).to(tl.int64)
+    head = (tl.program_id(1) * heads_a_program + tl.arange(0, heads_a_program))[:, None]
+    number = tl.arange(0, width)[None, :]
+    real = (head < heads) & (number < size) & (position >= 0)
+    key = tl.load(keys_new + token * keys_token + head * keys_head + number * keys_number, mask=real)
+    value = tl.load(values_new + token * values_token + head * values_head + number * values_number, mask=real)
+    there = position * (heads * size) + head * size + number
+    tl.store(keys + there, key, mask=real)
+    tl.store(values + there, value, mask=real)
+
+
+@_jit
+def _decode_kernel(
+    query: tl.tensor,
+    keys: tl.tensor,
+    values: tl.tensor,
+    tables: tl.tensor,
+    slot: tl.tensor,
+    context: tl.tensor,
+    out: tl.tensor,
+    shares: tl.tensor,
+    weight: tl.tensor,
+    scale: tl.tensor,
+    query_row: tl.tensor,
+    query_head: tl.tensor,
+    table_row: tl.tensor,
+    out_row: tl.tensor,
+    out_head: tl.tensor,
+    kv_heads: tl.constexpr,
+    group: tl.constexpr,
+    group_rows: tl.constexpr,
+    size: tl.constexpr,
+    width: tl.constexpr,
+    block_size: tl.constexpr,
+    tile: tl.constexpr,
+    window: tl.constexpr,
+    splits: tl.constexpr,
+) -> None:
+    """A program attends for one row and one KV head to one share of the context."""
+    kv_head = tl.program_id(0)
+    split = tl.program_id(1)
+    row = tl.program_id(2)
+    length = tl.load(context + row).to(tl.int32)
+    table = tables + tl.load(slot + row).to(tl.int64) * table_row
+
+    # Of the tiles that hold anything visible, every split takes an equal share; the last ones may go without.
+    oldest = 0
+    if window > 0:
+        oldest = tl.maximum(length - window, 0)
+    first_tile = oldest // tile
+    last_tile = tl.cdiv(length, tile)
+    share = tl.cdiv(last_tile - first_tile, splits)
+    begin = first_tile + split * share
+    end = tl.minimum(begin + share, last_tile)
+
+    member = tl.arange(0, group_rows)
+    number = tl.arange(0, width)
+    step = tl.arange(0, tile)
+    head = kv_head * group + member
+    real = (member < group)[:, None] & (number < size)[None, :]
+    mine = query + row.to(tl.int64) * query_row + head[:, None] * query_head + number[None, :]
+    q = tl.load(mine, mask=real, other=0.0)
+
+    largest = tl.full([group_rows], float("-inf"), tl.float32)
+    total = tl.zeros([group_rows], tl.float32)
+    sums = tl.zeros([group_rows, width], tl.float32)
+    for i in tl.range(begin, end):
+        position = i * tile + step
+        visible = position < length
+        if window > 0:
+            visible &= position >= oldest
+        if block_size % tile == 0:  # the tile lies in one block: one lookup
+            block = tl.load(table + i * tile // block_size).to(tl.int64)
+            cached = block * block_size + i * tile % block_size + step
+        else:
+            block = tl.load(table + position // block_size, mask=visible, other=0).to(tl.int64)
+            cached = block * block_size + position % block_size
+        place = cached * (kv_heads * size) + kv_head * size
+        k = tl.load(keys + place[None, :] + number[:, None], mask=(number < size)[:, None], other=0.0)
+        scores = tl.dot(q, k, input_precision="ieee") * scale
+        scores = tl.where(visible[None, :], scores, float("-inf"))
+        largest_now = tl.maximum(largest, tl.max(scores, 1))
+        shrink = tl.exp2(largest - largest_now)
+        p = tl.exp2(scores - largest_now[:, None])
+        total = total * shrink + tl.sum(p, 1)
+        # What lies behind the context may be anything, and even a weight of 0 would not hide a NaN.
+        v = tl.load(
+            values + place[:, None] + number[None, :], mask=visible[:, None] & (number < size)[None, :], other=0.0
+        )
+        sums = sums * shrink[:, None] + tl.dot(p.to(v.dtype), v, input_precision="ieee")
+        largest = largest_now
+    average = tl.where(total[:, None] > 0, sums / total[:, None], 0.0)
+
+    if splits == 1:
+        there = out + row.to(tl.int64) * out_row + head[:, None] * out_head + number[None, :]
+        tl.store(there, average.to(out.dtype.element_ty), mask=real)
+    else:
+        index = (row.to(tl.int64) * (kv_heads * group) + head) * splits + split
+        tl.store(shares + index[:, None] * size + number[None, :], average, mask=real)
+        # The logarithm of the share's weight; minus infinity for a share that saw nothing.
+        tl.store(weight + index, largest + tl.log2(total), mask=member < group)
+
+
+@_jit
+def _merge_kernel(
+    shares: tl.tensor,
+    weight: tl.tensor,
+    out: tl.tensor,
+    out_row: tl.tensor,
+    out_head: tl.tensor,
+    query_heads: tl.constexpr,
+    size: tl.constexpr,
+    width: tl.constexpr,
+    splits: tl.constexpr,
+    splits_width: tl.constexpr,
+) -> None:
+    """A program weighs together the shares of one query head."""
+    head = tl.program_id(0)
+    row = tl.program_id(1).to(tl.int64)
+    split = tl.arange(0, splits_width)
+    number = tl.arange(0, width)
+    index = (row * query_heads + head) * splits + split
+    log_weight = tl.load(weight + index, mask=split < splits, other=float("-inf"))
+    largest = tl.max(log_weight, 0)
+    counts = log_weight > float("-inf")
+    w = tl.where(counts, tl.exp2(log_weight - largest), 0.0)
+    share = tl.load(
+        shares + index[:, None] * size + number[None, :], mask=counts[:, None] & (number < size)[None, :], other=0.0
+    )
+    total = tl.sum(w, 0)
+    average = tl.where(total > 0, tl.sum(share * w[:, None], 0) / total, 0.0)
+    tl.store(out + row * out_row + head * out_head + number, average.to(out.dtype.element_ty), mask=number < size)
