@@ -321,6 +321,9 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
 
     def close(self) -> None:
         """Take the board off every page and let its memory go."""
+        if not hasattr(self, "_due"):
+            super().close()  # its arguments were refused before it was anything
+            return
         with self._due:
             self._over = True
             self._pending = [[] for _ in self.lanes]
