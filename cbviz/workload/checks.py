@@ -22,6 +22,13 @@ def positive(name: str, value: object) -> float:
     return float(value)
 
 
+def not_negative(name: str, value: object) -> float:
+    """Return `value` if it is a finite number of at least 0; raise WorkloadError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (math.isfinite(value) and value >= 0):
+        raise WorkloadError(f"{name} must be a finite number of at least 0, not {value!r}.")
+    return float(value)
+
+
 def generator(value: object) -> random.Random:
     """Return `value` if it is a `random.Random`; raise WorkloadError otherwise."""
     if not isinstance(value, random.Random):

@@ -1,0 +1,160 @@
+"""Your own prompts: read from a file, turned into a workload.
+
+Two formats, both UTF-8. Text holds one prompt a line; empty lines are left out. A name that ends in .jsonl (or .ndjson)
+holds one JSON object a line:
+
+    {"prompt": "Why is the sky blue?", "max_new_tokens": 120, "arrival": 0.5}
+
+where `max_new_tokens` (tokens) and `arrival` (seconds) may be missing.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cbviz.errors import WorkloadError
+from cbviz.workload.checks import not_negative, whole
+from cbviz.workload.request import Request, Workload
+
+LARGEST = 16 * 2**20
+"""Bytes that a prompts file may have. Whatever is larger was hardly meant to be one."""
+
+KEYS = ("prompt", "max_new_tokens", "arrival")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One prompt as a user wrote it.
+
+    Parameters
+    ----------
+    text
+        What is asked; not blank.
+    max_new_tokens
+        The most output tokens it may get; None leaves that to the workload.
+    arrival
+        When it arrives, in seconds.
+    """
+
+    text: str
+    max_new_tokens: int | None = None
+    arrival: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str) or not self.text.strip():
+            raise WorkloadError(f"a prompt must be a text that is not blank, not {self.text!r}.")
+        if self.max_new_tokens is not None:
+            whole("max_new_tokens", self.max_new_tokens)
+        not_negative("arrival", self.arrival)
+
+
+def read_prompts(path: str | Path) -> tuple[Prompt, ...]:
+    """Read a file of prompts, in its order; "-" reads text from standard input.
+
+    Raises
+    ------
+    WorkloadError
+        The file is missing, a folder, too large, not UTF-8, without a prompt, or has a line that is no prompt; the
+        message names the line.
+    """
+    name = str(path)
+    try:
+        if name == "-":
+            raw = sys.stdin.buffer.read(LARGEST + 1)
+        else:
+            with Path(path).open("rb") as file:
+                raw = file.read(LARGEST + 1)
+    except (OSError, ValueError) as error:
+        raise WorkloadError(f"cannot read the prompts in {name}: {getattr(error, 'strerror', error)}.") from error
+    if len(raw) > LARGEST:
+        raise WorkloadError(f"{name} is too large for a file of prompts: at most {LARGEST // 2**20} MiB are read.")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise WorkloadError(f"{name}, line {line}: not UTF-8 text; save the file as UTF-8.") from error
+    parse = _from_json if name.lower().endswith((".jsonl", ".ndjson")) else Prompt
+    prompts = []
+    # Only "\n" ends a line here: other characters that Unicode calls line ends may stand inside a prompt.
+    for number, line in enumerate(text.split("\n"), 1):
+        if stripped := line.strip():
+            try:
+                prompts.append(parse(stripped))
+            except WorkloadError as error:
+                raise WorkloadError(f"{name}, line {number}: {error}") from error
+    if not prompts:
+        raise WorkloadError(f"{name} holds no prompt; it needs at least one line of text.")
+    return tuple(prompts)
+
+
+def prompt_workload(
+    encode: Callable[[str], Sequence[int]],
+    prompts: Sequence[Prompt | str],
+    seed: int = 0,
+    max_new_tokens: int = 160,
+    *,
+    context_limit: int | None = None,
+    name: str = "your prompts",
+) -> Workload:
+    """Turn prompts into a workload, sorted by arrival.
+
+    Parameters
+    ----------
+    encode
+        Turns a text into prompt tokens, such as `LoadedModel.encode`.
+    prompts
+        At least one, as `Prompt` or plain text.
+    seed
+        Kept with the workload; prompts are not drawn.
+    max_new_tokens
+        The most output tokens for prompts that do not say.
+    context_limit
+        The most positions of the model. An answer may take what the prompt leaves of it.
+    name
+        Name of the workload.
+
+    Raises
+    ------
+    WorkloadError
+        No prompt, a blank one, one that leaves no room for an answer, or a number that makes no sense.
+    """
+    if isinstance(prompts, (str, bytes)) or not isinstance(prompts, Sequence) or not prompts:
+        raise WorkloadError("prompts must be a list of at least one text.")
+    whole("max_new_tokens", max_new_tokens)
+    whole("a seed", seed, 0)
+    asked = [prompt if isinstance(prompt, Prompt) else Prompt(prompt) for prompt in prompts]
+    requests = []
+    for i, prompt in enumerate(sorted(asked, key=lambda prompt: prompt.arrival)):
+        ids = tuple(int(token) for token in encode(prompt.text))
+        most = prompt.max_new_tokens or max_new_tokens
+        if context_limit is not None:
+            if len(ids) >= context_limit:
+                raise WorkloadError(
+                    f"a prompt of {len(ids)} tokens leaves no room for an answer in a context of {context_limit}: "
+                    f"{_shortened(prompt.text)!r}."
+                )
+            most = min(most, context_limit - len(ids))
+        requests.append(Request(id=i, prompt=ids, max_new_tokens=most, arrival=prompt.arrival, text=prompt.text))
+    return Workload(name=name, requests=tuple(requests), seed=seed)
+
+
+def _from_json(line: str) -> Prompt:
+    try:
+        given: Any = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        said = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        raise WorkloadError(f"no JSON ({said}).") from error
+    if not isinstance(given, dict) or "prompt" not in given:
+        raise WorkloadError('each line must be an object such as {"prompt": "Why is the sky blue?"}.')
+    if strange := sorted(set(given) - set(KEYS)):
+        raise WorkloadError(f"unknown key {strange[0]!r}; allowed are {', '.join(KEYS)}.")
+    return Prompt(given["prompt"], given.get("max_new_tokens"), given.get("arrival", 0.0))
+
+
+def _shortened(text: str, most: int = 40) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
