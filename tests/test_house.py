@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "policies": {"workload", "memory"},
     "engine": {"workload", "memory", "policies", "trace", "models"},
     "measure": {"workload", "trace"},
-    "experiments": {"workload", "memory", "policies", "trace", "models", "engine", "measure"},
+    "experiments": {"workload", "memory", "policies", "trace", "models", "engine", "measure", "board"},
     "board": {"workload", "trace", "measure"},
 }
 NOTEBOOK_ONLY = ("anywidget", "ipywidgets", "pandas", "plotly", "IPython", "traitlets")

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cbviz.board import player
+from cbviz.board.summary import Finish, same_answers
 from cbviz.errors import CbvizError, PolicyError, WorkloadError
 from cbviz.experiments.answers import Divergence, divergences
 from cbviz.experiments.lane import Lane, device_name, kv_blocks_for
@@ -25,6 +27,8 @@ from cbviz.trace import Trace
 from cbviz.workload import Workload
 
 MOST_LANES = 4
+REPEATS = 3
+"""Timed runs of every lane of a race that nobody watches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +79,14 @@ class Race:
         self._stopping = threading.Event()
         self._single_steps = threading.Semaphore(0)
         self._done = threading.Event()
-        self._failure: BaseException | None = None
+        self.failure: BaseException | None = None
+        """What broke the race, if something did."""
         self._runs: list[list[Trace]] = [[] for _ in policies]
         self._raced: list[Trace] = []
         self._divergences: list[Divergence] = []
         self._thread: threading.Thread | None = None
+        self.board: Any = None
+        """The live board that watches, if one does."""
         self.watch: Callable[[int, Lane, Any], None] = _nobody
         """Called with lane number, lane and `Iteration` after every iteration of a watched race."""
         self.ended: Callable[[Race], None] = _nothing
@@ -97,7 +104,7 @@ class Race:
             if not self._stopping.is_set():
                 self._compare_answers()
         except BaseException as error:
-            self._failure = error
+            self.failure = error
             raise
         finally:
             self._progress.close()
@@ -111,12 +118,16 @@ class Race:
         def work() -> None:
             try:
                 self.run()
-            except BaseException:  # kept in `_failure`; whoever asks for a result gets it
+            except BaseException:  # kept in `failure`; whoever asks for a result gets it
                 return
 
         self._thread = threading.Thread(target=work, name="cbviz race", daemon=True)
         self._thread.start()
         return self
+
+    def check(self) -> None:
+        """Raise CbvizError now for what no lane could serve: requests that never fit, a cache that has no room."""
+        self._lane(0, "alone")
 
     def pause(self) -> None:
         """Stop the clocks after the iteration in flight."""
@@ -155,8 +166,8 @@ class Race:
             self.stop()
             self._done.wait()
             raise
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         return self
 
     @property
@@ -333,6 +344,39 @@ class Race:
             "divergences": [{"request": d.request, "position": d.position, "gap": d.gap} for d in self.divergences],
         }
 
+    def finish(self) -> Finish:
+        """The result as the board shows it: the speed-up, its two parts, and the same-answers check."""
+        if self.stopped or len(self.lanes) < 2:
+            return Finish(clock=self.clock, stopped=self.stopped)
+        identical, compared = same_answers(*self.traces)
+        return Finish(
+            speedup=self.speedup,
+            iteration_ratio=self.iteration_ratio,
+            cost_ratio=self.speedup / self.iteration_ratio,
+            speedup_range=self.speedup_range if self.repeats > 1 else None,
+            repeats=max(1, self.repeats),
+            identical=identical,
+            compared=compared,
+            clock=self.clock,
+        )
+
+    def to_html(self, path: str | Path, *, language: str = "en") -> Path:
+        """Write one page that replays the race, without a kernel or a network; returns its path."""
+        target = Path(path)
+        target.write_text(player.html(self.traces, self.finish(), language=language), encoding="utf-8")
+        return target
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        """In a notebook: the live board while it runs, afterwards a picture that upgrades itself to the player."""
+        if self.running and self.board is not None:
+            return self.board._repr_mimebundle_()
+        self.wait()
+        return player.mimebundle(self.traces, self.finish())
+
+    def __repr__(self) -> str:
+        state = "running" if self.running else "stopped" if self.stopped else "ended"
+        return f"<Race of {', '.join(self.names)}: {len(self.workload)} requests on {self.slots} slots, {state}>"
+
     def save(self, folder: str | Path) -> list[Path]:
         """Write the trace of every lane into a folder (made if need be); returns the paths."""
         target = Path(folder)
@@ -354,10 +398,12 @@ def race(
     seed: int = 0,
     device: str | None = None,
     dtype: str | None = None,
-    repeats: int = 3,
+    repeats: int | None = None,
     block_size: int = 16,
     kv_blocks: int | None = None,
     max_new_tokens: int | None = None,
+    live: bool | None = None,
+    language: str = "en",
     progress: Progress | None = None,
 ) -> Race:
     """Serve the same requests under several policies, and compare.
@@ -380,11 +426,17 @@ def race(
     device, dtype
         Where and in what to run; by default the GPU in bfloat16 if there is one, else the CPU in float32.
     repeats
-        Undisturbed timed runs of every lane; 0 takes turns once and reports lane clocks.
+        Undisturbed timed runs of every lane; 0 takes turns once and reports lane clocks. None means 0 for a live race,
+        else 3.
     block_size, kv_blocks
         Each lane's KV pool; by default every slot can hold the longest request.
     max_new_tokens
         The most tokens an answer may have; None takes the workload's.
+    live
+        True returns at once and runs in a thread, with a live board to watch and control it. False runs to the end
+        before it returns. None is live in a notebook.
+    language
+        Of the live board: "en" or "zh".
     progress
         Where to report how far it is.
 
@@ -396,25 +448,33 @@ def race(
     if isinstance(policies, str) or not isinstance(policies, Sequence) or not 1 <= len(policies) <= MOST_LANES:
         raise PolicyError(f"a race has one to {MOST_LANES} policies in a list, not {policies!r}.")
     chosen = [get(policy) for policy in policies]
-    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 0:
+    if repeats is not None and (isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 0):
         raise CbvizError(f"repeats must be a whole number of at least 0, not {repeats!r}.")
+    from cbviz.experiments.live import in_notebook, watched
+
+    if live is None:
+        live = in_notebook()
     if workload is not None and prompts is not None:
         raise WorkloadError("give a workload or prompts, not both.")
     loaded = load(model, device=device, dtype=dtype) if isinstance(model, str) else model
     if workload is None:
-        workload = choose_workload(
-            loaded, requests=requests, prompts=prompts, seed=seed, max_new_tokens=max_new_tokens
-        )
-    return Race(
+        workload = choose_workload(loaded, requests=requests, prompts=prompts, seed=seed, max_new_tokens=max_new_tokens)
+    made = Race(
         loaded,
         chosen,
         workload,
         slots=slots,
         block_size=block_size,
         kv_blocks=kv_blocks,
-        repeats=repeats,
+        repeats=(0 if live else REPEATS) if repeats is None else repeats,
         progress=progress or SilentProgress(),
-    ).run()
+        watched=live,
+    )
+    made.check()
+    if not live:
+        return made.run()
+    watched(made, language)
+    return made.start()
 
 
 def _outputs(trace: Trace) -> dict[int, list[int]]:

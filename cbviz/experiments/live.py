@@ -1,0 +1,84 @@
+"""A race that people watch while it runs: iterations to the board, wishes from the board."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from cbviz.board.controls import Control
+from cbviz.board.pack import RequestText
+from cbviz.errors import CbvizError
+from cbviz.experiments.lane import Lane, device_name
+from cbviz.experiments.race import Race
+from cbviz.models import LoadedModel
+from cbviz.models.pieces import PieceStream
+from cbviz.trace import NOBODY, Iteration
+
+if TYPE_CHECKING:
+    from cbviz.board.widget import LiveBoard
+
+
+def watched(race: Race, language: str = "en") -> LiveBoard:
+    """Give a race that has not started a live board, and return the board. Needs the notebook extra."""
+    from cbviz.board.widget import LaneInfo, LiveBoard  # here, so that bare machines can import this module
+
+    meta = [race.model.name, device_name(race.model.device), f"{race.slots} slots", f"{len(race.workload)} requests"]
+    board = LiveBoard(
+        [
+            LaneInfo(name, policy.summary, race.slots, race.kv_blocks)
+            for name, policy in zip(race.names, race.policies, strict=True)
+        ],
+        subtitle=" · ".join([*meta, f"seed {race.workload.seed}"]),
+        language=language,
+        on_control=lambda control: _obey(race, control),
+    )
+    board.add_requests(RequestText(r.id, r.text, len(r.prompt), r.max_new_tokens) for r in race.workload)
+    words = [_Words(race.model) for _ in race.names]
+
+    def show(number: int, lane: Lane, event: Iteration) -> None:
+        board.push(number, event, words[number].of(event))
+
+    def end(ended: Race) -> None:
+        if ended.failure is None:
+            board.finish(ended.finish())
+        else:
+            board.fail(str(ended.failure))
+
+    race.watch, race.ended, race.board = show, end, board
+    return board
+
+
+class _Words:
+    """The text that each output token of one lane adds, as it comes."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+        self._streams: defaultdict[int, PieceStream] = defaultdict(model.stream)
+
+    def of(self, event: Iteration) -> dict[int, str]:
+        """Slot → text, for the slots that gave a token in this iteration."""
+        if self._model.tokenizer is None:
+            return {}
+        return {
+            slot: self._streams[int(event.request[slot])].add(int(token))
+            for slot, token in enumerate(event.token)
+            if token != NOBODY
+        }
+
+
+def _obey(race: Race, control: Control) -> None:
+    """Do what somebody asked for on the board."""
+    wishes = {"pause": race.pause, "resume": race.resume, "step": race.step_once, "stop": race.stop}
+    if control.action not in wishes:
+        raise CbvizError(f"a race cannot {control.action}; it can pause, resume, step and stop.")
+    wishes[control.action]()
+
+
+def in_notebook() -> bool:
+    """Whether a notebook shows what we return, and the board's widget is installed."""
+    try:
+        import anywidget  # noqa: F401
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    return getattr(get_ipython(), "kernel", None) is not None
