@@ -4,6 +4,7 @@ Everything here reads traces and runs nothing.
 """
 
 from cbviz.measure.compare import Comparison, Divergence, compare
+from cbviz.measure.explain import CostSplit, Explanation, Prediction, explain
 from cbviz.measure.goodput import MLPERF, Targets, goodput, meets
 from cbviz.measure.hardware import decode_floor, kv_bytes_per_token, kv_tokens_per_busy_slot
 from cbviz.measure.latency import Distribution, Latencies, arrival_seconds, latencies
@@ -30,9 +31,12 @@ from cbviz.measure.theory import (
 __all__ = [
     "MLPERF",
     "Comparison",
+    "CostSplit",
     "Distribution",
     "Divergence",
+    "Explanation",
     "Latencies",
+    "Prediction",
     "SlotUse",
     "Summary",
     "Targets",
@@ -41,6 +45,7 @@ __all__ = [
     "continuous_iterations",
     "decode_floor",
     "erlang_c",
+    "explain",
     "goodput",
     "harmonic",
     "in_system",
