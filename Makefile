@@ -38,7 +38,7 @@ types: $(INSTALLED) ## Types: mypy, strict
 	$(BIN)/mypy
 
 javascript: ## The widget's JavaScript, tested with node
-	@if command -v node >/dev/null; then node --test tests/js/*.mjs; \
+	@if command -v node >/dev/null; then node --test tests/js/*.test.mjs; \
 	elif [ -n "$$CI" ]; then echo 'node is not installed, and CI must run the JavaScript tests.' >&2; exit 1; \
 	else echo 'Left out: tests/js (node is not installed).'; fi
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cbviz import __version__
-from cbviz.errors import CbvizError, TraceError, WorkloadError
+from cbviz.errors import CbvizError, TraceError
 
 if TYPE_CHECKING:
     from cbviz.experiments.race import Race
@@ -76,7 +76,7 @@ def build_parser() -> Parser:
     race.add_argument("--seed", type=at_least(0), default=0, help="seed of the workload (0)")
     race.add_argument("--device", help="cpu, cuda or cuda:N (the GPU if there is one)")
     race.add_argument("--dtype", help="float32, bfloat16 or float16 (float32 on a CPU, bfloat16 on a GPU)")
-    race.add_argument("--prompts", metavar="FILE", help="race your own prompts: UTF-8 text, one a line; - reads stdin")
+    race.add_argument("--prompts", metavar="FILE", help="race your own prompts: one a line, or .jsonl; - reads stdin")
     race.add_argument("--repeats", type=at_least(1), default=3, help="timed runs; the median is reported (3)")
     race.add_argument("--max-new-tokens", type=at_least(1), help="the most tokens an answer may have")
     race.add_argument("--block-size", type=at_least(1), default=16, help="positions in a KV block (16)")
@@ -133,36 +133,62 @@ def everything_to_stderr() -> Iterator[None]:
 
 def run_race(options: argparse.Namespace) -> int:
     check_targets(options)
-    prompts = None if options.prompts is None else read_prompts(options.prompts)
-    from cbviz.experiments.progress import SilentProgress, TerminalProgress
-    from cbviz.experiments.race import race
-
-    progress = SilentProgress() if options.quiet or not sys.stderr.isatty() else TerminalProgress()
     with everything_to_stderr():
-        outcome = race(
-            options.model,
-            options.policies,
-            slots=options.slots,
-            requests=options.requests,
-            seed=options.seed,
-            device=options.device,
-            dtype=options.dtype,
-            prompts=prompts,
-            repeats=options.repeats,
-            max_new_tokens=options.max_new_tokens,
-            block_size=options.block_size,
-            kv_blocks=options.kv_blocks,
-            live=False,
-            progress=progress,
-        )
-        kept = write_files(outcome, options)
+        race = prepare(options)
+        try:
+            race.start().wait()
+        except KeyboardInterrupt:  # the race has stopped after its iteration in flight
+            print(f"\ncbviz: interrupted; {what_was_kept(race, options.save)}", file=sys.stderr)
+            return INTERRUPTED
+        told = write_files(race, options)
     if options.json:
-        print(json.dumps(outcome.to_json(), ensure_ascii=False, allow_nan=False))
+        print(json.dumps(race.to_json(), ensure_ascii=False, allow_nan=False))
     else:
-        print_result(outcome, drawn=not options.quiet)
-        for line in kept:
+        print_result(race, drawn=not options.quiet)
+        for line in told:
             print(line)
     return 0
+
+
+def prepare(options: argparse.Namespace) -> Race:
+    """The race that was asked for, before its first iteration."""
+    from cbviz.experiments.progress import SilentProgress, TerminalProgress
+    from cbviz.experiments.race import race
+    from cbviz.models import load
+    from cbviz.policies import get
+    from cbviz.workload.prompts import prompt_workload, read_prompts
+
+    policies = [get(name) for name in options.policies]
+    prompts = None if options.prompts is None else read_prompts(options.prompts)[: options.requests]
+    model = load(options.model, device=options.device, dtype=options.dtype, progress=not options.quiet)
+    workload = None
+    if prompts is not None:
+        limit = {} if options.max_new_tokens is None else {"max_new_tokens": options.max_new_tokens}
+        workload = prompt_workload(model.encode, prompts, options.seed, context_limit=model.context_limit, **limit)
+    return race(
+        model,
+        policies,
+        slots=options.slots,
+        requests=options.requests,
+        workload=workload,
+        seed=options.seed,
+        repeats=options.repeats,
+        max_new_tokens=options.max_new_tokens,
+        block_size=options.block_size,
+        kv_blocks=options.kv_blocks,
+        live=False,
+        run=False,
+        progress=SilentProgress() if options.quiet or not sys.stderr.isatty() else TerminalProgress(),
+    )
+
+
+def what_was_kept(race: Race, folder: Path | None) -> str:
+    """After an interrupt: write what had been run, if a folder for it was given, and say so."""
+    iterations = sum(len(trace.iterations) for trace in race.traces)
+    if folder is None:
+        return f"the {iterations:,} iterations that had been run are gone (with --save DIR they would have been kept)."
+    race.save(folder)
+    return f"the traces of the {iterations:,} iterations that had been run are in {folder}."
 
 
 def check_targets(options: argparse.Namespace) -> None:
@@ -177,62 +203,42 @@ def check_targets(options: argparse.Namespace) -> None:
         raise TraceError(f"--save {save} is a file; it must be a folder, which may be a new one.")
 
 
-def read_prompts(name: str) -> list[str]:
-    """The prompts in a file, one a line; empty lines are left out.
-
-    Raises
-    ------
-    WorkloadError
-        The file cannot be read, is not UTF-8 text, or holds no prompt.
-    """
-    try:
-        raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        text = raw.decode("utf-8-sig")
-    except OSError as error:
-        raise WorkloadError(f"cannot read the prompts in {name}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise WorkloadError(
-            f"the prompts in {name} are not UTF-8 text (byte {error.start} is no part of any)."
-        ) from error
-    prompts = [line.strip() for line in text.splitlines() if line.strip()]
-    if not prompts:
-        raise WorkloadError(f"there is no prompt in {name}; it needs at least one line of text.")
-    return prompts
-
-
-def write_files(outcome: Race, options: argparse.Namespace) -> list[str]:
+def write_files(race: Race, options: argparse.Namespace) -> list[str]:
     """Write what was asked for; returns one sentence for each."""
     told: list[str] = []
     try:
         if options.html is not None:
-            outcome.to_html(options.html)
+            race.to_html(options.html)
             told.append(f"Replay it in a browser: {options.html}")
         if options.save is not None:
-            outcome.save(options.save)
+            race.save(options.save)
             told.append(f"The traces are in {options.save}")
     except OSError as error:
         raise TraceError(f"cannot write {error.filename}: {error.strerror}.") from error
     return told
 
 
-def print_result(outcome: Race, drawn: bool) -> None:
+def print_result(race: Race, drawn: bool) -> None:
     """The result for people: the drawn slot grids, the table, the comparison."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False)
-    facts = outcome.to_json()
+    facts = race.to_json()
     if drawn:
-        from cbviz.board.terminal import grid
+        from cbviz.board.terminal import LEAST_WIDTH, grid
 
-        for lane in outcome.lanes:
-            console.print(grid(lane.trace, console.width))
+        longest = max(len(lane.trace.iterations) for lane in race.lanes)
+        for lane in race.lanes:
+            console.print(
+                grid(lane.trace, max(console.width, LEAST_WIDTH), console.color_system is not None, extent=longest)
+            )
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     table.add_column("")
     for title in ("iterations", "seconds", "output tokens", "occupancy", "tokens/s"):
         table.add_column(title, justify="right")
-    for lane in outcome.lanes:
+    for lane in race.lanes:
         table.add_row(
             Text(lane.policy, style="bold"),
             f"{lane.iterations:,}",
@@ -252,9 +258,10 @@ def comparison(facts: dict[str, Any]) -> list[str]:
     if len(facts["lanes"]) > 1:
         low, high = facts["speedup_range"]
         spread = f"the median of {facts['repeats']} runs, which gave {low:.2f} to {high:.2f}"
+        spread = f" ({spread})" if facts["repeats"] > 1 else ""
         sentences.append(
-            f"{first} took {facts['iteration_ratio']:.2f} times the iterations of {last}, and {facts['speedup']:.2f} times "
-            f"its seconds{f' ({spread})' if facts['repeats'] > 1 else ''}."
+            f"{first} took {facts['iteration_ratio']:.2f} times the iterations of {last}, "
+            f"and {facts['speedup']:.2f} times its seconds{spread}."
         )
     if facts["identical_outputs"]:
         sentences.append(f"All {facts['requests']} answers are the same, token by token.")

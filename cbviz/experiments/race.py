@@ -378,12 +378,12 @@ class Race:
         return f"<Race of {', '.join(self.names)}: {len(self.workload)} requests on {self.slots} slots, {state}>"
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write the trace of every lane into a folder (made if need be); returns the paths."""
+        """Write the trace of every lane that ran into a folder (made if need be); returns the paths."""
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         return [
             trace.save(target / f"{number}-{_file_name(name)}.cbviz")
-            for number, (name, trace) in enumerate(zip(self.names, self.traces, strict=True))
+            for number, (name, trace) in enumerate(zip(self.names, self.traces, strict=False))
         ]
 
 
@@ -405,6 +405,7 @@ def race(
     live: bool | None = None,
     language: str = "en",
     progress: Progress | None = None,
+    run: bool = True,
 ) -> Race:
     """Serve the same requests under several policies, and compare.
 
@@ -439,6 +440,9 @@ def race(
         Of the live board: "en" or "zh".
     progress
         Where to report how far it is.
+    run
+        False returns the race before its first iteration, for whoever wants to hold it while it runs: call `run()`, or
+        `start()` and `wait()`.
 
     Raises
     ------
@@ -471,10 +475,11 @@ def race(
         watched=live,
     )
     made.check()
-    if not live:
-        return made.run()
-    watched(made, language)
-    return made.start()
+    if live:
+        watched(made, language)
+    if not run:
+        return made
+    return made.start() if live else made.run()
 
 
 def _outputs(trace: Trace) -> dict[int, list[int]]:
