@@ -3,6 +3,8 @@
 Everything here reads traces and runs nothing.
 """
 
+from cbviz.measure.chart import Chart
+from cbviz.measure.charts import kv_over_time, latency_cdf, occupancy_over_time, roofline, throughput_by_variance
 from cbviz.measure.compare import Comparison, Divergence, compare
 from cbviz.measure.explain import CostSplit, Explanation, Prediction, explain
 from cbviz.measure.goodput import MLPERF, Targets, goodput, meets
@@ -30,6 +32,7 @@ from cbviz.measure.theory import (
 
 __all__ = [
     "MLPERF",
+    "Chart",
     "Comparison",
     "CostSplit",
     "Distribution",
@@ -50,12 +53,16 @@ __all__ = [
     "harmonic",
     "in_system",
     "kv_bytes_per_token",
+    "kv_over_time",
     "kv_tokens_per_busy_slot",
     "latencies",
+    "latency_cdf",
     "makespan_bounds",
     "meets",
+    "occupancy_over_time",
     "pollaczek_khinchine",
     "queue_wait",
+    "roofline",
     "serving_table",
     "slot_use",
     "speedup_bound",
@@ -70,4 +77,5 @@ __all__ = [
     "speedup_with_prefill",
     "static_iterations",
     "summary",
+    "throughput_by_variance",
 ]

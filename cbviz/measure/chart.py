@@ -1,0 +1,282 @@
+"""A chart as data: drawn as a small still picture by itself, or handed to plotly to zoom into.
+
+The picture is SVG of a few kilobytes whose bytes depend on the data alone: a saved notebook stays small, shows it
+without a kernel, a network or scripts, and prints it. Its ground is transparent and its ink a middle grey, so that it
+reads on white and on dark pages; lines differ by dash as well as by colour.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from xml.sax.saxutils import escape
+
+import numpy as np
+import numpy.typing as npt
+
+from cbviz.errors import MeasureError
+
+FloatArray = npt.NDArray[np.float64]
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe & Ito's palette (2008), without black and yellow, which vanish on one of the two grounds."""
+DASHES = ("", "7 4", "2 3", "9 3 2 3", "12 4", "4 2")
+PLOTLY_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+INK = "#747a82"
+FONT = "system-ui, sans-serif"
+WIDTH, HEIGHT = 640, 360
+LEFT, RIGHT, BOTTOM = 70, 20, 48
+TITLE, LEGEND_ROW = 22, 18
+MOST_POINTS = 400
+
+Scale = Literal["linear", "log"]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One line, or one cloud of points.
+
+    Attributes
+    ----------
+    name
+        For the legend; shown as text.
+    x, y
+        float64, as long as each other, finite.
+    kind
+        "line", "steps" (a value holds until the next x), or "points".
+    """
+
+    name: str
+    x: FloatArray
+    y: FloatArray
+    kind: Literal["line", "steps", "points"] = "line"
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart with at least one point. As the last value of a notebook cell it shows itself.
+
+    Parameters
+    ----------
+    title, x_label, y_label
+        Shown as text; labels name the unit.
+    series
+        What to draw, in the order of the legend.
+    x_scale, y_scale
+        "linear", or "log" for values above 0. A linear y axis begins at 0.
+
+    Raises
+    ------
+    MeasureError
+        No points, columns of different lengths, or values that are not finite (or not above 0 on a log scale).
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    series: tuple[Series, ...]
+    x_scale: Scale = "linear"
+    y_scale: Scale = "linear"
+
+    def __post_init__(self) -> None:
+        if not any(len(s.x) for s in self.series):
+            raise MeasureError(f"there is nothing to draw in the chart {self.title!r}.")
+        for s in self.series:
+            for values, scale in ((s.x, self.x_scale), (s.y, self.y_scale)):
+                if len(s.x) != len(s.y) or not np.isfinite(values).all() or (scale == "log" and (values <= 0).any()):
+                    raise MeasureError(f"the series {s.name!r} has values that cannot be drawn on a {scale} scale.")
+
+    def __repr__(self) -> str:
+        names = ", ".join(s.name for s in self.series)
+        return f"<Chart {self.title!r}: {self.y_label} against {self.x_label} of {names}>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"image/svg+xml": self.svg(), "text/plain": repr(self)}
+
+    def to_svg(self, path: str | os.PathLike[str]) -> Path:
+        """Write the picture. Returns the path. Raises MeasureError if it cannot be written."""
+        target = Path(path)
+        try:
+            target.write_text(self.svg(), encoding="utf-8")
+        except OSError as error:
+            raise MeasureError(f"{target} cannot be written: {error.strerror}.") from None
+        return target
+
+    def to_plotly(self) -> Any:
+        """The same chart as a `plotly.graph_objects.Figure`, to hover over and to zoom into.
+
+        Raises
+        ------
+        MeasureError
+            plotly is not installed.
+        """
+        try:
+            import plotly.graph_objects as go
+        except ImportError:
+            raise MeasureError("interactive charts need plotly; install it with: pip install plotly") from None
+        figure = go.Figure()
+        for i, s in enumerate(self.series):
+            colour = COLOURS[i % len(COLOURS)]
+            line = {"color": colour, "dash": PLOTLY_DASHES[i % len(DASHES)]}
+            figure.add_scatter(
+                x=s.x,
+                y=s.y,
+                name=escape(s.name),  # plotly reads a little HTML in names
+                mode="markers" if s.kind == "points" else "lines",
+                line={**line, "shape": "hv" if s.kind == "steps" else "linear"},
+                marker={"color": colour, "size": 5, "opacity": 0.6},
+            )
+        axis = {"gridcolor": "rgba(116,122,130,0.3)", "linecolor": INK, "zeroline": False}
+        figure.update_layout(
+            title=escape(self.title),
+            font={"color": INK, "family": FONT},
+            paper_bgcolor="rgba(0,0,0,0)",
+            plot_bgcolor="rgba(0,0,0,0)",
+            showlegend=True,
+            xaxis={**axis, "title": escape(self.x_label), "type": self.x_scale},
+            yaxis={**axis, "title": escape(self.y_label), "type": self.y_scale}
+            | ({"rangemode": "tozero"} if self.y_scale == "linear" else {}),
+        )
+        return figure
+
+    def svg(self) -> str:
+        """The picture as an SVG document."""
+        places = self._legend_places()
+        top = TITLE + LEGEND_ROW * (places[-1][1] + 1) + 18
+        x = _Axis.over([s.x for s in self.series], self.x_scale, LEFT, WIDTH - RIGHT)
+        y = _Axis.over([s.y for s in self.series], self.y_scale, HEIGHT - BOTTOM, top, from_zero=True)
+        parts = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
+            f'height="{HEIGHT}" role="img" font-family="{FONT}" font-size="12" fill="{INK}">',
+            f"<title>{escape(self.title)}</title>",
+            f'<text x="{LEFT}" y="18" font-size="14" font-weight="600">{escape(self.title)}</text>',
+            *self._legend(places),
+            *self._frame(x, y, top),
+        ]
+        parts += [_drawn(s, i, x, y) for i, s in enumerate(self.series) if len(s.x)]
+        return "\n".join([*parts, "</svg>"])
+
+    def _legend_places(self) -> list[tuple[float, int]]:
+        """Left edge and row of each entry; widths are estimated, as no font can be asked."""
+        places, left, row = [], float(LEFT), 0
+        for s in self.series:
+            width = 29 + 7 * len(s.name) + 18
+            if left > LEFT and left + width > WIDTH:
+                left, row = float(LEFT), row + 1
+            places.append((left, row))
+            left += width
+        return places
+
+    def _legend(self, places: Sequence[tuple[float, int]]) -> list[str]:
+        """A sample and a name for each series."""
+        parts = []
+        for i, (s, (left, row)) in enumerate(zip(self.series, places, strict=True)):
+            colour, dash = COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)]
+            y = TITLE + LEGEND_ROW * row + 14
+            if s.kind == "points":
+                parts.append(f'<circle cx="{left + 12:g}" cy="{y}" r="3" fill="{colour}"/>')
+            else:
+                line = f'x1="{left:g}" y1="{y}" x2="{left + 24:g}" y2="{y}" stroke="{colour}"'
+                parts.append(f'<line {line} stroke-width="2" stroke-dasharray="{dash}"/>')
+            parts.append(f'<text x="{left + 29:g}" y="{y + 4}">{escape(s.name)}</text>')
+        return parts
+
+    def _frame(self, x: _Axis, y: _Axis, top: float) -> list[str]:
+        bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
+        parts = []
+        for value in x.ticks:
+            at = x.place(value)
+            parts.append(
+                f'<line x1="{at:g}" y1="{top}" x2="{at:g}" y2="{bottom}" stroke="{INK}" stroke-opacity="0.2"/>'
+            )
+            parts.append(f'<text x="{at:g}" y="{bottom + 17}" text-anchor="middle">{_number(value)}</text>')
+        for value in y.ticks:
+            at = y.place(value)
+            parts.append(
+                f'<line x1="{LEFT}" y1="{at:g}" x2="{right}" y2="{at:g}" stroke="{INK}" stroke-opacity="0.2"/>'
+            )
+            parts.append(f'<text x="{LEFT - 7}" y="{at + 4:g}" text-anchor="end">{_number(value)}</text>')
+        middle = (top + bottom) / 2
+        return [
+            *parts,
+            f'<path d="M{LEFT} {top}V{bottom}H{right}" fill="none" stroke="{INK}"/>',
+            f'<text x="{(LEFT + right) / 2:g}" y="{HEIGHT - 8}" text-anchor="middle">{escape(self.x_label)}</text>',
+            f'<text transform="translate(16 {middle:g}) rotate(-90)" text-anchor="middle">'
+            f"{escape(self.y_label)}</text>",
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """From values to pixels."""
+
+    low: float
+    high: float
+    scale: Scale
+    start: float
+    end: float
+    ticks: tuple[float, ...]
+
+    @classmethod
+    def over(
+        cls, columns: Sequence[FloatArray], scale: Scale, start: float, end: float, *, from_zero: bool = False
+    ) -> _Axis:
+        """An axis that shows all values, from `start` to `end` in pixels; a linear one may begin at 0."""
+        values = np.concatenate(columns)
+        low, high = float(values.min()), float(values.max())
+        if scale == "log":
+            low, high = 10.0 ** math.floor(math.log10(low)), 10.0 ** math.ceil(math.log10(high))
+            high = high if high > low else low * 10
+            decades = round(math.log10(high / low))
+            shown = range(0, decades + 1, max(1, decades // 6))
+            return cls(low, high, scale, start, end, tuple(low * 10.0**k for k in shown))
+        if from_zero:
+            low = min(0.0, low)
+        if high - low <= 1e-9 * max(abs(low), abs(high), 1e-290):  # as good as one value
+            high = low + (abs(low) if abs(low) > 1e-290 else 1.0)
+        step = _step((high - low) / 6)
+        first = math.ceil(low / step - 1e-9)
+        if from_zero:
+            high = math.ceil(high / step - 1e-9) * step
+        ticks = tuple(k * step for k in range(first, math.floor(high / step + 1e-9) + 1))
+        return cls(low, high, scale, start, end, ticks)
+
+    def place(self, value: Any) -> Any:
+        """Pixels of a value or of an array of values."""
+        if self.scale == "log":
+            share = (np.log10(value) - math.log10(self.low)) / (math.log10(self.high) - math.log10(self.low))
+        else:
+            share = (np.asarray(value) - self.low) / (self.high - self.low)
+        return np.round(self.start + share * (self.end - self.start), 1)
+
+
+def _step(about: float) -> float:
+    """The 1, 2 or 5 times a power of ten that comes next above."""
+    power = 10.0 ** math.floor(math.log10(about))
+    return next(k * power for k in (1, 2, 5, 10) if k * power >= about * (1 - 1e-9))
+
+
+def _number(value: float) -> str:
+    """A tick's label: short, and without rounding noise."""
+    for size, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            return f"{value / (1e3 if letter == 'k' else size):.4g}{letter}"
+    return f"{value:.4g}"
+
+
+def _drawn(s: Series, number: int, x: _Axis, y: _Axis) -> str:
+    colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
+    at_x, at_y = x.place(s.x), y.place(s.y)
+    if s.kind == "points":
+        dots = "".join(f'<circle cx="{a:g}" cy="{b:g}" r="2.5"/>' for a, b in zip(at_x, at_y, strict=True))
+        return f'<g fill="{colour}" fill-opacity="0.6">{dots}</g>'
+    if s.kind == "steps":
+        steps = "".join(f"H{a:g}V{b:g}" for a, b in zip(at_x[1:], at_y[1:], strict=True))
+        path = f"M{at_x[0]:g} {at_y[0]:g}{steps}"
+    else:
+        path = "M" + "L".join(f"{a:g} {b:g}" for a, b in zip(at_x, at_y, strict=True))
+    return f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"/>'

@@ -1,0 +1,205 @@
+"""The charts of the field, drawn from traces: one line or cloud a run.
+
+Each returns a `Chart`: a still picture in a notebook, `.to_svg(path)` for a paper, `.to_plotly()` to zoom in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+
+from cbviz.errors import MeasureError
+from cbviz.measure.chart import MOST_POINTS, Chart, FloatArray, Series
+from cbviz.measure.checks import number
+from cbviz.measure.latency import IntArray, completed, latencies
+from cbviz.trace import Trace
+
+Metric = Literal["ttft", "tpot", "itl", "e2el", "queue"]
+
+METRICS = {
+    "ttft": "time to first token",
+    "tpot": "time per output token",
+    "itl": "inter-token latency",
+    "e2el": "end-to-end latency",
+    "queue": "time in the queue",
+}
+
+
+def throughput_by_variance(*traces: Trace) -> Chart:
+    """Output tokens a second against the coefficient of variation of the output lengths: one point a run, one line a
+    policy.
+
+    The chart of "How continuous batching enables 23x throughput in LLM inference" (Anyscale, 2023), where the cap on
+    the length took the place of the variance. Raises MeasureError for no traces, or runs without a completed request.
+    """
+    points: dict[str, list[tuple[float, float]]] = {}
+    for trace in _checked(traces):
+        done = completed(trace)
+        lengths = np.array(
+            [len(row) for row, ended in zip(trace.requests.tokens, done, strict=True) if ended], np.float64
+        )
+        if not len(lengths):
+            raise MeasureError(f"the run of {trace.meta.policy!r} has no completed request.")
+        cv = float(lengths.std() / lengths.mean())
+        points.setdefault(trace.meta.policy, []).append((cv, trace.tokens_per_second))
+    series = []
+    for name, found in points.items():
+        x, y = np.array(sorted(found), np.float64).T
+        series.append(Series(name, x, y, "line" if len(found) > 1 else "points"))
+    return Chart(
+        "Throughput against the variance of output lengths",
+        "coefficient of variation of output lengths",
+        "output tokens a second",
+        tuple(series),
+    )
+
+
+def latency_cdf(*traces: Trace, metric: Metric = "e2el") -> Chart:
+    """Share of requests (of gaps, for "itl") that took at most so long: one line a run.
+
+    Definitions are those of `cbviz.measure.latency`. Raises MeasureError for no traces, an unknown metric, or runs
+    without a value of it.
+    """
+    if metric not in get_args(Metric):
+        raise MeasureError(f"there is no metric {metric!r}; choose one of {', '.join(METRICS)}.")
+    series = []
+    for name, trace in _named(traces):
+        values = getattr(latencies(trace), metric)
+        values = np.sort(values[~np.isnan(values)])
+        if not len(values):
+            raise MeasureError(f"the run of {name!r} has no {METRICS[metric]}.")
+        share = np.arange(1, len(values) + 1) / len(values)
+        keep = _thinned(len(values))
+        x, y = np.append(values[0], values[keep]), np.append(0.0, share[keep])
+        series.append(Series(name, x, y, "steps"))
+    what = "gaps" if metric == "itl" else "requests"
+    title = METRICS[metric]
+    return Chart(title[0].upper() + title[1:], "seconds", f"share of {what} that took at most so long", tuple(series))
+
+
+def occupancy_over_time(*traces: Trace) -> Chart:
+    """Useful slots / all slots over the lane's clock: one line a run, averaged over short stretches of time.
+
+    Time in which nobody was there counts as not occupied. Raises MeasureError for no traces, or runs that took no time.
+    """
+    series = []
+    for name, trace in _named(traces):
+        it = trace.iterations
+        useful = (it.prefill_slots + it.decode_slots) / trace.meta.slots
+        series.append(Series(name, *_over_time(trace, useful.astype(np.float64)), "steps"))
+    return Chart("Slot occupancy over time", "seconds on the lane's clock", "useful slots / all slots", tuple(series))
+
+
+def kv_over_time(*traces: Trace) -> Chart:
+    """Share of the KV pool's blocks over the lane's clock: in use and, where a run reserved any, with those.
+
+    Raises MeasureError for no traces, or runs that took no time or have no pool.
+    """
+    series = []
+    for name, trace in _named(traces):
+        it, pool = trace.iterations, trace.meta.total_blocks
+        if not pool:
+            raise MeasureError(f"the run of {name!r} has no KV pool.")
+        series.append(Series(f"{name}, used", *_over_time(trace, it.blocks_used / pool), "steps"))
+        if it.blocks_reserved.any():
+            taken = (it.blocks_used + it.blocks_reserved) / pool
+            series.append(Series(f"{name}, used or reserved", *_over_time(trace, taken), "steps"))
+    return Chart("KV cache over time", "seconds on the lane's clock", "share of the pool's blocks", tuple(series))
+
+
+def roofline(
+    *traces: Trace,
+    parameters: float,
+    weight_bytes: float,
+    kv_bytes_per_token: float,
+    bandwidth: float,
+    flops: float,
+) -> Chart:
+    """What the device allows, and where the run's decode iterations lie below it (Williams et al., CACM 52, 2009).
+
+    x is the arithmetic intensity of an iteration, 2 · parameters · rows / (weight bytes + KV bytes read); y is the
+    operations a second that it reached. Iterations that only decode are shown, held rows counted in as rows that the
+    device computes. KV bytes are taken from the blocks in use, so they are at most a block a row too many.
+
+    Parameters
+    ----------
+    traces
+        Runs of one model on one device.
+    parameters, weight_bytes
+        Of the model: parameters in a forward pass, and the bytes in which they are stored.
+    kv_bytes_per_token
+        See `cbviz.measure.kv_bytes_per_token`.
+    bandwidth, flops
+        Of the device: bytes and operations a second, better measured than quoted.
+
+    Raises
+    ------
+    MeasureError
+        Numbers that are not above 0, no traces, or runs without an iteration that only decodes.
+    """
+    p, weights = number("parameters", parameters), number("weight_bytes", weight_bytes)
+    kv = number("kv_bytes_per_token", kv_bytes_per_token)
+    roof, slope = number("flops", flops), number("bandwidth", bandwidth)
+    clouds = []
+    for name, trace in _named(traces):
+        it = trace.iterations
+        seconds = it.t_end - it.t_start
+        decoding = (it.decode_slots > 0) & (it.prefill_slots + it.recompute_slots == 0) & (seconds > 0)
+        chosen = np.flatnonzero(decoding)
+        if not len(chosen):
+            raise MeasureError(f"the run of {name!r} has no iteration that only decodes.")
+        chosen = chosen[_thinned(len(chosen))]
+        work = 2 * p * (it.decode_slots + it.held_slots)[chosen]
+        moved = weights + kv * it.blocks_used[chosen] * trace.meta.block_size
+        clouds.append(Series(name, work / moved, work / seconds[chosen], "points"))
+    x = np.concatenate([cloud.x for cloud in clouds])
+    ridge = roof / slope
+    edge = np.array([min(x.min(), ridge) / 2, ridge, max(x.max(), ridge) * 2])
+    limit = Series("what the device allows", edge, np.minimum(edge * slope, roof))
+    return Chart(
+        "Roofline of decode",
+        "operations a byte",
+        "operations a second",
+        (*clouds, limit),
+        "log",
+        "log",
+    )
+
+
+def _checked(traces: Sequence[Trace]) -> Sequence[Trace]:
+    if not traces or not all(isinstance(trace, Trace) for trace in traces):
+        raise MeasureError("a chart needs at least one trace, and nothing but traces.")
+    return traces
+
+
+def _named(traces: Sequence[Trace]) -> list[tuple[str, Trace]]:
+    """Each run under its policy's name; a policy that occurs twice gets a number."""
+    names = [trace.meta.policy for trace in _checked(traces)]
+    return [
+        (name if names.count(name) == 1 else f"{name} {names[: i + 1].count(name)}", trace)
+        for i, (name, trace) in enumerate(zip(names, traces, strict=True))
+    ]
+
+
+def _thinned(n: int) -> IntArray:
+    """At most `MOST_POINTS` indices of n, evenly spread, the first and the last among them."""
+    places: IntArray = np.unique(np.linspace(0, n - 1, min(n, MOST_POINTS)).round().astype(np.int64))
+    return places
+
+
+def _over_time(trace: Trace, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Means of a value that holds during each iteration and is 0 between them, over equal stretches of the clock.
+
+    Exact: the integral of the value is taken at the edges of the stretches, and its differences divided by their width.
+    """
+    it = trace.iterations
+    if not trace.seconds:
+        raise MeasureError(f"the run of {trace.meta.policy!r} took no time; there is nothing to draw over it.")
+    times = np.column_stack([it.t_start, it.t_end]).ravel()
+    rises = np.column_stack([np.zeros(len(it)), values * (it.t_end - it.t_start)]).ravel()
+    edges = np.linspace(0.0, trace.seconds, min(MOST_POINTS, max(1, len(it))) + 1)
+    integral = np.interp(edges, np.append(0.0, times), np.append(0.0, np.cumsum(rises)))
+    means = np.diff(integral) / np.diff(edges)
+    return edges, np.append(means, means[-1])
