@@ -89,6 +89,7 @@ def decode(
     scale: float,
     window: int | None = None,
     splits: int | None = None,
+    launch: Launch | None = None,
     out: Tensor | None = None,
 ) -> Tensor:
     """Attend with one query token a row to the cached positions of its row; its own must be written already.
@@ -114,7 +115,9 @@ def decode(
     window
         Sliding window: only the last `window` positions are seen. None sees all.
     splits
-        Shares of a row's context that run side by side; None chooses by `plan`.
+        Shares of a row's context that run side by side; None takes the launch's.
+    launch
+        How to launch; None chooses by `plan`.
     out
         Where to write; any strides but a contiguous last dimension. None takes a new tensor.
 
@@ -141,7 +144,7 @@ def decode(
         raise EngineError("queries, outputs and block tables must be contiguous in their last dimension.")
     if rows == 0:
         return out
-    launch = plan(
+    launch = launch or plan(
         rows,
         kv_heads,
         head_size=size,
@@ -182,7 +185,7 @@ def decode(
             block_size=block_size,
             tile=launch.tile,
             window=window or 0,
-            splits=splits,
+            alone=splits == 1,
             num_warps=launch.warps,
             num_stages=launch.stages,
         )
@@ -193,10 +196,10 @@ def decode(
                 out,
                 out.stride(0),
                 out.stride(1),
+                splits,
                 query_heads=query_heads,
                 size=size,
                 width=width,
-                splits=splits,
                 splits_width=triton.next_power_of_2(splits),
                 num_warps=4,
             )
@@ -308,11 +311,12 @@ def _decode_kernel(
     block_size: tl.constexpr,
     tile: tl.constexpr,
     window: tl.constexpr,
-    splits: tl.constexpr,
+    alone: tl.constexpr,
 ) -> None:
     """A program attends for one row and one KV head to one share of the context."""
     kv_head = tl.program_id(0)
     split = tl.program_id(1)
+    splits = tl.num_programs(1)
     row = tl.program_id(2)
     length = tl.load(context + row).to(tl.int32)
     table = tables + tl.load(slot + row).to(tl.int64) * table_row
@@ -365,7 +369,7 @@ def _decode_kernel(
         largest = largest_now
     average = tl.where(total[:, None] > 0, sums / total[:, None], 0.0)
 
-    if splits == 1:
+    if alone:
         there = out + row.to(tl.int64) * out_row + head[:, None] * out_head + number[None, :]
         tl.store(there, average.to(out.dtype.element_ty), mask=real)
     else:
@@ -382,10 +386,10 @@ def _merge_kernel(
     out: tl.tensor,
     out_row: tl.tensor,
     out_head: tl.tensor,
+    splits: tl.tensor,
     query_heads: tl.constexpr,
     size: tl.constexpr,
     width: tl.constexpr,
-    splits: tl.constexpr,
     splits_width: tl.constexpr,
 ) -> None:
     """A program weighs together the shares of one query head."""

@@ -1,0 +1,158 @@
+"""Prompts of different lengths in one call, unpadded: FlashAttention-2 (Dao 2023) as PyTorch ships it.
+
+The rows lie end to end; FlashAttention is told where each begins ("varlen"). A chunk that continues an earlier one has
+more keys than queries, and its queries are the last of them: FlashAttention aligns causal rows lower right, as we do.
+It reads its keys end to end as well, so where a row has earlier context the cached keys are gathered first. Rows that
+begin here need no gathering: the keys they see are the ones just computed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from cbviz.engine.attention.base import RaggedBatch
+
+_LARGEST_HEAD = 256
+"""FlashAttention-2 has kernels for heads of up to 256 numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackedPrompts:
+    """What all layers share: where the rows lie among the queries and among the keys."""
+
+    query_bounds: Tensor
+    """int32 [R + 1]"""
+    key_bounds: Tensor
+    """int32 [R + 1]"""
+    longest_queries: int
+    longest_context: int
+    fresh: bool
+    """Every row begins its sequence here, so the batch's own keys are all there is to see."""
+    gather: Tensor
+    """int64 [sum of the contexts]: cache positions of the keys, row after row."""
+
+
+def refusal(query: Tensor) -> str | None:
+    """Why FlashAttention cannot take these queries; None where it can."""
+    if query.device.type != "cuda":
+        return f"FlashAttention runs on CUDA devices, not on {query.device.type}"
+    if torch.cuda.get_device_capability(query.device) < (8, 0):
+        return "FlashAttention needs an Ampere GPU (compute capability 8.0) or a newer one"
+    if query.dtype not in (torch.float16, torch.bfloat16):
+        return f"FlashAttention computes in float16 or bfloat16, not in {str(query.dtype).removeprefix('torch.')}"
+    if query.shape[-1] % 8 or query.shape[-1] > _LARGEST_HEAD:
+        return f"FlashAttention wants heads of a multiple of 8 up to {_LARGEST_HEAD}, not of {query.shape[-1]}"
+    return None
+
+
+def pack(batch: RaggedBatch, device: torch.device) -> PackedPrompts:
+    """Lay out a batch of prompts, once for all layers. Nothing waits for the device."""
+    queries = [batch.queries(r) for r in range(len(batch))]
+    key_bounds = torch.tensor([0, *accumulate(batch.context)], dtype=torch.int32, device=device)
+    fresh = all(q == c for q, c in zip(queries, batch.context, strict=True))
+    gather = batch.write
+    if not fresh:
+        total = sum(batch.context)
+        context = torch.tensor(batch.context, device=device)
+        row = torch.repeat_interleave(torch.arange(len(batch), device=device), context, output_size=total)
+        position = torch.arange(total, device=device) - key_bounds[row]
+        block = batch.tables[row, position // batch.block_size]
+        gather = block.long() * batch.block_size + position % batch.block_size
+    return PackedPrompts(
+        query_bounds=torch.tensor(batch.bounds, dtype=torch.int32, device=device),
+        key_bounds=key_bounds,
+        longest_queries=max(queries),
+        longest_context=max(batch.context),
+        fresh=fresh,
+        gather=gather,
+    )
+
+
+def prefill(
+    query: Tensor,
+    keys_new: Tensor | None,
+    values_new: Tensor | None,
+    keys: Tensor,
+    values: Tensor,
+    packed: PackedPrompts,
+    *,
+    scale: float,
+    window: int | None,
+) -> Tensor:
+    """Attend with every query token to its own row up to itself. Ask `refusal` first.
+
+    Parameters
+    ----------
+    query
+        [T, query heads, head size]; the last dimension contiguous.
+    keys_new, values_new
+        [T, KV heads, head size], of this batch's own tokens, the last dimension contiguous. None where they are not at
+        hand: then the cache is read.
+    keys, values
+        [cache positions, KV heads, head size]: one layer of the cache, the batch's own tokens already written.
+    packed
+        From `pack`.
+    scale, window
+        As in `AttentionBackend.attend`.
+
+    Returns
+    -------
+    Tensor
+        [T, query heads, head size].
+    """
+    if not packed.fresh or keys_new is None or values_new is None:
+        keys_new, values_new = keys[packed.gather], values[packed.gather]
+    return _flash()(query, keys_new, values_new, packed, scale, -1 if window is None else window - 1)
+
+
+@cache
+def _flash() -> Callable[[Tensor, Tensor, Tensor, PackedPrompts, float, int], Tensor]:
+    """PyTorch's public function where it serves grouped queries (from 2.12.1 on), else the operator below it."""
+    from torch.nn.attention.varlen import varlen_attn  # here, because it loads half of torch.compile
+
+    return _public if "enable_gqa" in inspect.signature(varlen_attn).parameters else _operator
+
+
+def _public(q: Tensor, k: Tensor, v: Tensor, packed: PackedPrompts, scale: float, before: int) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    output = varlen_attn(
+        q,
+        k,
+        v,
+        packed.query_bounds,
+        packed.key_bounds,
+        packed.longest_queries,
+        packed.longest_context,
+        scale=scale,
+        window_size=(before, 0),
+        enable_gqa=True,
+    )
+    assert isinstance(output, Tensor)  # a tuple only where more than the output is asked for
+    return output
+
+
+def _operator(q: Tensor, k: Tensor, v: Tensor, packed: PackedPrompts, scale: float, before: int) -> Tensor:
+    output: Tensor = torch.ops.aten._flash_attention_forward(
+        q,
+        k,
+        v,
+        packed.query_bounds,
+        packed.key_bounds,
+        packed.longest_queries,
+        packed.longest_context,
+        0.0,  # dropout
+        True,  # causal
+        False,  # no debug mask
+        scale=scale,
+        window_size_left=before,
+        window_size_right=0,
+    )[0]
+    return output

@@ -1,0 +1,330 @@
+"""The attention kernels against PyTorch's own attention in float32.
+
+Without a GPU the Triton kernels run in Triton's interpreter, in a process of its own: Triton must know when it is
+first imported. What they must not read is poison: cache positions that no row owns hold NaN, tables end in nonsense.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import accumulate, pairwise
+from multiprocessing import get_context
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from cbviz.engine.attention import RaggedBatch, SdpaAttention, ragged, triton_decode
+from cbviz.engine.attention.triton_backend import TritonAttention
+from cbviz.errors import EngineError
+
+GPU = torch.cuda.is_available()
+DEVICE = torch.device("cuda" if GPU else "cpu")
+TOLERANCE = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
+
+# --- what runs in the process that has the interpreter -------------------------------------------------------------
+
+
+class Paged:
+    """A cache whose rows own blocks in random order, with NaN in every position that nobody owns.
+
+    Rows use table rows in random order; tables end in the number of a block that does not exist.
+    """
+
+    def __init__(
+        self, context: list[int], kv_heads: int, size: int, block_size: int, dtype: torch.dtype, seed: int = 0
+    ) -> None:
+        self.draw = torch.Generator().manual_seed(seed)
+        self.block_size, self.dtype = block_size, dtype
+        longest = -(-max(context) // block_size)
+        slots = len(context) + 2
+        blocks = slots * longest
+        self.context = torch.tensor(context, dtype=torch.int32, device=DEVICE)
+        self.slot = torch.randperm(slots, generator=self.draw)[: len(context)].to(DEVICE, torch.int32)
+        self.tables = torch.full((slots, longest + 1), 2**30, dtype=torch.int32, device=DEVICE)
+        self.keys = torch.full((blocks * block_size, kv_heads, size), float("nan"), dtype=dtype, device=DEVICE)
+        self.values = self.keys.clone()
+        free = torch.randperm(blocks, generator=self.draw).to(DEVICE, torch.int32)
+        self.places = []
+        for row, length in enumerate(context):
+            needs = -(-length // block_size)
+            self.tables[self.slot[row], :needs], free = free[:needs], free[needs:]
+            position = torch.arange(length, device=DEVICE)
+            table = self.tables[self.slot[row]].long()
+            place = table[position // block_size] * block_size + position % block_size
+            self.keys[place], self.values[place] = (
+                self.normal(length, kv_heads, size),
+                self.normal(length, kv_heads, size),
+            )
+            self.places.append(place)
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.draw).to(DEVICE, self.dtype)
+
+
+def reference(query: Tensor, cache: Paged, row: int, scale: float, window: int | None) -> Tensor:
+    """float32 [queries, heads, head size]: the row's last queries, by PyTorch's attention without any paging."""
+    length = int(cache.context[row])
+    at = torch.arange(length, device=DEVICE)
+    asks = at[length - len(query) :, None]
+    mask = (at <= asks) & (at > asks - (window or length))
+    keys, values = cache.keys[cache.places[row]].float(), cache.values[cache.places[row]].float()
+    out = F.scaled_dot_product_attention(
+        query.float().transpose(0, 1),
+        keys.transpose(0, 1),
+        values.transpose(0, 1),
+        attn_mask=mask,
+        scale=scale,
+        enable_gqa=True,
+    )
+    return out.transpose(0, 1)
+
+
+def assert_close(ours: Tensor, theirs: Tensor, dtype: torch.dtype) -> None:
+    error = float((ours.float() - theirs).norm() / theirs.norm())
+    assert error <= TOLERANCE[dtype], error  # a NaN is not
+
+
+def decode_like_sdpa(
+    heads: int, kv_heads: int, size: int, block_size: int, splits: int | None, window: int | None, dtype: torch.dtype
+) -> None:
+    context = [37, 1, 0, 64] if window is None else [37, 1, 0, 50]
+    cache = Paged(context, kv_heads, size, block_size, dtype)
+    query = cache.normal(heads, len(context), size).transpose(0, 1)  # strided, as modelling code passes it
+    out = torch.full_like(query, float("nan"))
+    answer = triton_decode.decode(
+        query,
+        cache.keys,
+        cache.values,
+        cache.tables,
+        cache.slot,
+        cache.context,
+        block_size=block_size,
+        scale=0.3,
+        window=window,
+        splits=splits,
+        out=out,
+    )
+    assert answer is out
+    for row, length in enumerate(context):
+        if length == 0:
+            assert (out[row] == 0).all()
+        else:
+            assert_close(out[row : row + 1], reference(query[row : row + 1], cache, row, 0.3, window), dtype)
+
+
+def store_writes_what_it_should(heads: int, size: int, where: list[int], kind: torch.dtype) -> None:
+    fused = torch.randn(len(where), 3, heads, size, device=DEVICE)  # a fused projection: strided slices
+    keys_new, values_new = fused[:, 1], torch.randn(heads, size, len(where), device=DEVICE).permute(2, 0, 1)
+    keys, values = torch.full((9, heads, size), 7.0, device=DEVICE), torch.full((9, heads, size), 7.0, device=DEVICE)
+    expected_keys, expected_values = keys.clone(), values.clone()
+    for token, position in enumerate(where):
+        if position >= 0:
+            expected_keys[position], expected_values[position] = keys_new[token], values_new[token]
+    triton_decode.store(keys_new, values_new, keys, values, torch.tensor(where, dtype=kind, device=DEVICE))
+    assert torch.equal(keys, expected_keys)
+    assert torch.equal(values, expected_values)
+
+
+def backend_like_sdpa(rows: list[tuple[int, int]], window: int | None, dtype: torch.dtype) -> None:
+    """Rows are (context, query tokens): decoding, whole prompts and later chunks."""
+    cache = Paged([context for context, _ in rows], 2, 16, 4, dtype)
+    query = cache.normal(sum(asks for _, asks in rows), 4, 16)
+    batch = ragged_batch(cache, [asks for _, asks in rows])
+    backend = TritonAttention()
+    for _ in range(2):  # the second iteration must not see the first one's rows
+        backend.prepare(batch, DEVICE)
+        out = backend.attend(query, cache.keys, cache.values, scale=0.25, window=window, batch=batch)
+        for row, (begin, end) in enumerate(pairwise(batch.bounds)):
+            assert_close(out[begin:end], reference(query[begin:end], cache, row, 0.25, window), dtype)
+
+
+def ragged_batch(cache: Paged, asks: list[int]) -> RaggedBatch:
+    return RaggedBatch(
+        bounds=(0, *accumulate(asks)),
+        context=tuple(cache.context.tolist()),
+        tables=cache.tables[cache.slot.long()].long(),
+        write=torch.cat([place[len(place) - n :] for place, n in zip(cache.places, asks, strict=True)]),
+        block_size=cache.block_size,
+    )
+
+
+# --- the tests -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def on_device() -> Iterator[Callable[..., None]]:
+    """Runs a function of this module where the kernels can run: on the GPU, or in the interpreter's process."""
+    if GPU:
+        yield lambda check, *arguments: check(*arguments)
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRITON_INTERPRET", "1")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            yield lambda check, *arguments: process.submit(check, *arguments).result(timeout=120)
+
+
+# bfloat16 is for the GPU: numpy has no such type, so the interpreter cannot multiply it.
+HALF = torch.bfloat16 if GPU else torch.float16
+
+
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "size", "block_size", "splits", "window", "dtype"),
+    [
+        pytest.param(4, 1, 128, 16, 1, None, torch.float32, id="grouped, two blocks a tile"),
+        pytest.param(4, 1, 128, 16, 3, None, HALF, id="half precision, split"),
+        pytest.param(2, 2, 128, 32, 2, 20, torch.float32, id="multi-head, window, split"),
+        pytest.param(9, 3, 64, 64, 4, None, torch.float32, id="groups of three, more splits than tiles"),
+        pytest.param(3, 1, 24, 128, 1, 33, torch.float16, id="odd head, window"),
+        pytest.param(2, 1, 48, 256, None, None, torch.float32, id="odd head, one block, the rule's splits"),
+        pytest.param(20, 1, 16, 1, 2, 5, torch.float32, id="twenty heads on one, blocks of one position"),
+        pytest.param(2, 1, 8, 7, 1, None, torch.float32, id="blocks of seven"),
+    ],
+)
+def test_decoding_equals_pytorch(
+    on_device: Callable[..., None],
+    heads: int,
+    kv_heads: int,
+    size: int,
+    block_size: int,
+    splits: int | None,
+    window: int | None,
+    dtype: torch.dtype,
+) -> None:
+    on_device(decode_like_sdpa, heads, kv_heads, size, block_size, splits, window, dtype)
+
+
+@pytest.mark.parametrize(
+    ("heads", "size", "where", "kind"),
+    [(3, 24, [5, -1, 0, 8], torch.int64), (40, 128, [2, -7], torch.int32), (1, 64, [], torch.int64)],
+)
+def test_new_keys_and_values_go_where_they_belong_and_nowhere_else(
+    on_device: Callable[..., None], heads: int, size: int, where: list[int], kind: torch.dtype
+) -> None:
+    on_device(store_writes_what_it_should, heads, size, where, kind)
+
+
+@pytest.mark.parametrize("window", [None, 6])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param([(9, 1), (7, 7), (1, 1), (13, 4)], id="decoding, a prompt, a later chunk"),
+        pytest.param([(5, 1), (18, 1)], id="decoding alone"),
+        pytest.param([(5, 5), (11, 11)], id="prompts alone"),
+    ],
+)
+def test_the_backend_serves_any_mixture(
+    on_device: Callable[..., None], rows: list[tuple[int, int]], window: int | None
+) -> None:
+    on_device(backend_like_sdpa, rows, window, HALF)
+
+
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("rows", [[(7, 7), (2, 2), (12, 12)], [(7, 7), (9, 2), (12, 5)]])
+def test_prompts_are_packed_as_flash_attention_reads_them(
+    monkeypatch: pytest.MonkeyPatch, rows: list[tuple[int, int]], window: int | None
+) -> None:
+    """FlashAttention itself needs a GPU; on a CPU its contract is played by a loop over the rows it is told of."""
+
+    def flash(q: Tensor, k: Tensor, v: Tensor, packed: ragged.PackedPrompts, scale: float, before: int) -> Tensor:
+        out = torch.empty_like(q)
+        asks, sees = packed.query_bounds.tolist(), packed.key_bounds.tolist()
+        assert max(b - a for a, b in pairwise(asks)) == packed.longest_queries
+        assert max(b - a for a, b in pairwise(sees)) == packed.longest_context
+        assert len(k) == sees[-1]
+        for i in range(len(asks) - 1):
+            mine, theirs = slice(asks[i], asks[i + 1]), slice(sees[i], sees[i + 1])
+            key = torch.arange(sees[i + 1] - sees[i])
+            last = key[len(key) - (asks[i + 1] - asks[i]) :, None]
+            mask = (key <= last) & ((key >= last - before) if before >= 0 else True)
+            q1, k1, v1 = (x.transpose(0, 1) for x in (q[mine], k[theirs], v[theirs]))
+            out[mine] = F.scaled_dot_product_attention(
+                q1, k1, v1, attn_mask=mask, scale=scale, enable_gqa=True
+            ).transpose(0, 1)
+        return out
+
+    monkeypatch.setattr(ragged, "_flash", lambda: flash)
+    cache = Paged([context for context, _ in rows], 2, 16, 4, torch.float32)
+    batch = ragged_batch(cache, [asks for _, asks in rows])
+    query = cache.normal(batch.bounds[-1], 4, 16)
+    packed = ragged.pack(batch, DEVICE)
+    sdpa = SdpaAttention()
+    sdpa.prepare(batch, DEVICE)
+    expected = sdpa.attend(query, cache.keys, cache.values, scale=0.25, window=window, batch=batch)
+    fresh = (cache.keys[batch.write], cache.values[batch.write])
+    for new in (fresh, (None, None)):
+        out = ragged.prefill(query, *new, cache.keys, cache.values, packed, scale=0.25, window=window)
+        torch.testing.assert_close(out, expected)
+    assert packed.fresh == all(context == asks for context, asks in rows)
+
+
+@pytest.mark.parametrize("call", [ragged._public, ragged._operator])
+def test_this_pytorch_takes_the_call(call: Callable[..., Tensor]) -> None:
+    """Both ways to FlashAttention, on tensors that have a shape and no numbers."""
+    with FakeTensorMode():
+        bounds = torch.empty(3, dtype=torch.int32)
+        packed = ragged.PackedPrompts(bounds, bounds, 5, 5, True, torch.empty(10, dtype=torch.int64))
+        query = torch.empty(10, 8, 64, dtype=torch.bfloat16)
+        keys = torch.empty(10, 2, 64, dtype=torch.bfloat16)
+        assert call(query, keys, keys, packed, 0.125, -1).shape == query.shape
+
+
+def test_flash_attention_says_what_it_cannot_do() -> None:
+    assert "not on cpu" in str(ragged.refusal(torch.empty(1, 1, 64, dtype=torch.float16)))
+
+
+@pytest.mark.parametrize("rows", [1, 8, 32, 128, 256])
+@pytest.mark.parametrize("kv_heads", [1, 3, 8, 40])
+def test_the_plan_fills_the_device_but_never_splits_below_a_tile(rows: int, kv_heads: int) -> None:
+    launch = triton_decode.plan(rows, kv_heads, head_size=128, itemsize=2, context=2048, processors=132)
+    assert launch.splits == 1 or launch.splits * launch.tile <= 2048
+    assert rows * kv_heads * launch.splits >= min(132, rows * kv_heads * (2048 // launch.tile))
+
+
+def test_what_does_not_fit_is_refused(on_device: Callable[..., None]) -> None:
+    on_device(misfits_are_refused)
+
+
+def misfits_are_refused() -> None:
+    cache = Paged([3, 4], 2, 16, 4, torch.float32)
+    good = {"query": cache.normal(2, 4, 16), "keys": cache.keys, "values": cache.values, "tables": cache.tables}
+    good |= {"slot": cache.slot, "context": cache.context}
+    bad: list[dict[str, Tensor]] = [
+        {"query": cache.normal(2, 3, 16)},
+        {"query": cache.normal(2, 4, 8)},
+        {"query": cache.normal(2, 16, 4).transpose(1, 2)},
+        {"slot": cache.slot[:1]},
+        {"context": cache.context[:1]},
+        {"keys": cache.keys[:, :1]},
+        {"keys": cache.keys.transpose(0, 1).contiguous().transpose(0, 1)},
+    ]
+    for misfit in bad:
+        with pytest.raises(EngineError):
+            triton_decode.decode(**(good | misfit), block_size=4, scale=1.0)  # type: ignore[arg-type]
+    with pytest.raises(EngineError, match="do not fit"):
+        triton_decode.store(cache.keys[:2], cache.values[:2], cache.keys, cache.values, cache.slot[:1])
+
+
+def test_without_triton_the_module_imports_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "triton", None)
+    spec = importlib.util.spec_from_file_location("without_triton", triton_decode.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert not module.available()
+    cache = torch.zeros(4, 1, 8)
+    with pytest.raises(EngineError, match="Triton is not installed"):
+        module.store(cache[:1], cache[:1], cache, cache, torch.zeros(1, dtype=torch.int64))
+
+
+def test_without_a_device_the_backend_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton_decode, "available", lambda: False)
+    with pytest.raises(EngineError, match="CUDA GPU"):
+        TritonAttention()
