@@ -30,7 +30,7 @@ export const WORDS = /** @type {Record<Language, Record<string, string>>} */ ({
     admit_mark: "admitted", held_short: "held", idle_short: "idle", wasted_short: "idle, wasted",
     request: "request {id}", prompt: "prompt", output: "output", so_far: "so far", empty_output: "nothing yet", no_text: "{n} tokens (this run kept no text)",
     point: "Point at a request to see its prompt, its answer and its times. Click to keep it.",
-    keep: "Click to keep it here", release: "Release", pinned: "kept",
+    keep: "Keep", release: "Release",
     slot_row: "slot", freed_by: "{slot}, freed by {id}", waited: "waited", ttft: "TTFT", tpot: "TPOT", tokens: "tokens", preemptions: "preemptions",
     ttft_title: "Time to first token: from its arrival", tpot_title: "Time per output token after the first",
     status: "status", s_absent: "not yet arrived", s_waiting: "waiting", s_running: "running", s_preempted: "preempted, waiting", s_finished: "finished ({why})", s_held: "finished, slot held",
@@ -44,7 +44,7 @@ export const WORDS = /** @type {Record<Language, Record<string, string>>} */ ({
     fit: "Fit all", zoom_in: "Zoom in", zoom_out: "Zoom out",
     running: "running", paused: "paused", stopping: "stopping after this iteration", stopped: "stopped", done: "finished",
     so_far_label: "so far", more_finished: "as many requests finished in {last} as in {first}", ahead: "{last} has finished {a}, {first} {b}",
-    faster: "{last} was faster than {first}", slower: "{last} was slower than {first}", measured: "measured",
+    faster: "{last} was faster than {first}", slower: "{last} was slower than {first}", measured: "measured", computed: "computed",
     part_iterations: "fewer iterations", part_cost: "cost of an iteration, {first} ÷ {last}",
     range: "{repeats} runs, {low}× to {high}×",
     same: "Same answers: {same} of {all}.", differing: "{n} of {all} answers differ.", clock_lane: "Lane clocks: the lanes took turns on one device, and each counts only its own iterations.",
@@ -54,7 +54,7 @@ export const WORDS = /** @type {Record<Language, Record<string, string>>} */ ({
     aria_grid: "{lane}: {slots} slots, {n} iterations shown, {done} of {all} requests finished, occupancy {occupancy}, {wasted} wasted slot-iterations, {waiting} waiting.",
     aria_end: "The run has ended.",
     tip_admit: "admitted", tip_finish: "ended", tip_prefill: "{n} prompt tokens", tip_recompute: "{n} tokens again", tip_replaced: "takes over from {id}",
-    strip_occupancy: "occupancy", strip_tokens: "tokens an iteration, at most {n}",
+    strip_occupancy: "occupancy of an iteration", strip_tokens: "its tokens", tip_strip: "{share} of the slots useful, {n} tokens",
     t_request: "Request", t_lane: "Lane", t_slot: "Slot", t_admitted: "Admitted", t_finished: "Ended", t_prompt: "Prompt", t_caption: "Every request, as far as shown", t_cut: "The first {n} of {all} requests.", close: "Close",
     k_play: "play, pause", k_step: "one iteration back, on", k_page: "ten iterations back, on", k_ends: "beginning, newest", k_zoom: "zoom in, out, fit all", k_pan: "pan", k_speed: "slower, faster",
     k_jump: "next admission, finish, preemption, stall (with Shift: previous)", k_slot: "choose a slot", k_lane: "choose a lane", k_pin: "keep the chosen request", k_units: "iterations or seconds", k_table: "table", k_lang: "中文", k_stop: "stop the run", k_help: "this help", k_close: "close, release",
@@ -81,7 +81,7 @@ export const WORDS = /** @type {Record<Language, Record<string, string>>} */ ({
     admit_mark: "接纳", held_short: "空算", idle_short: "空闲", wasted_short: "空闲(浪费)",
     request: "请求 {id}", prompt: "提示词", output: "输出", so_far: "至此", empty_output: "尚无", no_text: "{n} 个 token(本次运行未保存文本)",
     point: "将指针移到某个请求上,可查看它的提示词、回答与用时。单击可固定。",
-    keep: "单击固定", release: "取消固定", pinned: "已固定",
+    keep: "固定", release: "取消固定",
     slot_row: "槽位", freed_by: "{slot},由请求 {id} 让出", waited: "等待", ttft: "首 token 延迟", tpot: "每 token 用时", tokens: "token 数", preemptions: "被抢占次数",
     ttft_title: "从到达到第一个输出 token 的时间", tpot_title: "第一个之后,每个输出 token 的时间",
     status: "状态", s_absent: "尚未到达", s_waiting: "等待中", s_running: "运行中", s_preempted: "被抢占,等待中", s_finished: "已结束({why})", s_held: "已结束,槽位仍被占",
@@ -95,7 +95,7 @@ export const WORDS = /** @type {Record<Language, Record<string, string>>} */ ({
     fit: "显示全部", zoom_in: "放大", zoom_out: "缩小",
     running: "运行中", paused: "已暂停", stopping: "本次迭代后停止", stopped: "已停止", done: "已完成",
     so_far_label: "至此", more_finished: "{last} 与 {first} 完成的请求一样多", ahead: "{last} 已完成 {a} 个,{first} 已完成 {b} 个",
-    faster: "{last} 比 {first} 快", slower: "{last} 比 {first} 慢", measured: "实测",
+    faster: "{last} 比 {first} 快", slower: "{last} 比 {first} 慢", measured: "实测", computed: "计算值",
     part_iterations: "迭代更少", part_cost: "每次迭代的代价,{first} ÷ {last}",
     range: "{repeats} 次运行,{low}× 至 {high}×",
     same: "回答一致:{same} / {all}。", differing: "{all} 个回答中有 {n} 个不一致。", clock_lane: "泳道时钟:各泳道在同一设备上轮流运行,各自只计自己的迭代。",
@@ -105,7 +105,7 @@ export const WORDS = /** @type {Record<Language, Record<string, string>>} */ ({
     aria_grid: "{lane}:{slots} 个槽位,已显示 {n} 次迭代,{all} 个请求中 {done} 个已完成,槽位占用率 {occupancy},浪费 {wasted} 个槽位迭代,{waiting} 个等待。",
     aria_end: "运行已结束。",
     tip_admit: "接纳", tip_finish: "结束", tip_prefill: "{n} 个提示词 token", tip_recompute: "再次计算 {n} 个 token", tip_replaced: "接替请求 {id}",
-    strip_occupancy: "槽位占用率", strip_tokens: "每次迭代的 token 数,最多 {n}",
+    strip_occupancy: "每次迭代的槽位占用率", strip_tokens: "每次迭代的 token 数", tip_strip: "{share} 的槽位有用,{n} 个 token",
     t_request: "请求", t_lane: "泳道", t_slot: "槽位", t_admitted: "接纳", t_finished: "结束", t_prompt: "提示词", t_caption: "到目前为止的全部请求", t_cut: "前 {n} 个,共 {all} 个请求。", close: "关闭",
     k_play: "播放、暂停", k_step: "后退、前进一次迭代", k_page: "后退、前进十次迭代", k_ends: "开头、最新", k_zoom: "放大、缩小、显示全部", k_pan: "平移", k_speed: "减速、加速",
     k_jump: "下一个接纳、结束、抢占、停顿(加 Shift:上一个)", k_slot: "选择槽位", k_lane: "选择泳道", k_pin: "固定所选请求", k_units: "迭代或秒", k_table: "表格", k_lang: "English", k_stop: "停止运行", k_help: "本帮助", k_close: "关闭、取消固定",
@@ -148,6 +148,7 @@ export function number(language, value, digits = 0) {
  */
 export function duration(language, seconds) {
   if (seconds === null || !Number.isFinite(seconds)) return "–";
+  if (seconds === 0) return language === "zh" ? "0 秒" : "0 s";
   const unit = language === "zh" ? { ms: " 毫秒", s: " 秒", min: " 分 " } : { ms: " ms", s: " s", min: " min " };
   const size = Math.abs(seconds);
   if (size >= 120) return number(language, Math.floor(seconds / 60)) + unit.min + number(language, Math.floor(seconds % 60)) + unit.s;
@@ -1021,7 +1022,7 @@ function paintRows(ctx, scene) {
 function paintSpans(ctx, scene) {
   const { lane, heights } = scene;
   for (let slot = 0; slot < lane.slots; slot++) paintRow(ctx, scene, slot, () => true);
-  if (heights.pitch >= 15) for (let slot = 0; slot < lane.slots; slot++) paintLabels(ctx, scene, slot);
+  if (heights.pitch >= 15) for (let slot = 0; slot < lane.slots; slot++) paintLabels(ctx, scene, slot, () => true);
 }
 
 /** @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {number} slot @param {(request: number) => boolean} wanted */
@@ -1081,15 +1082,15 @@ function paintRow(ctx, { lane, axis, heights, width, brushes }, slot, wanted) {
   }
 }
 
-/** Request numbers, where there is room, in the middle of what a request decoded. @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {number} slot */
-function paintLabels(ctx, { lane, axis, heights, width, font }, slot) {
+/** Request numbers, where there is room, in the middle of what a request decoded. @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {number} slot @param {(request: number) => boolean} wanted */
+function paintLabels(ctx, { lane, axis, heights, width, font }, slot, wanted) {
   const row = lane.rows[slot];
   const y = heights.top + slot * heights.pitch + (heights.pitch - heights.gap) / 2 + 0.5;
   ctx.font = `600 11px ${font}`;
   ctx.textAlign = "center";
   ctx.textBaseline = "middle";
   for (let j = Math.max(0, lane.spanAt(slot, Math.max(0, axis.iteration(lane, 0)))); j < row.first.length; j++) {
-    if (row.state[j] !== DECODE) continue;
+    if (row.state[j] !== DECODE || !wanted(row.request[j])) continue;
     const x0 = Math.max(0, axis.left(lane, row.first[j]));
     if (x0 > width) break;
     const x1 = Math.min(width, axis.right(lane, lane.endOf(slot, j)) - (row.flags[j] & ENDS ? 3 : 0));
@@ -1121,6 +1122,7 @@ function paintLit(ctx, scene) {
       line(ctx, x0, y - 0.5, Math.max(x1, x0 + 1), y - 0.5);
       line(ctx, x0, y + heights.pitch - heights.gap + 0.5, Math.max(x1, x0 + 1), y + heights.pitch - heights.gap + 0.5);
     }
+    if (heights.pitch >= 15) paintLabels(ctx, scene, slot, (request) => request === lit);
   }
 }
 
@@ -1341,6 +1343,17 @@ export class BoardView {
     this.seen = -1;
     this.gone = false;
     this.id = `cbviz-${++boards}`;
+    /** @type {Theme} */
+    this.theme = THEMES.light;
+    this.themeName = "";
+    this.font = FONT;
+    this.brushes = new Brushes(this.theme, 1);
+    /** What the inspector, the message line and the controls show now, so that they are not built again. */
+    this.inspected = "";
+    this.refused = "";
+    this.controlsKey = "";
+    /** @type {number | undefined} */
+    this.later = undefined;
     this.still = window.matchMedia("(prefers-reduced-motion: reduce)");
     /** @type {(() => void)[]} */
     this.cleanups = [];
@@ -1454,7 +1467,7 @@ export class BoardView {
       this.transport, this.controlsBox, this.message, this.finish, this.tableBox, this.helpBox, this.tip, this.liveText,
     );
     this.drawn = [];
-    this.drawn_controls = "";
+    this.controlsKey = "";
     this.inspected = "";
     this.applyTheme(true);
   }
@@ -1546,6 +1559,15 @@ export class BoardView {
       ctx.fillStyle = theme.cursor;
       for (let t = 0; t < 4; t += 2) ctx.fillRect(2, t * 3.5, 3, 3.5);
     }, 7);
+    entry("strip_occupancy", (ctx) => {
+      ctx.fillStyle = theme.area;
+      ctx.fillRect(0, 4, 20, 10);
+    }, 20);
+    entry("strip_tokens", (ctx) => {
+      ctx.strokeStyle = theme.stroke;
+      ctx.lineWidth = 1.5;
+      line(ctx, 0, 7, 20, 7);
+    }, 20);
   }
 
   // ------------------------------------------------------------------------------------------- watching the page
@@ -1909,6 +1931,17 @@ export class BoardView {
     const lane = this.run.lanes[index];
     if (!part || !lane || !this.tip) return;
     const hit = event && x >= 0 && x <= part.width ? hitTest(lane, this.axis, part.heights, x, y) : null;
+    const below = y > part.heights.top + part.heights.rows && y < part.heights.top + part.heights.rows + 8 + part.heights.strip;
+    const i = event && below && x >= 0 && x <= part.width ? this.axis.iteration(lane, x) : -1;
+    if (event && i >= 0 && i < this.shown(lane)) {
+      this.pointed = null;
+      this.hover(-1);
+      const share = (lane.sum.useful.at(i + 1) - lane.sum.useful.at(i)) / lane.slots;
+      const tokens = lane.sum.generated.at(i + 1) - lane.sum.generated.at(i);
+      const words = this.say("tip_strip", { share: share.toLocaleString(locale(this.language), { style: "percent" }), n: this.num(tokens) });
+      this.showTip(event, [h("div", { class: "cb-tip-head" }, this.say("at", { n: this.num(i) })), h("div", {}, words)]);
+      return;
+    }
     if (!hit || hit.iteration >= this.shown(lane) || hit.span < 0) {
       this.pointed = null;
       this.tip.hidden = true;
@@ -1917,7 +1950,13 @@ export class BoardView {
     }
     this.pointed = { lane: index, slot: hit.slot, iteration: hit.iteration };
     this.hover(lane.rows[hit.slot].request[hit.span]);
-    this.tip.replaceChildren(...this.tipLines(lane, hit.slot, hit.span, hit.iteration));
+    this.showTip(event, this.tipLines(lane, hit.slot, hit.span, hit.iteration));
+  }
+
+  /** @param {PointerEvent | null} event @param {HTMLElement[]} lines */
+  showTip(event, lines) {
+    if (!this.tip) return;
+    this.tip.replaceChildren(...lines);
     this.tip.hidden = false;
     const frame = this.root.getBoundingClientRect();
     const box = this.tip.getBoundingClientRect();
@@ -2355,16 +2394,17 @@ export class BoardView {
     if (views.some((view) => view && view.preemptions)) row("preemptions", (view) => this.num(view.preemptions));
     if (views.some((view) => view && view.reason)) row("admitted_because", (view) => view.reason.slice(0, 200) || "–");
     table.append(body);
+    const facts = h("div", { class: "cb-facts-box" }, table);
     box.replaceChildren(
-      h("div", { class: "cb-inspector-head" }, chip, h("h3", {}, this.say("request", { id })), release),
-      h("div", { class: "cb-small" }, this.say("prompt")), prompt, h("div", { class: "cb-small" }, this.say("output")), output, table,
+      h("div", { class: "cb-said" }, h("div", { class: "cb-inspector-head" }, chip, h("h3", {}, this.say("request", { id })), release), h("div", { class: "cb-small" }, this.say("prompt")), prompt, h("div", { class: "cb-small" }, this.say("output")), output),
+      facts,
     );
     const texts = views.filter((view) => view && view.finished >= 0 && view.text !== null && view.why !== "cancelled").map((view) => view?.text);
-    if (texts.length > 1 && texts.some((other) => other !== texts[0])) box.append(h("p", { class: "cb-differ" }, this.say("differ")));
+    if (texts.length > 1 && texts.some((other) => other !== texts[0])) facts.append(h("p", { class: "cb-differ" }, this.say("differ")));
     if (this.live() && this.host?.state().actions.includes("cancel")) {
       const cancel = h("button", { type: "button", class: "cb-button" }, this.say("cancel", { id }));
       cancel.addEventListener("click", () => this.control({ action: "cancel", request: id }));
-      box.append(cancel);
+      facts.append(cancel);
     }
     // While it streams the newest words stay in sight, unless somebody scrolled back.
     output.scrollTop = fresh || kept > 0 ? output.scrollHeight : kept;
@@ -2399,8 +2439,9 @@ export class BoardView {
     }
     const line = h("div", { class: "cb-verdict" });
     const times = (/** @type {number} */ value) => this.num(value, 2) + "×";
+    const how = this.say(result.clock === "virtual" ? "computed" : "measured");
     if (typeof result.speedup === "number") {
-      line.append(h("strong", { class: "cb-big" }, times(result.speedup)), h("span", { class: "cb-verdict-words", dir: "auto" }, this.say(result.speedup >= 1 ? "faster" : "slower", { last: last.name, first: first.name }), h("span", { class: "cb-small" }, " " + this.say("measured"))));
+      line.append(h("strong", { class: "cb-big" }, times(result.speedup)), h("span", { class: "cb-verdict-words", dir: "auto" }, this.say(result.speedup >= 1 ? "faster" : "slower", { last: last.name, first: first.name }), h("span", { class: "cb-small" }, " " + how)));
       if (typeof result.iteration_ratio === "number" && typeof result.cost_ratio === "number") {
         const part = (/** @type {number} */ value, /** @type {string} */ words) => h("span", { class: "cb-part" }, h("strong", {}, times(value)), h("span", { class: "cb-small", dir: "auto" }, this.say(words, { first: first.name, last: last.name })));
         line.append(h("span", { class: "cb-parts" }, h("span", { class: "cb-op" }, "="), part(result.iteration_ratio, "part_iterations"), h("span", { class: "cb-op" }, "×"), part(result.cost_ratio, "part_cost")));
@@ -2421,8 +2462,8 @@ export class BoardView {
     const { actions = [], knobs = [] } = this.host?.state() ?? {};
     const live = this.live();
     const key = JSON.stringify([actions, knobs, live, this.language]);
-    if (key === this.drawn_controls) return;
-    this.drawn_controls = key;
+    if (key === this.controlsKey) return;
+    this.controlsKey = key;
     box.replaceChildren();
     box.hidden = !live || (!knobs.length && !actions.includes("burst"));
     if (box.hidden) return;
@@ -2545,14 +2586,6 @@ export class BoardView {
     this.root.remove();
   }
 }
-/** @type {Theme} */
-BoardView.prototype.theme = THEMES.light;
-BoardView.prototype.font = FONT;
-BoardView.prototype.themeName = "";
-BoardView.prototype.inspected = "";
-BoardView.prototype.refused = "";
-BoardView.prototype.drawn_controls = "";
-
 /** @param {HTMLElement | undefined} element @param {string} text */
 function set(element, text) {
   if (element && element.textContent !== text) element.textContent = text;

@@ -120,11 +120,16 @@ def html(
         Nothing to show, or an unknown language.
     """
     check(traces, language)
-    data = zipped(pack(traces, summary, title, subtitle))
+    picture = data_uri(svg(traces, language=language))
+    return page(pack(traces, summary, title, subtitle), title, language=language, autoplay=autoplay, picture=picture)
+
+
+def page(run: bytes, title: str, *, language: str = "en", autoplay: bool = True, picture: str = "") -> str:
+    """The page around a packed run. `picture` is the source of an image for browsers without scripts."""
     options = json.dumps({"language": language, "autoplay": bool(autoplay)})
     # The module's own text must not end the script element that carries it.
     module = script().replace("</script", "<\\/script")
-    picture = data_uri(svg(traces, language=language))
+    image = f'<img alt="{markup.escape(title)}" style="max-width:100%" src="{picture}">' if picture else ""
     return f"""<!doctype html>
 <html lang="{language}">
 <head>
@@ -142,8 +147,8 @@ body {{ margin: 0 auto; padding: 20px 24px; max-width: 1800px; }}
 </style>
 </head>
 <body>
-<main id="board"><img alt="{markup.escape(title)}" style="max-width:100%" src="{picture}"></main>
-<script type="text/plain" id="run">{data}</script>
+<main id="board">{image}</main>
+<script type="text/plain" id="run">{zipped(run)}</script>
 <script type="module">
 {module}
 mount(document.getElementById("board"), document.getElementById("run").textContent, {options}).catch((error) => {{
