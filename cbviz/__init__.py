@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cbviz.board import Board
     from cbviz.engine import Engine
     from cbviz.errors import CbvizError
     from cbviz.experiments.race import Race, race

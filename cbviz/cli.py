@@ -152,12 +152,15 @@ def run_race(options: argparse.Namespace) -> int:
 
 def prepare(options: argparse.Namespace) -> Race:
     """The race that was asked for, before its first iteration."""
+    from transformers.utils import logging
+
     from cbviz.experiments.progress import SilentProgress, TerminalProgress
     from cbviz.experiments.race import race
     from cbviz.models import load
     from cbviz.policies import get
     from cbviz.workload.prompts import prompt_workload, read_prompts
 
+    logging.set_verbosity_error()  # a mistake gets one sentence, and it is ours
     policies = [get(name) for name in options.policies]
     prompts = None if options.prompts is None else read_prompts(options.prompts)[: options.requests]
     model = load(options.model, device=options.device, dtype=options.dtype, progress=not options.quiet)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -176,6 +176,50 @@ def test_files_are_written(run: Run, tmp_path: Path) -> None:
     assert "<html" in page.read_text("utf-8")
     traces = [cbviz.load(path) for path in sorted(folder.iterdir()) if path.suffix != ".json"]
     assert {trace.meta.policy for trace in traces} == {"static", "continuous"}
+
+
+@pytest.fixture
+def ctrl_c_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send SIGINT to this process in the middle of the eleventh iteration, as Ctrl-C does."""
+    from cbviz.experiments.lane import Lane
+
+    honest, steps = Lane.step, itertools.count()
+
+    def step(lane: Lane) -> object:
+        if next(steps) == 10:
+            os.kill(os.getpid(), signal.SIGINT)
+        return honest(lane)
+
+    monkeypatch.setattr(Lane, "step", step)
+
+
+@pytest.mark.usefixtures("ctrl_c_soon")
+def test_ctrl_c_says_what_is_gone(run: Run) -> None:
+    code, out, err = run("race", "--slots", "2", "--device", "cpu", "--json")
+    assert (code, out) == (130, "")
+    assert "cbviz: interrupted; the " in err
+    assert err.endswith("iterations that had been run are gone (with --save DIR they would have been kept).\n")
+
+
+@pytest.mark.usefixtures("ctrl_c_soon")
+def test_ctrl_c_keeps_the_traces_where_a_folder_was_given(run: Run, tmp_path: Path) -> None:
+    code, out, err = run("race", "--slots", "2", "--device", "cpu", "--save", str(tmp_path / "kept"))
+    assert (code, out) == (130, "")
+    assert err.rstrip().endswith(f"iterations that had been run are in {tmp_path / 'kept'}.")
+    (file,) = (tmp_path / "kept").iterdir()
+    trace = cbviz.load(file)
+    assert len(trace.iterations) >= 6, "the iterations before the interrupt, less those that warmed up"
+    assert (trace.requests.reason == -1).any(), "it had not come to its end"
+
+
+def test_ctrl_c_before_the_race(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    import cbviz.models
+
+    def interrupted(*_: object, **__: object) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cbviz.models, "load", interrupted)
+    assert run("race") == (130, "", "cbviz: interrupted; nothing was kept.\n")
 
 
 def test_python_m_cbviz() -> None:
