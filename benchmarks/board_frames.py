@@ -54,7 +54,8 @@ MEASURE = """async ([setup, ms]) => {
   const gaps = times.slice(1).map((t, i) => t - times[i]).sort((a, b) => a - b);
   own.sort((a, b) => a - b);
   const p95 = (sorted) => sorted[Math.floor(sorted.length * 0.95)];
-  return { frames: gaps.length / ((times[times.length - 1] - times[0]) / 1000), gap: p95(gaps), own: p95(own), drawn: own.length };
+  const seconds = (times[times.length - 1] - times[0]) / 1000;
+  return { frames: gaps.length / seconds, gap: p95(gaps), own: p95(own), drawn: own.length };
 }"""
 
 

@@ -138,7 +138,30 @@ const locale = (language) => (language === "zh" ? "zh-CN" : "en-US");
  */
 export function number(language, value, digits = 0) {
   if (!Number.isFinite(value)) return "–";
-  return value.toLocaleString(locale(language), { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return format(language, `decimal ${digits}`, () => ({ minimumFractionDigits: digits, maximumFractionDigits: digits })).format(value);
+}
+
+/**
+ * A share as a percentage.
+ * @param {Language} language
+ * @param {number} share 0 to 1
+ * @param {number} [digits]
+ */
+export function percent(language, share, digits = 0) {
+  if (!Number.isFinite(share)) return "–";
+  return format(language, `percent ${digits}`, () => ({ style: "percent", maximumFractionDigits: digits })).format(share);
+}
+
+/** Making a formatter takes far longer than using it. @type {Map<string, Intl.NumberFormat>} */
+const formats = new Map();
+/** @param {Language} language @param {string} name @param {() => Intl.NumberFormatOptions} options */
+function format(language, name, options) {
+  let made = formats.get(language + name);
+  if (!made) {
+    made = new Intl.NumberFormat(locale(language), options());
+    formats.set(language + name, made);
+  }
+  return made;
 }
 
 /**
@@ -879,48 +902,60 @@ const BAYER = [0, 8, 2, 10, 12, 4, 14, 6, 3, 11, 1, 9, 15, 7, 13, 5].map((v) => 
  * @param {number} parts
  * @param {Uint8Array} state [columns * parts], 255 where there is nothing; filled in
  * @param {Int32Array} request [columns]: whose useful work it is; filled in
+ * @param {number} [phase] column at which the first edge lies on an endless page, so that panning does not flicker
  */
-export function coarse(lane, slot, edges, parts, state, request) {
+export function coarse(lane, slot, edges, parts, state, request, phase = 0) {
   const { first, state: states, request: requests } = lane.rows[slot];
   const columns = edges.length - 1;
-  const share = new Float64Array(7);
-  let j = Math.max(0, lastAtMost(first, edges[0]));
-  for (let c = 0; c < columns; c++) {
-    const from = Math.max(0, edges[c]);
-    const to = Math.min(lane.n, edges[c + 1]);
+  const spans = first.length;
+  const n = lane.n;
+  let j = spans ? Math.max(0, lastAtMost(first, edges[0])) : 0;
+  for (let c = 0, at = 0; c < columns; c++, at += parts) {
+    const from = edges[c] > 0 ? edges[c] : 0;
+    const to = edges[c + 1] < n ? edges[c + 1] : n;
     request[c] = -1;
-    if (!(to > from) || !first.length) {
-      for (let p = 0; p < parts; p++) state[c * parts + p] = 255;
+    if (!(to > from) || !spans) {
+      for (let p = 0; p < parts; p++) state[at + p] = 255;
       continue;
     }
-    share.fill(0);
+    while (j + 1 < spans && first[j + 1] <= from) j++;
+    if (j + 1 >= spans || first[j + 1] >= to) {
+      // One span fills the column: what one sees when zoomed in, and most of what one sees zoomed out.
+      const only = states[j];
+      for (let p = 0; p < parts; p++) state[at + p] = only;
+      request[c] = requests[j];
+      continue;
+    }
+    SHARE.fill(0);
     let most = 0;
-    while (j > 0 && first[j] > from) j--;
-    while (j + 1 < first.length && first[j + 1] <= from) j++;
-    for (let s = j; s < first.length && first[s] < to; s++) {
-      const end = s + 1 < first.length ? first[s + 1] : lane.n;
-      const overlap = Math.min(end, to) - Math.max(first[s], from);
-      share[states[s]] += overlap;
-      if ((states[s] === PREFILL || states[s] === DECODE) && overlap > most) {
+    let last = j;
+    for (let s = j; s < spans && first[s] < to; s++) {
+      const end = s + 1 < spans ? first[s + 1] : n;
+      const overlap = (end < to ? end : to) - (first[s] > from ? first[s] : from);
+      const what = states[s];
+      SHARE[what] += overlap;
+      if ((what === PREFILL || what === DECODE) && overlap > most) {
         most = overlap;
         request[c] = requests[s];
-      }
-      j = s;
+      } else if (request[c] < 0) request[c] = requests[s];
+      last = s;
     }
-    const width = to - from;
-    for (let p = 0; p < parts; p++) {
-      const place = ((p + BAYER[(slot & 3) * 4 + (c & 3)]) / parts) * width;
-      let sum = 0;
-      let chosen = 255;
-      for (const candidate of STACK) {
-        sum += share[candidate];
-        if (share[candidate] > 0) chosen = candidate;
-        if (place < sum) break;
-      }
-      state[c * parts + p] = chosen;
+    j = last;
+    // Pixel p shows the state in which the fraction (p + threshold) / parts of the column's stack lies.
+    const threshold = BAYER[(slot & 3) * 4 + ((c + phase) & 3)];
+    let p = 0;
+    let sum = 0;
+    for (let k = 0; k < 7 && p < parts; k++) {
+      const what = STACK[k];
+      if (SHARE[what] === 0) continue;
+      sum += SHARE[what];
+      const until = (sum / (to - from)) * parts - threshold;
+      while (p < parts && p < until - 1e-9) state[at + p++] = what;
     }
+    while (p < parts) state[at + p] = p ? state[at + p++ - 1] : states[(p++, last)];
   }
 }
+const SHARE = new Float64Array(7);
 const STACK = [DECODE, PREFILL, IDLE, RECOMPUTE, STALLED, HELD, WASTED];
 
 // ------------------------------------------------------------------------------------------------------- painting
@@ -933,6 +968,10 @@ class Brushes {
     this.ratio = ratio;
     /** @type {Map<string, CanvasPattern | string>} */
     this.made = new Map();
+    /** Where each pattern was put last. @type {Map<string, number>} */
+    this.shifts = new Map();
+    /** @type {{ground: Uint32Array, ink: Uint32Array} | null} */
+    this.table = null;
   }
 
   /**
@@ -949,11 +988,30 @@ class Brushes {
       pattern = this.pattern(ctx, state, request);
       this.made.set(key, pattern);
     }
-    if (typeof pattern !== "string") {
-      const turn = new DOMMatrix([1 / this.ratio, 0, 0, 1 / this.ratio, ((shift % 6) + 6) % 6, 0]);
-      pattern.setTransform(turn);
+    if (typeof pattern !== "string" && this.shifts.get(key) !== shift) {
+      this.shifts.set(key, shift);
+      pattern.setTransform(new DOMMatrix([1 / this.ratio, 0, 0, 1 / this.ratio, ((shift % 6) + 6) % 6, 0]));
     }
     return pattern;
+  }
+
+  /** Ground and ink of every state and request colour as ImageData keeps them: index state * 8 + request modulo 8. */
+  pixels() {
+    if (!this.table) {
+      this.table = { ground: new Uint32Array(56), ink: new Uint32Array(56) };
+      const theme = this.theme;
+      PALETTE.forEach((colour, whose) => {
+        const pale = stalledGround(colour, theme);
+        const pairs = [
+          [theme.spare, theme.spare], [colour, inkOn(colour)], [colour, colour], [colour, inkOn(colour)], theme.held, [pale, pale], theme.wasted,
+        ];
+        pairs.forEach(([ground, ink], state) => {
+          /** @type {{ground: Uint32Array, ink: Uint32Array}} */ (this.table).ground[state * 8 + whose] = pixel(ground);
+          /** @type {{ground: Uint32Array, ink: Uint32Array}} */ (this.table).ink[state * 8 + whose] = pixel(ink);
+        });
+      });
+    }
+    return this.table;
   }
 
   /** @param {CanvasRenderingContext2D} ctx @param {number} state @param {number} request @returns {CanvasPattern | string} */
@@ -998,14 +1056,15 @@ const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Ar
 
 /**
  * @typedef {ReturnType<typeof laneHeights>} Heights
- * @typedef {{lane: Lane, axis: Axis, heights: Heights, width: number, brushes: Brushes, font: string, lit: number, language: Language}} Scene
+ * @typedef {{lane: Lane, axis: Axis, heights: Heights, width: number, brushes: Brushes, font: string, lit: number, language: Language, from: number, to: number, draft: boolean}} Scene
+ * `from` and `to`: the px that have to be painted; `draft`: it moves, so speed comes before detail.
  */
 
 /** Whether the scene has to be drawn as columns of several iterations. @param {Scene} scene */
 export function needsColumns({ lane, axis, width }) {
+  if (axis.pitch(lane) < 1.5) return true;
   const from = Math.max(0, axis.iteration(lane, 0));
   const to = Math.min(lane.n, axis.iteration(lane, width) + 1);
-  if (axis.pitch(lane) < 1.5) return true;
   let spans = 0;
   for (const row of lane.rows) spans += lastAtMost(row.first, to) - lastAtMost(row.first, from) + 1;
   return spans > MOST_SPANS;
@@ -1018,6 +1077,12 @@ function paintRows(ctx, scene) {
   if (scene.lit >= 0) paintLit(ctx, scene);
 }
 
+/** First span of a slot that may reach beyond a px. @param {Lane} lane @param {number} slot @param {Axis} axis @param {number} px */
+function firstSpan(lane, slot, axis, px) {
+  const i = axis.iteration(lane, px);
+  return Math.max(0, i >= lane.n ? lane.rows[slot].first.length - 1 : lane.spanAt(slot, Math.max(0, i)) - 1);
+}
+
 /** Span by span, with labels and marks. @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
 function paintSpans(ctx, scene) {
   const { lane, heights } = scene;
@@ -1026,7 +1091,7 @@ function paintSpans(ctx, scene) {
 }
 
 /** @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {number} slot @param {(request: number) => boolean} wanted */
-function paintRow(ctx, { lane, axis, heights, width, brushes }, slot, wanted) {
+function paintRow(ctx, { lane, axis, heights, from, to, brushes }, slot, wanted) {
   const theme = brushes.theme;
   const row = lane.rows[slot];
   const y = heights.top + slot * heights.pitch;
@@ -1034,12 +1099,12 @@ function paintRow(ctx, { lane, axis, heights, width, brushes }, slot, wanted) {
   const shift = axis.x(0);
   const unit = axis.pitch(lane);
   const mark = Math.max(1, Math.min(3, unit * 0.45));
-  for (let j = Math.max(0, lane.spanAt(slot, Math.max(0, axis.iteration(lane, 0)))); j < row.first.length; j++) {
+  for (let j = firstSpan(lane, slot, axis, from); j < row.first.length; j++) {
     const x0 = axis.left(lane, row.first[j]);
-    if (x0 > width) break;
+    if (x0 > to) break;
     const end = lane.endOf(slot, j);
     const x1 = axis.right(lane, end);
-    if (x1 < 0 || !wanted(row.request[j])) continue;
+    if (x1 < from || !wanted(row.request[j])) continue;
     const state = row.state[j];
     const wide = Math.max(x1 - x0, 0.5);
     ctx.fillStyle = brushes.fill(ctx, state, row.request[j], shift);
@@ -1083,17 +1148,17 @@ function paintRow(ctx, { lane, axis, heights, width, brushes }, slot, wanted) {
 }
 
 /** Request numbers, where there is room, in the middle of what a request decoded. @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {number} slot @param {(request: number) => boolean} wanted */
-function paintLabels(ctx, { lane, axis, heights, width, font }, slot, wanted) {
+function paintLabels(ctx, { lane, axis, heights, from, to, font }, slot, wanted) {
   const row = lane.rows[slot];
   const y = heights.top + slot * heights.pitch + (heights.pitch - heights.gap) / 2 + 0.5;
   ctx.font = `600 11px ${font}`;
   ctx.textAlign = "center";
   ctx.textBaseline = "middle";
-  for (let j = Math.max(0, lane.spanAt(slot, Math.max(0, axis.iteration(lane, 0)))); j < row.first.length; j++) {
+  for (let j = firstSpan(lane, slot, axis, from); j < row.first.length; j++) {
     if (row.state[j] !== DECODE || !wanted(row.request[j])) continue;
-    const x0 = Math.max(0, axis.left(lane, row.first[j]));
-    if (x0 > width) break;
-    const x1 = Math.min(width, axis.right(lane, lane.endOf(slot, j)) - (row.flags[j] & ENDS ? 3 : 0));
+    const x0 = axis.left(lane, row.first[j]);
+    if (x0 > to) break;
+    const x1 = axis.right(lane, lane.endOf(slot, j)) - (row.flags[j] & ENDS ? 3 : 0);
     const label = String(row.request[j]);
     if (x1 - x0 < label.length * 6.6 + 5) continue;
     ctx.fillStyle = textOn(colourOf(row.request[j]));
@@ -1103,11 +1168,11 @@ function paintLabels(ctx, { lane, axis, heights, width, font }, slot, wanted) {
 
 /** One request stands out: the rest is veiled, its own spans are drawn again. @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
 function paintLit(ctx, scene) {
-  const { lane, axis, heights, width, brushes, lit } = scene;
+  const { lane, axis, heights, from, to, brushes, lit } = scene;
   const record = lane.requests.get(lit);
   ctx.globalAlpha = 0.66;
   ctx.fillStyle = brushes.theme.veil;
-  ctx.fillRect(0, 0, width, heights.top + heights.rows);
+  ctx.fillRect(from, 0, to - from, heights.top + heights.rows);
   ctx.globalAlpha = 1;
   if (!record) return;
   for (const slot of new Set(record.spans.map((entry) => entry.slot))) {
@@ -1118,6 +1183,7 @@ function paintLit(ctx, scene) {
       if (where !== slot) continue;
       const x0 = axis.left(lane, lane.rows[slot].first[span]);
       const x1 = axis.right(lane, lane.endOf(slot, span));
+      if (x1 < from || x0 > to) continue;
       const y = heights.top + slot * heights.pitch;
       line(ctx, x0, y - 0.5, Math.max(x1, x0 + 1), y - 0.5);
       line(ctx, x0, y + heights.pitch - heights.gap + 0.5, Math.max(x1, x0 + 1), y + heights.pitch - heights.gap + 0.5);
@@ -1126,11 +1192,16 @@ function paintLit(ctx, scene) {
   }
 }
 
-/** Column edges in iterations. @param {Lane} lane @param {Axis} axis @param {number} columns @param {number} step px a column */
-export function columnEdges(lane, axis, columns, step) {
+/**
+ * Column edges in iterations.
+ * @param {Lane} lane @param {Axis} axis @param {number} columns
+ * @param {number} step px a column
+ * @param {number} [from] px at which the first column begins
+ */
+export function columnEdges(lane, axis, columns, step, from = 0) {
   const edges = new Float64Array(columns + 1);
   for (let c = 0; c <= columns; c++) {
-    const value = axis.value(c * step);
+    const value = axis.value(from + c * step);
     if (axis.mode === "iterations") edges[c] = value;
     else edges[c] = value < 0 ? -1 : convert(lane, value, "seconds", "iterations");
   }
@@ -1141,63 +1212,71 @@ const scratch = { state: new Uint8Array(0), request: new Int32Array(0), canvas: 
 /** @param {string} colour 0xAABBGGRR as ImageData keeps it */
 const pixel = (colour) => {
   const [r, g, b] = rgb(colour);
-  return (255 << 24) | (b << 16) | (g << 8) | r;
+  return ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
 };
 
+/** Where a state's texture puts ink, 4 rows of 12 columns for each state. */
+const INKED = new Uint8Array(7 * 48);
+for (let y = 0; y < 4; y++)
+  for (let c = 0; c < 12; c++) {
+    INKED[PREFILL * 48 + y * 12 + c] = (c + y) % 3 === 0 ? 1 : 0;
+    INKED[RECOMPUTE * 48 + y * 12 + c] = c % 3 === 0 ? 1 : 0;
+    INKED[HELD * 48 + y * 12 + c] = (c + 2 * (y & 1)) % 4 === 0 ? 1 : 0;
+    INKED[WASTED * 48 + y * 12 + c] = c % 3 === 0 && y % 2 === 0 ? 1 : 0;
+  }
+
 /** Several iterations a column. @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
-function paintColumns(ctx, { lane, axis, heights, width, brushes }) {
-  const theme = brushes.theme;
-  const columns = Math.ceil(width);
-  const parts = Math.max(1, Math.min(heights.pitch - heights.gap, 8, Math.floor(500000 / (lane.slots * columns))));
-  const edges = columnEdges(lane, axis, columns, 1);
+function paintColumns(ctx, { lane, axis, heights, from, to, brushes, draft }) {
+  // Coarser while it moves: a quarter of the work, for the eye that follows.
+  const step = draft ? 2 : 1;
+  const left = Math.floor(from);
+  const columns = Math.max(1, Math.ceil((Math.ceil(to) - left) / step));
+  const phase = (((Math.round(axis.start * axis.scale) + left) % 12) + 12) % 12;
+  const budget = draft ? 80000 : 500000;
+  const parts = Math.max(1, Math.min(heights.pitch - heights.gap, 8, Math.floor(budget / (lane.slots * columns))));
+  const edges = columnEdges(lane, axis, columns, step, left);
   if (scratch.state.length < columns * parts) scratch.state = new Uint8Array(columns * parts);
   if (scratch.request.length < columns) scratch.request = new Int32Array(columns);
+  const { state: states, request: owners } = scratch;
   const picture = ctx.createImageData(columns, lane.slots * parts);
   const pixels = new Uint32Array(picture.data.buffer);
-  const plain = PALETTE.map(pixel);
-  const inks = PALETTE.map((colour) => pixel(inkOn(colour)));
-  const [held, heldInk] = theme.held.map(pixel);
-  const [wasted, wastedInk] = theme.wasted.map(pixel);
-  const spare = pixel(theme.spare);
-  const stalled = PALETTE.map((colour) => pixel(stalledGround(colour, theme)));
+  const { ground, ink } = brushes.pixels();
   for (let slot = 0; slot < lane.slots; slot++) {
-    coarse(lane, slot, edges, parts, scratch.state, scratch.request);
-    for (let c = 0; c < columns; c++) {
-      const whose = scratch.request[c] & 7;
-      for (let p = 0; p < parts; p++) {
-        const state = scratch.state[c * parts + p];
-        const y = slot * parts + p;
-        const at = y * columns + c;
-        if (state === DECODE) pixels[at] = plain[whose];
-        else if (state === PREFILL) pixels[at] = (c + p) % 3 ? plain[whose] : inks[whose];
-        else if (state === RECOMPUTE) pixels[at] = c % 3 ? plain[whose] : inks[whose];
-        else if (state === HELD) pixels[at] = (c & 1) === (y & 1) && c % 4 < 2 ? heldInk : held;
-        else if (state === WASTED) pixels[at] = c % 3 === 0 && y % 2 === 0 ? wastedInk : wasted;
-        else if (state === STALLED) pixels[at] = stalled[whose];
-        else if (state === IDLE) pixels[at] = spare;
+    coarse(lane, slot, edges, parts, states, owners, phase);
+    for (let p = 0; p < parts; p++) {
+      const y = slot * parts + p;
+      const texture = (y & 3) * 12;
+      let at = y * columns;
+      for (let c = 0, column = phase; c < columns; c++, at++) {
+        const state = states[c * parts + p];
+        if (state !== 255) {
+          const which = state * 8 + (owners[c] & 7);
+          pixels[at] = INKED[state * 48 + texture + column] ? ink[which] : ground[which];
+        }
+        if (++column === 12) column = 0;
       }
     }
   }
   const canvas = (scratch.canvas ??= document.createElement("canvas"));
-  canvas.width = columns;
-  canvas.height = lane.slots * parts;
-  /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d")).putImageData(picture, 0, 0);
-  ctx.imageSmoothingEnabled = false;
-  ctx.drawImage(canvas, 0, heights.top, columns, heights.rows);
-  if (heights.gap) {
-    ctx.fillStyle = theme.ground;
-    for (let slot = 0; slot < lane.slots; slot++) ctx.clearRect(0, heights.top + (slot + 1) * heights.pitch - heights.gap, columns, heights.gap);
+  if (canvas.width < columns || canvas.height < lane.slots * parts) {
+    canvas.width = Math.max(canvas.width, columns);
+    canvas.height = Math.max(canvas.height, lane.slots * parts);
   }
+  /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true })).putImageData(picture, 0, 0);
+  ctx.imageSmoothingEnabled = false;
+  ctx.drawImage(canvas, 0, 0, columns, lane.slots * parts, left, heights.top, columns * step, heights.rows);
+  if (heights.gap) for (let slot = 0; slot < lane.slots; slot++) ctx.clearRect(left, heights.top + (slot + 1) * heights.pitch - heights.gap, columns * step, heights.gap);
 }
 
 /** Under the rows: occupancy as an area, tokens an iteration as a line; columns average what they cover. @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
-function paintStrip(ctx, { lane, axis, heights, width, brushes }) {
+function paintStrip(ctx, { lane, axis, heights, from: left, to: right, brushes }) {
   const theme = brushes.theme;
   const top = heights.top + heights.rows + 8;
   const height = heights.strip - 6;
   ctx.fillStyle = theme.spare;
-  const columns = Math.ceil(width);
-  const edges = columnEdges(lane, axis, columns, 1);
+  const start = Math.floor(left);
+  const columns = Math.max(1, Math.ceil(right) - start);
+  const edges = columnEdges(lane, axis, columns, 1, start);
   ctx.beginPath();
   const tokens = new Path2D();
   let open = false;
@@ -1207,11 +1286,12 @@ function paintStrip(ctx, { lane, axis, heights, width, brushes }) {
     if (edges[c + 1] <= 0 || edges[c] >= lane.n || lane.n === 0) continue;
     const share = (lane.sum.useful.at(to) - lane.sum.useful.at(from)) / ((to - from) * lane.slots);
     const rate = (lane.sum.generated.at(to) - lane.sum.generated.at(from)) / (to - from) / lane.mostTokens;
-    ctx.rect(c, top + height * (1 - share), 1, height * share);
+    const x = start + c;
+    ctx.rect(x, top + height * (1 - share), 1, height * share);
     const y = top + height * (1 - rate);
-    if (open) tokens.lineTo(c, y);
-    else tokens.moveTo(c, y);
-    tokens.lineTo(c + 1, y);
+    if (open) tokens.lineTo(x, y);
+    else tokens.moveTo(x, y);
+    tokens.lineTo(x + 1, y);
     open = true;
   }
   ctx.fillStyle = theme.area;
@@ -1221,7 +1301,7 @@ function paintStrip(ctx, { lane, axis, heights, width, brushes }) {
   ctx.stroke(tokens);
   ctx.strokeStyle = theme.line;
   ctx.lineWidth = 1;
-  line(ctx, 0, top + height + 0.5, width, top + height + 0.5);
+  line(ctx, left, top + height + 0.5, right, top + height + 0.5);
 }
 
 /** @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
@@ -1298,6 +1378,8 @@ const GUTTER = 30;
 /** Longest text that the inspector puts on the page. */
 const MOST_TEXT = 4000;
 const TABLE_ROWS = 500;
+/** Milliseconds after a movement until the view counts as at rest. */
+const SETTLE = 140;
 let boards = 0;
 
 /**
@@ -1334,6 +1416,8 @@ export class BoardView {
     this.hovered = -1;
     this.chosen = { lane: 0, slot: -1 };
     this.visible = true;
+    /** When the view was last zoomed or panned. */
+    this.movedAt = -1e9;
     this.frame = 0;
     this.frames = 0;
     this.last = 0;
@@ -1352,8 +1436,11 @@ export class BoardView {
     this.inspected = "";
     this.refused = "";
     this.controlsKey = "";
+    this.textKey = "";
     /** @type {number | undefined} */
     this.later = undefined;
+    /** @type {number | undefined} */
+    this.settling = undefined;
     this.still = window.matchMedia("(prefers-reduced-motion: reduce)");
     /** @type {(() => void)[]} */
     this.cleanups = [];
@@ -1469,6 +1556,8 @@ export class BoardView {
     this.drawn = [];
     this.controlsKey = "";
     this.inspected = "";
+    this.textKey = "";
+    this.textDue = 0;
     this.applyTheme(true);
   }
 
@@ -1491,7 +1580,12 @@ export class BoardView {
     this.lanesBox?.replaceChildren();
     this.drawn = this.run.lanes;
     this.parts = this.run.lanes.map((lane, index) => {
+      // Three layers: what does not move with the cursor is painted once and cut off at the cursor by the style sheet.
       const canvas = h("canvas", { class: "cb-canvas", role: "img", "data-lane": String(index) });
+      const base = h("canvas", { class: "cb-base", "aria-hidden": "true", "data-cells": String(index) });
+      const cursor = h("i", { class: "cb-cursor", "aria-hidden": "true" });
+      const chosen = h("i", { class: "cb-chosen", "aria-hidden": "true" });
+      const plot = h("div", { class: "cb-plot" }, canvas, base, chosen, cursor);
       const counters = Object.fromEntries(
         ["iterations", "finished", "occupancy", "wasted", "rate"].map((name) => {
           const value = h("strong");
@@ -1513,12 +1607,12 @@ export class BoardView {
       const box = h(
         "section", { class: "cb-lane", "aria-label": lane.name },
         h("div", { class: "cb-lane-head" }, h("h3", { dir: "auto" }, lane.name), h("span", { class: "cb-lane-summary", dir: "auto" }, lane.summary), h("div", { class: "cb-counters" }, ...Object.values(counters).map((c) => c.box), meter.box)),
-        h("div", { class: "cb-lane-body" }, queue, h("div", { class: "cb-plot" }, canvas)),
+        h("div", { class: "cb-lane-body" }, queue, plot),
       );
       this.lanesBox?.append(box);
-      this.listen(canvas, index);
+      this.listen(plot, index);
       const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-      return { canvas, context, counters, meter, chips, waiting, box, base: document.createElement("canvas"), key: "", heights: laneHeights(lane.slots, this.run.lanes.length, false), width: 0 };
+      return { canvas, context, counters, meter, chips, waiting, box, base, cursor, chosen, key: "", backKey: "", place: 0, heights: laneHeights(lane.slots, this.run.lanes.length, false), width: 0 };
     });
     for (const { canvas } of this.parts) this.sizes?.observe(canvas.parentElement ?? canvas);
     this.buildLegend();
@@ -1624,7 +1718,7 @@ export class BoardView {
     this.font = style.fontFamily || FONT;
     this.brushes = new Brushes(this.theme, this.ratio());
     if (this.drawn.length) this.buildLegend();
-    this.parts?.forEach((part) => (part.key = ""));
+    this.parts?.forEach((part) => (part.key = part.backKey = ""));
     this.changed();
   }
 
@@ -1815,15 +1909,25 @@ export class BoardView {
     this.axis = zoomed(this.axis, at, factor, Math.min(least, this.axis.scale), 60 * unit);
     this.fitted = false;
     this.clampView(width);
-    this.changed();
+    this.moved();
   }
 
   /** @param {number} px */
   pan(px) {
     const width = this.parts?.[0]?.width ?? 0;
-    this.axis = new Axis(this.mode, this.axis.start + px / this.axis.scale, this.axis.scale);
+    const scale = this.axis.scale;
+    // Whole pixels, so that what is painted can be moved over.
+    this.axis = new Axis(this.mode, Math.round(this.axis.start * scale + px) / scale, scale);
     this.fitted = false;
     this.clampView(width);
+    this.moved();
+  }
+
+  /** Draw quickly while it moves, and finely once it rests. */
+  moved() {
+    this.movedAt = performance.now();
+    window.clearTimeout(this.settling);
+    this.settling = window.setTimeout(() => this.changed(), SETTLE + 20);
     this.changed();
   }
 
@@ -1850,7 +1954,7 @@ export class BoardView {
 
   // ------------------------------------------------------------------------------------------------------- input
 
-  /** @param {HTMLCanvasElement} canvas @param {number} index */
+  /** @param {HTMLElement} canvas @param {number} index */
   listen(canvas, index) {
     /** @type {Map<number, {x: number, y: number}>} */
     const down = new Map();
@@ -1938,7 +2042,7 @@ export class BoardView {
       this.hover(-1);
       const share = (lane.sum.useful.at(i + 1) - lane.sum.useful.at(i)) / lane.slots;
       const tokens = lane.sum.generated.at(i + 1) - lane.sum.generated.at(i);
-      const words = this.say("tip_strip", { share: share.toLocaleString(locale(this.language), { style: "percent" }), n: this.num(tokens) });
+      const words = this.say("tip_strip", { share: percent(this.language, share), n: this.num(tokens) });
       this.showTip(event, [h("div", { class: "cb-tip-head" }, this.say("at", { n: this.num(i) })), h("div", {}, words)]);
       return;
     }
@@ -2122,9 +2226,10 @@ export class BoardView {
     }
     this.frames++;
     // Numbers change ten times a second at most: nobody reads faster.
-    const due = time >= this.textDue;
-    if (due || !this.playing) {
+    const texts = [this.now(), this.follow, this.playing, this.mode, this.language, this.hovered, this.pinned, this.run.version, this.host?.state().status].join(" ");
+    if (time >= this.textDue || (texts !== this.textKey && !this.playing)) {
       this.textDue = time + 100;
+      this.textKey = texts;
       this.drawTexts(time);
     }
     this.state();
@@ -2144,10 +2249,14 @@ export class BoardView {
       part.heights = laneHeights(this.run.lanes[index].slots, parts.length, narrow);
       const [w, t] = [Math.round((width + GUTTER) * ratio), Math.round(part.heights.height * ratio)];
       if (part.canvas.width !== w || part.canvas.height !== t) {
-        part.canvas.width = part.base.width = w;
+        part.canvas.width = w;
+        part.base.width = Math.round(width * ratio);
         part.canvas.height = part.base.height = t;
-        part.canvas.style.height = `${part.heights.height}px`;
-        part.key = "";
+        part.canvas.style.height = part.base.style.height = `${part.heights.height}px`;
+        part.base.style.left = `${GUTTER}px`;
+        part.base.style.width = `${width}px`;
+        part.cursor.style.height = `${part.heights.top + part.heights.rows + 8 + part.heights.strip - 4}px`;
+        part.key = part.backKey = "";
       }
       part.width = width;
     }
@@ -2160,55 +2269,64 @@ export class BoardView {
     const ratio = this.ratio();
     const { heights, width } = part;
     const lit = this.pinned >= 0 ? this.pinned : this.hovered;
+    const draft = performance.now() - this.movedAt < SETTLE;
     /** @type {Scene} */
-    const scene = { lane, axis: this.axis, heights, width, brushes: this.brushes, font: this.font, lit, language: this.language };
-    const key = [lane.n, this.axis.start, this.axis.scale, this.mode, width, this.themeName, lit].join(" ");
-    if (key !== part.key) {
+    const scene = { lane, axis: this.axis, heights, width, brushes: this.brushes, font: this.font, lit, language: this.language, from: 0, to: width, draft };
+    const place = this.axis.start * this.axis.scale;
+    const key = [lane.n, this.axis.scale, this.mode, width, this.themeName, lit, draft].join(" ");
+    if (key !== part.key || place !== part.place) {
       // Everything that does not move with the cursor is painted once and then only copied.
-      part.key = key;
       const base = /** @type {CanvasRenderingContext2D} */ (part.base.getContext("2d"));
+      const by = Math.round(place - part.place);
+      const shifts = key === part.key && Math.abs(by) < width * 0.8 && Math.abs(by - (place - part.place)) < 1e-6;
+      part.key = key;
+      part.place = place;
       base.setTransform(1, 0, 0, 1, 0, 0);
-      base.clearRect(0, 0, part.base.width, part.base.height);
+      if (shifts) {
+        // Panned: what is there moves over, and only what comes into sight is painted.
+        base.globalCompositeOperation = "copy";
+        base.drawImage(part.base, -by * ratio, 0);
+        base.globalCompositeOperation = "source-over";
+        scene.from = by > 0 ? Math.max(0, Math.floor(width - by) - 1) : 0;
+        scene.to = by > 0 ? width : Math.min(width, Math.ceil(-by) + 1);
+        base.clearRect(scene.from * ratio, 0, (scene.to - scene.from) * ratio, part.base.height);
+      } else base.clearRect(0, 0, part.base.width, part.base.height);
       base.setTransform(ratio, 0, 0, ratio, 0, 0);
       if (lane.n) {
+        base.save();
+        base.beginPath();
+        base.rect(scene.from, 0, scene.to - scene.from, heights.height);
+        base.clip();
         paintRows(base, scene);
         paintStrip(base, scene);
+        base.restore();
       }
     }
+    const end = this.axis.right(lane, lane.n);
+    const cut = Math.max(0, Math.min(width, this.follow ? end : Math.min(end, this.axis.x(this.cursor))));
+    const clip = cut >= width ? "" : `inset(0 ${(width - cut).toFixed(2)}px 0 0)`;
+    if (part.base.style.clipPath !== clip) part.base.style.clipPath = clip;
+    const x = this.follow && this.live() ? end : this.axis.x(this.now());
+    part.cursor.hidden = (this.atEnd() && !this.live()) || !lane.n || x < -1 || x > width + 1;
+    part.cursor.style.transform = `translateX(${(GUTTER + x - 0.75).toFixed(2)}px)`;
+    part.chosen.hidden = this.chosen.slot < 0 || this.run.lanes[this.chosen.lane] !== lane;
+    if (!part.chosen.hidden) {
+      part.chosen.style.transform = `translate(${GUTTER}px, ${heights.top + this.chosen.slot * heights.pitch - 1.5}px)`;
+      part.chosen.style.height = `${heights.pitch - heights.gap + 3}px`;
+      part.chosen.style.width = `${width}px`;
+    }
+    const done = this.ended(lane) && this.shown(lane) >= lane.n && lane.n > 0;
+    const backKey = [place, this.axis.scale, this.mode, width, this.themeName, this.language, done, done ? lane.n : 0].join(" ");
+    if (backKey === part.backKey) return;
+    part.backKey = backKey;
     const ctx = part.context;
     ctx.setTransform(1, 0, 0, 1, 0, 0);
     ctx.clearRect(0, 0, part.canvas.width, part.canvas.height);
     ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
     this.drawGutter(ctx, lane, heights, width);
-    const end = this.axis.right(lane, lane.n);
-    const cut = this.follow ? end : Math.min(end, this.axis.x(this.cursor));
-    const shownWidth = Math.max(0, Math.min(width, cut));
-    if (shownWidth > 0) {
-      const pixels = Math.round(shownWidth * ratio);
-      ctx.setTransform(1, 0, 0, 1, 0, 0);
-      if (pixels > 0) ctx.drawImage(part.base, 0, 0, pixels, part.base.height, Math.round(GUTTER * ratio), 0, pixels, part.base.height);
-    }
-    ctx.setTransform(ratio, 0, 0, ratio, GUTTER * ratio, 0);
-    ctx.save();
-    ctx.beginPath();
-    ctx.rect(-1, 0, width + 2, heights.height);
-    ctx.clip();
+    ctx.translate(GUTTER, 0);
     paintAxis(ctx, scene);
-    const done = this.ended(lane) && this.shown(lane) >= lane.n && lane.n > 0;
     if (done) this.drawEnd(ctx, lane, end, part);
-    if (!this.atEnd() || this.live()) {
-      const x = this.follow && this.live() ? end : this.axis.x(this.now());
-      if (x >= -1 && x <= width + 1 && lane.n) {
-        ctx.fillStyle = this.theme.cursor;
-        ctx.fillRect(Math.round(x) - 0.75, 0, 1.5, heights.top + heights.rows + 8 + heights.strip - 4);
-      }
-    }
-    if (this.chosen.slot >= 0 && this.run.lanes[this.chosen.lane] === lane) {
-      ctx.strokeStyle = this.theme.stroke;
-      ctx.lineWidth = 1.5;
-      ctx.strokeRect(0.75, heights.top + this.chosen.slot * heights.pitch - 1.25, width - 1.5, heights.pitch - heights.gap + 2.5);
-    }
-    ctx.restore();
   }
 
   /** Nothing more will come. @param {Lane} lane */
@@ -2317,14 +2435,14 @@ export class BoardView {
     set(part.counters.iterations.value, this.num(k));
     part.counters.iterations.box.title = this.say("single", { policy: lane.name, n: this.num(k), s: duration(this.language, c.seconds) });
     set(part.counters.finished.value, `${this.num(c.finished)}/${this.num(total)}`);
-    set(part.counters.occupancy.value, Number.isNaN(c.occupancy) ? "–" : c.occupancy.toLocaleString(locale(this.language), { style: "percent", maximumFractionDigits: 0 }));
+    set(part.counters.occupancy.value, percent(this.language, c.occupancy));
     set(part.counters.wasted.value, this.num(c.wasted));
     set(part.counters.rate.value, this.num(c.rate, c.rate < 10 ? 1 : 0));
     if (lane.totalBlocks) {
       const of = (/** @type {number} */ blocks) => `${(100 * blocks) / lane.totalBlocks}%`;
       part.meter.used.style.width = of(c.used);
       part.meter.reserved.style.width = of(c.reserved);
-      set(part.meter.value, ((c.used + c.reserved) / lane.totalBlocks).toLocaleString(locale(this.language), { style: "percent", maximumFractionDigits: 0 }));
+      set(part.meter.value, percent(this.language, (c.used + c.reserved) / lane.totalBlocks));
       part.meter.box.title = this.say("kv_title", { used: this.num(c.used), reserved: this.num(c.reserved), free: this.num(lane.totalBlocks - c.used - c.reserved), total: this.num(lane.totalBlocks) });
     }
     const queue = lane.queue(k, CHIPS);
@@ -2503,8 +2621,7 @@ export class BoardView {
     lanes.forEach((lane) => {
       const k = this.shown(lane);
       const c = lane.counters(k);
-      const percent = Number.isNaN(c.occupancy) ? "–" : c.occupancy.toLocaleString(locale(this.language), { style: "percent", maximumFractionDigits: 1 });
-      lanesBody.append(h("tr", {}, h("th", { scope: "row", dir: "auto" }, lane.name), ...[this.num(k), duration(this.language, c.seconds), this.num(c.finished), percent, this.num(c.wasted), this.num(c.rate, 1)].map((text) => h("td", {}, text))));
+      lanesBody.append(h("tr", {}, h("th", { scope: "row", dir: "auto" }, lane.name), ...[this.num(k), duration(this.language, c.seconds), this.num(c.finished), percent(this.language, c.occupancy, 1), this.num(c.wasted), this.num(c.rate, 1)].map((text) => h("td", {}, text))));
     });
     lanesTable.append(lanesBody);
     const names = ["t_request", "t_lane", "status", "t_slot", "t_admitted", "t_finished", "tokens", "waited", "ttft", "tpot", "t_prompt"];
@@ -2536,7 +2653,7 @@ export class BoardView {
       const c = lane.counters(k);
       return this.say("aria_grid", {
         lane: lane.name, slots: this.num(lane.slots), n: this.num(k), done: this.num(c.finished), all: this.num(this.run.total(index)),
-        occupancy: Number.isNaN(c.occupancy) ? "–" : c.occupancy.toLocaleString(locale(this.language), { style: "percent", maximumFractionDigits: 0 }), wasted: this.num(c.wasted), waiting: this.num(c.waiting),
+        occupancy: percent(this.language, c.occupancy), wasted: this.num(c.wasted), waiting: this.num(c.waiting),
       });
     });
     const ended = !this.live() && this.host !== null && this.atEnd() && this.run.meta.finish;
@@ -2582,6 +2699,7 @@ export class BoardView {
     this.gone = true;
     cancelAnimationFrame(this.frame);
     window.clearTimeout(this.later);
+    window.clearTimeout(this.settling);
     for (const cleanup of this.cleanups) cleanup();
     this.root.remove();
   }
