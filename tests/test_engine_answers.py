@@ -58,9 +58,10 @@ class Jumpy:
             chunk[request.id] = tokens
             slots, free = slots - 1, free - view.blocks_for(tokens)
         for request in view.running:
-            if view.iteration % 7 == 6 and request.slot == view.iteration % view.slots and not admit:
+            others = len(view.running) > 1
+            if others and view.iteration % 7 == 6 and request.slot == view.iteration % view.slots and not admit:
                 preempt[request.id] = "the clock says so"
-            elif view.iteration % 5 == 4 and len(view.running) > 1 and request is view.running[0]:
+            elif others and view.iteration % 5 == 4 and request.id == view.running[0].id:
                 pause[request.id] = "the clock says so"
             elif request.lacks > 3:
                 chunk[request.id] = 3

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from cbviz.engine.attention import AttentionBackend, RaggedBatch
-from cbviz.engine.kv_cache import KVCache
 from cbviz.errors import ModelError
 
 NAME = "cbviz"
@@ -26,13 +23,14 @@ _HARMLESS = frozenset({"dropout", "position_ids", "use_cache", "is_causal", "out
 """Keyword arguments of the attention call that change nothing here: rows are causal and nothing is dropped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
+class AttentionPass(Protocol):
     """What one forward pass carries to every attention layer, as the keyword argument `cbviz_pass`."""
 
-    batch: RaggedBatch
-    cache: KVCache
-    backend: AttentionBackend
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, *, layer: int, scale: float, window: int | None
+    ) -> Tensor:
+        """[1, heads, T, head size] each; write keys and values, and return [1, T, query heads, head size]."""
+        ...
 
 
 def _attention(
@@ -44,10 +42,10 @@ def _attention(
     *,
     scaling: float | None = None,
     sliding_window: int | None = None,
-    cbviz_pass: Pass | None = None,
+    cbviz_pass: AttentionPass | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """The registered function: [1, heads, T, head size] in, [1, T, heads, head size] out."""
+    """The registered function."""
     if cbviz_pass is None:
         raise ModelError(
             f"{type(module).__name__} did not pass its keyword arguments on to attention; it cannot be served."
@@ -55,19 +53,15 @@ def _attention(
     for name, given in others.items():
         if name not in _HARMLESS and given is not None:
             raise ModelError(f"{type(module).__name__} asks attention for {name!r}, which this engine does not know.")
-    layer = int(module.layer_idx)  # type: ignore[arg-type]  # transformers numbers its attention modules
-    keys, values = cbviz_pass.cache.write(
-        layer, cbviz_pass.batch.write, key[0].transpose(0, 1), value[0].transpose(0, 1)
-    )
-    output = cbviz_pass.backend.attend(
-        query[0].transpose(0, 1),
-        keys,
-        values,
+    output = cbviz_pass.attend(
+        query,
+        key,
+        value,
+        layer=int(module.layer_idx),  # type: ignore[arg-type]  # transformers numbers its attention modules
         scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
         window=sliding_window,
-        batch=cbviz_pass.batch,
     )
-    return output.unsqueeze(0), None
+    return output, None
 
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, _attention)

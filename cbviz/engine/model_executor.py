@@ -9,16 +9,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from cbviz.engine.attention import AttentionBackend, RaggedBatch, SdpaAttention
+from cbviz.engine.attention import AttentionBackend, SdpaAttention
 from cbviz.engine.attention_hook import (
-    Pass,
     attention_shape,
     context_limit,
-    our_attention,
     refuse_what_we_cannot_honour,
 )
 from cbviz.engine.executor import Result, Seat, Step
 from cbviz.engine.kv_cache import KVCache
+from cbviz.engine.ragged_forward import RaggedForward
 from cbviz.engine.sampling import draw
 from cbviz.errors import CapacityError, ModelError
 from cbviz.memory import BlockPool
@@ -77,7 +76,6 @@ class ModelExecutor:
         self.device = model.device
         self.context_limit = min(limit or context_limit(model), pool.blocks * pool.block_size)
         self.end_tokens = own_end_tokens(model) if end_tokens is None else end_tokens
-        self.backend = backend or SdpaAttention()
         layers, kv_heads, head_size = attention_shape(model)
         self.cache = KVCache(
             layers=layers,
@@ -88,6 +86,7 @@ class ModelExecutor:
             dtype=model.dtype,
             device=self.device,
         )
+        self._forward = RaggedForward(model, self.cache, backend or SdpaAttention())
         # One column more than positions: a token sampled at the last position is still an output token.
         self._tokens = torch.zeros((slots, self.context_limit + 1), dtype=torch.int64, device=self.device)
         self._sampling = _SlotSampling(slots, self.device)
@@ -95,51 +94,21 @@ class ModelExecutor:
     def launch(self, step: Step) -> Ticket:
         for seat in step.seats:
             self._seat(seat)
-        device = self.device
-        slot = torch.from_numpy(step.slot.astype(np.int64)).to(device)
-        # Token t of the packed row belongs to row owner[t] and is its position[t].
-        owner_np = np.repeat(np.arange(len(step.slot)), step.count)
-        bounds = np.concatenate([[0], np.cumsum(step.count)])
-        position_np = np.arange(bounds[-1]) - bounds[owner_np] + step.start[owner_np]
-        size = self.cache.block_size
-        write_np = step.tables[step.slot[owner_np], position_np // size].astype(np.int64) * size + position_np % size
-        position = torch.from_numpy(position_np).to(device)
-        batch = RaggedBatch(
-            bounds=tuple(int(b) for b in bounds),
-            context=tuple(int(c) for c in step.start + step.count),
-            tables=torch.from_numpy(step.tables[step.slot].astype(np.int64)).to(device),
-            write=torch.from_numpy(write_np).to(device),
-            block_size=size,
-        )
         drawing = np.flatnonzero(step.draw >= 0)
         with torch.inference_mode():
-            ids = self._tokens[slot[torch.from_numpy(owner_np).to(device)], position]
-            last = torch.from_numpy(bounds[1:][drawing] - 1).to(device)
-            logits = self._forward(ids, position, last, batch)
-            rows = slot[torch.from_numpy(drawing).to(device)]
-            index = torch.from_numpy(step.draw[drawing].astype(np.int64)).to(device)
+            logits = self._forward.logits(step, np.arange(len(step.slot), dtype=np.int32), latest=self._tokens)
+            rows, index, after = (
+                torch.from_numpy(numbers[drawing].astype(np.int64)).to(self.device)
+                for numbers in (step.slot, step.draw, step.start + step.count)
+            )
             tokens = self._sampling.draw(logits, rows, index)
-            after = torch.from_numpy((step.start + step.count)[drawing].astype(np.int64)).to(device)
             self._tokens[rows, after] = tokens
-            result = torch.full((len(step.slot),), -1, dtype=torch.int64, device=device)
-            result[torch.from_numpy(drawing).to(device)] = tokens
+            result = torch.full((len(step.slot),), -1, dtype=torch.int64, device=self.device)
+            result[torch.from_numpy(drawing).to(self.device)] = tokens
         return Ticket(result)
 
     def collect(self, ticket: Ticket) -> Result:
         return Result(ticket.tokens.cpu().numpy().astype(np.int32))
-
-    def _forward(self, ids: Tensor, position: Tensor, last: Tensor, batch: RaggedBatch) -> Tensor:
-        """[len(last), vocabulary]: logits after the tokens at these indices of the packed row, and no others."""
-        self.backend.prepare(batch, self.device)
-        with our_attention(self.model):
-            logits: Tensor = self.model(
-                input_ids=ids.unsqueeze(0),
-                position_ids=position.unsqueeze(0),
-                use_cache=False,
-                logits_to_keep=last,
-                cbviz_pass=Pass(batch, self.cache, self.backend),
-            ).logits[0]
-        return logits
 
     def _seat(self, seat: Seat) -> None:
         tokens = torch.from_numpy(seat.tokens.astype(np.int64)).to(self.device)

@@ -1,0 +1,309 @@
+"""The executor for speed: whole iterations as CUDA graphs, tokens read one step behind.
+
+An eager forward pass of a large model launches about a thousand kernels, and the GPU waits for the host most of the
+time. Here an iteration is one replay of a graph that was captured for its shape: forward pass, sampling and all. The
+host sends one small array of integers before it and gets the tokens through pinned memory after it, without ever
+stopping the device: with `lag` 1 it plans iteration i + 1 while i runs.
+
+Decoding rows and newcomers' prompts share one forward pass (Orca, OSDI'22, §3.2; the weights are read once for both).
+Decode-only iterations use the smallest captured number of rows that holds them; iterations with prompts use one of a
+few prompt sizes. Later chunks of a prompt, which attend to what is cached already, take an eager pass of their own.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from cbviz.engine.attention import AttentionBackend, SdpaAttention
+from cbviz.engine.attention_hook import attention_shape, context_limit, refuse_what_we_cannot_honour
+from cbviz.engine.executor import Result, Step
+from cbviz.engine.graphs.attend import StaticAttention
+from cbviz.engine.graphs.forward import Captured, StaticForward, prepare
+from cbviz.engine.graphs.layout import Shape
+from cbviz.engine.graphs.sdpa import SdpaStaticAttention
+from cbviz.engine.kv_cache import KVCache
+from cbviz.engine.model_executor import own_end_tokens
+from cbviz.engine.ragged_forward import RaggedForward
+from cbviz.errors import CapacityError
+from cbviz.memory import BlockPool
+from cbviz.trace.events import BoolArray, IntArray
+
+PROMPT_SIZES = (128, 256, 512, 1024, 2048, 4096, 8192)
+"""Prompt tokens that an iteration is padded to. Longer ones are split into several passes."""
+SMALLEST = 2
+"""Rows of the smallest graph: torch.compile treats a size of 1 as a case of its own."""
+RING = 4
+"""Pinned buffers in rotation: more than the iterations that can be in flight."""
+
+
+def row_sizes(slots: int) -> list[int]:
+    """Numbers of decoding rows that graphs are captured for: 2, 4, 8, then multiples of 8, of 16 above 64."""
+    sizes = [SMALLEST, 4, 8, *range(16, 65, 8), *range(80, slots + 16, 16)]
+    return sorted({min(size, max(slots, SMALLEST)) for size in sizes})
+
+
+def rows_where(condition: BoolArray) -> IntArray:
+    """Indices at which it holds."""
+    return np.flatnonzero(condition).astype(np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A launched step."""
+
+    host: Tensor
+    """int32, pinned: the tokens, once `done` has happened."""
+    order: IntArray
+    """Index into `host` of each row's token."""
+    begun: Any
+    done: Any
+    padded: int
+
+
+class GraphExecutor:
+    """Runs steps as CUDA graph replays. On a CPU it runs the same passes without graphs, for tests.
+
+    Parameters
+    ----------
+    model
+        A causal LM in eval mode. Sibling projections are laid side by side in memory; nothing else changes.
+    slots, pool
+        The engine's.
+    lag
+        The engine's. With 1, iterations are timed by device events, from one's end to the next one's end.
+    end_tokens, limit
+        As for `ModelExecutor`.
+    attention
+        Static attention; None takes the Triton kernels on CUDA and PyTorch's elsewhere.
+    backend
+        Attention of later prompt chunks; None takes `SdpaAttention`.
+    compiled
+        False skips torch.compile: slower steps, no compilation.
+    progress
+        Called with (done, total) while graphs are captured.
+
+    Raises
+    ------
+    ModelError
+        The model uses something that this engine cannot honour.
+    CapacityError
+        The KV cache does not fit the device.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        slots: int,
+        pool: BlockPool,
+        lag: int = 1,
+        end_tokens: tuple[int, ...] | None = None,
+        limit: int | None = None,
+        attention: StaticAttention | None = None,
+        backend: AttentionBackend | None = None,
+        compiled: bool = True,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        refuse_what_we_cannot_honour(model)
+        if limit is not None and limit > context_limit(model):
+            raise CapacityError(f"a context of {limit} is more than the {context_limit(model)} that the model has.")
+        self.model = model
+        self.device = model.device
+        self.slots = slots
+        self.lag = lag
+        self.context_limit = min(limit or context_limit(model), pool.blocks * pool.block_size)
+        self.end_tokens = own_end_tokens(model) if end_tokens is None else end_tokens
+        layers, kv_heads, head_size = attention_shape(model)
+        self.cache = KVCache(
+            layers=layers,
+            kv_heads=kv_heads,
+            head_size=head_size,
+            blocks=pool.blocks,
+            block_size=pool.block_size,
+            dtype=model.dtype,
+            device=self.device,
+        )
+        self._forward = StaticForward(
+            model,
+            slots=slots,
+            cache=self.cache,
+            attention=attention or best_static_attention(self.device),
+            blocks_a_request=pool.blocks_for(self.context_limit),
+            compiled=compiled,
+        )
+        self._chunks = RaggedForward(model, self.cache, backend or SdpaAttention())
+        self._rows = row_sizes(slots)
+        self._shapes: dict[tuple[Shape, bool], Captured] = {}
+        self._graph_pool = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
+        self._sent_tables: IntArray = np.full((slots + 1, pool.blocks_for(self.context_limit)), -2, np.int32)
+        self._known: list[IntArray] = [np.zeros(0, np.int32)] * slots
+        self._sampled = np.zeros(slots, bool)
+        pinned = self.device.type == "cuda"
+        most = 4 * (self._rows[-1] + PROMPT_SIZES[-1]) + 6 * (self._rows[-1] + slots) + 2
+        self._inputs = cycle([torch.zeros(most, dtype=torch.int32, pin_memory=pinned) for _ in range(2 * RING)])
+        self._tables = cycle(
+            [torch.zeros(self._sent_tables.shape, dtype=torch.int32, pin_memory=pinned) for _ in range(RING)]
+        )
+        self._outputs = cycle([torch.zeros(2 * slots + 64, dtype=torch.int32, pin_memory=pinned) for _ in range(RING)])
+        self._last_done: Any = None
+        self._in_flight: deque[Any] = deque()
+        self.capture(progress)
+
+    # ------------------------------------------------------------------ capturing
+
+    def capture(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Capture the greedy graphs, largest first so that the smaller ones fit into the same memory."""
+        shapes = [self._prompt_shape(size) for size in reversed(PROMPT_SIZES) if size <= self._most_prompt_tokens()]
+        shapes += [Shape(rows) for rows in reversed(self._rows)]
+        for i, shape in enumerate(shapes):
+            if progress:
+                progress(i, len(shapes))
+            self._captured(shape, sampled=False)
+        if progress:
+            progress(len(shapes), len(shapes))
+
+    def _most_prompt_tokens(self) -> int:
+        """The largest prompt size worth capturing: all slots' prompts at once, if they are that long."""
+        wanted = self.slots * self.context_limit
+        return next((size for size in PROMPT_SIZES if size >= wanted), PROMPT_SIZES[-1])
+
+    def _prompt_shape(self, tokens: int) -> Shape:
+        return Shape(self._rows[-1], tokens, min(self.slots, tokens))
+
+    def _captured(self, shape: Shape, sampled: bool) -> Captured:
+        key = (shape, sampled)
+        if key not in self._shapes:
+            self._shapes[key] = prepare(self._forward, shape, self.slots, sampled=sampled, pool=self._graph_pool)
+        return self._shapes[key]
+
+    # ------------------------------------------------------------------ running
+
+    def launch(self, step: Step) -> Ticket:
+        for seat in step.seats:
+            self._known[seat.slot] = seat.tokens
+            if self._sampled[seat.slot] or not seat.sampling.greedy:
+                self._forward.temperature[seat.slot] = seat.sampling.temperature
+                self._forward.top_p[seat.slot] = seat.sampling.top_p
+                self._forward.top_k[seat.slot] = seat.sampling.top_k
+                self._forward.seed[seat.slot] = seat.sampling.seed
+            self._sampled[seat.slot] = not seat.sampling.greedy
+        begun = self._event() if not self._in_flight else self._last_done
+        self._send_tables(step.tables)
+        fresh = (step.start == 0) & (step.count <= PROMPT_SIZES[-1])
+        # A row of one token decodes if the device has that token; the prompts' tokens are on the host.
+        known = np.array([len(self._known[slot]) for slot in step.slot])
+        decoding = rows_where((step.count == 1) & (step.start >= known))
+        prompting = rows_where((step.start < known) & fresh)
+        chunks = rows_where((step.start < known) & ~fresh)
+        host = next(self._outputs)
+        order = np.zeros(len(step.slot), np.int32)
+        used = padded = 0
+        if len(chunks):
+            drawn = self._run_chunks(step, chunks, host)
+            used = len(drawn)
+            order[drawn] = np.arange(used)
+        passes = self._packed(step, prompting)
+        for i, prompts in enumerate(passes):
+            rows = decoding if i == len(passes) - 1 else decoding[:0]
+            captured = self._run_shape(step, rows, prompts, host, used)
+            shape = captured.layout.shape
+            order[rows] = used + np.arange(len(rows))
+            order[prompts] = used + shape.rows + np.arange(len(prompts))
+            used += shape.rows + len(prompts)
+            padded += shape.rows - len(rows)
+        done = self._event()
+        self._last_done = done
+        self._in_flight.append(done)
+        return Ticket(host, order, begun, done, padded)
+
+    def collect(self, ticket: Ticket) -> Result:
+        seconds = None
+        if ticket.done is not None:
+            ticket.done.synchronize()
+            if self.lag:
+                seconds = ticket.begun.elapsed_time(ticket.done) / 1e3
+        self._in_flight.popleft()
+        return Result(ticket.host.numpy()[ticket.order], seconds, ticket.padded)
+
+    def _packed(self, step: Step, prompting: IntArray) -> list[IntArray]:
+        """Prompts in packs that fit the largest graph; one empty pack if there are none."""
+        packs: list[list[int]] = [[]]
+        total = 0
+        for row in prompting:
+            tokens = int(step.count[row])
+            if total + tokens > PROMPT_SIZES[-1]:
+                packs.append([])
+                total = 0
+            packs[-1].append(int(row))
+            total += tokens
+        return [np.array(pack, np.int32) for pack in packs]
+
+    def _run_shape(self, step: Step, rows: IntArray, prompts: IntArray, host: Tensor, at: int) -> Captured:
+        """Fill, send and replay the smallest shape that holds these rows; copy its tokens to the host from `at` on."""
+        if len(prompts):
+            total = int(step.count[prompts].sum())
+            shape = self._prompt_shape(next(size for size in PROMPT_SIZES if size >= total))
+        else:
+            shape = Shape(next(size for size in self._rows if size >= len(rows)))
+        slots = step.slot[np.concatenate([rows, prompts])]
+        captured = self._captured(shape, sampled=bool(self._sampled[slots].any()))
+        flat = next(self._inputs)[: captured.layout.length]
+        tokens = [self._known[step.slot[row]][: step.count[row]] for row in prompts]
+        captured.layout.fill(flat.numpy(), step, rows, prompts, tokens, self.cache.block_size)
+        captured.flat.copy_(flat, non_blocking=True)
+        if captured.graph is None:
+            self._forward.run(captured.layout, captured.flat, captured.tokens, bool(self._sampled[slots].any()))
+        else:
+            captured.graph.replay()
+        n = shape.rows + len(prompts)
+        host[at : at + n].copy_(captured.tokens[:n], non_blocking=True)
+        return captured
+
+    def _run_chunks(self, step: Step, chunks: IntArray, host: Tensor) -> IntArray:
+        """Prompt chunks behind cached context: one eager pass. Returns the rows whose tokens it put into `host`."""
+        device, forward = self.device, self._forward
+        ids = np.concatenate([self._known[step.slot[r]][step.start[r] : step.start[r] + step.count[r]] for r in chunks])
+        drawing = chunks[step.draw[chunks] >= 0]
+        with torch.no_grad():
+            logits = self._chunks.logits(step, chunks, torch.from_numpy(ids.astype(np.int64)).to(device))
+            seat = torch.from_numpy(step.slot[drawing].astype(np.int64)).to(device)
+            index = torch.from_numpy(step.draw[drawing].astype(np.int64)).to(device)
+            tokens = forward.choose(logits, seat, index, sampled=bool(self._sampled[step.slot[drawing]].any()))
+            forward.latest[seat] = tokens
+            host[: len(drawing)].copy_(tokens, non_blocking=True)
+        return drawing
+
+    def _send_tables(self, tables: IntArray) -> None:
+        """Copy the block tables to the device if they have changed."""
+        if np.array_equal(self._sent_tables[:-1], tables):
+            return
+        self._sent_tables[:-1] = tables
+        self._sent_tables[-1] = 0
+        host = next(self._tables)
+        host.numpy()[:] = self._sent_tables
+        self._forward.tables.copy_(host, non_blocking=True)
+
+    def _event(self) -> Any:
+        if self.device.type != "cuda":
+            return None
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self.device))
+        return event
+
+
+def best_static_attention(device: torch.device) -> StaticAttention:
+    """The fastest attention that this device can run."""
+    if device.type == "cuda":
+        from cbviz.engine.graphs.triton import TritonStaticAttention
+
+        return TritonStaticAttention()
+    return SdpaStaticAttention()

@@ -1,0 +1,152 @@
+"""One fixed-shape iteration on the device: ids in, model, tokens out. Compiled once, captured once a shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from cbviz.engine.attention_hook import our_attention
+from cbviz.engine.graphs.attend import StaticAttention, StaticPass, attend, drop_handle, new_handle, set_pass
+from cbviz.engine.graphs.layout import Layout, Shape
+from cbviz.engine.graphs.siblings import compile_with_merged_siblings, lay_side_by_side
+from cbviz.engine.kv_cache import KVCache
+from cbviz.engine.sampling import draw
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What reaches the attention layers as the keyword argument `cbviz_pass`: a number that finds everything else."""
+
+    handle: int
+
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, *, layer: int, scale: float, window: int | None
+    ) -> Tensor:
+        """See `AttentionPass`."""
+        output: Tensor = attend(query, key, value, layer, self.handle, scale, window or 0)
+        return output
+
+
+class StaticForward:
+    """Runs fixed-shape iterations of a model.
+
+    Parameters
+    ----------
+    model
+        In eval mode. Its sibling projections are laid side by side in memory; nothing else about it changes.
+    slots
+        Slots of the engine; slot number `slots` is scratch, where padding reads and writes.
+    cache, attention
+        Where keys and values lie, and what attends to them.
+    blocks_a_request
+        Columns of the block table.
+    compiled
+        Whether torch.compile may work on the model.
+
+    Attributes
+    ----------
+    latest
+        int64 [slots + 1]: each slot's latest token.
+    tables
+        int32 [slots + 1, blocks a request].
+    temperature, top_p, top_k, seed
+        [slots + 1]: each slot's sampling.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        slots: int,
+        cache: KVCache,
+        attention: StaticAttention,
+        blocks_a_request: int,
+        compiled: bool = True,
+    ) -> None:
+        device = model.device
+        self.model = model
+        self.device = device
+        self._cache = cache
+        self._attention = attention
+        self._handle = new_handle()
+        self.latest = torch.zeros(slots + 1, dtype=torch.int64, device=device)
+        self.tables = torch.zeros((slots + 1, blocks_a_request), dtype=torch.int32, device=device)
+        self.temperature = torch.zeros(slots + 1, dtype=torch.float32, device=device)
+        self.top_p = torch.ones(slots + 1, dtype=torch.float32, device=device)
+        self.top_k = torch.zeros(slots + 1, dtype=torch.int64, device=device)
+        self.seed = torch.zeros(slots + 1, dtype=torch.int64, device=device)
+        self._logits: Callable[..., Tensor] = self._plain_logits
+        if compiled:
+            lay_side_by_side(model)
+            self._logits = torch.compile(
+                self._plain_logits, backend=compile_with_merged_siblings, dynamic=True, fullgraph=True
+            )
+
+    def close(self) -> None:
+        drop_handle(self._handle)
+
+    def _plain_logits(self, ids: Tensor, position: Tensor, last: Tensor) -> Tensor:
+        """[draws, vocabulary] from int64 [1, width], [1, width], [draws]."""
+        logits: Tensor = self.model(
+            input_ids=ids, position_ids=position, use_cache=False, logits_to_keep=last, cbviz_pass=Pass(self._handle)
+        ).logits
+        return logits[0]
+
+    @torch.no_grad()
+    def run(self, layout: Layout, flat: Tensor, tokens: Tensor, sampled: bool) -> None:
+        """One iteration: read its description from `flat`, write the drawn tokens to `tokens` (int32 [draws]).
+
+        `sampled` False takes the most likely token everywhere, whatever the slots' temperatures.
+        """
+        fields = layout.views(flat)
+        set_pass(self._handle, StaticPass(layout.shape, fields, self.tables, self._cache, self._attention))
+        given = fields["given"]
+        ids = torch.where(given >= 0, given.long(), self.latest[fields["slot"].long()])
+        with our_attention(self.model):
+            logits = self._logits(ids.unsqueeze(0), fields["position"].long().unsqueeze(0), fields["last"].long())
+        seat = fields["seat"].long()
+        chosen = self.choose(logits, seat, fields["index"].long(), sampled)
+        self.latest[seat] = chosen
+        tokens.copy_(chosen)
+
+    def choose(self, logits: Tensor, seat: Tensor, index: Tensor, sampled: bool) -> Tensor:
+        """int64 [R]: the tokens that these slots draw, as their output number `index`."""
+        if not sampled:
+            return logits.argmax(-1)
+        return draw(logits, self.temperature[seat], self.top_k[seat], self.top_p[seat], self.seed[seat], index)
+
+
+@dataclass(slots=True)
+class Captured:
+    """A shape that is ready to run: its layout, its inputs and outputs on the device, and its graph if there is one."""
+
+    layout: Layout
+    flat: Tensor
+    tokens: Tensor
+    graph: Any = None
+
+
+def prepare(forward: StaticForward, shape: Shape, scratch: int, *, sampled: bool, pool: Any = None) -> Captured:
+    """Allocate a shape's inputs and outputs and, on CUDA, warm it up and capture it into the graph memory `pool`."""
+    layout = Layout(shape, scratch)
+    device = forward.device
+    flat = torch.zeros(layout.length, dtype=torch.int32, device=device)
+    flat.copy_(torch.from_numpy(layout.padding))
+    captured = Captured(layout, flat, torch.zeros(shape.draws, dtype=torch.int32, device=device))
+    if device.type != "cuda":
+        return captured
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        for _ in range(2):  # compiles, and lets kernels tune themselves, before anything is recorded
+            forward.run(layout, captured.flat, captured.tokens, sampled)
+    torch.cuda.current_stream(device).wait_stream(stream)
+    captured.graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(captured.graph, pool=pool):
+        forward.run(layout, captured.flat, captured.tokens, sampled)
+    return captured

@@ -1,0 +1,154 @@
+"""What a graph is told: one flat array of integers, always in the same place.
+
+A CUDA graph repeats the same kernels on the same addresses, so everything that changes from one iteration to the next
+(who decodes, where, how far) travels in one int32 array that the host fills and copies before each replay. Shapes never
+change: rows and tokens that an iteration does not need are padding, which reads a scratch slot and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from torch import Tensor
+
+from cbviz.engine.executor import Step
+from cbviz.trace.events import IntArray
+
+FROM_DEVICE = -1
+"""In `given`: the token is the slot's latest one, which the host may not have seen."""
+NOWHERE = -1
+"""In `where`: padding, whose keys and values are not written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The fixed shape of a graph: `rows` that decode one token each, then `tokens` of up to `prompts` prompts."""
+
+    rows: int
+    tokens: int = 0
+    prompts: int = 0
+
+    @property
+    def width(self) -> int:
+        """Tokens that go through the model."""
+        return self.rows + self.tokens
+
+    @property
+    def draws(self) -> int:
+        """Tokens that come out: one a decoding row, one a prompt."""
+        return self.rows + self.prompts
+
+
+class Layout:
+    """Where each field of a shape lies in its flat array.
+
+    Fields, each int32
+    ------------------
+    given [width]
+        Token ids that the host knows (prompts), or `FROM_DEVICE`.
+    slot, position, where [width]
+        Each token's slot, its position in the request, and its flat position in the KV cache or `NOWHERE`.
+    context [rows]
+        Cached positions of each decoding row, the new one included; 0 is padding.
+    bounds [prompts + 1]
+        Where each prompt's tokens begin, counted from the first prompt token. Padding prompts are empty.
+    last [draws]
+        Index of the token after which each output token is drawn.
+    seat, index [draws]
+        The slot that draws it, and the index of that output token (it seeds the noise).
+    """
+
+    def __init__(self, shape: Shape, scratch: int) -> None:
+        self.shape = shape
+        self.scratch = scratch
+        lengths = {
+            "given": shape.width,
+            "slot": shape.width,
+            "position": shape.width,
+            "where": shape.width,
+            "context": shape.rows,
+            "bounds": shape.prompts + 1,
+            "last": shape.draws,
+            "seat": shape.draws,
+            "index": shape.draws,
+        }
+        ends = np.cumsum(list(lengths.values()))
+        self._fields = {
+            name: slice(int(end) - length, int(end)) for (name, length), end in zip(lengths.items(), ends, strict=True)
+        }
+        self.length = int(ends[-1])
+
+    @cached_property
+    def padding(self) -> IntArray:
+        """The array of an iteration in which nobody does anything."""
+        flat = np.zeros(self.length, np.int32)
+        flat[self._fields["slot"]] = self.scratch
+        flat[self._fields["where"]] = NOWHERE
+        flat[self._fields["seat"]] = self.scratch
+        return flat
+
+    def views(self, flat: Tensor) -> dict[str, Tensor]:
+        """The fields as views into a flat tensor."""
+        return {name: flat[place] for name, place in self._fields.items()}
+
+    def fill(
+        self,
+        flat: IntArray,
+        step: Step,
+        decoding: IntArray,
+        prompting: IntArray,
+        tokens: Sequence[IntArray],
+        block_size: int,
+    ) -> None:
+        """Write an iteration into a flat array.
+
+        Parameters
+        ----------
+        flat
+            int32 [length], overwritten.
+        decoding, prompting
+            Rows of the step that feed one token the device knows, and rows that feed a prompt from its beginning.
+        tokens
+            The prompting rows' token ids.
+        block_size
+            Positions in a KV block.
+        """
+        flat[:] = self.padding
+        shape, put = self.shape, self._fields
+        n, slot, start = len(decoding), step.slot, step.start
+        flat[put["given"]][:n] = FROM_DEVICE
+        flat[put["slot"]][:n] = flat[put["seat"]][:n] = slot[decoding]
+        flat[put["position"]][:n] = position = start[decoding]
+        flat[put["where"]][:n] = _flat_position(step.tables, slot[decoding], position, block_size)
+        flat[put["context"]][:n] = position + 1
+        flat[put["last"]][:n] = np.arange(n)
+        flat[put["index"]][:n] = step.draw[decoding]
+        if not len(prompting):
+            return
+        count = step.count[prompting]
+        begin = np.concatenate([[0], np.cumsum(count)])
+        total, first = int(begin[-1]), shape.rows
+        owner = np.repeat(slot[prompting], count)
+        position = (np.arange(total) - np.repeat(begin[:-1], count)).astype(np.int32)
+        here = slice(first, first + total)
+        flat[put["given"]][here] = np.concatenate(tokens)
+        flat[put["slot"]][here] = owner
+        flat[put["position"]][here] = position
+        flat[put["where"]][here] = _flat_position(step.tables, owner, position, block_size)
+        bounds = flat[put["bounds"]]
+        bounds[: len(begin)] = begin
+        bounds[len(begin) :] = total
+        # A prompt's chunk that yields nothing draws into the scratch slot.
+        draws = slice(shape.rows, shape.rows + len(prompting))
+        flat[put["last"]][draws] = first + begin[1:] - 1
+        yields = step.draw[prompting] >= 0
+        flat[put["seat"]][draws] = np.where(yields, slot[prompting], self.scratch)
+        flat[put["index"]][draws] = np.maximum(step.draw[prompting], 0)
+
+
+def _flat_position(tables: IntArray, slot: IntArray, position: IntArray, block_size: int) -> IntArray:
+    block: IntArray = tables[slot, position // block_size]
+    return block * block_size + position % block_size

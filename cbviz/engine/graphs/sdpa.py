@@ -1,0 +1,50 @@
+"""Static attention by PyTorch alone: the reference for the kernels, and what runs where there is no CUDA."""
+
+from __future__ import annotations
+
+import itertools
+
+from torch import Tensor
+
+from cbviz.engine.attention import RaggedBatch, SdpaAttention
+from cbviz.engine.graphs.attend import StaticPass
+from cbviz.engine.graphs.layout import NOWHERE
+
+
+class SdpaStaticAttention:
+    """Reads the lengths on the host, so it can be run and compiled but not captured."""
+
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        layer: int,
+        scale: float,
+        window: int | None,
+        static: StaticPass,
+    ) -> Tensor:
+        fields, rows = static.fields, static.shape.rows
+        written = (fields["where"] != NOWHERE).nonzero()[:, 0]
+        keys, values = static.cache.write(layer, fields["where"][written].long(), key[written], value[written])
+        output = query.new_zeros(query.shape)
+        if not len(written):
+            return output
+        decoding = (fields["context"] > 0).nonzero()[:, 0].tolist()
+        bounds = fields["bounds"].tolist()
+        lengths = [b - a for a, b in itertools.pairwise(bounds) if b > a]
+        prompts = [rows + a for a, b in itertools.pairwise(bounds) if b > a]
+        ends = [*range(len(decoding) + 1)]
+        for length in lengths:
+            ends.append(ends[-1] + length)
+        batch = RaggedBatch(
+            bounds=tuple(ends),
+            context=(*fields["context"][decoding].tolist(), *lengths),
+            tables=static.tables[fields["slot"][[*decoding, *prompts]].long()].long(),
+            write=fields["where"][written].long(),
+            block_size=static.cache.block_size,
+        )
+        backend = SdpaAttention()
+        backend.prepare(batch, query.device)
+        output[written] = backend.attend(query[written], keys, values, scale=scale, window=window, batch=batch)
+        return output

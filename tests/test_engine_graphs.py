@@ -1,0 +1,92 @@
+"""The graph executor gives the answers of the eager one. Without CUDA its passes run as they are, padding and all."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cbviz.engine import Engine
+from cbviz.engine.graphs import GraphExecutor
+from cbviz.engine.graphs.siblings import lay_side_by_side, merge_siblings
+from cbviz.memory import BlockPool
+from cbviz.policies import Continuous, Policy, Static
+from cbviz.workload.request import Request, Sampling
+from tests.shapes import make, solo
+from tests.test_engine_answers import Jumpy, requests, serve
+
+
+def graph_serve(
+    model: torch.nn.Module, policy: Policy, work: list[Request], *, slots: int = 4, lag: int = 0, compiled: bool = False
+) -> dict[int, list[int]]:
+    pool = BlockPool(64, 4)
+    executor = GraphExecutor(model, slots=slots, pool=pool, lag=lag, compiled=compiled)  # type: ignore[arg-type]
+    engine = Engine(executor, policy, slots=slots, pool=pool, lag=lag)
+    for _ in engine.run(work):
+        pass
+    assert pool.free == pool.blocks
+    return {r.id: engine.output(r.id) for r in work}
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2-sliding", "qwen3", "gpt2", "opt"])
+def test_padding_and_packing_change_no_answer(architecture: str) -> None:
+    model, work = make(architecture), requests(10)
+    alone = {r.id: solo(model, r) for r in work}
+    assert graph_serve(model, Continuous(), work, lag=1) == alone
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+@pytest.mark.parametrize("policy", [Static(), Jumpy()])
+def test_every_kind_of_row(policy: Policy, lag: int) -> None:
+    model, work = make("llama"), requests(12, seed=3)
+    alone = {r.id: solo(model, r) for r in work}
+    assert graph_serve(model, policy, work, slots=5, lag=lag) == alone
+
+
+def test_sampled_rows_draw_as_in_the_eager_executor() -> None:
+    model = make("qwen2")
+    work = [
+        Request(r.id, r.prompt, r.max_new_tokens, sampling=Sampling(0.9 * (r.id % 3 > 0), top_p=0.9, seed=r.id))
+        for r in requests(10, seed=7)
+    ]
+    assert graph_serve(model, Continuous(), work) == serve(model, Continuous(), work)
+
+
+def test_prompts_longer_than_a_pass_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cbviz.engine.graphs.executor.PROMPT_SIZES", (8, 16))
+    model, work = make("llama"), requests(10, seed=9)
+    assert any(len(r.prompt) > 8 for r in work)
+    alone = {r.id: solo(model, r) for r in work}
+    assert graph_serve(model, Continuous(), work, slots=6) == alone
+
+
+@pytest.mark.parametrize(("architecture", "groups"), [("llama", 6), ("opt", 3), ("gpt2", 0)])
+def test_siblings_move_together_and_nothing_else_changes(architecture: str, groups: int) -> None:
+    model = make(architecture)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    prompt = torch.tensor([[5, 6, 7, 8]])
+    logits = model(prompt).logits
+    assert lay_side_by_side(model) == groups
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    torch.testing.assert_close(model(prompt).logits, logits, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "opt"])
+def test_merged_siblings_compute_the_same(architecture: str) -> None:
+    model = make(architecture)
+    lay_side_by_side(model)
+    merged: list[int] = []
+
+    def backend(graph_module: torch.fx.GraphModule, example_inputs: list[torch.Tensor]) -> object:
+        merged.append(merge_siblings(graph_module))
+        return graph_module
+
+    layer = model.model.layers[0].mlp if architecture == "llama" else model.model.decoder.layers[0].self_attn
+    if architecture == "llama":
+        function, x = layer, torch.randn(1, 5, 48)
+    else:
+        function, x = (lambda y: layer.q_proj(y) + 2 * layer.k_proj(y) - layer.v_proj(y)), torch.randn(1, 5, 48)
+    with torch.no_grad():
+        expected = function(x)
+        got = torch.compile(function, backend=backend)(x)
+    assert merged == [1]
+    torch.testing.assert_close(got, expected)
