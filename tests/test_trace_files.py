@@ -341,3 +341,9 @@ def test_pieces_are_kept_as_recorded() -> None:
     asked = [request(0, output=2)]
     trace = record(scheduled(asked, 1), asked, 1)
     assert trace.requests.pieces == (("t0", "t1"),)
+
+
+def test_the_whole_file_has_one_spelling() -> None:
+    """What is written is the canonical JSON of all of it, its digest among it: no second way to write a trace."""
+    assert gzip.decompress(SOUND_BYTES) == _canonical(SOUND_CONTENT)
+    assert SOUND_CONTENT["digest"] == SOUND.digest

@@ -25,6 +25,9 @@ FEATURES = ("rows", "prefill tokens", "KV blocks")
 FEWEST_ITERATIONS = 20
 """Below this many iterations a fit of four coefficients would say nothing."""
 
+NOISE = 0.1
+"""A cost ratio that the model misses by more than this is called unexplained."""
+
 LOSSES = {
     "held": "slots held by finished requests until their batch ended",
     "wasted_idle": "slots that stood empty while somebody waited",
@@ -176,12 +179,14 @@ class Explanation:
             return [*lines, f"  not split: fewer than {FEWEST_ITERATIONS} iterations, or all alike"]
         cost = self.cost
         lines += [_table_row(f"  by {name}", "", "", f"{factor:.3f}") for name, factor in cost.factors.items()]
-        return [
-            *lines,
+        lines += [
             _table_row("  by anything else", "", "", f"{cost.rest:.3f}"),
             f"  fitted: {cost.fixed * 1e3:.4g} ms + {cost.row * 1e3:.4g} ms a row + {cost.prefill_token * 1e3:.4g} ms "
             f"a prefill token + {cost.kv_block * 1e3:.4g} ms a KV block (R² {cost.r_squared:.2f})",
         ]
+        if abs(cost.rest - 1) > NOISE:
+            lines.append("  The work does not explain this: a busy machine, a cold start, or what no trace shows.")
+        return lines
 
 
 def explain(first: Any, second: Trace | None = None) -> Explanation:
