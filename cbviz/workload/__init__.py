@@ -10,8 +10,11 @@ from cbviz.workload.lengths import (
     LogNormal,
     Uniform,
 )
+from cbviz.workload.prompts import Prompt, prompt_workload, read_prompts
+from cbviz.workload.questions import question_workload
 from cbviz.workload.request import ArrivalUnit, Request, Sampling, Workload
 from cbviz.workload.synthetic import synthetic, yardstick
+from cbviz.workload.tasks import task_workload
 
 __all__ = [
     "AllAtOnce",
@@ -25,10 +28,15 @@ __all__ = [
     "LengthLaw",
     "LogNormal",
     "Poisson",
+    "Prompt",
     "Request",
     "Sampling",
     "Uniform",
     "Workload",
+    "prompt_workload",
+    "question_workload",
+    "read_prompts",
     "synthetic",
+    "task_workload",
     "yardstick",
 ]
