@@ -198,8 +198,10 @@ def test_a_gzip_bomb_is_not_unpacked() -> None:
 def test_a_missing_or_unreadable_file_says_so(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match=r"there is no file .*none.cbviz"):
         load(tmp_path / "none.cbviz")
-    with pytest.raises(TraceError, match="cannot be read"):
-        load(tmp_path)
+    os.mkfifo(tmp_path / "pipe.cbviz")
+    for no_file in (tmp_path, tmp_path / "pipe.cbviz"):
+        with pytest.raises(TraceError, match="it is not a file"):
+            load(no_file)
     with pytest.raises(TraceError, match="cannot be read"):
         load("nul\0byte")
     with pytest.raises(TraceError, match="named by a path"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -180,6 +181,20 @@ def test_a_trace_can_be_taken_in_the_middle_and_recording_goes_on() -> None:
         assert len(earlier.iterations) == i + 1
         assert earlier.requests.tokens[0] == later.requests.tokens[0][: len(earlier.requests.tokens[0])]
     assert (seen[-1].requests.reason == FinishReason.LENGTH).all()
+
+
+def test_another_thread_may_take_traces_while_one_records() -> None:
+    """What a live board does: every trace taken in between is whole."""
+    asked = [request(i, output=3 + i % 7) for i in range(150)]
+    recorder = Recorder(meta(4), asked)
+    recording = threading.Thread(target=lambda: [recorder.add(event) for event in scheduled(asked, 4)])
+    recording.start()
+    taken = []
+    while recording.is_alive():
+        taken.append(len(recorder.trace().iterations))
+    recording.join()
+    assert taken == sorted(taken)
+    assert (recorder.trace().requests.reason == FinishReason.LENGTH).all()
 
 
 def test_nothing_recorded_is_a_trace_too() -> None:

@@ -64,6 +64,8 @@ def load(path: str | os.PathLike[str]) -> Trace:
         contradicts itself. Never anything else, whatever the file holds.
     """
     source = _path(path)
+    if source.exists() and not source.is_file():  # a pipe would wait for ever
+        raise TraceError(f"{source} cannot be read: it is not a file.")
     try:
         with source.open("rb") as file:
             data = file.read(LARGEST_TEXT + 1)

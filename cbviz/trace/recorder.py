@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from cbviz.errors import TraceError
 from cbviz.trace.check import SLOT_COLUMNS, check, check_meta
-from cbviz.trace.events import NOBODY, FinishReason, Iteration, Mark, State
+from cbviz.trace.events import NOBODY, Finish, FinishReason, Iteration, Mark, State
 from cbviz.trace.trace import (
     MARK_KINDS,
     IntColumn,
@@ -33,10 +33,14 @@ COLUMN_TYPES = tuple(map(np.dtype, (np.int32, np.uint8, np.int32, np.int32, np.i
 ARRIVE, ADMIT, FINISH, PREEMPT, STALL, CANCEL = range(len(MARK_KINDS))
 
 Pieces = Callable[[Sequence[int]], list[str]]
+_Marks = tuple[Mark, ...]
+_Events = tuple[tuple[int, ...], _Marks, _Marks, _Marks, _Marks, tuple[Finish, ...]]
+_Row = tuple[float, float, tuple[int, int, int, int], _Events | None]
+"""What is kept of an iteration beside its arrays: t_start, t_end, four counts, and its marks if it has any."""
 
 
 class Recorder:
-    """Folds the iterations of one run into a `Trace`.
+    """Folds the iterations of one run into a `Trace`. One thread records; any thread may ask for the trace meanwhile.
 
     Parameters
     ----------
@@ -59,14 +63,13 @@ class Recorder:
         self._shape = (meta.slots,)
         self._rows_a_chunk = max(1, CELLS_A_CHUNK // meta.slots)
         self._chunks: list[_Chunk] = []
-        self._numbers: list[tuple[float, float, tuple[int, int, int, int]]] = []
-        self._eventful: list[Iteration] = []
+        self._rows: list[_Row] = []
         self._late_cancels: list[Mark] = []
         self._now = 0.0
 
     def __len__(self) -> int:
         """Iterations recorded so far."""
-        return len(self._numbers)
+        return len(self._rows)
 
     def add_requests(self, requests: Iterable[Request]) -> None:
         """Add requests that came during the run: all of them, or none if an id is known already (TraceError)."""
@@ -88,7 +91,7 @@ class Recorder:
             Not the next index, a clock that goes back or is not finite, another number of slots or KV blocks than the
             metadata say. The recorder stays as it was.
         """
-        n = len(self._numbers)
+        n = len(self._rows)
         if iteration.index != n:
             raise TraceError(f"iteration {n} comes next, not iteration {iteration.index!r}.")
         if not self._now <= iteration.t_start <= iteration.t_end < float("inf"):
@@ -118,17 +121,8 @@ class Recorder:
         if place == 0 and n // self._rows_a_chunk == len(self._chunks):
             self._chunks.append(_Chunk(self._rows_a_chunk, self.meta.slots))
         self._chunks[-1].write(place, columns)
-        if (
-            iteration.arrived
-            or iteration.admitted
-            or iteration.finished
-            or iteration.preempted
-            or iteration.stalled
-            or iteration.cancelled
-        ):
-            self._eventful.append(iteration)
         counts = (iteration.waiting, iteration.blocks_used, iteration.blocks_reserved, iteration.padded)
-        self._numbers.append((iteration.t_start, iteration.t_end, counts))
+        self._rows.append((iteration.t_start, iteration.t_end, counts, _events(iteration)))
         self._now = iteration.t_end
 
     def add_cancelled(self, marks: Iterable[Mark]) -> None:
@@ -149,19 +143,20 @@ class Recorder:
         TraceError
             What was recorded contradicts itself: an unknown request, a token for somebody in no slot, and the like.
         """
-        grid = _Grid(self._chunks, len(self))
+        rows = self._rows.copy()  # another thread may go on recording meanwhile
+        grid = _Grid(self._chunks, len(rows))
         grid.check()
-        marks = self._marks()
+        marks = self._marks(rows)
         requests = self._request_table(grid, marks, pieces)
-        trace = Trace(self.meta, requests, self._iteration_table(grid), _fold(grid, marks), marks)
+        trace = Trace(self.meta, requests, self._iteration_table(grid, rows), _fold(grid, marks), marks)
         check(trace)
         return trace
 
-    def _iteration_table(self, grid: _Grid) -> IterationTable:
+    def _iteration_table(self, grid: _Grid, rows: list[_Row]) -> IterationTable:
         state = grid.state
         slots = {name: np.count_nonzero(state == value, axis=1) for value, name in SLOT_COLUMNS.items()}
-        times = np.array([row[:2] for row in self._numbers], np.float64).reshape(len(self), 2)
-        waiting, used, reserved, padded = (_whole([row[2][column] for row in self._numbers]) for column in range(4))
+        times = np.array([row[:2] for row in rows], np.float64).reshape(len(rows), 2)
+        waiting, used, reserved, padded = (_whole([row[2][column] for row in rows]) for column in range(4))
         return IterationTable(
             t_start=_frozen(times[:, 0].copy()),
             t_end=_frozen(times[:, 1].copy()),
@@ -176,21 +171,23 @@ class Recorder:
             padded=padded,
         )
 
-    def _marks(self) -> MarkTable:
+    def _marks(self, iterations: list[_Row]) -> MarkTable:
         """All marks in the order: arrive, cancel, preempt, admit, stall, finish; a stall only where it begins."""
         rows: list[tuple[int, int, int, int, str]] = []
         stalls: dict[int, tuple[int, str]] = {}
-        for it in self._eventful:
-            i = it.index
-            rows += [(ARRIVE, i, request, NOBODY, "") for request in it.arrived]
-            for kind, marks in ((CANCEL, it.cancelled), (PREEMPT, it.preempted), (ADMIT, it.admitted)):
+        for i, (_, _, _, events) in enumerate(iterations):
+            if events is None:
+                continue
+            arrived, cancelled, preempted, admitted, stalled, finished = events
+            rows += [(ARRIVE, i, request, NOBODY, "") for request in arrived]
+            for kind, marks in ((CANCEL, cancelled), (PREEMPT, preempted), (ADMIT, admitted)):
                 rows += [(kind, i, mark.request, mark.slot, mark.reason) for mark in marks]
-            for mark in it.stalled:
+            for mark in stalled:
                 if stalls.get(mark.request) != (i - 1, mark.reason):
                     rows.append((STALL, i, mark.request, mark.slot, mark.reason))
                 stalls[mark.request] = (i, mark.reason)
-            rows += [(FINISH, i, end.request, end.slot, FinishReason(end.reason).name.lower()) for end in it.finished]
-        rows += [(CANCEL, len(self), mark.request, mark.slot, mark.reason) for mark in self._late_cancels]
+            rows += [(FINISH, i, end.request, end.slot, FinishReason(end.reason).name.lower()) for end in finished]
+        rows += [(CANCEL, len(iterations), mark.request, mark.slot, mark.reason) for mark in self._late_cancels]
         if any(not NOBODY <= slot < self.meta.slots for _, _, _, slot, _ in rows):
             raise TraceError(f"a mark names a slot that is not one of the {self.meta.slots} of this run.")
         return MarkTable(
@@ -242,6 +239,12 @@ class Recorder:
             pieces=tuple(_pieces_of(output, pieces) for output in tokens),
             token_iterations=token_iterations,
         )
+
+
+def _events(it: Iteration) -> _Events | None:
+    """Arrived, cancelled, preempted, admitted, stalled, finished; None if there is nothing of it."""
+    events = (it.arrived, it.cancelled, it.preempted, it.admitted, it.stalled, it.finished)
+    return events if any(events) else None
 
 
 class _Chunk:
