@@ -1264,8 +1264,8 @@ function paintColumns(ctx, { lane, axis, heights, from, to, brushes, draft }) {
   }
   /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true })).putImageData(picture, 0, 0);
   ctx.imageSmoothingEnabled = false;
-  ctx.drawImage(canvas, 0, 0, columns, lane.slots * parts, left, heights.top, columns * step, heights.rows);
-  if (heights.gap) for (let slot = 0; slot < lane.slots; slot++) ctx.clearRect(left, heights.top + (slot + 1) * heights.pitch - heights.gap, columns * step, heights.gap);
+  if (heights.gap === 0) ctx.drawImage(canvas, 0, 0, columns, lane.slots * parts, left, heights.top, columns * step, heights.rows);
+  else for (let slot = 0; slot < lane.slots; slot++) ctx.drawImage(canvas, 0, slot * parts, columns, parts, left, heights.top + slot * heights.pitch, columns * step, heights.pitch - heights.gap);
 }
 
 /** Under the rows: occupancy as an area, tokens an iteration as a line; columns average what they cover. @param {CanvasRenderingContext2D} ctx @param {Scene} scene */

@@ -106,7 +106,8 @@ def svg(traces: Sequence[Trace], *, dark: bool = False, width: int = 1000, langu
 
 def row_pitch(slots: int, lanes: int) -> float:
     """Height of a slot's row in px, its gap included."""
-    return max(2.0, min(24.0, (420 if lanes <= 2 else 260) / slots))
+    room = (420 if lanes <= 2 else 260) / slots
+    return float(max(2, min(24, int(room))))
 
 
 def seconds_text(seconds: float, language: str = "en") -> str:
@@ -335,16 +336,14 @@ def png(pixels: np.ndarray) -> bytes:
 def _columns(trace: Trace, scale: float, pitch: float, theme: Theme) -> str:
     slots = trace.meta.slots
     columns = max(1, round(len(trace.iterations) * scale))
-    parts = max(1, min(6, int(pitch)))
-    data = base64.b64encode(png(coarse(trace, columns, parts, max(len(trace.iterations), 1), theme))).decode("ascii")
-    gap = _gap(pitch)
-    lines = "".join(
-        f'<rect y="{_n((slot + 1) * pitch - gap)}" width="{columns}" height="{_n(gap)}" fill="{theme.ground}"/>'
-        for slot in range(slots if gap else 0)
-    )
+    gap = int(_gap(pitch))
+    parts = int(pitch) - gap
+    pixels = coarse(trace, columns, parts, max(len(trace.iterations), 1), theme).reshape(slots, parts, columns, 4)
+    ruled = np.concatenate([pixels, np.zeros((slots, gap, columns, 4), np.uint8)], axis=1)
+    data = base64.b64encode(png(ruled.reshape(-1, columns, 4))).decode("ascii")
     return (
         f'<image width="{columns}" height="{_n(slots * pitch)}" preserveAspectRatio="none" '
-        f'style="image-rendering:pixelated" href="data:image/png;base64,{data}"/>{lines}'
+        f'style="image-rendering:pixelated" href="data:image/png;base64,{data}"/>'
     )
 
 

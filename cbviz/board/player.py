@@ -141,7 +141,7 @@ def page(run: bytes, title: str, *, language: str = "en", autoplay: bool = True,
 <style>
 :root {{ color-scheme: light dark; background: #ffffff; }}
 @media (prefers-color-scheme: dark) {{ :root {{ background: #111418; }} }}
-body {{ margin: 0 auto; padding: 20px 24px; max-width: 1800px; }}
+body {{ margin: 0 auto; padding: 20px 24px; max-width: 2600px; }}
 @media (max-width: 560px) {{ body {{ padding: 10px 8px; }} }}
 {style()}
 </style>

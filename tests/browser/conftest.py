@@ -134,6 +134,8 @@ def board(page: Page) -> Callable[..., Any]:
                 arg=[which, name, wanted],
                 timeout=15_000,
             )
-        return page.evaluate("([which, name]) => document.querySelectorAll('.cbviz')[which]?.dataset[name]", [which, name])
+        return page.evaluate(
+            "([which, name]) => document.querySelectorAll('.cbviz')[which]?.dataset[name]", [which, name]
+        )
 
     return read
