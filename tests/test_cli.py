@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -220,6 +222,23 @@ def test_ctrl_c_before_the_race(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(cbviz.models, "load", interrupted)
     assert run("race") == (130, "", "cbviz: interrupted; nothing was kept.\n")
+
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text("utf-8")
+README_COMMANDS = [line for line in README.splitlines() if line.startswith("cbviz ")]
+
+
+@pytest.mark.parametrize("line", README_COMMANDS)
+def test_the_readme_s_commands_are_understood(line: str) -> None:
+    cli.build_parser().parse_args(shlex.split(line, comments=True)[1:])
+
+
+def test_the_readme_s_make_targets_exist() -> None:
+    makefile = (Path(__file__).resolve().parents[1] / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"\bmake ([a-z]+)", README))
+    assert targets >= {"race", "test", "lab"}
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"there is no `make {target}`"
 
 
 def test_python_m_cbviz() -> None:

@@ -138,3 +138,11 @@ def test_check_reports_and_changes_nothing(tmp_path: Path, capsys: pytest.Captur
     assert "not normalised" in capsys.readouterr().err
     assert normalise_notebooks.main([str(path)]) == 0
     assert normalise_notebooks.main([str(path), "--check"]) == 0
+
+
+def test_the_readme_shows_the_policy_of_the_first_notebook() -> None:
+    """In at most 20 lines, and the one that runs in the notebook."""
+    readme = (normalise_notebooks.NOTEBOOKS.parent / "README.md").read_text("utf-8")
+    (cell,) = (cell.source for cell in code_cells(read(NOTEBOOKS[0])) if cell.source.startswith("class "))
+    assert cell in readme
+    assert len(cell.splitlines()) <= 20
