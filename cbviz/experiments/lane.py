@@ -10,7 +10,8 @@ import torch
 import transformers
 
 import cbviz
-from cbviz.engine import Engine
+from cbviz.engine import Engine, Executor
+from cbviz.engine.graphs import GraphExecutor, why_no_graphs
 from cbviz.engine.model_executor import ModelExecutor
 from cbviz.errors import CapacityError
 from cbviz.memory import BlockPool
@@ -26,7 +27,9 @@ class Lane:
     Parameters
     ----------
     loaded
-        The model; lanes share it and leave it as they found it.
+        The model; lanes share it.
+    executor
+        What computes, with a cache of its own. It may have served other lanes before, one after the other.
     policy
         Who runs.
     workload
@@ -39,12 +42,13 @@ class Lane:
     Raises
     ------
     CapacityError
-        A request that can never fit, or a KV cache larger than the device's free memory.
+        A request that can never fit.
     """
 
     def __init__(
         self,
         loaded: LoadedModel,
+        executor: Executor,
         policy: Policy,
         workload: Workload,
         *,
@@ -56,9 +60,6 @@ class Lane:
         pool = BlockPool(kv_blocks, block_size)
         self.policy = policy
         self._loaded = loaded
-        executor = ModelExecutor(
-            loaded.model, slots=slots, pool=pool, end_tokens=loaded.end_tokens, limit=loaded.context_limit
-        )
         self.engine = Engine(executor, policy, slots=slots, pool=pool, arrival_unit=workload.arrival_unit)
         self.engine.submit(*workload)
         self._recorder = Recorder(
@@ -111,6 +112,24 @@ class Lane:
     def trace(self) -> Trace:
         """What has happened so far; valid at any time."""
         return self._recorder.trace(self._loaded.pieces)
+
+
+def make_executor(loaded: LoadedModel, *, slots: int, block_size: int, kv_blocks: int) -> Executor:
+    """The executor that suits a model: CUDA graphs where Triton and 16-bit numbers allow them, else eager passes.
+
+    Raises
+    ------
+    ModelError
+        The model uses something that the engine cannot honour.
+    CapacityError
+        A KV cache larger than the device's free memory.
+    """
+    pool = BlockPool(kv_blocks, block_size)
+    ends, limit = loaded.end_tokens, loaded.context_limit
+    if loaded.device.type == "cuda" and why_no_graphs(loaded.model) is None:
+        # Without torch.compile: a race is over before compiling would have paid off.
+        return GraphExecutor(loaded.model, slots=slots, pool=pool, lag=0, end_tokens=ends, limit=limit, compiled=False)
+    return ModelExecutor(loaded.model, slots=slots, pool=pool, end_tokens=ends, limit=limit)
 
 
 def kv_blocks_for(workload: Workload, slots: int, block_size: int) -> int:

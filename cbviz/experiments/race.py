@@ -16,9 +16,10 @@ from typing import Any
 
 from cbviz.board import player
 from cbviz.board.summary import Finish, same_answers
+from cbviz.engine import Executor
 from cbviz.errors import CbvizError, PolicyError, WorkloadError
 from cbviz.experiments.answers import Divergence, divergences
-from cbviz.experiments.lane import Lane, device_name, kv_blocks_for
+from cbviz.experiments.lane import Lane, device_name, kv_blocks_for, make_executor
 from cbviz.experiments.progress import Progress, SilentProgress
 from cbviz.experiments.workloads import choose_workload
 from cbviz.models import LoadedModel, load
@@ -84,6 +85,7 @@ class Race:
         self._runs: list[list[Trace]] = [[] for _ in policies]
         self._raced: list[Trace] = []
         self._divergences: list[Divergence] = []
+        self._executors: dict[int, Executor] = {}
         self._thread: threading.Thread | None = None
         self.board: Any = None
         """The live board that watches, if one does."""
@@ -180,8 +182,13 @@ class Race:
         return self._stopping.is_set()
 
     def _lane(self, number: int, clock: str) -> Lane:
+        if number not in self._executors:
+            self._executors[number] = make_executor(
+                self.model, slots=self.slots, block_size=self.block_size, kv_blocks=self.kv_blocks
+            )
         return Lane(
             self.model,
+            self._executors[number],
             self.policies[number],
             self.workload,
             slots=self.slots,

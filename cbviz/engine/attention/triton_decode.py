@@ -28,6 +28,10 @@ except ModuleNotFoundError:  # Triton exists on Linux alone; `available` says so
     triton = None
 
 
+_MOST_SPLITS = 32
+"""Of more shares the merge would cost what the splitting gains."""
+
+
 def available() -> bool:
     """Whether the kernels can run here: Triton and a CUDA device, or Triton's interpreter."""
     return triton is not None and (torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET") == "1")
@@ -144,17 +148,19 @@ def decode(
         raise EngineError("queries, outputs and block tables must be contiguous in their last dimension.")
     if rows == 0:
         return out
+    group = query_heads // kv_heads
     launch = launch or plan(
         rows,
         kv_heads,
+        group=group,
         head_size=size,
         itemsize=keys.element_size(),
+        block_size=block_size,
         context=tables.shape[1] * block_size,
         processors=_processors(query.device),
     )
     splits = launch.splits if splits is None else splits
-    width = max(16, triton.next_power_of_2(size))
-    group = query_heads // kv_heads
+    width = _padded(size)
     # With one share a row the kernel writes the result itself, and nothing is left to merge.
     shares = weight = out
     if splits > 1:
@@ -179,7 +185,7 @@ def decode(
             out.stride(1),
             kv_heads=kv_heads,
             group=group,
-            group_rows=max(16, triton.next_power_of_2(group)),  # tl.dot multiplies no fewer rows
+            group_rows=_padded(group),
             size=size,
             width=width,
             block_size=block_size,
@@ -219,24 +225,61 @@ class Launch(NamedTuple):
     """Warps of 32 threads a program."""
 
 
-def plan(rows: int, kv_heads: int, *, head_size: int, itemsize: int, context: int, processors: int) -> Launch:
+def plan(
+    rows: int,
+    kv_heads: int,
+    *,
+    group: int,
+    head_size: int,
+    itemsize: int,
+    block_size: int,
+    context: int,
+    processors: int,
+) -> Launch:
     """Choose how to launch, from shapes alone, so that a captured graph never has to change.
+
+    The rule is what `benchmarks/attention.py` found on an H100; `benchmarks/results/attention_h100.json` has it all.
+
+    - A tile that lies in one block needs one lookup, and then few threads suffice: 32 positions, or 16 in blocks of 16.
+      Heads of up to 64 numbers want longer tiles, for a tile of the same bytes.
+    - The lookup takes stages of Triton's pipeline for itself: 5 stages keep two tiles in flight, 9 keep four, 3 one.
+    - Splits pay while there are too few programs to keep every multiprocessor busy; then the merge costs more.
 
     Parameters
     ----------
     rows, kv_heads
         There are rows × KV heads pairs to work on.
+    group
+        Query heads that share a KV head.
     head_size, itemsize
         Numbers in a head, bytes in a number.
+    block_size
+        Positions in a KV block.
     context
         The longest context that the block tables have room for.
     processors
         Multiprocessors of the device.
     """
-    pairs = rows * kv_heads
-    tile = 32
-    splits = max(1, min(triton.cdiv(2 * processors, pairs), triton.cdiv(context, tile), 64))
-    return Launch(tile=tile, splits=splits, stages=5, warps=4)
+    if head_size <= 64:
+        tile, stages, warps = 128, 3, 4
+    elif block_size % 32 == 0:
+        tile, stages, warps = 32, 5, 2
+    elif block_size % 16 == 0:
+        tile, stages, warps = 16, 9, 2
+    else:
+        tile, stages, warps = 32, 5, 4
+    if _padded(head_size) * itemsize > 512:
+        stages = 3  # two tiles would not fit the shared memory of smaller GPUs
+    # The running sums live in registers: more of them need more threads.
+    warps = min(8, warps * max(1, _padded(group) * _padded(head_size) // 2048))
+    useful = min(3 * processors // (rows * kv_heads), context // tile, _MOST_SPLITS)
+    splits = 1 << max(0, useful.bit_length() - 1)  # the power of 2 at or below it
+    return Launch(tile=tile, splits=splits, stages=stages, warps=warps)
+
+
+def _padded(length: int) -> int:
+    """What Triton makes of a dimension: a power of 2, and at least the 16 that `tl.dot` multiplies."""
+    return 1 << max(4, (length - 1).bit_length())
 
 
 @cache

@@ -1,5 +1,5 @@
 """The fast executor: whole iterations as CUDA graphs."""
 
-from cbviz.engine.graphs.executor import GraphExecutor
+from cbviz.engine.graphs.executor import GraphExecutor, why_no_graphs
 
-__all__ = ["GraphExecutor"]
+__all__ = ["GraphExecutor", "why_no_graphs"]

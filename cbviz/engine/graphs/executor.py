@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from cbviz.engine.attention import AttentionBackend, SdpaAttention
+from cbviz.engine.attention import AttentionBackend, SdpaAttention, ragged, triton_decode
 from cbviz.engine.attention_hook import attention_shape, context_limit, refuse_what_we_cannot_honour
 from cbviz.engine.executor import Result, Step
 from cbviz.engine.graphs.attend import StaticAttention
@@ -33,12 +33,12 @@ from cbviz.engine.graphs.sdpa import SdpaStaticAttention
 from cbviz.engine.kv_cache import KVCache
 from cbviz.engine.model_executor import own_end_tokens
 from cbviz.engine.ragged_forward import RaggedForward
-from cbviz.errors import CapacityError
+from cbviz.errors import CapacityError, ModelError
 from cbviz.memory import BlockPool
 from cbviz.trace.events import BoolArray, IntArray
 
-PROMPT_SIZES = (128, 256, 512, 1024, 2048, 4096, 8192)
-"""Prompt tokens that an iteration is padded to. Longer ones are split into several passes."""
+PROMPT_SIZES = (64, 128, 192, 256, 384, 512, 640, 768, 1024, 1280, 1536, 2048, 3072, 4096, 6144, 8192)
+"""Prompt tokens that an iteration is padded to. More than the last are split over several passes."""
 SMALLEST = 2
 """Rows of the smallest graph: torch.compile treats a size of 1 as a case of its own."""
 RING = 4
@@ -132,15 +132,20 @@ class GraphExecutor:
             dtype=model.dtype,
             device=self.device,
         )
+        if attention is None:
+            if reason := why_no_graphs(model):
+                raise ModelError(f"this model cannot run in CUDA graphs: {reason}.")
+            attention = best_static_attention(self.device)
         self._forward = StaticForward(
             model,
             slots=slots,
             cache=self.cache,
-            attention=attention or best_static_attention(self.device),
+            attention=attention,
             blocks_a_request=pool.blocks_for(self.context_limit),
             compiled=compiled,
         )
         self._chunks = RaggedForward(model, self.cache, backend or SdpaAttention())
+        self._positions = pool.blocks * pool.block_size
         self._rows = row_sizes(slots)
         self._shapes: dict[tuple[Shape, bool], Captured] = {}
         self._graph_pool = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
@@ -153,7 +158,7 @@ class GraphExecutor:
         self._tables = cycle(
             [torch.zeros(self._sent_tables.shape, dtype=torch.int32, pin_memory=pinned) for _ in range(RING)]
         )
-        self._outputs = cycle([torch.zeros(2 * slots + 64, dtype=torch.int32, pin_memory=pinned) for _ in range(RING)])
+        self._outputs = cycle([torch.zeros(slots, dtype=torch.int32, pin_memory=pinned) for _ in range(RING)])
         self._last_done: Any = None
         self._in_flight: deque[Any] = deque()
         self.capture(progress)
@@ -173,7 +178,7 @@ class GraphExecutor:
 
     def _most_prompt_tokens(self) -> int:
         """The largest prompt size worth capturing: all slots' prompts at once, if they are that long."""
-        wanted = self.slots * self.context_limit
+        wanted = min(self.slots * self.context_limit, self._positions)
         return next((size for size in PROMPT_SIZES if size >= wanted), PROMPT_SIZES[-1])
 
     def _prompt_shape(self, tokens: int) -> Shape:
@@ -217,8 +222,8 @@ class GraphExecutor:
             captured = self._run_shape(step, rows, prompts, host, used)
             shape = captured.layout.shape
             order[rows] = used + np.arange(len(rows))
-            order[prompts] = used + shape.rows + np.arange(len(prompts))
-            used += shape.rows + len(prompts)
+            order[prompts] = used + len(rows) + np.arange(len(prompts))
+            used += len(rows) + len(prompts)
             padded += shape.rows - len(rows)
         done = self._event()
         self._last_done = done
@@ -264,8 +269,11 @@ class GraphExecutor:
             self._forward.run(captured.layout, captured.flat, captured.tokens, bool(self._sampled[slots].any()))
         else:
             captured.graph.replay()
-        n = shape.rows + len(prompts)
-        host[at : at + n].copy_(captured.tokens[:n], non_blocking=True)
+        drawn = ((0, len(rows)), (shape.rows, len(prompts)))
+        for begin, n in drawn:
+            if n:
+                host[at : at + n].copy_(captured.tokens[begin : begin + n], non_blocking=True)
+                at += n
         return captured
 
     def _run_chunks(self, step: Step, chunks: IntArray, host: Tensor) -> IntArray:
@@ -298,6 +306,16 @@ class GraphExecutor:
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(self.device))
         return event
+
+
+def why_no_graphs(model: PreTrainedModel) -> str | None:
+    """Why a model cannot run in CUDA graphs where it lies; None if it can. (On a CPU nothing is captured.)"""
+    if model.device.type == "cpu":
+        return None
+    if not triton_decode.available():
+        return "there is no Triton here"
+    _, _, head_size = attention_shape(model)
+    return ragged.refusal(torch.empty((1, 1, head_size), dtype=model.dtype, device=model.device))
 
 
 def best_static_attention(device: torch.device) -> StaticAttention:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from cbviz.engine.attention import ragged, triton_decode
 from cbviz.engine.graphs.attend import StaticPass
-from cbviz.errors import EngineError, ModelError
+from cbviz.errors import EngineError
 
 
 class TritonStaticAttention:
@@ -50,8 +50,6 @@ class TritonStaticAttention:
             out=output[:rows],
         )
         if tokens:
-            if reason := ragged.refusal(query):
-                raise ModelError(f"prompts cannot run inside a CUDA graph: {reason}.")
             # These prompts begin at position 0, so their own keys are all that they can see.
             packed = ragged.PackedPrompts(
                 query_bounds=fields["bounds"],
