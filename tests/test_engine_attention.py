@@ -16,6 +16,8 @@ from multiprocessing import get_context
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -240,7 +242,7 @@ def test_prompts_are_packed_as_flash_attention_reads_them(
         assert len(k) == sees[-1]
         for i in range(len(asks) - 1):
             mine, theirs = slice(asks[i], asks[i + 1]), slice(sees[i], sees[i + 1])
-            key = torch.arange(sees[i + 1] - sees[i])
+            key = torch.arange(sees[i + 1] - sees[i], device=q.device)
             last = key[len(key) - (asks[i + 1] - asks[i]) :, None]
             mask = (key <= last) & ((key >= last - before) if before >= 0 else True)
             q1, k1, v1 = (x.transpose(0, 1) for x in (q[mine], k[theirs], v[theirs]))
@@ -264,9 +266,9 @@ def test_prompts_are_packed_as_flash_attention_reads_them(
     assert packed.fresh == all(context == asks for context, asks in rows)
 
 
-@pytest.mark.parametrize("call", [ragged._public, ragged._operator])
+@pytest.mark.parametrize("call", [ragged._flash(), ragged._operator])
 def test_this_pytorch_takes_the_call(call: Callable[..., Tensor]) -> None:
-    """Both ways to FlashAttention, on tensors that have a shape and no numbers."""
+    """The way to FlashAttention that is chosen here, and the one of older versions, on tensors without numbers."""
     with FakeTensorMode():
         bounds = torch.empty(3, dtype=torch.int32)
         packed = ragged.PackedPrompts(bounds, bounds, 5, 5, True, torch.empty(10, dtype=torch.int64))
@@ -279,12 +281,33 @@ def test_flash_attention_says_what_it_cannot_do() -> None:
     assert "not on cpu" in str(ragged.refusal(torch.empty(1, 1, 64, dtype=torch.float16)))
 
 
-@pytest.mark.parametrize("rows", [1, 8, 32, 128, 256])
-@pytest.mark.parametrize("kv_heads", [1, 3, 8, 40])
-def test_the_plan_fills_the_device_but_never_splits_below_a_tile(rows: int, kv_heads: int) -> None:
-    launch = triton_decode.plan(rows, kv_heads, head_size=128, itemsize=2, context=2048, processors=132)
-    assert launch.splits == 1 or launch.splits * launch.tile <= 2048
-    assert rows * kv_heads * launch.splits >= min(132, rows * kv_heads * (2048 // launch.tile))
+@given(
+    rows=st.integers(1, 512),
+    kv_heads=st.integers(1, 64),
+    head_size=st.integers(1, 512),
+    block_size=st.integers(1, 4096),
+    context=st.integers(1, 2**17),
+)
+def test_the_plan_splits_until_the_device_is_busy_and_never_below_a_tile(
+    rows: int, kv_heads: int, head_size: int, block_size: int, context: int
+) -> None:
+    processors = 132
+    launch = triton_decode.plan(
+        rows,
+        kv_heads,
+        group=4,
+        head_size=head_size,
+        itemsize=2,
+        block_size=block_size,
+        context=context,
+        processors=processors,
+    )
+    programs = rows * kv_heads * launch.splits
+    assert launch.splits == 1 or (programs <= 3 * processors and launch.splits * launch.tile <= context)
+    twice = 2 * launch.splits
+    assert 2 * programs > 3 * processors or twice * launch.tile > context or twice > 32
+    for number in (launch.tile, launch.splits, launch.warps):  # as Triton wants them
+        assert number & (number - 1) == 0
 
 
 def test_what_does_not_fit_is_refused(on_device: Callable[..., None]) -> None:
