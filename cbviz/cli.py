@@ -237,6 +237,7 @@ def print_result(race: Race, drawn: bool) -> None:
             console.print(
                 grid(lane.trace, max(console.width, LEAST_WIDTH), console.color_system is not None, extent=longest)
             )
+            console.print()
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     table.add_column("")
     for title in ("iterations", "seconds", "output tokens", "occupancy", "tokens/s"):
