@@ -6,6 +6,7 @@ import json
 import re
 import struct
 import subprocess
+import sys
 import zlib
 from dataclasses import fields, replace
 from pathlib import Path
@@ -13,8 +14,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from cbviz.board import look
+from cbviz.board import Board, look
 from cbviz.board.picture import coarse, png, svg
 from cbviz.errors import CbvizError
 from cbviz.trace import State
@@ -132,3 +134,49 @@ def test_nonsense_is_refused(arguments, sentence):
 
 def test_numbers_are_written_short():
     assert not re.search(r"\d\.\d{3,}", svg([wild_trace(2)]).split("<defs>")[1].split("data:")[0])
+
+
+def test_a_png_has_the_requests_colours_where_they_ran(tmp_path):
+    run = scheduled_trace([3, 6, 2, 3], 4, "static")
+    image = Image.open(Board(run).to_png(tmp_path / "run.png", width=600, scale=2))
+    assert image.size[0] == 1200
+    unit = (600 - 36 - 20) / (6 * 1.01)
+    place = (int((36 + 4.3 * unit) * 2), ((40 + 24 + 3) * 2))
+    assert image.getpixel(place) == look.rgb(look.colour_of(1)), "request 1 decodes in slot 1"
+    held = image.getpixel((int((36 + 4.5 * unit) * 2) + 4, (40 + 2) * 2))
+    assert held == look.rgb(look.LIGHT.held[0]), "slot 0 is held"
+
+
+def test_a_gif_grows_from_nothing_to_the_whole_run(tmp_path):
+    run = scheduled_trace([30, 6, 2, 3], 4, "static")
+    path = Board(run, run).to_gif(tmp_path / "run.gif", width=400, seconds=2, rate=10, dark=True)
+    image = Image.open(path)
+    assert image.n_frames == 20
+    shares = []
+    for frame in (0, 10, 19):
+        image.seek(frame)
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+        blue = np.abs(pixels - look.rgb(look.colour_of(0))).sum(axis=-1) < 30
+        shares.append(blue[40:60].mean())
+    assert shares[0] < 0.01 < shares[1] < shares[2]
+    assert path.stat().st_size < 200_000
+
+
+def test_large_runs_become_pixels_too(tmp_path):
+    run = scheduled_trace([1 + i % 50 for i in range(4000)], 64)
+    assert Board(run).to_png(tmp_path / "run.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [({"rate": 0}, "rate must be"), ({"seconds": float("nan")}, "seconds must lie"), ({"width": 3}, "width must be")],
+)
+def test_gifs_that_make_no_sense_are_refused(tmp_path, options, sentence):
+    with pytest.raises(CbvizError, match=sentence):
+        Board(wild_trace(1)).to_gif(tmp_path / "run.gif", **options)
+
+
+def test_without_pillow_the_sentence_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(CbvizError, match="pip install pillow"):
+        Board(wild_trace(1)).to_png(tmp_path / "run.png")

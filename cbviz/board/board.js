@@ -1446,7 +1446,8 @@ export class BoardView {
     this.cleanups = [];
     /** @type {Lane[]} */
     this.drawn = [];
-    this.root = h("section", { class: "cbviz", tabindex: "0", role: "region" });
+    // JupyterLab hears keys before the page does; this attribute asks it not to act on those meant for the board.
+    this.root = h("section", { class: "cbviz", tabindex: "0", role: "region", "data-lm-suppress-shortcuts": "true" });
     parent.append(this.root);
     this.build();
     this.watch();

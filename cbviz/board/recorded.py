@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cbviz.board import picture, player
+from cbviz.board import picture, player, raster
 from cbviz.board.summary import Finish
 from cbviz.trace.trace import Trace
 
@@ -54,6 +54,22 @@ class Board:
     def to_svg(self, path: str | os.PathLike[str], *, dark: bool = False, width: int = 1000) -> Path:
         """Write the picture as SVG. Returns the path."""
         return _write(path, picture.svg(self.traces, dark=dark, width=width, language=self.language))
+
+    def to_png(self, path: str | os.PathLike[str], *, dark: bool = False, width: int = 1200, scale: int = 2) -> Path:
+        """Write the picture as PNG, `scale` device pixels to each of `width`. Needs Pillow. Returns the path."""
+        return raster.png(self.traces, path, dark=dark, width=width, scale=scale)
+
+    def to_gif(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        dark: bool = False,
+        width: int = 900,
+        seconds: float = 8.0,
+        rate: int = 12,
+    ) -> Path:
+        """Write a looping GIF for slides: it plays for `seconds` at `rate` pictures a second. Needs Pillow."""
+        return raster.gif(self.traces, path, dark=dark, width=width, seconds=seconds, rate=rate)
 
 
 def _write(path: str | os.PathLike[str], text: str) -> Path:

@@ -331,6 +331,8 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
             self._unsent, self._prompts = [], []
             self._due.notify_all()
         super().close()
+        # A notebook's Out keeps the object; it need not keep the run.
+        self._run = b""
 
 
 _by_cell: weakref.WeakValueDictionary[str, LiveBoard] = weakref.WeakValueDictionary()

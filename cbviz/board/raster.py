@@ -1,0 +1,292 @@
+"""The grid as pixels: PNG for slides, GIF for slides that move. Needs Pillow (the notebook extra has it)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cbviz.board.look import (
+    DARK,
+    LIGHT,
+    STATE_WORDS,
+    WASTED,
+    Theme,
+    colour_of,
+    dense,
+    ink_on,
+    stalled_ground,
+    stalled_ink,
+    text_on,
+)
+from cbviz.board.picture import MOST_SPANS, WORDS, coarse, row_pitch, seconds_text, tick_step
+from cbviz.errors import CbvizError
+from cbviz.trace.events import State
+from cbviz.trace.trace import Trace
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_LEFT, _RIGHT = 36, 20
+MOST_FRAMES = 240
+
+
+def png(
+    traces: Sequence[Trace], path: str | os.PathLike[str], *, dark: bool = False, width: int = 1200, scale: int = 2
+) -> Path:
+    """Write the whole run as a PNG of `width` × `scale` pixels. Returns the path.
+
+    Raises
+    ------
+    CbvizError
+        No run, a size that makes no sense, or no Pillow.
+    """
+    target = Path(path)
+    _draw(traces, True, dark, width, scale).save(target, format="PNG")
+    return target
+
+
+def gif(
+    traces: Sequence[Trace],
+    path: str | os.PathLike[str],
+    *,
+    dark: bool = False,
+    width: int = 900,
+    seconds: float = 8.0,
+    rate: int = 12,
+) -> Path:
+    """Write the run as a looping GIF: iterations appear one after the other, then it rests. Returns the path.
+
+    Parameters
+    ----------
+    traces
+        One or more runs, on one axis of iterations.
+    path
+        Where to.
+    dark
+        For a dark page.
+    width
+        Pixels.
+    seconds
+        How long it plays, above 0, before two seconds of rest.
+    rate
+        Pictures a second, 1 to 30; at most 240 pictures in all.
+
+    Raises
+    ------
+    CbvizError
+        No run, a number that makes no sense, or no Pillow.
+    """
+    if isinstance(rate, bool) or not isinstance(rate, int) or not 1 <= rate <= 30:
+        raise CbvizError(f"rate must be a whole number of pictures a second from 1 to 30, not {rate!r}.")
+    if not 0 < seconds <= 120:
+        raise CbvizError(f"seconds must lie above 0 and be at most 120, not {seconds!r}.")
+    count = max(2, min(MOST_FRAMES, int(seconds * rate)))
+    # The whole picture and the bare page are drawn once; every frame is the page with the whole laid over it so far.
+    whole, empty = _draw(traces, True, dark, width, 1), _draw(traces, False, dark, width, 1)
+    frames = [_until(whole, empty, traces, k / (count - 1), dark, width) for k in range(count)]
+    # One palette, from the last picture, which has every colour: no flicker, and small differences.
+    image_module, _, _ = _pillow()
+    last = frames[-1].quantize(colors=128)
+    indexed = [frame.quantize(palette=last, dither=image_module.Dither.NONE) for frame in frames]
+    durations = [round(1000 * seconds / count)] * (count - 1) + [2000]
+    target = Path(path)
+    indexed[0].save(target, format="GIF", save_all=True, append_images=indexed[1:], duration=durations, loop=0)
+    return target
+
+
+def _pillow() -> tuple[Any, Any, Any]:
+    try:
+        from PIL import Image, ImageDraw, ImageFont
+    except ImportError:
+        raise CbvizError("PNG and GIF pictures need Pillow: pip install pillow. SVG needs nothing.") from None
+    return Image, ImageDraw, ImageFont
+
+
+def _draw(traces: Sequence[Trace], run: bool, dark: bool, width: int, scale: int) -> Image.Image:
+    """The page, and with `run` all lanes with their headings on it."""
+    if not traces:
+        raise CbvizError("a picture needs at least one run.")
+    for name, value, low, high in (("width", width, 240, 8000), ("scale", scale, 1, 4)):
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise CbvizError(f"{name} must be a whole number from {low} to {high}, not {value!r}.")
+    image_module, draw_module, font_module = _pillow()
+    theme = DARK if dark else LIGHT
+    longest, unit = _scale(traces, width)
+    places = _places(traces)
+    height = places[-1] + traces[-1].meta.slots * _pitch(traces[-1], traces) + 68
+    image: Image.Image = image_module.new("RGB", (width * scale, height * scale), theme.ground)
+    pen = _Pen(draw_module.Draw(image), font_module, scale, theme)
+    for trace, top in zip(traces, places, strict=True):
+        pitch = _pitch(trace, traces)
+        pen.text(_LEFT, top - 18, trace.meta.policy[:48], theme.text, 16)
+        every = next(step for step in (1, 2, 4, 8, 16, 32, 64, 1 << 30) if step * pitch >= 13)
+        for slot in range(0, trace.meta.slots, every):
+            pen.text(_LEFT - 8, top + slot * pitch + pitch / 2 - 1, str(slot), theme.faint, 11, "rm")
+        if run:
+            _heading(pen, trace, len(trace.iterations), top, width)
+            _lane(pen, image_module, image, trace, top, unit, pitch)
+        y = top + trace.meta.slots * pitch + 4
+        for value in range(0, longest + 1, tick_step(unit, 70)):
+            x = _LEFT + value * unit
+            pen.box(x, y, x + 1, y + 4, theme.faint)
+            pen.text(x, y + 12, f"{value:,}", theme.faint, 11, "mm")
+    _legend(pen, height - 30)
+    return image
+
+
+def _until(
+    whole: Image.Image, empty: Image.Image, traces: Sequence[Trace], share: float, dark: bool, width: int
+) -> Image.Image:
+    """The run as far as a share of its longest lane, at scale 1."""
+    _, draw_module, font_module = _pillow()
+    longest, unit = _scale(traces, width)
+    frame = empty.copy()
+    pen = _Pen(draw_module.Draw(frame), font_module, 1, DARK if dark else LIGHT)
+    for trace, top in zip(traces, _places(traces), strict=True):
+        n, high = len(trace.iterations), trace.meta.slots * _pitch(trace, traces)
+        shown = min(n, longest * share)
+        x = width if shown >= n else _LEFT + round(shown * unit)
+        frame.paste(whole.crop((_LEFT, top - 4, x, top + high)), (_LEFT, top - 4))
+        _heading(pen, trace, int(shown), top, width)
+        if shown < n:
+            pen.box(x, top - 2, x + 2, top + high, pen.theme.cursor)
+    return frame
+
+
+def _scale(traces: Sequence[Trace], width: int) -> tuple[int, float]:
+    """The longest run in iterations, and px an iteration."""
+    longest = max(1, *(len(trace.iterations) for trace in traces))
+    return longest, (width - _LEFT - _RIGHT) / (longest * 1.01)
+
+
+def _pitch(trace: Trace, traces: Sequence[Trace]) -> int:
+    return int(row_pitch(trace.meta.slots, len(traces)))
+
+
+def _places(traces: Sequence[Trace]) -> list[int]:
+    """Where the rows of each lane begin."""
+    places, y = [], 40
+    for trace in traces:
+        places.append(y)
+        y += trace.meta.slots * _pitch(trace, traces) + 64
+    return places
+
+
+def _heading(pen: _Pen, trace: Trace, shown: int, top: int, width: int) -> None:
+    words = WORDS["en"]["line"].format(
+        n=f"{shown:,}",
+        seconds=seconds_text(float(trace.iterations.t_end[shown - 1]) if shown else 0.0),
+        occupancy=f"{_occupancy(trace, shown):.0%}",
+    )
+    pen.text(width - _RIGHT, top - 18, words, pen.theme.faint, 13, "rm")
+
+
+def _occupancy(trace: Trace, shown: int) -> float:
+    its = trace.iterations
+    useful = int((its.prefill_slots[:shown] + its.decode_slots[:shown]).sum())
+    return useful / (shown * trace.meta.slots) if shown else 0.0
+
+
+class _Pen:
+    """Draws in CSS pixels on an image of `scale` device pixels each."""
+
+    def __init__(self, draw: Any, fonts: Any, scale: int, theme: Theme) -> None:
+        self.draw, self.fonts, self.scale, self.theme = draw, fonts, scale, theme
+        self.loaded: dict[int, Any] = {}
+
+    def box(self, x0: float, y0: float, x1: float, y1: float, fill: str) -> None:
+        s = self.scale
+        left, right = round(x0 * s), max(round(x0 * s), round(x1 * s) - 1)
+        self.draw.rectangle((left, round(y0 * s), right, max(round(y0 * s), round(y1 * s) - 1)), fill=fill)
+
+    def text(self, x: float, y: float, words: str, fill: str, size: int, anchor: str = "lm") -> None:
+        clean = "".join(c if c.isprintable() else " " for c in words)
+        if size not in self.loaded:
+            self.loaded[size] = self.fonts.load_default(size=size * self.scale)
+        place = (x * self.scale, y * self.scale)
+        self.draw.text(place, clean, fill=fill, font=self.loaded[size], anchor=anchor)
+
+    def cell(self, x0: float, y: float, x1: float, high: float, state: int, request: int) -> None:
+        """One span with its state's texture."""
+        theme, colour = self.theme, colour_of(request)
+        grounds = {
+            State.IDLE: theme.spare,
+            State.HELD: theme.held[0],
+            State.STALLED: stalled_ground(colour, theme),
+            WASTED: theme.wasted[0],
+        }
+        self.box(x0, y, x1, y + high, grounds.get(State(state) if state != WASTED else WASTED, colour))
+        if state == State.STALLED:
+            self.box(x0, y + high / 2 - 1, x1, y + high / 2 + 1, stalled_ink(colour, theme))
+        elif state == State.RECOMPUTE:
+            x = x0 + 1
+            while x < x1:
+                self.box(x, y, min(x + 2, x1), y + high, ink_on(colour))
+                x += 6
+        elif state in (State.HELD, WASTED):
+            ink = theme.held[1] if state == State.HELD else theme.wasted[1]
+            size = 1 if state == State.HELD else 1.5
+            start = int(x0 / 6) * 6 + 3
+            for x in range(start, int(x1) + 1, 6):
+                for dy in range(3, int(high), 6):
+                    if x0 <= x < x1 - 1:
+                        self.box(x, y + dy, x + size, y + dy + size, ink)
+        elif state == State.PREFILL:
+            s = self.scale
+            step = 6
+            for offset in range(-int(high), int(x1 - x0) + 1, step):
+                a, b = max(0, offset), min(x1 - x0 - 1, offset + high - 1)
+                if b > a:
+                    ends = ((x0 + a) * s, (y + a - offset) * s, (x0 + b) * s, (y + b - offset) * s)
+                    self.draw.line(ends, fill=ink_on(colour), width=max(1, round(1.5 * s)))
+
+
+def _lane(pen: _Pen, image_module: Any, image: Image.Image, trace: Trace, top: int, unit: float, pitch: int) -> None:
+    gap = 3 if pitch >= 18 else 2 if pitch >= 10 else 1 if pitch >= 5 else 0
+    high = pitch - gap
+    slots, n = trace.meta.slots, len(trace.iterations)
+    if not n:
+        return
+    if len(trace.spans) > MOST_SPANS or unit < 1.2:
+        columns = max(1, round(n * unit))
+        cells = image_module.fromarray(coarse(trace, columns, high, n, pen.theme)[..., :3].copy())
+        for slot in range(slots):
+            row = cells.crop((0, slot * high, columns, (slot + 1) * high))
+            row = row.resize((columns * pen.scale, high * pen.scale), image_module.Resampling.NEAREST)
+            image.paste(row, (_LEFT * pen.scale, (top + slot * pitch) * pen.scale))
+    else:
+        _spans(pen, trace, top, unit, pitch, high)
+    x = _LEFT + n * unit + 1
+    for k in range(0, slots * pitch - 2, 3):
+        pen.box(x + (3 if k // 3 % 2 else 0), top + k, x + (6 if k // 3 % 2 else 3), top + k + 3, pen.theme.end)
+
+
+def _spans(pen: _Pen, trace: Trace, top: int, unit: float, pitch: int, high: int) -> None:
+    state, request = dense(trace)
+    table = trace.requests
+    ends = {(int(i), int(f)) for i, f, r in zip(table.id, table.finished, table.reason, strict=True) if r >= 0}
+    mark = max(1.0, min(3.0, unit * 0.45))
+    for slot in range(trace.meta.slots):
+        cut = (state[slot, 1:] != state[slot, :-1]) | (request[slot, 1:] != request[slot, :-1])
+        edges = [0, *(cut.nonzero()[0] + 1).tolist(), state.shape[1]]
+        y = top + slot * pitch
+        for first, end in pairwise(edges):
+            what, who = int(state[slot, first]), int(request[slot, first])
+            x0, x1 = _LEFT + first * unit, _LEFT + end * unit
+            pen.cell(x0, y, x1, high, what, who)
+            if what in (State.PREFILL, State.DECODE, State.RECOMPUTE) and (who, end - 1) in ends:
+                pen.box(x1 - mark, y, x1, y + high, pen.theme.end)
+            if what == State.DECODE and high >= 12 and x1 - x0 - mark >= 6.6 * len(str(who)) + 5:
+                pen.text((x0 + x1) / 2, y + high / 2, str(who), text_on(colour_of(who)), 11, "mm")
+
+
+def _legend(pen: _Pen, y: int) -> None:
+    x = float(_LEFT)
+    for state in (State.PREFILL, State.DECODE, State.HELD, State.STALLED, State.RECOMPUTE, State.IDLE, WASTED):
+        words = STATE_WORDS["en"][state].split(":")[0]
+        pen.cell(x, y, x + 20, 13, state, 0)
+        pen.text(x + 26, y + 7, words, pen.theme.faint, 12)
+        x += 26 + 6.4 * len(words) + 18
