@@ -14,7 +14,7 @@ from cbviz.models import cache, load, smollm2
 from cbviz.models.folder import quiet_transformers
 from cbviz.models.wheel import Wheel, pip_reason, watch
 
-QUESTIONS = ["What is the capital of France?", "Name three colors.", "Who wrote Hamlet? Answer in one sentence."]
+QUESTION = "What is the capital of France?"
 TEXTS = ["In 2023 I paid $12345.67\tfor  it's  <b>\n\n", "naïve 你好 😀 <|im_end|>", "def f(x):\n    return x"]
 
 
@@ -198,13 +198,9 @@ def test_the_converted_model_is_the_gguf_to_the_last_token(
         ids = tokenizer(text)["input_ids"]
         assert loaded.tokenizer(text)["input_ids"] == ids
         assert loaded.tokenizer.decode(ids) == tokenizer.decode(ids)
-    for question in QUESTIONS:
-        prompt = torch.tensor([loaded.encode(question)])
-        assert torch.equal(
-            loaded.model.generate(prompt, max_new_tokens=24, do_sample=False),
-            original.generate(prompt, max_new_tokens=24, do_sample=False),
-        )
-    prompt = torch.tensor([loaded.encode(QUESTIONS[0])])
-    answer = loaded.model.generate(prompt, max_new_tokens=24, do_sample=False)[0, prompt.shape[1] :].tolist()
-    assert "Paris" in loaded.decode(answer)
+    prompt = torch.tensor([loaded.encode(QUESTION)])
+    answer = loaded.model.generate(prompt, max_new_tokens=24, do_sample=False)[0, prompt.shape[1] :]
+    expected = original.generate(prompt, max_new_tokens=24, do_sample=False)[0, prompt.shape[1] :]
+    assert torch.equal(answer, expected)
+    assert "Paris" in loaded.decode(answer.tolist())
     assert answer[-1] in loaded.end_tokens

@@ -1,8 +1,9 @@
 """Real questions for chat models, short and long answers mixed.
 
 Nobody knows beforehand how long an answer will be: the model ends it. These questions were chosen by reading what
-SmolLM2-135M-Instruct answers: a model that small gets many facts wrong, so only those stayed that it answers sensibly.
-Its answers have 4 to 160 tokens, five short ones to a long one, as chats mix a quick fact with an essay.
+SmolLM2-135M-Instruct answers: a model that small gets many facts wrong and often does not find an end, so only those
+stayed that it answers sensibly and ends itself. Five short answers come to a long one, as chats mix a quick fact with
+an explanation.
 """
 
 from __future__ import annotations
@@ -94,16 +95,8 @@ LONG = (
     "Give me three tips for healthy eating.",
     "Give me three tips for a job interview.",
     "Who are you?",
-    "Why is the sky blue?",
-    "Why do we need to drink water?",
-    "Why is sleep important?",
-    "Why is reading important?",
-    "What is democracy?",
-    "What is the difference between weather and climate?",
-    "What are the benefits of walking every day?",
-    "How can I learn a new language?",
 )
-"""Answered in 58 tokens and more; the last eight go on beyond 160."""
+"""Answered in 58 to 119 tokens."""
 
 SHORT_TO_LONG = 5
 """Short answers to one long answer."""
@@ -123,7 +116,7 @@ def question_workload(
     seed
         The same seed draws the same questions in the same order.
     max_new_tokens
-        The most tokens of an answer, END included. The model ends most answers itself.
+        The most tokens of an answer, END included. SmolLM2-135M-Instruct ends every answer before 160.
 
     Raises
     ------
