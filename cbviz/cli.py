@@ -252,7 +252,7 @@ def print_result(race: Race, drawn: bool) -> None:
             f"{lane.tokens_per_second:,.0f}",
         )
     setting = "{model} on {device}, {slots} slots, {requests} requests, seed {seed}".format(**facts)
-    console.print(Text(setting, style="dim"), table, *map(Text, comparison(facts)), sep="\n")
+    console.print(Text(setting, style="dim"), table, "", *map(Text, comparison(facts)), sep="\n")
 
 
 def comparison(facts: dict[str, Any]) -> list[str]:
