@@ -53,6 +53,7 @@ def test_sampled_rows_draw_as_in_the_eager_executor() -> None:
 
 def test_prompts_longer_than_a_pass_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cbviz.engine.graphs.executor.PROMPT_SIZES", (8, 16))
+    monkeypatch.setattr("cbviz.engine.graphs.executor.PROMPT_LENGTHS", (8, 16))
     model, work = make("llama"), requests(10, seed=9)
     assert any(len(r.prompt) > 8 for r in work)
     alone = {r.id: solo(model, r) for r in work}

@@ -119,12 +119,14 @@ class Engine:
         self._future: list[tuple[float, int, Live]] = []
         self._waiting: deque[Live] = deque()
         self._admissions = 0
+        self._last_admission: int | None = None
         self._ends = np.array(executor.end_tokens, np.int32)
         self._flights: deque[Flight] = deque()
         self._committed: deque[Iteration] = deque()
         self._arrived: list[int] = []
         self._cancelled: list[Mark] = []
         self._thrown_out: list[Mark] = []
+        self._last_seated: IntArray = np.full(slots, NOBODY, np.int32)
         self._idle_iterations = 0
         self._inbox: deque[Request | int] = deque()
         self._known_ids: set[int] = set()
@@ -172,6 +174,11 @@ class Engine:
         if request in self._known_ids:
             return []
         raise KeyError(request)
+
+    @property
+    def untold_cancellations(self) -> tuple[Mark, ...]:
+        """Cancellations that no event has told yet, because no iteration came after them."""
+        return tuple(self._cancelled)
 
     def _check_fits(self, request: Request) -> None:
         positions = len(request.prompt) + request.max_new_tokens
@@ -229,10 +236,13 @@ class Engine:
                     self._launch(plan)
                     return True
                 self._release(plan)
+                if plan.wait_until is not None and not self._flights:
+                    self._wait(plan.wait_until)
+                    continue
             if self._flights:
                 return False
             if self._future:
-                self._jump_to_next_arrival()
+                self._pass_time(self._future[0][0])
             elif self._waiting or self.slots.taken.any():
                 raise PolicyError(
                     f"policy {self.policy.name!r} is stuck at iteration {self.iteration}: {len(self._waiting)} "
@@ -263,12 +273,23 @@ class Engine:
             self._waiting.append(live)
             self._arrived.append(live.request.id)
 
-    def _jump_to_next_arrival(self) -> None:
-        """Nobody is here: time passes until somebody comes."""
+    def _pass_time(self, until: float) -> None:
+        """Nobody computes: time passes until then, in the unit of arrivals."""
         if self.arrival_unit == "seconds":
-            self.now = max(self.now, self._future[0][0])
+            self.now = max(self.now, until)
         else:
-            self._ticks_skipped += int(np.ceil(self._future[0][0] - self._clock()))
+            self._ticks_skipped += int(np.ceil(until - self._clock()))
+
+    def _wait(self, until: float) -> None:
+        """The policy lets time pass, though requests may wait. The watchdog counts how often."""
+        self._idle_iterations += 1
+        if self._idle_iterations > PATIENCE:
+            self._idle_iterations = 0
+            raise PolicyError(
+                f"policy {self.policy.name!r} is stuck: {PATIENCE} times in a row nobody advanced and it waited, while "
+                f"{len(self._waiting)} requests wait; it must admit or resume somebody."
+            )
+        self._pass_time(min(until, self._future[0][0]) if self._future else until)
 
     def _cancel(self, live: Live) -> None:
         if self.outputs.closed[live.row]:
@@ -303,6 +324,8 @@ class Engine:
             block_size=pool.block_size,
             total_blocks=pool.blocks,
             context_limit=self.context_limit,
+            clock=self._clock(),
+            last_admission=self._last_admission,
         )
 
     def _waiting_view(self, live: Live) -> Any:
@@ -396,7 +419,7 @@ class Engine:
         self._admissions += 1
         slots.grow(slot, reserve)
         self._waiting.remove(live)
-        live.admitted = self.iteration
+        live.admitted = self._last_admission = self.iteration
         return Seat(slot, tokens, live.request.sampling)
 
     def _launch(self, plan: CheckedPlan) -> None:
@@ -524,6 +547,7 @@ class Engine:
             padded=result.padded,
         )
         self._committed.append(event)
+        self._last_seated = event.request
         self._watch(event)
 
     def _finish(self, request: int, slot: int, reason: FinishReason) -> Finish:
@@ -556,11 +580,13 @@ class Engine:
         self._flights.clear()
         queued = {id(live) for live in self._waiting} | {id(entry[2]) for entry in self._future}
         back = [x for x in self._live.values() if not self.outputs.closed[x.row] and id(x) not in queued]
-        for slot in np.flatnonzero(self.slots.taken):
-            live = self._live[int(self.slots.request[slot])]
-            if live.admitted is not None and live.admitted < lost and live in back:
-                self._thrown_out.append(Mark(live.request.id, int(slot), "the executor failed"))
+        # Whoever the last event showed in a slot, and is not over, loses it: the next event says so.
+        self._thrown_out = []
+        for seat, request in enumerate(self._last_seated.tolist()):
+            if request != NOBODY and not self.outputs.closed[(live := self._live[request]).row]:
+                self._thrown_out.append(Mark(request, seat, "the executor failed"))
                 live.seen = max(live.seen, len(live.request.prompt) + int(self.outputs.count[live.row]) - 1)
+        for slot in np.flatnonzero(self.slots.taken):
             self.slots.leave(int(slot))
         for live in sorted(back, key=lambda x: (x.admitted or 0, x.row), reverse=True):
             self._waiting.appendleft(live)

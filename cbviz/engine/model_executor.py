@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +23,9 @@ from cbviz.engine.ragged_forward import RaggedForward
 from cbviz.engine.sampling import draw
 from cbviz.errors import CapacityError, ModelError
 from cbviz.memory import BlockPool
+
+SMALL = 20_000_000
+"""Parameters below which a model on a CPU runs on one thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,7 @@ class ModelExecutor:
             raise CapacityError(f"a context of {limit} is more than the {context_limit(model)} that the model has.")
         self.model = model
         self.device = model.device
-        self.context_limit = min(limit or context_limit(model), pool.blocks * pool.block_size)
+        self.context_limit = limit or context_limit(model)
         self.end_tokens = own_end_tokens(model) if end_tokens is None else end_tokens
         layers, kv_heads, head_size = attention_shape(model)
         self.cache = KVCache(
@@ -87,15 +92,17 @@ class ModelExecutor:
             device=self.device,
         )
         self._forward = RaggedForward(model, self.cache, backend or SdpaAttention())
+        self._small = self.device.type == "cpu" and sum(p.numel() for p in model.parameters()) < SMALL
         # One column more than positions: a token sampled at the last position is still an output token.
-        self._tokens = torch.zeros((slots, self.context_limit + 1), dtype=torch.int64, device=self.device)
+        width = min(self.context_limit, pool.blocks * pool.block_size) + 1
+        self._tokens = torch.zeros((slots, width), dtype=torch.int64, device=self.device)
         self._sampling = _SlotSampling(slots, self.device)
 
     def launch(self, step: Step) -> Ticket:
         for seat in step.seats:
             self._seat(seat)
         drawing = np.flatnonzero(step.draw >= 0)
-        with torch.inference_mode():
+        with torch.inference_mode(), self._threads():
             logits = self._forward.logits(step, np.arange(len(step.slot), dtype=np.int32), latest=self._tokens)
             rows, index, after = (
                 torch.from_numpy(numbers[drawing].astype(np.int64)).to(self.device)
@@ -109,6 +116,19 @@ class ModelExecutor:
 
     def collect(self, ticket: Ticket) -> Result:
         return Result(ticket.tokens.cpu().numpy().astype(np.int32))
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        """A small model on a CPU runs on one thread: sharing its operations out costs more than computing them."""
+        before = torch.get_num_threads()
+        if not self._small or before == 1:
+            yield
+            return
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def _seat(self, seat: Seat) -> None:
         tokens = torch.from_numpy(seat.tokens.astype(np.int64)).to(self.device)

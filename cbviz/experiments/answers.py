@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
+from cbviz.measure.compare import find_divergences
+from cbviz.trace import Trace
 from cbviz.workload import Workload
 
 
@@ -31,25 +33,17 @@ class Divergence:
     gap: float
 
 
-def first_difference(a: Sequence[int], b: Sequence[int]) -> int | None:
-    """Index of the first token in which two outputs differ; None if they are equal."""
-    for i, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return i
-    return None if len(a) == len(b) else min(len(a), len(b))
-
-
-def divergences(
-    model: PreTrainedModel, workload: Workload, one: dict[int, list[int]], other: dict[int, list[int]]
-) -> list[Divergence]:
+def divergences(model: PreTrainedModel, workload: Workload, one: Trace, other: Trace) -> list[Divergence]:
     """Every request whose outputs differ between two runs, with the gap at the place."""
-    found = []
-    for request in workload:
-        position = first_difference(one[request.id], other[request.id])
-        if position is not None:
-            gap = top_two_gap(model, [*request.prompt, *one[request.id][:position]])
-            found.append(Divergence(request.id, position, gap))
-    return found
+    return [
+        Divergence(place.request, place.position, _gap_at(model, workload, one, place.request, place.position))
+        for place in find_divergences(one, other)
+    ]
+
+
+def _gap_at(model: PreTrainedModel, workload: Workload, trace: Trace, request: int, position: int) -> float:
+    answer = trace.requests.tokens[trace.requests.row(request)]
+    return top_two_gap(model, [*workload.by_id[request].prompt, *answer[:position]])
 
 
 @torch.inference_mode()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import torch
 import transformers
@@ -38,6 +40,8 @@ class Lane:
         Slots of this lane and the KV blocks of its own pool.
     clock
         "alone" if nothing else runs meanwhile, "lane" if it takes turns with others. Written into the trace.
+    lag
+        The engine's: 0, or 1 to plan one iteration ahead of the tokens that the host has seen.
 
     Raises
     ------
@@ -56,11 +60,12 @@ class Lane:
         block_size: int,
         kv_blocks: int,
         clock: str,
+        lag: int = 0,
     ) -> None:
         pool = BlockPool(kv_blocks, block_size)
         self.policy = policy
         self._loaded = loaded
-        self.engine = Engine(executor, policy, slots=slots, pool=pool, arrival_unit=workload.arrival_unit)
+        self.engine = Engine(executor, policy, slots=slots, pool=pool, lag=lag, arrival_unit=workload.arrival_unit)
         self.engine.submit(*workload)
         self._recorder = Recorder(
             TraceMeta(
@@ -77,13 +82,9 @@ class Lane:
                 arrival_unit=workload.arrival_unit,
                 clock=clock,
                 lag=self.engine.lag,
+                extra=_parameters(policy),
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
-                versions={
-                    "cbviz": cbviz.__version__,
-                    "python": platform.python_version(),
-                    "torch": torch.__version__,
-                    "transformers": transformers.__version__,
-                },
+                versions=versions(),
             ),
             workload,
         )
@@ -111,7 +112,16 @@ class Lane:
 
     def trace(self) -> Trace:
         """What has happened so far; valid at any time."""
+        self._recorder.add_cancelled(self.engine.untold_cancellations)
         return self._recorder.trace(self._loaded.pieces)
+
+
+def _parameters(policy: object) -> dict[str, Any]:
+    """A policy's parameters, where it is a dataclass with plain values: they belong to the record of a run."""
+    if not is_dataclass(policy) or isinstance(policy, type):
+        return {}
+    values = {field.name: getattr(policy, field.name) for field in fields(policy) if field.name != "name"}
+    return {name: value for name, value in values.items() if isinstance(value, int | float | str | None)}
 
 
 def make_executor(loaded: LoadedModel, *, slots: int, block_size: int, kv_blocks: int) -> Executor:
@@ -142,6 +152,16 @@ def kv_blocks_for(workload: Workload, slots: int, block_size: int) -> int:
             raise CapacityError(f"{name} must be a whole number of at least 1, not {value!r}.")
     longest = max(len(request.prompt) + request.max_new_tokens for request in workload)
     return slots * -(-longest // block_size)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a run depends on."""
+    return {
+        "cbviz": cbviz.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
 
 
 def device_name(device: torch.device) -> str:

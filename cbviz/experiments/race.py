@@ -250,9 +250,8 @@ class Race:
             lane.step()
 
     def _compare_answers(self) -> None:
-        first = _outputs(self.traces[0])
         for trace in self.traces[1:]:
-            self._divergences += divergences(self.model.model, self.workload, first, _outputs(trace))
+            self._divergences += divergences(self.model.model, self.workload, self.traces[0], trace)
 
     # ------------------------------------------------------------------ results
 
@@ -487,10 +486,6 @@ def race(
     if not run:
         return made
     return made.start() if live else made.run()
-
-
-def _outputs(trace: Trace) -> dict[int, list[int]]:
-    return {int(i): list(tokens) for i, tokens in zip(trace.requests.id, trace.requests.tokens, strict=True)}
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from cbviz.engine.attention_hook import attention_shape, context_limit, refuse_w
 from cbviz.engine.executor import Result, Step
 from cbviz.engine.graphs.attend import StaticAttention
 from cbviz.engine.graphs.forward import Captured, StaticForward, prepare
-from cbviz.engine.graphs.layout import Shape
+from cbviz.engine.graphs.layout import ALIGNMENT, Shape
 from cbviz.engine.graphs.sdpa import SdpaStaticAttention
 from cbviz.engine.kv_cache import KVCache
 from cbviz.engine.model_executor import own_end_tokens
@@ -37,6 +37,8 @@ from cbviz.errors import CapacityError, ModelError
 from cbviz.memory import BlockPool
 from cbviz.trace.events import BoolArray, IntArray
 
+PROMPT_LENGTHS = (128, 512, 2048, 8192)
+"""Lengths of a pass's longest prompt that a graph is made for: attention launches work for prompts of that length."""
 PROMPT_SIZES = (64, 128, 192, 256, 384, 512, 640, 768, 1024, 1280, 1536, 2048, 3072, 4096, 6144, 8192)
 """Prompt tokens that an iteration is padded to. More than the last are split over several passes."""
 SMALLEST = 2
@@ -88,6 +90,9 @@ class GraphExecutor:
         Attention of later prompt chunks; None takes `SdpaAttention`.
     compiled
         False skips torch.compile: slower steps, no compilation.
+    longest_prompt
+        Graphs are captured for prompts of up to this many tokens; None takes the largest size. Longer ones are served
+        too, by graphs that are captured when they are first needed.
     progress
         Called with (done, total) while graphs are captured.
 
@@ -111,6 +116,7 @@ class GraphExecutor:
         attention: StaticAttention | None = None,
         backend: AttentionBackend | None = None,
         compiled: bool = True,
+        longest_prompt: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         refuse_what_we_cannot_honour(model)
@@ -120,7 +126,7 @@ class GraphExecutor:
         self.device = model.device
         self.slots = slots
         self.lag = lag
-        self.context_limit = min(limit or context_limit(model), pool.blocks * pool.block_size)
+        self.context_limit = limit or context_limit(model)
         self.end_tokens = own_end_tokens(model) if end_tokens is None else end_tokens
         layers, kv_heads, head_size = attention_shape(model)
         self.cache = KVCache(
@@ -132,6 +138,7 @@ class GraphExecutor:
             dtype=model.dtype,
             device=self.device,
         )
+        blocks_a_request = min(pool.blocks, pool.blocks_for(self.context_limit))
         if attention is None:
             if reason := why_no_graphs(model):
                 raise ModelError(f"this model cannot run in CUDA graphs: {reason}.")
@@ -141,7 +148,7 @@ class GraphExecutor:
             slots=slots,
             cache=self.cache,
             attention=attention,
-            blocks_a_request=pool.blocks_for(self.context_limit),
+            blocks_a_request=blocks_a_request,
             compiled=compiled,
         )
         self._chunks = RaggedForward(model, self.cache, backend or SdpaAttention())
@@ -149,16 +156,17 @@ class GraphExecutor:
         self._rows = row_sizes(slots)
         self._shapes: dict[tuple[Shape, bool], Captured] = {}
         self._graph_pool = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
-        self._sent_tables: IntArray = np.full((slots + 1, pool.blocks_for(self.context_limit)), -2, np.int32)
+        self._sent_tables: IntArray = np.full((slots + 1, blocks_a_request), -2, np.int32)
         self._known: list[IntArray] = [np.zeros(0, np.int32)] * slots
         self._sampled = np.zeros(slots, bool)
         pinned = self.device.type == "cuda"
-        most = 4 * (self._rows[-1] + PROMPT_SIZES[-1]) + 6 * (self._rows[-1] + slots) + 2
+        most = 4 * (self._rows[-1] + PROMPT_SIZES[-1]) + 6 * (self._rows[-1] + slots) + 16 * ALIGNMENT
         self._inputs = cycle([torch.zeros(most, dtype=torch.int32, pin_memory=pinned) for _ in range(2 * RING)])
         self._tables = cycle(
             [torch.zeros(self._sent_tables.shape, dtype=torch.int32, pin_memory=pinned) for _ in range(RING)]
         )
         self._outputs = cycle([torch.zeros(slots, dtype=torch.int32, pin_memory=pinned) for _ in range(RING)])
+        self._longest_prompt = min(longest_prompt or PROMPT_LENGTHS[-1], PROMPT_LENGTHS[-1])
         self._last_done: Any = None
         self._in_flight: deque[Any] = deque()
         self.capture(progress)
@@ -167,7 +175,12 @@ class GraphExecutor:
 
     def capture(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Capture the greedy graphs, largest first so that the smaller ones fit into the same memory."""
-        shapes = [self._prompt_shape(size) for size in reversed(PROMPT_SIZES) if size <= self._most_prompt_tokens()]
+        longest = self._longest_prompt
+        shapes = [
+            self._prompt_shape(size, min(longest, size))
+            for size in reversed(PROMPT_SIZES)
+            if size <= self._most_prompt_tokens()
+        ]
         shapes += [Shape(rows) for rows in reversed(self._rows)]
         for i, shape in enumerate(shapes):
             if progress:
@@ -181,8 +194,10 @@ class GraphExecutor:
         wanted = min(self.slots * self.context_limit, self._positions)
         return next((size for size in PROMPT_SIZES if size >= wanted), PROMPT_SIZES[-1])
 
-    def _prompt_shape(self, tokens: int) -> Shape:
-        return Shape(self._rows[-1], tokens, min(self.slots, tokens))
+    def _prompt_shape(self, tokens: int, longest: int) -> Shape:
+        """The shape for up to `tokens` prompt tokens in prompts of up to `longest`."""
+        longest = min(tokens, next(size for size in PROMPT_LENGTHS if size >= longest))
+        return Shape(self._rows[-1], tokens, min(self.slots, tokens), longest)
 
     def _captured(self, shape: Shape, sampled: bool) -> Captured:
         key = (shape, sampled)
@@ -256,7 +271,8 @@ class GraphExecutor:
         """Fill, send and replay the smallest shape that holds these rows; copy its tokens to the host from `at` on."""
         if len(prompts):
             total = int(step.count[prompts].sum())
-            shape = self._prompt_shape(next(size for size in PROMPT_SIZES if size >= total))
+            size = next(size for size in PROMPT_SIZES if size >= total)
+            shape = self._prompt_shape(size, max(int(step.count[prompts].max()), min(self._longest_prompt, size)))
         else:
             shape = Shape(next(size for size in self._rows if size >= len(rows)))
         slots = step.slot[np.concatenate([rows, prompts])]

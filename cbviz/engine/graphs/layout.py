@@ -22,14 +22,21 @@ FROM_DEVICE = -1
 NOWHERE = -1
 """In `where`: padding, whose keys and values are not written."""
 
+ALIGNMENT = 4
+"""Fields begin at multiples of 16 bytes: Triton compiles a kernel anew for addresses that do not."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The fixed shape of a graph: `rows` that decode one token each, then `tokens` of up to `prompts` prompts."""
+    """The fixed shape of a graph.
+
+    `rows` that decode one token each, then `tokens` of up to `prompts` prompts, none of them longer than `longest`.
+    """
 
     rows: int
     tokens: int = 0
     prompts: int = 0
+    longest: int = 0
 
     @property
     def width(self) -> int:
@@ -75,11 +82,11 @@ class Layout:
             "seat": shape.draws,
             "index": shape.draws,
         }
-        ends = np.cumsum(list(lengths.values()))
-        self._fields = {
-            name: slice(int(end) - length, int(end)) for (name, length), end in zip(lengths.items(), ends, strict=True)
-        }
-        self.length = int(ends[-1])
+        self._fields: dict[str, slice] = {}
+        self.length = 0
+        for name, length in lengths.items():
+            self._fields[name] = slice(self.length, self.length + length)
+            self.length += -(-length // ALIGNMENT) * ALIGNMENT
 
     @cached_property
     def padding(self) -> IntArray:

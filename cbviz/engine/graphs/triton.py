@@ -54,8 +54,8 @@ class TritonStaticAttention:
             packed = ragged.PackedPrompts(
                 query_bounds=fields["bounds"],
                 key_bounds=fields["bounds"],
-                longest_queries=tokens,
-                longest_context=tokens,
+                longest_queries=static.shape.longest,
+                longest_context=static.shape.longest,
                 fresh=True,
                 gather=fields["where"],
             )
