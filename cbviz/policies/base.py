@@ -88,6 +88,10 @@ class View:
         Blocks in the pool.
     context_limit
         The most positions that a request may have, for the model or the pool.
+    clock
+        Now, in the unit of `RequestView.arrival` (seconds, or iterations): `clock - arrival` is how long it has waited.
+    last_admission
+        Index of the last iteration that admitted anybody, also if they are gone by now; None before the first.
     """
 
     iteration: int
@@ -101,10 +105,16 @@ class View:
     block_size: int
     total_blocks: int
     context_limit: int
+    clock: float = 0.0
+    last_admission: int | None = None
 
     def blocks_for(self, positions: int) -> int:
         """Blocks that hold this many positions."""
         return -(-positions // self.block_size)
+
+    def blocks_lacking(self, request: RequestView, tokens: int) -> int:
+        """Blocks that a running request must get before it can take in this many tokens."""
+        return max(0, self.blocks_for(request.computed + tokens) - request.blocks)
 
     def fitting(self) -> list[int]:
         """The front of the queue that fits now, everybody with room for all it can ever need; nobody is overtaken."""
@@ -149,6 +159,10 @@ class Plan:
         Running request → reason. It keeps slot and blocks and gets no tokens in this iteration.
     chunk
         Request → how many of the tokens it lacks to take in now. By default all of them.
+    wait_until
+        Where nobody computes under this plan: until when to wait, in the unit of `View.clock` and later than it. Time
+        passes until then or until the next arrival, whichever is earlier, and the policy is asked again. Without it, a
+        plan under which nobody computes although requests wait and none is still to come is refused as stuck.
     """
 
     admit: Iterable[int | RequestView | Admit] = ()
@@ -156,6 +170,7 @@ class Plan:
     preempt: Mapping[int, str] = field(default_factory=dict)
     pause: Mapping[int, str] = field(default_factory=dict)
     chunk: Mapping[int, int] = field(default_factory=dict)
+    wait_until: float | None = None
 
 
 @runtime_checkable

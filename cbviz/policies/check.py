@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ class CheckedPlan:
     preempt: dict[int, str]
     pause: dict[int, str]
     chunk: dict[int, int]
+    wait_until: float | None = None
 
 
 NOTHING = CheckedPlan((), frozenset(), False, {}, {}, {})
@@ -37,6 +39,8 @@ def ask(policy: Policy, view: View) -> CheckedPlan:
     """
     try:
         plan = policy.plan(view)
+    except PolicyError as error:
+        raise PolicyError(f"policy {policy.name!r}, iteration {view.iteration}: {error}") from error
     except Exception as error:
         raise PolicyError(
             f"policy {policy.name!r} raised {type(error).__name__} while planning iteration {view.iteration}: {error}"
@@ -54,7 +58,8 @@ def check(plan: Plan, view: View) -> CheckedPlan:
     admit = tuple(_as_admit(entry) for entry in _listed(plan.admit, "admit"))
     hold_all = isinstance(plan.hold, str) and plan.hold == "all"
     hold = [] if hold_all else _listed(plan.hold, "hold")
-    if not (admit or hold or plan.preempt or plan.pause or plan.chunk):
+    _check_wait(plan, view)
+    if not (admit or hold or plan.preempt or plan.pause or plan.chunk or plan.wait_until is not None):
         return HOLD_ALL if hold_all else NOTHING
     if hold_all:
         hold = [request.id for request in view.finished]
@@ -78,7 +83,18 @@ def check(plan: Plan, view: View) -> CheckedPlan:
                 f"request {request} gets a chunk of {tokens!r} tokens; it must be a whole number from 1 to the "
                 f"{seen.lacks} that it lacks."
             )
-    return CheckedPlan(admit, frozenset(hold), False, dict(plan.preempt), dict(plan.pause), dict(plan.chunk))
+    return CheckedPlan(
+        admit, frozenset(hold), False, dict(plan.preempt), dict(plan.pause), dict(plan.chunk), plan.wait_until
+    )
+
+
+def _check_wait(plan: Plan, view: View) -> None:
+    """A policy may only wait for a moment that comes."""
+    until = plan.wait_until
+    if until is None:
+        return
+    if isinstance(until, bool) or not isinstance(until, int | float) or not view.clock < until < math.inf:
+        raise PolicyError(f"wait_until is {until!r}; it must be a finite number above the clock of {view.clock:g}.")
 
 
 def _check_admissions(
