@@ -1052,6 +1052,8 @@ function line(ctx, x0, y0, x1, y1) {
 
 /** More spans than this in sight are drawn as a picture of columns. */
 const MOST_SPANS = 4500;
+/** And so is what lies closer than this, in px a span on average: there states would hide one another. */
+const NARROW = 6;
 const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Noto Sans', 'Noto Sans SC', sans-serif";
 
 /**
@@ -1062,12 +1064,11 @@ const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Ar
 
 /** Whether the scene has to be drawn as columns of several iterations. @param {Scene} scene */
 export function needsColumns({ lane, axis, width }) {
-  if (axis.pitch(lane) < 1.5) return true;
   const from = Math.max(0, axis.iteration(lane, 0));
   const to = Math.min(lane.n, axis.iteration(lane, width) + 1);
   let spans = 0;
   for (const row of lane.rows) spans += lastAtMost(row.first, to) - lastAtMost(row.first, from) + 1;
-  return spans > MOST_SPANS;
+  return spans > MOST_SPANS || (width * lane.slots) / spans < NARROW;
 }
 
 /** All rows up to the newest iteration. @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
@@ -1227,11 +1228,11 @@ for (let y = 0; y < 4; y++)
 
 /** Several iterations a column. @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
 function paintColumns(ctx, { lane, axis, heights, from, to, brushes, draft }) {
-  // Coarser while it moves: a quarter of the work, for the eye that follows.
-  const step = draft ? 2 : 1;
+  // A column is a device pixel. Coarser while it moves: a quarter of the work, for the eye that follows.
+  const step = draft ? 2 : 1 / brushes.ratio;
   const left = Math.floor(from);
   const columns = Math.max(1, Math.ceil((Math.ceil(to) - left) / step));
-  const phase = (((Math.round(axis.start * axis.scale) + left) % 12) + 12) % 12;
+  const phase = ((Math.round((axis.start * axis.scale + left) / step) % 12) + 12) % 12;
   const budget = draft ? 80000 : 500000;
   const parts = Math.max(1, Math.min(heights.pitch - heights.gap, 8, Math.floor(budget / (lane.slots * columns))));
   const edges = columnEdges(lane, axis, columns, step, left);
@@ -2206,7 +2207,13 @@ export class BoardView {
   /** @param {number} time */
   draw(time) {
     this.frame = 0;
-    if (this.gone || !this.visible) return;
+    if (this.gone) return;
+    if (!this.visible) {
+      // Off screen nothing is drawn; what has come is told all the same.
+      this.root.dataset.received = this.run.have().join(" ");
+      this.root.dataset.status = this.host?.state().status ?? "recorded";
+      return;
+    }
     if (this.drawn !== this.run.lanes) this.buildLanes();
     const elapsed = this.last ? Math.min(0.1, (time - this.last) / 1000) : 0;
     this.last = time;
@@ -2279,7 +2286,7 @@ export class BoardView {
       // Everything that does not move with the cursor is painted once and then only copied.
       const base = /** @type {CanvasRenderingContext2D} */ (part.base.getContext("2d"));
       const by = Math.round(place - part.place);
-      const shifts = key === part.key && Math.abs(by) < width * 0.8 && Math.abs(by - (place - part.place)) < 1e-6;
+      const shifts = key === part.key && Math.abs(by) < width * 0.8 && Math.abs(by - (place - part.place)) < 1e-6 && Number.isInteger(by * ratio);
       part.key = key;
       part.place = place;
       base.setTransform(1, 0, 0, 1, 0, 0);

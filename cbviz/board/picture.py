@@ -36,6 +36,8 @@ from cbviz.trace.trace import MARK_KINDS, Trace
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Noto Sans', 'Noto Sans SC', sans-serif"
 MOST_SPANS = 2500
 """More spans than this in a lane are drawn as columns."""
+NARROW = 6
+"""And so are spans with less room than this on average, px."""
 _PREEMPT = MARK_KINDS.index("preempt")
 _LEFT, _RIGHT, _TOP = 36, 16, 14
 _STACK = (State.DECODE, State.PREFILL, State.IDLE, State.RECOMPUTE, State.STALLED, State.HELD, WASTED)
@@ -84,7 +86,7 @@ def svg(traces: Sequence[Trace], *, dark: bool = False, width: int = 1000, langu
         y += 26
         body.append(f'<g transform="translate({_LEFT} {_n(y)})">')
         body.append(_numbers(trace.meta.slots, pitch, theme))
-        if len(trace.spans) > MOST_SPANS or scale < 1.2:
+        if crowded(trace, scale):
             body.append(_columns(trace, scale, pitch, theme))
         else:
             body.append(_spans(trace, scale, pitch, theme, used))
@@ -102,6 +104,12 @@ def svg(traces: Sequence[Trace], *, dark: bool = False, width: int = 1000, langu
         f"<defs>{''.join(_pattern(state, colour, theme) for state, colour in sorted(used))}</defs>"
         f'<rect width="100%" height="100%" fill="{theme.ground}"/>{"".join(body)}</svg>'
     )
+
+
+def crowded(trace: Trace, scale: float) -> bool:
+    """Whether spans would hide one another: too many of them, or less than six px for each on average."""
+    spans = len(trace.spans)
+    return spans > MOST_SPANS or len(trace.iterations) * scale * trace.meta.slots < NARROW * spans
 
 
 def row_pitch(slots: int, lanes: int) -> float:

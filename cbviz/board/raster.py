@@ -21,7 +21,7 @@ from cbviz.board.look import (
     stalled_ink,
     text_on,
 )
-from cbviz.board.picture import MOST_SPANS, WORDS, coarse, row_pitch, seconds_text, tick_step
+from cbviz.board.picture import WORDS, coarse, crowded, row_pitch, seconds_text, tick_step
 from cbviz.errors import CbvizError
 from cbviz.trace.events import State
 from cbviz.trace.trace import Trace
@@ -250,7 +250,7 @@ def _lane(pen: _Pen, image_module: Any, image: Image.Image, trace: Trace, top: i
     slots, n = trace.meta.slots, len(trace.iterations)
     if not n:
         return
-    if len(trace.spans) > MOST_SPANS or unit < 1.2:
+    if crowded(trace, unit):
         columns = max(1, round(n * unit))
         cells = image_module.fromarray(coarse(trace, columns, high, n, pen.theme)[..., :3].copy())
         for slot in range(slots):

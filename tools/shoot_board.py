@@ -1,0 +1,97 @@
+"""Take the README's pictures of the board: docs/board-*.png. Run it from the repository's root, and look at each.
+
+    python tools/shoot_board.py
+
+Needs Chromium and the development extra. The runs are races of the built-in model on this machine, so the numbers on
+the pictures are measured here and now.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+import cbviz
+from cbviz.board import Finish
+from cbviz.board.player import html
+
+DOCS = Path("docs")
+
+
+class ShortPromptsFirst:
+    """A policy as a learner would write one: continuous, but the shortest prompt that waits goes first."""
+
+    name = "short prompts first"
+    summary = "refill a slot with the shortest prompt that waits"
+
+    def plan(self, view: cbviz.View) -> cbviz.Plan:
+        waiting = sorted(view.waiting, key=lambda request: request.prompt_tokens)
+        return cbviz.Plan(admit=[cbviz.Admit(r.id, reason="shortest prompt") for r in waiting[: view.free_slots]])
+
+
+def show(tab: Page, traces: list[cbviz.Trace], folder: Path, title: str = "Race") -> None:
+    """Open the player of some runs."""
+    path = folder / "board.html"
+    path.write_text(html(traces, Finish.of(*traces), title=title, autoplay=False), encoding="utf-8")
+    tab.goto(path.as_uri())
+    tab.wait_for_selector(".cbviz[data-iteration]")
+
+
+def at(tab: Page, share: float) -> None:
+    """Put the cursor at a share of the run."""
+    most = int(tab.locator(".cb-scrub").get_attribute("max") or 1)
+    tab.locator(".cb-scrub").fill(str(round(most * share)))
+
+
+def shoot(tab: Page, name: str) -> None:
+    """Write one picture."""
+    tab.wait_for_timeout(400)
+    tab.locator(".cbviz").screenshot(path=DOCS / f"board-{name}.png")
+    print(DOCS / f"board-{name}.png")
+
+
+def main() -> None:
+    """Race, open, shoot."""
+    pair = list(cbviz.race("tiny", slots=8, requests=40, seed=5, repeats=0).traces)
+    lanes = [cbviz.Static(run_to=256, name="static, padded"), "static", "continuous", ShortPromptsFirst()]
+    four = list(cbviz.race("tiny", lanes, slots=8, requests=40, seed=5, repeats=0).traces)
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"])
+
+        def tab(width: int, scheme: str = "light") -> Page:
+            return browser.new_page(
+                viewport={"width": width, "height": 900}, color_scheme=scheme, device_scale_factor=1.5
+            )
+
+        wide = tab(1400)
+        show(wide, pair, folder)
+        at(wide, 0.5)
+        shoot(wide, "race")
+        wide.locator(".cbviz").focus()
+        for key in ("ArrowDown",) * 3:
+            wide.keyboard.press(key)
+        shoot(wide, "inspector")
+        dark = tab(1400, "dark")
+        show(dark, pair, folder)
+        shoot(dark, "dark")
+        chinese = tab(1400)
+        show(chinese, pair, folder)
+        chinese.locator('[data-action="language"]').click()
+        shoot(chinese, "zh")
+        narrow = tab(360)
+        show(narrow, pair, folder)
+        at(narrow, 0.6)
+        shoot(narrow, "360px")
+        compared = tab(1400)
+        show(compared, four, folder, title="Four policies, the same requests")
+        shoot(compared, "four-lanes")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
