@@ -89,9 +89,61 @@ def build_parser() -> Parser:
     race.add_argument("--quiet", action="store_true", help="no progress, no drawing: only the result")
     race.set_defaults(run=run_race)
 
+    add_bench(commands)
+
     models = commands.add_parser("models", help="list the models that cbviz knows by name")
     models.set_defaults(run=list_models)
     return parser
+
+
+def add_bench(commands: Any) -> None:
+    """The options of `cbviz bench`."""
+    bench = commands.add_parser(
+        "bench",
+        help="measure how fast one policy serves a workload, against what the hardware allows",
+        description="Serve a workload under one policy, undisturbed, several times. Reports the median, the floor that "
+        "memory bandwidth and arithmetic set for this very run, and where the rest of the time goes.",
+    )
+    bench.add_argument("--model", default="tiny", help="a name of `cbviz models`, a Hugging Face id or a folder (tiny)")
+    bench.add_argument("--policy", default="continuous", help="(continuous)")
+    bench.add_argument(
+        "--workload", help="yardstick, exponential, truncated, questions or tasks (what suits the model)"
+    )
+    bench.add_argument("--requests", type=at_least(1), help="how many requests to serve (the workload's own number)")
+    bench.add_argument(
+        "--prompt-tokens", type=at_least(1), help="length of prompts: exponential (128), truncated (512)"
+    )
+    bench.add_argument(
+        "--max-new-tokens", type=at_least(1), help="the longest output of exponential, truncated, questions"
+    )
+    bench.add_argument("--seed", type=at_least(0), default=0, help="seed of the workload (0)")
+    bench.add_argument("--slots", type=at_least(1), help="requests that can run at once (32 on a GPU, 8 on a CPU)")
+    bench.add_argument("--repeats", type=at_least(1), default=3, help="timed runs; the median is reported (3)")
+    bench.add_argument("--device", help="cpu, cuda or cuda:N (the GPU if there is one)")
+    bench.add_argument("--dtype", help="float32, bfloat16 or float16 (float32 on a CPU, bfloat16 on a GPU)")
+    bench.add_argument(
+        "--lag", type=int, choices=(0, 1), help="iterations that are planned ahead of the tokens (1 with CUDA graphs)"
+    )
+    bench.add_argument("--block-size", type=at_least(1), help="positions in a KV block (32 on a GPU, 16 on a CPU)")
+    bench.add_argument(
+        "--kv-blocks", type=at_least(1), help="KV blocks (what the workload can use and memory can hold)"
+    )
+    bench.add_argument("--no-graphs", action="store_true", help="eager passes, no CUDA graphs")
+    bench.add_argument("--no-compile", action="store_true", help="CUDA graphs without torch.compile")
+    bench.add_argument(
+        "--no-record", action="store_true", help="do not record the timed runs, to see what recording costs"
+    )
+    bench.add_argument("--no-profile", action="store_true", help="do not profile where the time goes")
+    bench.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        help="run transformers-static or transformers-cb on the same work; may be given twice",
+    )
+    bench.add_argument("--save", type=Path, metavar="FILE", help="write the trace of the run with the median time")
+    bench.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    bench.add_argument("--quiet", action="store_true", help="no progress")
+    bench.set_defaults(run=run_bench)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -218,6 +270,75 @@ def write_files(race: Race, options: argparse.Namespace) -> list[str]:
             told.append(f"The traces are in {options.save}")
     except OSError as error:
         raise TraceError(f"cannot write {error.filename}: {error.strerror}.") from error
+    return told
+
+
+def run_bench(options: argparse.Namespace) -> int:
+    if options.save is not None and not options.save.absolute().parent.is_dir():
+        raise TraceError(f"--save {options.save}: there is no folder {options.save.absolute().parent}; make it first.")
+    with everything_to_stderr():
+        from transformers.utils import logging
+
+        from cbviz.experiments.bench import bench
+        from cbviz.experiments.progress import SilentProgress, TerminalProgress
+
+        logging.set_verbosity_error()
+        result = bench(
+            options.model,
+            options.policy,
+            workload=options.workload,
+            requests=options.requests,
+            prompt_tokens=options.prompt_tokens,
+            max_new_tokens=options.max_new_tokens,
+            seed=options.seed,
+            slots=options.slots,
+            device=options.device,
+            dtype=options.dtype,
+            repeats=options.repeats,
+            lag=options.lag,
+            block_size=options.block_size,
+            kv_blocks=options.kv_blocks,
+            graphs=False if options.no_graphs else None,
+            compiled=not options.no_compile,
+            record=not options.no_record,
+            profile=not options.no_profile,
+            peers=options.peer,
+            progress=SilentProgress() if options.quiet or not sys.stderr.isatty() else TerminalProgress(),
+        )
+        if options.save is not None:
+            try:
+                result.trace.save(options.save)
+            except OSError as error:
+                raise TraceError(f"cannot write {error.filename}: {error.strerror}.") from error
+    facts = result.to_json()
+    if options.json:
+        print(json.dumps(facts, ensure_ascii=False, allow_nan=False))
+    else:
+        print(result.table(), *bench_sentences(facts), sep="\n")
+    return 0
+
+
+def bench_sentences(facts: dict[str, Any]) -> list[str]:
+    """What a benchmark showed, in sentences."""
+    low, high = facts["seconds_range"]
+    spread = (
+        f", the median of {facts['repeats']} runs, which took {low:.2f} to {high:.2f} s" if facts["repeats"] > 1 else ""
+    )
+    told = [
+        "{model} in {dtype} on {device}, {slots} slots, {requests} requests: {workload}".format(**facts),
+        f"{facts['tokens_per_second']:,.0f} tokens/s{spread}.",
+        f"The floor of this run is {facts['floor_tokens_per_second']:,.0f} tokens/s "
+        f"({facts['rates']['bandwidth'] / 1e12:.3g} TB/s and {facts['rates']['flops'] / 1e12:.3g} TFLOP/s, measured): "
+        f"this is {facts['efficiency']:.0%} of it.",
+    ]
+    if (parts := facts["breakdown"]) is not None:
+        told.append(
+            f"Of a step, attention takes {parts['attention']:.0%}, matrix products {parts['gemm']:.0%}, other kernels "
+            f"{parts['other']:.0%}, and {parts['gaps']:.0%} are gaps."
+        )
+    for peer in facts["peers"]:
+        outcome = f"failed: {peer['error']}" if "error" in peer else f"{peer['tokens_per_second']:,.0f} tokens/s."
+        told.append(f"{peer['name']}: {outcome}")
     return told
 
 

@@ -1,4 +1,4 @@
-"""Where the time of a step goes: attention, matrix products, other kernels, and gaps in which the GPU had nothing to do.
+"""Where the time of a step goes: attention, matrix products, other kernels, and gaps in which the GPU was idle.
 
 Kernels are known by their names, as torch.profiler reports them, inside CUDA graphs too. Profiling itself costs
 something, mostly in the gaps; the length of the profiled step is given, so that it can be held against the true one.
@@ -93,8 +93,7 @@ def breakdown(kernels: Iterable[Kernel], iterations: int) -> Breakdown | None:
 
 def profiled(engine: Engine, iterations: int) -> Breakdown | None:
     """Profile the next iterations of an engine on a CUDA device; None if there were none."""
-    from torch.autograd import DeviceType
-    from torch.profiler import ProfilerActivity, profile
+    from torch.profiler import DeviceType, ProfilerActivity, profile
 
     torch.cuda.synchronize()
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:

@@ -110,10 +110,11 @@ class Lane:
         """The output tokens of a request so far."""
         return self.engine.output(request)
 
-    def trace(self) -> Trace:
-        """What has happened so far; valid at any time."""
+    def trace(self, texts: bool = True) -> Trace:
+        """What has happened so far; valid at any time. `texts` False leaves out what each token adds to the text."""
         self._recorder.add_cancelled(self.engine.untold_cancellations)
-        return self._recorder.trace(self._loaded.pieces)
+        readable = texts and self._loaded.tokenizer is not None
+        return self._recorder.trace(self._loaded.pieces if readable else None)
 
 
 def _parameters(policy: object) -> dict[str, Any]:

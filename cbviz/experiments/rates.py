@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from statistics import median
 from time import perf_counter
 
@@ -34,9 +35,9 @@ def model_facts(loaded: LoadedModel) -> ModelFacts:
 def measured_rates(device: torch.device, dtype: torch.dtype) -> Rates:
     """Copy bandwidth and matrix-multiplication rate of a device; takes about a second and up to 4 GiB for a moment.
 
-    Bandwidth counts bytes read and bytes written by a copy within the device: the faster of a plain copy and of a kernel
-    that reads and writes, each the median of ten. The rate is that of two square matrices of random normal numbers in
-    `dtype` (on a CPU in float32), the median of ten.
+    Bandwidth counts bytes read and bytes written by a copy within the device: the faster of a plain copy and of a
+    kernel that reads and writes, each the median of ten. The rate is that of two square matrices of random normal
+    numbers in `dtype` (on a CPU in float32), the median of ten.
     """
     try:
         return Rates(_bandwidth(device), _flops(device, dtype if device.type == "cuda" else torch.float32))
@@ -77,7 +78,7 @@ def seconds(call: Callable[[], Tensor], device: torch.device) -> float:
             call()
             mark.record()
         marks[-1].synchronize()
-    return median(a.elapsed_time(b) for a, b in zip(marks, marks[1:], strict=False)) / 1e3
+    return float(median(a.elapsed_time(b) for a, b in pairwise(marks))) / 1e3
 
 
 def _by_the_clock(call: Callable[[], Tensor]) -> float:

@@ -1,0 +1,153 @@
+"""Undisturbed runs: one executor, made once, serves the same workload again and again while a clock is read."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+
+from cbviz.engine import Engine
+from cbviz.engine.graphs import GraphExecutor
+from cbviz.engine.model_executor import ModelExecutor
+from cbviz.errors import CapacityError
+from cbviz.experiments.breakdown import Breakdown, profiled
+from cbviz.experiments.lane import Lane
+from cbviz.experiments.progress import Progress
+from cbviz.memory import BlockPool
+from cbviz.models import LoadedModel
+from cbviz.policies import Policy
+from cbviz.trace import Trace
+from cbviz.workload import Workload
+
+ModelOrGraphs = GraphExecutor | ModelExecutor
+WARM_UP = 16
+"""Iterations that nobody times: first calls load libraries and fill caches."""
+PROFILED = 40
+"""Iterations that are profiled, after the warm-up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of the workload: seconds on the wall, output tokens that requests asked for, and the trace if any."""
+
+    seconds: float
+    tokens: int
+    iterations: int
+    trace: Trace | None
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What runs, and how. The parameters are those of `cbviz.experiments.bench.bench`, all of them decided."""
+
+    loaded: LoadedModel
+    policy: Policy
+    workload: Workload
+    slots: int
+    block_size: int
+    kv_blocks: int
+    lag: int
+    graphs: bool
+    compiled: bool
+
+    def executor(self, progress: Progress) -> ModelOrGraphs:
+        """Allocate the KV cache and capture the graphs.
+
+        Raises
+        ------
+        ModelError
+            The model uses something that the engine cannot honour.
+        CapacityError
+            The device's memory is too small after all.
+        """
+        pool = BlockPool(self.kv_blocks, self.block_size)
+        model, ends = self.loaded.model, self.loaded.end_tokens
+        # Block tables need no more columns than the longest request has blocks.
+        limit = max(len(request.prompt) + request.max_new_tokens for request in self.workload)
+        if not self.graphs:
+            return ModelExecutor(model, slots=self.slots, pool=pool, end_tokens=ends, limit=limit)
+        title, shown = "shapes", 0
+
+        def captured(done: int, total: int) -> None:
+            nonlocal shown
+            if not done:
+                progress.start(title, total)
+            progress.advance(title, done - shown)
+            shown = done
+
+        try:
+            return GraphExecutor(
+                model,
+                slots=self.slots,
+                pool=pool,
+                lag=self.lag,
+                end_tokens=ends,
+                limit=limit,
+                compiled=self.compiled,
+                longest_prompt=max(len(request.prompt) for request in self.workload),
+                progress=captured,
+            )
+        except torch.OutOfMemoryError as error:
+            raise CapacityError(
+                f"{self.loaded.device} ran out of memory while CUDA graphs were captured beside a KV cache of "
+                f"{self.kv_blocks:,} blocks; ask for fewer with kv_blocks, or for fewer slots."
+            ) from error
+
+    def engine(self, executor: ModelOrGraphs) -> Engine:
+        """An engine with the whole workload submitted, and no recorder."""
+        pool = BlockPool(self.kv_blocks, self.block_size)
+        unit = self.workload.arrival_unit
+        engine = Engine(executor, self.policy, slots=self.slots, pool=pool, lag=self.lag, arrival_unit=unit)
+        engine.submit(*self.workload)
+        return engine
+
+    def lane(self, executor: ModelOrGraphs) -> Lane:
+        """The same, recorded."""
+        return Lane(
+            self.loaded,
+            executor,
+            self.policy,
+            self.workload,
+            slots=self.slots,
+            block_size=self.block_size,
+            kv_blocks=self.kv_blocks,
+            clock="alone",
+            lag=self.lag,
+        )
+
+    def timed(self, executor: ModelOrGraphs, record: bool) -> Run:
+        """Serve the workload once. The clock runs from before the first request is submitted to the last token."""
+        gc.collect()
+        tokens = iterations = 0
+        began = perf_counter()
+        served = self.lane(executor) if record else self.engine(executor)
+        while (event := served.step()) is not None:
+            tokens += event.generated
+            iterations += 1
+        seconds = perf_counter() - began
+        return Run(seconds, tokens, iterations, served.trace(texts=False) if isinstance(served, Lane) else None)
+
+    def warm_up(self, executor: ModelOrGraphs) -> None:
+        """A few iterations that nobody times."""
+        engine = self.engine(executor)
+        for _ in range(WARM_UP):
+            engine.step()
+        self._drain(engine)
+
+    def profile(self, executor: ModelOrGraphs) -> Breakdown | None:
+        """Where the time of a step goes on a GPU; None if the workload is over before the slots are full and warm."""
+        engine = self.engine(executor)
+        for _ in range(WARM_UP):
+            engine.step()
+        found = profiled(engine, PROFILED)
+        self._drain(engine)
+        return found
+
+    def _drain(self, engine: Engine) -> None:
+        """Cancel what is left, so that nothing is in flight when the executor serves somebody else."""
+        for request in self.workload:
+            engine.cancel(request.id)
+        while engine.step() is not None:
+            pass

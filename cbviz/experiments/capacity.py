@@ -1,0 +1,73 @@
+"""How large a KV cache a device has room for, said before anything is allocated."""
+
+from __future__ import annotations
+
+import torch
+
+from cbviz.errors import CapacityError
+from cbviz.experiments.lane import kv_blocks_for
+from cbviz.models import LoadedModel
+from cbviz.models.device import free_bytes
+from cbviz.workload import Workload
+
+RESERVED_SHARE = 0.1
+LEAST_RESERVE = {"cuda": 2 * 2**30, "cpu": 2**28}
+"""What stays free for activations and graphs: a tenth of a GPU's memory (of a CPU's free memory), at least this."""
+
+
+def choose_kv_blocks(
+    loaded: LoadedModel, workload: Workload, *, slots: int, block_size: int, kv_blocks: int | None = None
+) -> int:
+    """KV blocks for a run: those that were asked for, or else what the workload can use and the device can hold.
+
+    The workload can use as many as let every slot hold its longest request; never more than one slot a request.
+
+    Raises
+    ------
+    CapacityError
+        The longest request exceeds the model's context, or the blocks (asked for, or needed by one request) exceed the
+        device's free memory less the reserve. The message shows the arithmetic.
+    """
+    longest = max(workload, key=lambda request: len(request.prompt) + request.max_new_tokens)
+    positions = len(longest.prompt) + longest.max_new_tokens
+    if positions > loaded.context_limit:
+        raise CapacityError(
+            f"request {longest.id} needs {positions:,} positions (a prompt of {len(longest.prompt):,} + max_new_tokens "
+            f"{longest.max_new_tokens:,}), but {loaded.name} has a context of {loaded.context_limit:,}."
+        )
+    usable = kv_blocks_for(workload, min(slots, len(workload)), block_size)
+    most = affordable_blocks(loaded, block_size)
+    if most is None:
+        return kv_blocks or usable
+    least = kv_blocks or -(-positions // block_size)
+    if least > most:
+        gib, free = least * block_size * loaded.kv_bytes_per_token / 2**30, free_now(loaded.device) or 0
+        raise CapacityError(
+            f"a KV cache of {least:,} blocks × {block_size} positions × {loaded.kv_bytes_per_token:,} bytes = "
+            f"{gib:.1f} GiB does not fit: {free / 2**30:.1f} GiB are free on {loaded.device}, and "
+            f"{reserve(loaded.device) / 2**30:.1f} GiB of them are kept for activations and CUDA graphs; "
+            f"{most:,} blocks fit."
+        )
+    return kv_blocks or min(usable, most)
+
+
+def affordable_blocks(loaded: LoadedModel, block_size: int) -> int | None:
+    """KV blocks that fit into the free memory less the reserve; None where the system does not tell what is free."""
+    free = free_now(loaded.device)
+    if free is None:
+        return None
+    return max(0, free - reserve(loaded.device)) // (block_size * loaded.kv_bytes_per_token)
+
+
+def free_now(device: torch.device) -> int | None:
+    """Bytes that can still be allocated, those that PyTorch holds without using them counted in."""
+    free = free_bytes(device)
+    if free is not None and device.type == "cuda":
+        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return free
+
+
+def reserve(device: torch.device) -> int:
+    """Bytes that the KV cache leaves free."""
+    whole = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else free_bytes(device) or 0
+    return max(LEAST_RESERVE[device.type], int(whole * RESERVED_SHARE))

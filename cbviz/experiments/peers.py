@@ -1,0 +1,128 @@
+"""Other engines on the same work, each in a process of its own, so that it has the whole device to itself.
+
+transformers-static
+    `model.generate` on batches of `slots` requests in their order, each run to its longest output: what a user writes
+    first.
+transformers-cb
+    transformers' own continuous batching, as installed, with CUDA graphs where there is a GPU.
+
+A process reads its job as JSON from standard input and writes its result as the last line of standard output. Only
+tokens that a request asked for are counted.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from cbviz.errors import CbvizError
+from cbviz.experiments.progress import Progress
+from cbviz.workload import Workload
+
+PEERS = ("transformers-static", "transformers-cb")
+PATIENCE = 3600
+"""Seconds after which a peer is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerJob:
+    """The work: prompts [requests], and of every request the most output tokens and whether they are forced."""
+
+    model: str
+    device: str
+    dtype: str
+    slots: int
+    repeats: int
+    prompts: tuple[tuple[int, ...], ...]
+    most: tuple[int, ...]
+    forced: bool
+
+    @staticmethod
+    def of(model: str, workload: Workload, *, device: str, dtype: str, slots: int, repeats: int) -> PeerJob:
+        """The job that a workload makes.
+
+        Raises
+        ------
+        CbvizError
+            Some outputs are forced to a length and others not, or requests arrive later than at 0, or draw at random.
+        """
+        forced = {request.output_length is not None for request in workload}
+        if len(forced) > 1:
+            raise CbvizError("peers run workloads whose outputs all have forced lengths, or none.")
+        if any(request.arrival or not request.sampling.greedy or request.stop_tokens for request in workload):
+            raise CbvizError("peers run greedy requests that are all there at the start, without stop tokens.")
+        return PeerJob(
+            model=model,
+            device=device,
+            dtype=dtype,
+            slots=slots,
+            repeats=repeats,
+            prompts=tuple(request.prompt for request in workload),
+            most=tuple(request.output_length or request.max_new_tokens for request in workload),
+            forced=forced == {True},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PeerResult:
+    """What a peer did: seconds of every timed run, and tokens of one; or why it did not."""
+
+    name: str
+    runs: tuple[float, ...] = ()
+    output_tokens: int = 0
+    error: str = ""
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.output_tokens / median(self.runs) if self.runs else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as plain numbers and strings."""
+        if self.error:
+            return {"name": self.name, "error": self.error}
+        return {
+            "name": self.name,
+            "tokens_per_second": self.tokens_per_second,
+            "seconds": median(self.runs),
+            "seconds_range": [min(self.runs), max(self.runs)],
+            "output_tokens": self.output_tokens,
+        }
+
+
+def check_peers(peers: Sequence[str], model: object) -> None:
+    """Raise CbvizError for an unknown peer, or for a model that a peer could not load by name."""
+    if isinstance(peers, str):
+        raise CbvizError(f"peers must be a list of names, not {peers!r}.")
+    for peer in peers:
+        if peer not in PEERS:
+            raise CbvizError(f"there is no peer {peer!r}; choose among {', '.join(PEERS)}.")
+    if peers and not isinstance(model, str):
+        raise CbvizError("peers load the model themselves; give its name instead of a loaded model.")
+
+
+def run_peer(peer: str, job: PeerJob, progress: Progress) -> PeerResult:
+    """Run a peer in a process of its own. If it fails, the result says so in one line; nothing is raised."""
+    progress.start(peer, 1)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "cbviz.experiments.peer_process", peer],
+            input=json.dumps(asdict(job)),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return PeerResult(peer, error=f"it had not ended after {PATIENCE} seconds.")
+    if ended.returncode:
+        lines = ended.stderr.strip().splitlines() or [f"it ended with exit code {ended.returncode}."]
+        return PeerResult(peer, error=lines[-1])
+    told = json.loads(ended.stdout.strip().splitlines()[-1])
+    found = PeerResult(peer, tuple(told["runs"]), told["output_tokens"])
+    progress.advance(peer, note=f"{found.tokens_per_second:,.0f} tokens/s")
+    return found
