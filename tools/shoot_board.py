@@ -44,6 +44,7 @@ def at(tab: Page, share: float) -> None:
     """Put the cursor at a share of the run."""
     most = int(tab.locator(".cb-scrub").get_attribute("max") or 1)
     tab.locator(".cb-scrub").fill(str(round(most * share)))
+    tab.locator(".cb-scrub").blur()
 
 
 def shoot(tab: Page, name: str) -> None:
