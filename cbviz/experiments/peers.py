@@ -13,13 +13,16 @@ tokens that a request asked for are counted.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
+import cbviz
 from cbviz.errors import CbvizError
 from cbviz.experiments.progress import Progress
 from cbviz.workload import Workload
@@ -108,10 +111,12 @@ def check_peers(peers: Sequence[str], model: object) -> None:
 def run_peer(peer: str, job: PeerJob, progress: Progress) -> PeerResult:
     """Run a peer in a process of its own. If it fails, the result says so in one line; nothing is raised."""
     progress.start(peer, 1)
+    paths = (str(Path(cbviz.__file__).parents[1]), os.environ.get("PYTHONPATH"))
     try:
         ended = subprocess.run(
             [sys.executable, "-m", "cbviz.experiments.peer_process", peer],
             input=json.dumps(asdict(job)),
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)},
             capture_output=True,
             text=True,
             timeout=PATIENCE,
