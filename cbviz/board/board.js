@@ -1270,39 +1270,41 @@ function paintColumns(ctx, { lane, axis, heights, from, to, brushes, draft }) {
 }
 
 /** Under the rows: occupancy as an area, tokens an iteration as a line; columns average what they cover. @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
-function paintStrip(ctx, { lane, axis, heights, from: left, to: right, brushes }) {
+function paintStrip(ctx, { lane, axis, heights, from: left, to: right, brushes, draft }) {
+  if (lane.n === 0) return;
   const theme = brushes.theme;
   const top = heights.top + heights.rows + 8;
   const height = heights.strip - 6;
-  ctx.fillStyle = theme.spare;
   const start = Math.floor(left);
-  const columns = Math.max(1, Math.ceil(right) - start);
-  const edges = columnEdges(lane, axis, columns, 1, start);
-  ctx.beginPath();
-  const tokens = new Path2D();
-  let open = false;
+  const step = draft ? 2 : 1;
+  const columns = Math.max(1, Math.ceil((Math.ceil(right) - start) / step));
+  const edges = columnEdges(lane, axis, columns, step, start);
+  // Rectangles at whole px, equal neighbours as one: a path of as many corners takes a software renderer far longer.
+  /** @type {[number, number, number, number][]} x, width, top of the area, height of the line */
+  const runs = [];
   for (let c = 0; c < columns; c++) {
+    if (edges[c + 1] <= 0 || edges[c] >= lane.n) continue;
     const from = Math.max(0, Math.min(lane.n - 1, Math.floor(edges[c])));
     const to = Math.min(lane.n, Math.max(from + 1, Math.floor(edges[c + 1])));
-    if (edges[c + 1] <= 0 || edges[c] >= lane.n || lane.n === 0) continue;
     const share = (lane.sum.useful.at(to) - lane.sum.useful.at(from)) / ((to - from) * lane.slots);
     const rate = (lane.sum.generated.at(to) - lane.sum.generated.at(from)) / (to - from) / lane.mostTokens;
-    const x = start + c;
-    ctx.rect(x, top + height * (1 - share), 1, height * share);
-    const y = top + height * (1 - rate);
-    if (open) tokens.lineTo(x, y);
-    else tokens.moveTo(x, y);
-    tokens.lineTo(x + 1, y);
-    open = true;
+    const area = Math.round(height * (1 - share));
+    const y = Math.round(height * (1 - rate));
+    const last = runs[runs.length - 1];
+    if (last && last[2] === area && last[3] === y) last[1] += step;
+    else runs.push([start + c * step, step, area, y]);
   }
   ctx.fillStyle = theme.area;
-  ctx.fill();
-  ctx.strokeStyle = theme.stroke;
-  ctx.lineWidth = 1.25;
-  ctx.stroke(tokens);
-  ctx.strokeStyle = theme.line;
-  ctx.lineWidth = 1;
-  line(ctx, left, top + height + 0.5, right, top + height + 0.5);
+  for (const [x, wide, area] of runs) ctx.fillRect(x, top + area, wide, height - area);
+  ctx.fillStyle = theme.stroke;
+  let before = -1;
+  for (const [x, wide, , y] of runs) {
+    ctx.fillRect(x, top + y - 1, wide, 1.5);
+    if (before >= 0 && before !== y) ctx.fillRect(x - 0.5, top + Math.min(before, y) - 1, 1.25, Math.abs(before - y) + 1.5);
+    before = y;
+  }
+  ctx.fillStyle = theme.line;
+  ctx.fillRect(left, top + height, right - left, 1);
 }
 
 /** @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
