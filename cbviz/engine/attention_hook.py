@@ -27,9 +27,12 @@ class AttentionPass(Protocol):
     """What one forward pass carries to every attention layer, as the keyword argument `cbviz_pass`."""
 
     def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, *, layer: int, scale: float, window: int | None
+        self, query: Tensor, key: Tensor, value: Tensor, *, module: nn.Module, scale: float, window: int | None
     ) -> Tensor:
-        """[1, heads, T, head size] each; write keys and values, and return [1, T, query heads, head size]."""
+        """[1, heads, T, head size] each; write keys and values, and return [1, T, query heads, head size].
+
+        `module` is the attention layer that asks; its `layer_idx` says which one.
+        """
         ...
 
 
@@ -57,7 +60,7 @@ def _attention(
         query,
         key,
         value,
-        layer=int(module.layer_idx),  # type: ignore[arg-type]  # transformers numbers its attention modules
+        module=module,
         scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
         window=sliding_window,
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from cbviz.engine.attention import AttentionBackend, RaggedBatch
@@ -25,9 +25,10 @@ class RaggedPass:
     backend: AttentionBackend
 
     def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, *, layer: int, scale: float, window: int | None
+        self, query: Tensor, key: Tensor, value: Tensor, *, module: nn.Module, scale: float, window: int | None
     ) -> Tensor:
         """See `AttentionPass`."""
+        layer = int(module.layer_idx)  # type: ignore[arg-type]
         keys, values = self.cache.write(layer, self.batch.write, key[0].transpose(0, 1), value[0].transpose(0, 1))
         output = self.backend.attend(
             query[0].transpose(0, 1), keys, values, scale=scale, window=window, batch=self.batch

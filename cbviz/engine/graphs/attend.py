@@ -1,19 +1,21 @@
 """Attention inside a compiled, captured forward pass: one opaque operator a layer.
 
 torch.compile must not look into the cache: a cache that is a traced input which the function changes would be copied at
-every call. So the operator gets the new queries, keys and values only, and finds cache, tables and lengths by a number,
-through a table of passes. It writes the cache and attends in one go; its output feeds the next layer, which keeps the
+every call. So the operator gets the new queries, keys and values only, and finds cache, tables and lengths in the pass
+that its thread works on. It writes the cache and attends in one go; its output feeds the next layer, which keeps the
 order.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cbviz.engine.graphs.layout import Shape
 from cbviz.engine.kv_cache import KVCache
@@ -43,7 +45,8 @@ class StaticAttention(Protocol):
 class StaticPass:
     """What the attention layers of a captured pass need besides their inputs: all of it at fixed addresses.
 
-    `fields` are the layout's (int32), `tables` int32 [slots + 1, blocks a request].
+    `fields` are the layout's (int32), `tables` int32 [slots + 1, blocks a request]. `layer` counts the attention layers
+    as they come: one compiled layer serves them all, so the layer itself must not know its number.
     """
 
     shape: Shape
@@ -51,47 +54,54 @@ class StaticPass:
     tables: Tensor
     cache: KVCache
     attention: StaticAttention
+    layer: int = 0
 
 
-_passes: dict[int, StaticPass | None] = {}
-_numbers = count()
+_here = threading.local()
 
 
-def new_handle() -> int:
-    """A number under which an executor's current pass can be found."""
-    handle = next(_numbers)
-    _passes[handle] = None
-    return handle
-
-
-def set_pass(handle: int, static: StaticPass | None) -> None:
-    """Say which pass the operator works on; None forgets it."""
-    _passes[handle] = static
-
-
-def drop_handle(handle: int) -> None:
-    """The executor is gone."""
-    _passes.pop(handle, None)
+@contextmanager
+def working_on(static: StaticPass) -> Iterator[None]:
+    """Within the block, attention layers called by this thread work on this pass."""
+    _here.static = static
+    try:
+        yield
+    finally:
+        _here.static = None
 
 
 @torch.library.custom_op("cbviz::attend", mutates_args=())
-def attend(query: Tensor, key: Tensor, value: Tensor, layer: int, handle: int, scale: float, window: int) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, window: int) -> Tensor:
     """[1, heads, width, head size] each; window 0 means none. Returns [1, width, query heads, head size]."""
-    static = _passes[handle]
-    assert static is not None
+    static: StaticPass = _here.static
     output = static.attention.attend(
         query[0].transpose(0, 1),
         key[0].transpose(0, 1),
         value[0].transpose(0, 1),
-        layer,
+        static.layer,
         scale,
         window or None,
         static,
     )
+    static.layer += 1
     return output.unsqueeze(0)
 
 
 @attend.register_fake
-def _(query: Tensor, key: Tensor, value: Tensor, layer: int, handle: int, scale: float, window: int) -> Tensor:
+def _(query: Tensor, key: Tensor, value: Tensor, scale: float, window: int) -> Tensor:
     batch, heads, width, size = query.shape
     return query.new_empty((batch, width, heads, size))
+
+
+class StaticAttentionPass:
+    """What reaches the attention layers as `cbviz_pass`: it has no state, so one compiled layer serves them all."""
+
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, *, module: nn.Module, scale: float, window: int | None
+    ) -> Tensor:
+        """See `AttentionPass`."""
+        output: Tensor = attend(query, key, value, scale, window or 0)
+        return output
+
+
+STATIC = StaticAttentionPass()

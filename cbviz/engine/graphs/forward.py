@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,25 +11,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from cbviz.engine.attention_hook import our_attention
-from cbviz.engine.graphs.attend import StaticAttention, StaticPass, attend, drop_handle, new_handle, set_pass
+from cbviz.engine.graphs.attend import STATIC, StaticAttention, StaticPass, working_on
+from cbviz.engine.graphs.compiled import CompiledParts
 from cbviz.engine.graphs.layout import Layout, Shape
-from cbviz.engine.graphs.siblings import compile_with_merged_siblings, lay_side_by_side
 from cbviz.engine.kv_cache import KVCache
 from cbviz.engine.sampling import draw
-
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """What reaches the attention layers as the keyword argument `cbviz_pass`: a number that finds everything else."""
-
-    handle: int
-
-    def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, *, layer: int, scale: float, window: int | None
-    ) -> Tensor:
-        """See `AttentionPass`."""
-        output: Tensor = attend(query, key, value, layer, self.handle, scale, window or 0)
-        return output
 
 
 class StaticForward:
@@ -46,7 +32,7 @@ class StaticForward:
     blocks_a_request
         Columns of the block table.
     compiled
-        Whether torch.compile may work on the model.
+        Whether torch.compile may work on the model's layers.
 
     Attributes
     ----------
@@ -73,29 +59,13 @@ class StaticForward:
         self.device = device
         self._cache = cache
         self._attention = attention
-        self._handle = new_handle()
         self.latest = torch.zeros(slots + 1, dtype=torch.int64, device=device)
         self.tables = torch.zeros((slots + 1, blocks_a_request), dtype=torch.int32, device=device)
         self.temperature = torch.zeros(slots + 1, dtype=torch.float32, device=device)
         self.top_p = torch.ones(slots + 1, dtype=torch.float32, device=device)
         self.top_k = torch.zeros(slots + 1, dtype=torch.int64, device=device)
         self.seed = torch.zeros(slots + 1, dtype=torch.int64, device=device)
-        self._logits: Callable[..., Tensor] = self._plain_logits
-        if compiled:
-            lay_side_by_side(model)
-            self._logits = torch.compile(
-                self._plain_logits, backend=compile_with_merged_siblings, dynamic=True, fullgraph=True
-            )
-
-    def close(self) -> None:
-        drop_handle(self._handle)
-
-    def _plain_logits(self, ids: Tensor, position: Tensor, last: Tensor) -> Tensor:
-        """[draws, vocabulary] from int64 [1, width], [1, width], [draws]."""
-        logits: Tensor = self.model(
-            input_ids=ids, position_ids=position, use_cache=False, logits_to_keep=last, cbviz_pass=Pass(self._handle)
-        ).logits
-        return logits[0]
+        self._compiled = CompiledParts(model) if compiled else None
 
     @torch.no_grad()
     def run(self, layout: Layout, flat: Tensor, tokens: Tensor, sampled: bool) -> None:
@@ -104,11 +74,18 @@ class StaticForward:
         `sampled` False takes the most likely token everywhere, whatever the slots' temperatures.
         """
         fields = layout.views(flat)
-        set_pass(self._handle, StaticPass(layout.shape, fields, self.tables, self._cache, self._attention))
         given = fields["given"]
         ids = torch.where(given >= 0, given.long(), self.latest[fields["slot"].long()])
-        with our_attention(self.model):
-            logits = self._logits(ids.unsqueeze(0), fields["position"].long().unsqueeze(0), fields["last"].long())
+        static = StaticPass(layout.shape, fields, self.tables, self._cache, self._attention)
+        parts = self._compiled.in_place() if self._compiled else nullcontext()
+        with our_attention(self.model), working_on(static), parts:
+            logits: Tensor = self.model(
+                input_ids=ids.unsqueeze(0),
+                position_ids=fields["position"].long().unsqueeze(0),
+                use_cache=False,
+                logits_to_keep=fields["last"].long(),
+                cbviz_pass=STATIC,
+            ).logits[0]
         seat = fields["seat"].long()
         chosen = self.choose(logits, seat, fields["index"].long(), sampled)
         self.latest[seat] = chosen
