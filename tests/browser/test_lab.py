@@ -325,3 +325,35 @@ def test_nbconvert_keeps_the_player(lab: Lab, page: Page, errors: list[str]) -> 
     assert page.locator(".cbviz").get_attribute("data-received") == "42 30"
     page.locator('[data-action="back"]').click()
     page.wait_for_selector('.cbviz[data-iteration="41"]')
+
+
+def test_live_controls_reach_the_run_and_refusals_are_shown(notebook, lab, page: Page, board) -> None:
+    controlled = """
+from cbviz.board import Knob
+from cbviz.errors import CbvizError
+live, wishes = Live(requests=12), []
+def obey(wish):
+    wishes.append((wish.action, wish.name, wish.value, wish.request))
+    if wish.action == "burst":
+        raise CbvizError("the queue is <b>full</b>.")
+knobs = [Knob("slots", "Slots", 4, 1, 8), Knob("policy", "Policy", "static", choices=("static", "continuous"))]
+watched = LiveBoard([LaneInfo("one", "s", 8)], on_control=obey, actions=("stop", "burst", "cancel"), knobs=knobs)
+watched.add_requests([RequestText(i, f"prompt {i}", 3, 9) for i in range(12)])
+for _ in range(5):
+    watched.push(0, live.lanes[0].step())
+watched"""
+    notebook(controlled, "print(wishes)")
+    board("iteration", "5")
+    page.locator('[data-knob="slots"]').fill("6")
+    page.locator('[data-knob="policy"]').select_option("continuous")
+    page.get_by_role("button", name="Submit a burst").click()
+    expect(page.locator(".cb-message")).to_have_text("the queue is <b>full</b>.")
+    page.locator(".cbviz").focus()
+    page.keyboard.press("ArrowDown")
+    page.get_by_role("button", name="Cancel request 0").click()
+    page.wait_for_timeout(500)
+    lab.run_cell(page, 2)
+    assert output(page, 2) == (
+        "[('set', 'slots', 6.0, None), ('set', 'policy', 'continuous', None), "
+        "('burst', '', None, None), ('cancel', '', None, 0)]"
+    )
