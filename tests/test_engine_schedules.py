@@ -10,24 +10,9 @@ import pytest
 from cbviz.engine import Engine, NullExecutor
 from cbviz.memory import BlockPool
 from cbviz.policies import Continuous, Policy, Static
-from cbviz.trace.events import FinishReason, Iteration, State
+from cbviz.trace.events import FinishReason, Iteration
 from cbviz.workload.request import Request
-
-
-def requests(
-    outputs: list[int], prompts: list[int] | None = None, arrivals: list[float] | None = None
-) -> list[Request]:
-    """Requests 1, 2, … with forced output lengths; prompts of one token unless told."""
-    return [
-        Request(
-            i + 1,
-            tuple(range(1, (prompts[i] if prompts else 1) + 1)),
-            max_new_tokens=output,
-            output_length=output,
-            arrival=arrivals[i] if arrivals else 0.0,
-        )
-        for i, output in enumerate(outputs)
-    ]
+from tests.pictures import picture, requests
 
 
 def engine(policy: Policy, slots: int, lag: int = 0, blocks: int = 4000, unit: str = "seconds") -> Engine:
@@ -38,14 +23,6 @@ def engine(policy: Policy, slots: int, lag: int = 0, blocks: int = 4000, unit: s
 
 def serve(policy: Policy, slots: int, work: list[Request], lag: int = 0) -> list[Iteration]:
     return list(engine(policy, slots, lag).run(work))
-
-
-def picture(run: list[Iteration]) -> list[str]:
-    """One line a slot: the request's digit where it is useful, lower-case letters where not (h held, . idle)."""
-    letter = {State.IDLE: ".", State.HELD: "h", State.STALLED: "s", State.RECOMPUTE: "r"}
-    return [
-        "".join(letter.get(State(it.state[slot]), str(it.request[slot])) for it in run) for slot in range(run[0].slots)
-    ]
 
 
 def useful(run: list[Iteration]) -> int:
