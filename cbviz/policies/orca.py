@@ -1,0 +1,117 @@
+"""Orca: iteration-level scheduling with the memory of a request reserved before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from cbviz.errors import PolicyError
+from cbviz.policies.base import Admit, Plan, RequestView, View
+
+SCHEMES = ("declared", "power_of_two", "maximum", "oracle")
+
+
+@dataclass(frozen=True, slots=True)
+class Orca:
+    """Select requests in order of arrival before every iteration, up to the maximum batch (the slots).
+
+    Orca, OSDI'22, §3.1 and algorithm 1: a request that runs for the first time reserves KV memory for all that it may
+    ever need; selection stops at the first that does not fit; memory is released when the request ends. Nobody is ever
+    preempted, because the reservation rules a deadlock out. Prefills and decodes share an iteration. An earlier arrival
+    has always run at least as many iterations as a later one.
+
+    Parameters
+    ----------
+    reserve
+        How much a request reserves. "declared": prompt + max_new_tokens, as in Orca's paper. The others follow the
+        three Orcas of the PagedAttention paper (SOSP'23, §6.1): "maximum" reserves the whole context whatever the
+        request says; "power_of_two" rounds the output up to the next power of two, as a buddy allocator would;
+        "oracle" reserves prompt + the true output length. An oracle cannot be built: no scheduler knows that length.
+    lengths
+        Request id → its true output tokens. **Giving it is cheating**; it is here to measure what is lost by not
+        knowing. "oracle" needs it. With it, "power_of_two" rounds up the true length (the paper's Orca (Pow2)
+        over-reserves the true output by at most twice); without it, it rounds up max_new_tokens and cheats nobody.
+
+    Raises
+    ------
+    PolicyError
+        An unknown scheme, an oracle without lengths, a length that is no whole number of at least 1; while planning, a
+        request without a length, or one that outgrows its own.
+    """
+
+    reserve: Literal["declared", "power_of_two", "maximum", "oracle"] = "declared"
+    lengths: Mapping[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.reserve not in SCHEMES:
+            raise PolicyError(f"orca: reserve must be one of {', '.join(SCHEMES)}, not {self.reserve!r}.")
+        if self.lengths is None:
+            if self.reserve == "oracle":
+                raise PolicyError("orca: an oracle must be told the true lengths; pass lengths={request id: tokens}.")
+            return
+        if self.reserve in ("declared", "maximum"):
+            raise PolicyError(f"orca: reserve={self.reserve!r} uses no lengths; pass them to oracle or power_of_two.")
+        if not isinstance(self.lengths, Mapping):
+            raise PolicyError(f"orca: lengths must map request ids to tokens, not be {type(self.lengths).__name__}.")
+        for request, tokens in self.lengths.items():
+            if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 1:
+                raise PolicyError(
+                    f"orca: the length of request {request} must be a whole number of at least 1, not {tokens!r}."
+                )
+
+    @property
+    def cheats(self) -> bool:
+        """Whether it was told what no scheduler can know."""
+        return self.lengths is not None
+
+    @property
+    def name(self) -> str:
+        return "orca" if self.reserve == "declared" else f"orca_{self.reserve}{'_cheating' * self.cheats}"
+
+    @property
+    def summary(self) -> str:
+        what = {
+            "declared": "prompt + max_new_tokens",
+            "power_of_two": "prompt + the next power of two",
+            "maximum": "the whole context",
+            "oracle": "prompt + the true length",
+        }
+        return f"refill every iteration, reserve {what[self.reserve]}{' (cheating)' * self.cheats}"
+
+    def plan(self, view: View) -> Plan:
+        if self.lengths is not None:
+            self._check_lengths(view)
+        admit: list[Admit] = []
+        blocks = view.free_blocks
+        if not view.free_slots:
+            return Plan()
+        for request in view.waiting:
+            positions = min(self._reservation(request, view), view.context_limit)
+            blocks -= view.blocks_for(positions)
+            if len(admit) == view.free_slots or blocks < 0:
+                break
+            admit.append(Admit(request.id, reserve=positions))
+        return Plan(admit=admit)
+
+    def _reservation(self, request: RequestView, view: View) -> int:
+        if self.reserve == "maximum":
+            return view.context_limit
+        output = request.max_new_tokens if self.lengths is None else self._length(request)
+        if self.reserve == "power_of_two":
+            output = 1 << (output - 1).bit_length()
+        return request.prompt_tokens + output
+
+    def _length(self, request: RequestView) -> int:
+        if self.lengths is None or request.id not in self.lengths:
+            raise PolicyError(f"orca was told no length for request {request.id}.")
+        return self.lengths[request.id]
+
+    def _check_lengths(self, view: View) -> None:
+        """A request that outgrows its reservation could run out of memory in the middle."""
+        for request in view.running:
+            if request.generated > self._length(request):
+                raise PolicyError(
+                    f"request {request.id} was said to give {self._length(request)} tokens and has given "
+                    f"{request.generated}; a reservation holds only if the lengths are true."
+                )
