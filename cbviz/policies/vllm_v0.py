@@ -1,0 +1,90 @@
+"""vLLM's first scheduler: prefills go first, blocks are taken as requests grow, the newest pays when they run out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cbviz.policies.base import Admit, Plan, View
+from cbviz.policies.parameters import not_negative, whole_or_none, within
+
+
+@dataclass(frozen=True, slots=True)
+class VllmV0:
+    """Prefill whoever fits, alone; decode everybody else only when nobody can be prefilled.
+
+    vLLM before chunked prefill (PagedAttention, SOSP'23, §4.5; `core/scheduler.py` of 2023, versions 0.1 to 0.2). While
+    the front of the queue fits, an iteration is prefill only and every running request stalls. It fits if a slot is
+    free, if the prefill keeps within max_num_batched_tokens, and if the blocks for its tokens leave the watermark free.
+    Otherwise everybody decodes, oldest first; a request that needs a block when none is free preempts the newest, in
+    the end itself. The preempted loses all its blocks, goes to the head of the queue, and is recomputed from its tokens
+    in one prefill.
+
+    Two things differ from the source. There a decode demands a free block even where it needs none; here it preempts
+    only for a block that it needs. And the watermark does not count while nothing runs, so that a request as large as
+    the pool is served; vLLM drops it.
+
+    Parameters
+    ----------
+    watermark
+        Part of the pool that an admission leaves free, so that a newcomer is not thrown out at once. 0.01.
+    max_num_batched_tokens
+        The most tokens in one prefill. A prompt is never cut, so vLLM demands at least the longest context, and takes
+        the larger of that and 2,048 by default (None).
+
+    Raises
+    ------
+    PolicyError
+        A parameter that makes no sense; while planning, a request at the queue's front whose prompt + max_new_tokens
+        exceed max_num_batched_tokens: after a preemption it might never be prefilled again.
+    """
+
+    watermark: float = 0.01
+    max_num_batched_tokens: int | None = None
+    name: str = "vllm_v0"
+    summary: str = "prefill first, decodes wait; preempt the newest when blocks run out"
+
+    def __post_init__(self) -> None:
+        not_negative(self.name, "watermark", self.watermark, below=1)
+        whole_or_none(self.name, "max_num_batched_tokens", self.max_num_batched_tokens)
+
+    def plan(self, view: View) -> Plan:
+        newcomers = self._prefills(view)
+        if newcomers:
+            return Plan(admit=newcomers, pause={request.id: "prefill goes first" for request in view.running})
+        return Plan(preempt=self._preemptions(view))
+
+    def _prefills(self, view: View) -> list[Admit]:
+        """The front of the queue that fits now."""
+        budget = self.max_num_batched_tokens or max(view.context_limit, 2048)
+        kept_free = int(self.watermark * view.total_blocks)
+        tokens, blocks = budget, view.free_blocks
+        newcomers: list[Admit] = []
+        for request in view.waiting:
+            if len(newcomers) == view.free_slots:
+                break
+            within(request, request.most, "prompt + max_new_tokens", "max_num_batched_tokens", budget)
+            tokens -= request.known
+            blocks -= view.blocks_for(request.known)
+            nothing_runs = not view.running and not newcomers
+            if tokens < 0 or blocks < (0 if nothing_runs else kept_free):
+                break
+            newcomers.append(Admit(request.id, reserve=request.known))
+        return newcomers
+
+    def _preemptions(self, view: View) -> dict[int, str]:
+        """Whom a decode of everybody throws out, oldest first in line for blocks, newest first to lose them."""
+        running, free = list(view.running), view.free_blocks
+        preempted: dict[int, str] = {}
+        while running:
+            oldest = running.pop(0)
+            needed = view.blocks_lacking(oldest, oldest.lacks)
+            while needed > free and running:
+                newest = running.pop()
+                free += newest.blocks
+                preempted[newest.id] = f"request {oldest.id} needs its blocks"
+            if needed > free:
+                free += oldest.blocks
+                preempted[oldest.id] = "no block is free"
+            else:
+                free -= needed
+        return preempted
