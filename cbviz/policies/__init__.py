@@ -7,9 +7,26 @@ from collections.abc import Callable
 from cbviz.errors import PolicyError
 from cbviz.policies.base import Admit, Plan, Policy, RequestView, View
 from cbviz.policies.continuous import Continuous
+from cbviz.policies.one_at_a_time import OneAtATime
+from cbviz.policies.orca import Orca
+from cbviz.policies.request_level import RequestLevel
+from cbviz.policies.sarathi import Sarathi
 from cbviz.policies.static import Static
+from cbviz.policies.tgi import TGI
+from cbviz.policies.vllm_v0 import VllmV0
+from cbviz.policies.vllm_v1 import VllmV1
 
-POLICIES: dict[str, Callable[[], Policy]] = {"static": Static, "continuous": Continuous}
+POLICIES: dict[str, Callable[[], Policy]] = {
+    "static": Static,
+    "continuous": Continuous,
+    "one_at_a_time": OneAtATime,
+    "request_level": RequestLevel,
+    "orca": Orca,
+    "tgi": TGI,
+    "vllm_v0": VllmV0,
+    "vllm_v1": VllmV1,
+    "sarathi": Sarathi,
+}
 """The built-in policies by name, with their default parameters."""
 
 
@@ -32,4 +49,21 @@ def get(policy: str | Policy) -> Policy:
     return policy
 
 
-__all__ = ["POLICIES", "Admit", "Continuous", "Plan", "Policy", "RequestView", "Static", "View", "get"]
+__all__ = [
+    "POLICIES",
+    "TGI",
+    "Admit",
+    "Continuous",
+    "OneAtATime",
+    "Orca",
+    "Plan",
+    "Policy",
+    "RequestLevel",
+    "RequestView",
+    "Sarathi",
+    "Static",
+    "View",
+    "VllmV0",
+    "VllmV1",
+    "get",
+]
