@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import * as board from "../../cbviz/board/board.js";
 import { block, iterations, meta, requests } from "./encode.mjs";
@@ -34,6 +35,14 @@ test("both languages have every word, with the same blanks", () => {
   assert.equal(board.say("zh", "waiting", { n: 3 }), "3 个等待");
   assert.throws(() => board.say("en", "nonsense"), /no words/);
   assert.ok(!JSON.stringify(board.WORDS.zh).includes("推断"), "inference is 推理");
+});
+
+test("no word is kept that the board never says", () => {
+  const source = readFileSync(new URL("../../cbviz/board/board.js", import.meta.url), "utf8");
+  const code = source.slice(source.indexOf("export function say("));
+  const built = /^(why_|clock_)|_title$/; // put together from a state's name
+  const silent = Object.keys(board.WORDS.en).filter((key) => !built.test(key) && !new RegExp(`["'\`]${key}["'\`]`).test(code));
+  assert.deepEqual(silent, []);
 });
 
 test("numbers and durations are written as the language does", () => {
