@@ -8,8 +8,15 @@ the pictures are measured here and now.
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import socket
+import subprocess
+import sys
 import tempfile
+import time
+import urllib.request
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
@@ -54,6 +61,58 @@ def shoot(tab: Page, name: str) -> None:
     print(DOCS / f"board-{name}.png")
 
 
+def shoot_live(tab: Page, folder: Path) -> None:
+    """A race in the middle of its run, in a JupyterLab of its own on the loopback."""
+    cell = {
+        "id": "race",
+        "cell_type": "code",
+        "metadata": {},
+        "execution_count": None,
+        "outputs": [],
+        "source": "import cbviz\nrace = cbviz.race('tiny', slots=8, requests=60, seed=5)\nrace",
+    }
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": kernel, "cells": [cell]}
+    (folder / "live.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"),
+            *("--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={folder}"),
+        ],
+        env=os.environ | {"PYTHONPATH": str(Path.cwd()), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "spaces")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        while True:
+            try:
+                urllib.request.urlopen(f"{address}/api/status", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.3)
+        tab.goto(f"{address}/lab/tree/live.ipynb?reset")
+        tab.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+        while True:
+            with urllib.request.urlopen(f"{address}/api/kernels", timeout=5) as answer:
+                if any(k["execution_state"] == "idle" and k["connections"] for k in json.load(answer)):
+                    break
+            time.sleep(0.2)
+        tab.locator(".jp-CodeCell .cm-content").click()
+        tab.keyboard.press("Control+Enter")
+        tab.wait_for_function(
+            "() => Number(document.querySelector('.cbviz')?.dataset.iteration ?? 0) >= 110", timeout=120_000
+        )
+        tab.locator('[data-action="play"]').click()
+        shoot(tab, "live")
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
 def main() -> None:
     """Race, open, shoot."""
     pair = list(cbviz.race("tiny", slots=8, requests=40, seed=5, repeats=0).traces)
@@ -91,6 +150,8 @@ def main() -> None:
         compared = tab(1400)
         show(compared, four, folder, title="Four policies, the same requests")
         shoot(compared, "four-lanes")
+        live = browser.new_page(viewport={"width": 1700, "height": 1250}, device_scale_factor=1.5)
+        shoot_live(live, folder)
         browser.close()
 
 
