@@ -1291,7 +1291,8 @@ function paintStrip(ctx, { lane, axis, heights, from: left, to: right, brushes, 
     else runs.push([start + c * step, step, area, y]);
   }
   ctx.fillStyle = theme.area;
-  for (const [x, wide, area] of runs) ctx.fillRect(x, top + area, wide, height - area);
+  // A little wider, so that no seam shows where CSS pixels are no whole device pixels; the next one covers it.
+  runs.forEach(([x, wide, area], k) => ctx.fillRect(x, top + area, k + 1 < runs.length ? wide + 0.6 : wide, height - area));
   ctx.fillStyle = theme.stroke;
   let before = -1;
   for (const [x, wide, , y] of runs) {
