@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from cbviz.engine.graphs import why_no_graphs
-from cbviz.errors import CbvizError
+from cbviz.errors import CbvizError, WorkloadError
 from cbviz.experiments.alone import Setting
 from cbviz.experiments.bench_work import named_workload, suitable
 from cbviz.experiments.breakdown import Breakdown
@@ -217,7 +217,10 @@ def bench(
     check_peers(peers, model)
     loaded = load(model, device=device, dtype=dtype) if isinstance(model, str) else model
     where, kind = str(loaded.device), loaded.device.type
-    if not isinstance(workload, Workload):
+    if isinstance(workload, Workload):
+        if (requests, prompt_tokens, max_new_tokens) != (None, None, None):
+            raise WorkloadError("give a workload of your own, or numbers for one to draw, not both.")
+    else:
         workload = named_workload(
             suitable(loaded) if workload is None else workload,
             loaded,
