@@ -1,0 +1,83 @@
+"""No scheduler changes an answer: in pools so small that requests are thrown out, with prompts cut into chunks."""
+
+from __future__ import annotations
+
+import pytest
+
+from cbviz.engine import Engine
+from cbviz.engine.model_executor import ModelExecutor
+from cbviz.memory import BlockPool
+from cbviz.policies import (
+    TGI,
+    Continuous,
+    OneAtATime,
+    Orca,
+    Policy,
+    RequestLevel,
+    Sarathi,
+    Static,
+    VllmV0,
+    VllmV1,
+)
+from cbviz.trace.events import Iteration, State
+from cbviz.workload.request import Request
+from tests.shapes import make, solo
+from tests.test_engine_answers import requests
+
+MODEL = make("llama")
+# 12 blocks of 4 hold the longest of these once, or four that begin; so they run out as requests grow.
+WORK = requests(10, seed=4)
+ALONE = {r.id: solo(MODEL, r) for r in WORK}
+
+KEEP_THEIR_SLOTS: list[Policy] = [
+    OneAtATime(),
+    Static(),
+    Continuous(),
+    RequestLevel(batch_size=3, window=0.001),
+    Orca(),
+    Orca("power_of_two"),
+    Orca("maximum"),
+    Orca("oracle", lengths={i: len(answer) for i, answer in ALONE.items()}),
+    TGI(waiting_served_ratio=0.3, max_waiting_tokens=3),
+]
+THROW_OUT: list[Policy] = [
+    VllmV0(),
+    VllmV1(max_num_batched_tokens=5),
+    VllmV1(max_num_batched_tokens=6, long_prefill_token_threshold=3, reserve_full_sequence=False),
+    VllmV1(max_num_batched_tokens=6, reserve_full_sequence=False, priority={i: i % 2 for i in range(10)}),
+    Sarathi(chunk_size=5),
+]
+
+
+def serve(policy: Policy, work: list[Request], lag: int) -> tuple[dict[int, list[int]], list[Iteration]]:
+    pool = BlockPool(12, 4)
+    engine = Engine(ModelExecutor(MODEL, slots=4, pool=pool), policy, slots=4, pool=pool, lag=lag)
+    events = list(engine.run(work))
+    assert pool.free == pool.blocks
+    return {r.id: engine.output(r.id) for r in work}, events
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+@pytest.mark.parametrize("policy", KEEP_THEIR_SLOTS, ids=lambda policy: policy.name)
+def test_who_keeps_a_slot_answers_as_alone(policy: Policy, lag: int) -> None:
+    answers, events = serve(policy, WORK, lag)
+    assert answers == ALONE
+    assert not any(it.preempted for it in events)
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+@pytest.mark.parametrize("policy", THROW_OUT, ids=lambda policy: policy.name)
+def test_who_is_thrown_out_and_recomputed_answers_as_alone(policy: Policy, lag: int) -> None:
+    answers, events = serve(policy, WORK, lag)
+    assert answers == ALONE
+    assert any(it.preempted for it in events), "the test needs a pool that runs out"
+    assert any((it.state == State.RECOMPUTE).any() for it in events)
+    if not isinstance(policy, VllmV0):
+        prompts = {r.id: len(r.prompt) for r in WORK}
+        cut = [
+            request
+            for it in events
+            for request, tokens, token in zip(it.request.tolist(), it.tokens.tolist(), it.token.tolist(), strict=True)
+            if 0 < tokens < prompts.get(request, 0) and token < 0
+        ]
+        assert cut, "the test needs prompts that are cut"

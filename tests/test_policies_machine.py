@@ -1,0 +1,293 @@
+"""Every policy against a world that submits, cancels and fails at random, on tiny pools: what must never break."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from cbviz.engine import Engine, NullExecutor, Result, Step
+from cbviz.errors import CapacityError, EngineError
+from cbviz.memory import BlockPool
+from cbviz.policies import (
+    TGI,
+    Orca,
+    Plan,
+    Policy,
+    Sarathi,
+    View,
+    VllmV0,
+    VllmV1,
+)
+from cbviz.trace.events import NOBODY, Iteration
+from cbviz.workload.request import Request
+from tests.pictures import reasons
+from tests.schedulers import UNDER_TEST, admissions, spelled
+
+ENDS = tuple(range(3, 1000, 9))
+"""One token in nine ends an output that is not forced."""
+
+
+def answer(request: Request) -> list[int]:
+    """What the null executor answers: its tokens depend on the prompt's first token and the position alone."""
+    output: list[int] = []
+    while len(output) < (request.output_length or request.max_new_tokens):
+        output.append((request.prompt[0] * 31 + (len(request.prompt) + len(output)) * 7) % 997 + 3)
+        if output[-1] in ENDS and request.output_length is None:
+            break
+    return output
+
+
+class Flaky(NullExecutor):
+    """Fails once when told to."""
+
+    def __init__(self) -> None:
+        super().__init__(64, seconds=1.0, end_tokens=ENDS)
+        self.fails_at = ""
+
+    def _fail_at(self, place: str) -> None:
+        if self.fails_at == place:
+            self.fails_at = ""
+            raise RuntimeError("CUDA out of memory")
+
+    def launch(self, step: Step) -> Result:
+        self._fail_at("launch")
+        return super().launch(step)
+
+    def collect(self, ticket: Result) -> Result:
+        self._fail_at("collect")
+        return super().collect(ticket)
+
+
+def mirrored(view: View) -> View:
+    """The same view with the slots numbered backwards."""
+    running = [replace(r, slot=view.slots - 1 - (r.slot or 0)) for r in view.running]
+    finished = [replace(r, slot=view.slots - 1 - (r.slot or 0)) for r in view.finished]
+    return replace(view, running=running, finished=finished[::-1])
+
+
+@dataclass
+class Spy:
+    """Asks a policy, and checks each of its plans against what the policy promises."""
+
+    policy: Policy
+    world: Callable[[View], set[int]]
+    """Who must be alive when this view was made."""
+    name: str = "spy"
+    summary: str = ""
+
+    def plan(self, view: View) -> Plan:
+        waiting, running = [r.id for r in view.waiting], [r.id for r in view.running]
+        assert sorted(waiting + running) == sorted(self.world(view)), "somebody is lost, doubled, or back from the dead"
+        before = (list(view.waiting), list(view.running))
+        plan = self.policy.plan(view)
+        again = self.policy.plan(mirrored(view))
+        assert spelled(plan) == spelled(again), "asked twice, or of mirrored slots, it must answer the same"
+        assert before == (list(view.waiting), list(view.running))
+        admit = [entry.request for entry in admissions(plan)]
+        if getattr(self.policy, "priority", None) is None:
+            assert admit == waiting[: len(admit)], "the queue was skipped ahead"
+        self._keeps_its_own_rules(view, plan)
+        return plan
+
+    def _keeps_its_own_rules(self, view: View, plan: Plan) -> None:
+        policy, running = self.policy, list(view.running)
+        newcomers = [r for r in view.waiting if r.id in {entry.request for entry in admissions(plan)}]
+        taken = {
+            r.id: plan.chunk.get(r.id, r.lacks)
+            for r in [*running, *newcomers]
+            if r.id not in plan.preempt and r.id not in plan.pause
+        }
+        if isinstance(policy, VllmV1):
+            assert sum(taken.values()) <= policy.max_num_batched_tokens
+            assert not (plan.preempt and newcomers)
+            if policy.max_num_batched_tokens >= view.slots:
+                assert not plan.pause, "V1 stalls nobody while the budget is at least the slots"
+        elif isinstance(policy, Sarathi):
+            decodes = sum(r.lacks == 1 and r.id in taken for r in running)
+            assert not any(r.lacks == 1 and r.id in plan.pause for r in running), "Sarathi stalls no decode"
+            assert sum(taken.values()) <= max(policy.chunk_size, decodes)
+        elif isinstance(policy, TGI):
+            total = policy.max_batch_total_tokens or view.total_blocks * view.block_size
+            assert not plan.preempt
+            if newcomers:
+                assert set(plan.pause) == {r.id for r in running}, "a prefill pauses everybody"
+                why = {entry.reason for entry in admissions(plan)} | set(plan.pause.values())
+                assert len(why) == 1
+                assert why < {"nothing running", "ratio met", "waited too long"}
+                if why == {"ratio met"}:
+                    assert len(newcomers) >= int(len(running) * policy.waiting_served_ratio)
+                assert policy.padded or sum(r.most for r in [*running, *newcomers]) <= total
+        elif isinstance(policy, VllmV0):
+            assert not newcomers or set(plan.pause) == {r.id for r in running}, "a prefill stalls everybody"
+            assert newcomers or not plan.pause
+        else:
+            assert not plan.preempt
+            assert not plan.pause
+            assert not plan.chunk
+
+
+class World(RuleBasedStateMachine):
+    """Submits, steps, cancels and fails; after every step the books must balance."""
+
+    make: Callable[[], Policy]
+
+    @initialize(
+        slots=st.integers(1, 4), blocks=st.integers(3, 16), size=st.sampled_from([1, 2, 4]), lag=st.sampled_from([0, 1])
+    )
+    def begin(self, slots: int, blocks: int, size: int, lag: int) -> None:
+        self.executor = Flaky()
+        self.pool = BlockPool(blocks, size)
+        self.policy = self.make()
+        self.engine = Engine(self.executor, Spy(self.policy, self.alive), slots=slots, pool=self.pool, lag=lag)
+        self.submitted: dict[int, Request] = {}
+        self.asked_to_cancel: set[int] = set()
+        self.refused = 0
+        self.tried = 0
+        self.events: list[Iteration] = []
+        self.finished: set[int] = set()
+        self.cancelled: set[int] = set()
+        self.runs: Counter[int] = Counter()
+
+    def alive(self, view: View) -> set[int]:
+        """Whoever has come by now and is neither over nor in the last iteration that is still in flight."""
+        come = {r.id for r in self.submitted.values() if r.arrival <= view.clock}
+        return come - self.finished - self.asked_to_cancel - {r.id for r in view.finished}
+
+    @rule(
+        prompt=st.integers(1, 9),
+        output=st.integers(1, 9),
+        forced=st.booleans(),
+        later=st.sampled_from([0, 0, 0, 1.5, 6]),
+        first=st.integers(1, 500),
+    )
+    def submit(self, prompt: int, output: int, forced: bool, later: float, first: int) -> None:
+        self.tried += 1
+        length = max(1, output - 2) if forced else None
+        request = Request(self.tried, (first,) * prompt, output, arrival=self.engine.now + later, output_length=length)
+        if self.pool.blocks_for(prompt + output) > self.pool.blocks:
+            with pytest.raises(CapacityError):
+                self.engine.submit(request)
+            self.refused += 1
+        else:
+            self.engine.submit(request)
+            self.submitted[request.id] = request
+
+    @precondition(lambda self: self.submitted)
+    @rule(which=st.integers(0, 1000))
+    def cancel(self, which: int) -> None:
+        request = sorted(self.submitted)[which % len(self.submitted)]
+        self.engine.cancel(request)
+        self.asked_to_cancel.add(request)
+
+    @rule(where=st.sampled_from(["launch", "collect"]))
+    def fail_next(self, where: str) -> None:
+        self.executor.fails_at = where
+
+    @rule(times=st.integers(1, 6))
+    def step(self, times: int) -> None:
+        for _ in range(times):
+            self.advance()
+
+    def advance(self) -> bool:
+        armed = self.executor.fails_at
+        try:
+            event = self.engine.step()
+        except EngineError:
+            assert armed, "only a failing executor may fail"
+            return True
+        if event is None:
+            return False
+        self.take(event)
+        return True
+
+    def take(self, event: Iteration) -> None:
+        seated = event.request[event.request != NOBODY].tolist()
+        assert len(seated) == len(set(seated)), "a request sits in two slots"
+        assert event.index == len(self.events)
+        assert event.t_start >= (self.events[-1].t_end if self.events else 0), "the clock went back"
+        assert event.t_end >= event.t_start
+        assert event.blocks_used + event.blocks_reserved <= event.blocks_total
+        assert (event.context[event.request == NOBODY] == 0).all()
+        self.events.append(event)
+        over = [f.request for f in event.finished]
+        gone = [mark.request for mark in event.cancelled]
+        for request in over + gone:
+            assert request not in self.finished | self.cancelled, "over twice"
+        assert set(gone) <= self.asked_to_cancel
+        self.finished.update(over)
+        self.cancelled.update(gone)
+        self.runs.update(r for r, n in zip(event.request.tolist(), event.tokens.tolist(), strict=True) if n)
+        for request in over:
+            assert self.engine.output(request) == answer(self.submitted[request])
+        if isinstance(self.policy, Orca):
+            self.earlier_arrivals_ran_at_least_as_often()
+
+    def earlier_arrivals_ran_at_least_as_often(self) -> None:
+        going = [r for r in self.submitted.values() if r.id not in self.finished | self.asked_to_cancel]
+        going.sort(key=lambda r: (r.arrival, r.id))
+        counts = [self.runs[r.id] for r in going]
+        assert counts == sorted(counts, reverse=True)
+
+    @invariant()
+    def every_block_is_owned_once_or_free(self) -> None:
+        if not hasattr(self, "engine"):
+            return
+        slots = self.engine.slots
+        owned = [block for owner in self.pool.owners for block in self.pool.owned(owner)]
+        assert len(owned) == len(set(owned))
+        assert len(owned) + self.pool.free == self.pool.blocks
+        assert sorted(self.pool.owners) == sorted(slots.request[slots.taken].tolist())
+        for slot in np.flatnonzero(slots.taken):
+            blocks = self.pool.owned(int(slots.request[slot]))
+            assert tuple(slots.tables[slot][: len(blocks)].tolist()) == blocks
+            assert slots.computed[slot] <= len(blocks) * self.pool.block_size or slots.ended[slot]
+
+    def teardown(self) -> None:
+        """Nobody starves: whoever is left is served, and within an honest number of iterations."""
+        if not hasattr(self, "engine"):
+            return
+        self.executor.fails_at = ""
+        work = sum(len(r.prompt) + r.max_new_tokens for r in self.submitted.values())
+        patience = 10 + 3 * work + 8 * len(self.submitted)
+        for _ in range(patience):
+            if not self.advance():
+                break
+        else:
+            pytest.fail(f"after {patience} iterations {self.engine!r} still has work: {reasons(self.events)[-20:]}")
+        self.cancelled |= {mark.request for mark in self.engine.untold_cancellations}
+        assert self.tried == len(self.finished) + len(self.cancelled) + self.refused
+        assert self.finished | self.cancelled == set(self.submitted)
+        for request in self.cancelled:
+            output = self.engine.output(request)
+            assert output == answer(self.submitted[request])[: len(output)]
+        self.every_block_is_owned_once_or_free()
+
+
+@pytest.mark.parametrize("name", UNDER_TEST)
+def test_no_policy_loses_or_doubles_or_starves_anybody(name: str) -> None:
+    machine = type(name, (World,), {"make": staticmethod(UNDER_TEST[name])})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=20,
+            stateful_step_count=16,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
