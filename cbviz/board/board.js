@@ -1673,7 +1673,9 @@ export class BoardView {
     const seen = new IntersectionObserver((entries) => {
       this.visible = entries[entries.length - 1].isIntersecting;
       this.root.dataset.visible = String(this.visible);
-      if (this.visible) this.changed();
+      if (!this.visible) return;
+      this.applyTheme(false); // notebooks take boards out of the page and put them back: only here is there a ground behind it
+      this.changed();
     });
     seen.observe(this.root);
     const themes = new MutationObserver(() => this.applyTheme(false));
@@ -1692,6 +1694,7 @@ export class BoardView {
 
   /** Light or dark, from whatever lies behind the board; the system's own colours where they are forced. @param {boolean} always */
   applyTheme(always) {
+    if (!always && !this.root.isConnected) return;
     let dark = window.matchMedia("(prefers-color-scheme: dark)").matches;
     for (let element = this.root.parentElement; element; element = element.parentElement) {
       const ground = getComputedStyle(element).backgroundColor.match(/[\d.]+/g)?.map(Number);
