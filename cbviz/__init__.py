@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cbviz.errors import CbvizError
     from cbviz.experiments.race import Race, race
     from cbviz.policies import Admit, Continuous, Plan, Policy, RequestView, Static, View
-    from cbviz.trace import Iteration, State, Trace, load
+    from cbviz.trace import Iteration, State, Trace, load, recorded
     from cbviz.workload import Request, Sampling, Workload
 
 __version__ = "0.1.0"
@@ -43,6 +43,7 @@ _HOME = {
     "Iteration": "cbviz.trace",
     "State": "cbviz.trace",
     "load": "cbviz.trace",
+    "recorded": "cbviz.trace",
     "CbvizError": "cbviz.errors",
 }
 """Where each public name lives. A test holds it against the imports above."""

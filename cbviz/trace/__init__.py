@@ -4,6 +4,7 @@ from cbviz.trace.check import check
 from cbviz.trace.events import NOBODY, Finish, FinishReason, Iteration, Mark, State
 from cbviz.trace.files import load, save
 from cbviz.trace.recorder import Recorder
+from cbviz.trace.recordings import RECORDINGS, recorded
 from cbviz.trace.trace import (
     MARK_KINDS,
     IterationTable,
@@ -17,6 +18,7 @@ from cbviz.trace.trace import (
 __all__ = [
     "MARK_KINDS",
     "NOBODY",
+    "RECORDINGS",
     "Finish",
     "FinishReason",
     "Iteration",
@@ -31,5 +33,6 @@ __all__ = [
     "TraceMeta",
     "check",
     "load",
+    "recorded",
     "save",
 ]

@@ -1,0 +1,46 @@
+"""The recorded runs that ship: small, whole, from a GPU, and doing the work that they are said to do."""
+
+from __future__ import annotations
+
+import pytest
+
+import cbviz
+from cbviz.errors import TraceError
+from cbviz.measure import static_iterations
+from cbviz.trace.recordings import _FOLDER, RECORDINGS, recorded
+from cbviz.workload import yardstick
+
+
+def test_all_together_they_are_small() -> None:
+    files = list(_FOLDER.iterdir())
+    assert sum(file.stat().st_size for file in files) < 3 * 2**20
+    assert {file.name.split(".")[0] for file in files} == set(RECORDINGS)
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_every_recording_loads_and_says_where_it_was_made(name: str) -> None:
+    for trace in recorded(name):
+        assert "H100" in trace.meta.device
+        assert {"cbviz", "torch", "transformers"} <= set(trace.meta.versions)
+        assert (trace.requests.reason >= 0).all(), "every request ended"
+
+
+@pytest.mark.parametrize(("name", "requests", "slots"), [("llama-8b-32", 128, 32), ("llama-8b-128", 512, 128)])
+def test_the_yardstick_took_the_iterations_that_its_lengths_need(name: str, requests: int, slots: int) -> None:
+    lengths = [request.output_length or 0 for request in yardstick(requests)]
+    *static, refill = recorded(name)
+    assert [len(tokens) for tokens in refill.requests.tokens] == lengths
+    assert len(refill.iterations) == {32: 948, 128: 853}[slots]
+    for trace in static:
+        assert len(trace.iterations) == static_iterations(lengths, slots) == 1967
+
+
+def test_the_questions_were_answered() -> None:
+    static, refill = cbviz.recorded("smollm2-8")
+    assert len(static.iterations) / len(refill.iterations) > 1.4
+    assert all("".join(pieces).strip() for pieces in refill.requests.pieces)
+
+
+def test_unknown_recordings_are_refused() -> None:
+    with pytest.raises(TraceError, match="there is no recording 'tpu'; there are llama-8b-32"):
+        recorded("tpu")
