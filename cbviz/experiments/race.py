@@ -26,10 +26,13 @@ from cbviz.models import LoadedModel, load
 from cbviz.policies import Policy, get
 from cbviz.trace import Trace
 from cbviz.workload import Workload
+from cbviz.workload.prompts import Prompt
 
 MOST_LANES = 4
 REPEATS = 3
 """Timed runs of every lane of a race that nobody watches."""
+ENOUGH = 120.0
+"""Seconds of timed runs after which a race that was not told how many to make begins no further one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Race:
         repeats: int,
         progress: Progress,
         watched: bool = False,
+        enough: float | None = None,
     ) -> None:
         self.model = loaded
         self.policies = tuple(policies)
@@ -72,6 +76,8 @@ class Race:
         self.block_size = block_size
         self.kv_blocks = kv_blocks or kv_blocks_for(workload, slots, block_size)
         self.repeats = repeats
+        """Timed runs of every lane: as many as asked for, or as many as were begun within `enough` seconds."""
+        self._enough = enough
         self.names = _distinct([policy.name for policy in policies])
         self._progress = progress
         self._watched = watched
@@ -227,6 +233,9 @@ class Race:
         if self.repeats:
             self._warm_up()
         for repeat in range(self.repeats):
+            if self._enough is not None and sum(run.seconds for runs in self._runs for run in runs) > self._enough:
+                self.repeats = repeat
+                return
             order = range(len(self.policies)) if repeat % 2 == 0 else reversed(range(len(self.policies)))
             for number in order:
                 name = self.names[number]
@@ -400,7 +409,7 @@ def race(
     slots: int = 8,
     requests: int | None = None,
     workload: Workload | None = None,
-    prompts: Sequence[str] | None = None,
+    prompts: Sequence[str | Prompt] | None = None,
     seed: int = 0,
     device: str | None = None,
     dtype: str | None = None,
@@ -434,7 +443,7 @@ def race(
         Where and in what to run; by default the GPU in bfloat16 if there is one, else the CPU in float32.
     repeats
         Undisturbed timed runs of every lane; 0 takes turns once and reports lane clocks. None means 0 for a live race,
-        else 3.
+        else 3, or fewer if they would take minutes.
     block_size, kv_blocks
         Each lane's KV pool; by default every slot can hold the longest request.
     max_new_tokens
@@ -477,6 +486,7 @@ def race(
         block_size=block_size,
         kv_blocks=kv_blocks,
         repeats=(0 if live else REPEATS) if repeats is None else repeats,
+        enough=ENOUGH if repeats is None else None,
         progress=progress or SilentProgress(),
         watched=live,
     )

@@ -8,6 +8,7 @@ from cbviz.errors import WorkloadError
 from cbviz.models import LoadedModel
 from cbviz.workload import Request, Workload
 from cbviz.workload.lengths import ExponentialClipped
+from cbviz.workload.prompts import Prompt, prompt_workload
 from cbviz.workload.questions import question_workload
 from cbviz.workload.synthetic import synthetic
 from cbviz.workload.tasks import task_workload
@@ -27,7 +28,7 @@ def choose_workload(
     loaded: LoadedModel,
     *,
     requests: int | None = None,
-    prompts: Sequence[str] | None = None,
+    prompts: Sequence[str | Prompt] | None = None,
     seed: int = 0,
     max_new_tokens: int | None = None,
 ) -> Workload:
@@ -44,7 +45,11 @@ def choose_workload(
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise WorkloadError(f"seed must be a whole number of at least 0, not {seed!r}.")
     if prompts is not None:
-        return prompt_workload(loaded, prompts[:requests], seed=seed, max_new_tokens=max_new_tokens or ANSWER_LIMIT)
+        if loaded.tokenizer is None:
+            raise WorkloadError(f"{loaded.name} has random weights and no tokenizer; it cannot read prompts.")
+        limit = max_new_tokens or ANSWER_LIMIT
+        asked = prompts if isinstance(prompts, str) else prompts[:requests]
+        return prompt_workload(loaded.encode, asked, seed, limit, context_limit=loaded.context_limit)
     if loaded.tokenizer is None:
         return synthetic(
             requests or RANDOM,
@@ -57,27 +62,6 @@ def choose_workload(
         drawn = task_workload(loaded.encode, requests or TASKS, seed)
         return drawn if max_new_tokens is None else _limited(drawn, max_new_tokens)
     return question_workload(loaded.encode, requests or QUESTIONS, seed, max_new_tokens or ANSWER_LIMIT)
-
-
-def prompt_workload(loaded: LoadedModel, prompts: Sequence[str], *, seed: int, max_new_tokens: int) -> Workload:
-    """Your own prompts, all there at time 0. An answer may take what the context leaves, at most `max_new_tokens`."""
-    if isinstance(prompts, str) or not all(isinstance(prompt, str) for prompt in prompts):
-        raise WorkloadError("prompts must be a list of texts.")
-    if loaded.tokenizer is None:
-        raise WorkloadError(f"{loaded.name} has random weights and no tokenizer; it cannot read prompts.")
-    requests = []
-    for i, text in enumerate(prompts):
-        if not text.strip():
-            raise WorkloadError(f"prompt {i + 1} is empty; a prompt needs some text.")
-        prompt = tuple(loaded.encode(text))
-        if len(prompt) >= loaded.context_limit:
-            raise WorkloadError(
-                f"prompt {i + 1} has {len(prompt)} tokens; {loaded.name} has a context of {loaded.context_limit}, "
-                f"and the answer needs at least one."
-            )
-        room = min(max_new_tokens, loaded.context_limit - len(prompt))
-        requests.append(Request(i, prompt, room, text=text))
-    return Workload("your prompts", tuple(requests), seed)
 
 
 def _limited(workload: Workload, most: int) -> Workload:

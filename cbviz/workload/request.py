@@ -98,7 +98,9 @@ class Request:
                 f"request {self.id}: max_new_tokens must be a whole number of at least 1, not {self.max_new_tokens!r}."
             )
         if not (math.isfinite(self.arrival) and self.arrival >= 0):
-            raise WorkloadError(f"request {self.id}: arrival must be a finite number of at least 0, not {self.arrival!r}.")
+            raise WorkloadError(
+                f"request {self.id}: arrival must be a finite number of at least 0, not {self.arrival!r}."
+            )
         if self.output_length is not None and not 1 <= self.output_length <= self.max_new_tokens:
             raise WorkloadError(
                 f"request {self.id}: output_length must lie between 1 and max_new_tokens = {self.max_new_tokens}, "
@@ -138,7 +140,9 @@ class Workload:
             raise WorkloadError("two requests of the workload share an id; ids must be unique.")
         for earlier, later in zip(self.requests, self.requests[1:], strict=False):
             if later.arrival < earlier.arrival:
-                raise WorkloadError(f"request {later.id} arrives before request {earlier.id}; sort requests by arrival.")
+                raise WorkloadError(
+                    f"request {later.id} arrives before request {earlier.id}; sort requests by arrival."
+                )
         object.__setattr__(self, "by_id", by_id)
 
     def __len__(self) -> int:
