@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 from collections import deque
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -137,7 +138,7 @@ def measure(
     return found
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", type=case, action="append", help="MODEL:ROWS, several times; default: five cases")
     parser.add_argument("--context", type=int, default=400)
@@ -146,7 +147,7 @@ def main() -> int:
     parser.add_argument("--dtype")
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--json", type=Path, metavar="FILE")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     if options.steps <= 2 * SKIPPED + 2 or options.context < 1:
         parser.error(f"--steps must be above {2 * SKIPPED + 2} and --context at least 1")
     cases: dict[str, list[int]] = {}
@@ -159,7 +160,7 @@ def main() -> int:
         name = device_name(loaded.device)
         found += measure(loaded, rows, options.context, options.steps, options)
         if options.json:
-            about = {"command": " ".join(["python", *sys.argv]), "device": name, "versions": versions()}
+            about = {"command": "python benchmarks/step.py", "device": name, "versions": versions()}
             date = datetime.now(UTC).isoformat(timespec="seconds")
             options.json.write_text(json.dumps({**about, "date": date, "steps": found}, indent=1) + "\n", "utf-8")
         del loaded

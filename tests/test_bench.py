@@ -365,6 +365,7 @@ def test_the_command_prints_one_object(capfd: pytest.CaptureFixture[str], tmp_pa
     assert (facts["model"], facts["slots"], facts["requests"], facts["policy"]) == ("tiny", 2, 3, "continuous")
     trace = cbviz.load(tmp_path / "run.cbviz")
     assert len(trace.iterations) == facts["iterations"]
+    assert all("".join(pieces) for pieces in trace.requests.pieces), "the answers as text"
 
 
 def test_the_command_speaks_to_people(capfd: pytest.CaptureFixture[str]) -> None:

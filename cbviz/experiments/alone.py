@@ -18,7 +18,6 @@ from cbviz.experiments.progress import Progress
 from cbviz.memory import BlockPool
 from cbviz.models import LoadedModel
 from cbviz.policies import Policy
-from cbviz.trace import Trace
 from cbviz.workload import Workload
 
 ModelOrGraphs = GraphExecutor | ModelExecutor
@@ -30,12 +29,12 @@ PROFILED = 40
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of the workload: seconds on the wall, output tokens that requests asked for, and the trace if any."""
+    """One run of the workload: seconds on the wall, output tokens that requests asked for, the lane if it recorded."""
 
     seconds: float
     tokens: int
     iterations: int
-    trace: Trace | None
+    lane: Lane | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +126,7 @@ class Setting:
             tokens += event.generated
             iterations += 1
         seconds = perf_counter() - began
-        return Run(seconds, tokens, iterations, served.trace(texts=False) if isinstance(served, Lane) else None)
+        return Run(seconds, tokens, iterations, served if isinstance(served, Lane) else None)
 
     def warm_up(self, executor: ModelOrGraphs) -> None:
         """A few iterations that nobody times."""

@@ -263,8 +263,9 @@ def _measured(
         runs.append(setting.timed(executor, record))
         progress.advance(title, note=f"{runs[-1].tokens / runs[-1].seconds:,.0f} tokens/s")
     middle = sorted(runs, key=lambda run: run.seconds)[(repeats - 1) // 2]
-    trace = middle.trace or setting.timed(executor, record=True).trace
-    assert trace is not None
+    lane = middle.lane or setting.timed(executor, record=True).lane
+    assert lane is not None
+    trace = lane.trace()
     found = setting.profile(executor) if profile and loaded.device.type == "cuda" else None
     # Compiled code may outlive the executor; the cache must not.
     executor.cache.keys.clear()

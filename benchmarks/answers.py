@@ -1,0 +1,106 @@
+"""Are the engine's greedy answers those of `model.generate`, one request at a time?
+
+    python benchmarks/answers.py --model smollm2-135m --json FILE
+
+In 16 bits they may part where the two best logits are so close that another order of additions turns them round. Every
+divergence is reported with that gap, computed by a plain forward pass. The run fails if one is larger than
+`--tolerance`: bfloat16 has 8 bits, so logits between 16 and 32 lie 0.125 apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+
+from cbviz.experiments.answers import top_two_gap
+from cbviz.experiments.bench import bench
+from cbviz.experiments.bench_work import named_workload, suitable
+from cbviz.experiments.lane import versions
+from cbviz.measure.floor import Rates
+from cbviz.models import LoadedModel, load
+from cbviz.workload import Request
+
+
+@torch.inference_mode()
+def alone(loaded: LoadedModel, request: Request) -> tuple[int, ...]:
+    """What the model answers by itself, END included."""
+    forced = request.output_length
+    prompt = torch.tensor([request.prompt], device=loaded.device)
+    output = loaded.model.generate(
+        prompt,
+        attention_mask=torch.ones_like(prompt),
+        generation_config=GenerationConfig(
+            max_new_tokens=forced or request.max_new_tokens,
+            min_new_tokens=forced,
+            do_sample=False,
+            eos_token_id=None if forced else list(loaded.end_tokens),
+            pad_token_id=0,
+        ),
+    )
+    return tuple(output[0, len(request.prompt) :].tolist())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--requests", type=int, default=24)
+    parser.add_argument("--slots", type=int, default=16)
+    parser.add_argument("--tolerance", type=float, default=0.25)
+    parser.add_argument("--device")
+    parser.add_argument("--dtype")
+    parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    options = parser.parse_args(argv)
+    loaded = load(options.model, device=options.device, dtype=options.dtype, progress=False)
+    work = named_workload(suitable(loaded), loaded, requests=options.requests)
+    found = bench(
+        loaded,
+        workload=work,
+        slots=options.slots,
+        repeats=1,
+        compiled=not options.no_compile,
+        profile=False,
+        rates=Rates(1, 1),  # the floor is not what is asked here
+    )
+    apart: list[dict[str, Any]] = []
+    for request in work:
+        ours = found.trace.requests.tokens[found.trace.requests.row(request.id)]
+        theirs = alone(loaded, request)
+        if ours == theirs:
+            continue
+        pairs = zip(ours, theirs, strict=False)
+        at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(ours), len(theirs)))
+        apart.append(
+            {"request": request.id, "position": at, "gap": top_two_gap(loaded.model, [*request.prompt, *ours[:at]])}
+        )
+    largest = max((place["gap"] for place in apart), default=0.0)
+    told = {
+        "command": "python benchmarks/answers.py",
+        "model": loaded.name,
+        "device": found.device,
+        "dtype": found.dtype,
+        "slots": options.slots,
+        "requests": len(work),
+        "output_tokens": found.output_tokens,
+        "divergences": apart,
+        "largest_gap": largest,
+        "tolerance": options.tolerance,
+        "versions": versions(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    print(f"{len(apart)} of {len(work)} answers part from the model's own; the largest gap there is {largest:.3g}.")
+    if options.json:
+        options.json.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+    return 0 if largest <= options.tolerance else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Ten thousand requests in one run: does memory grow, do iterations become slower?
+
+    python benchmarks/long_run.py --json FILE
+
+The run is cut into ten parts of equally many iterations. Of each: the median time of an iteration in which every slot
+decodes and nobody enters, on the wall and by the engine's clock, and what the process and the device hold at its end.
+Nothing is recorded, for a trace grows with its run by design. What grows by design without one are the outputs
+themselves: 4 bytes a token.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from cbviz.experiments.alone import Setting
+from cbviz.experiments.bench_work import named_workload
+from cbviz.experiments.capacity import choose_kv_blocks
+from cbviz.experiments.lane import device_name, versions
+from cbviz.experiments.progress import SilentProgress
+from cbviz.models import load
+from cbviz.policies import Continuous
+
+PARTS = 10
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds (Linux)."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="random:smollm2-135m")
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--max-new-tokens", type=int, default=512)
+    parser.add_argument("--prompt-tokens", type=int, default=128)
+    parser.add_argument("--slots", type=int, default=128)
+    parser.add_argument("--device")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    options = parser.parse_args(argv)
+    loaded = load(options.model, device=options.device, progress=False)
+    cuda = loaded.device.type == "cuda"
+    work = named_workload(
+        "exponential",
+        loaded,
+        requests=options.requests,
+        prompt_tokens=options.prompt_tokens,
+        max_new_tokens=options.max_new_tokens,
+    )
+    block_size = 32 if cuda else 16
+    blocks = choose_kv_blocks(loaded, work, slots=options.slots, block_size=block_size)
+    setting = Setting(loaded, Continuous(), work, options.slots, block_size, blocks, int(cuda), cuda, cuda)
+    executor = setting.executor(SilentProgress())
+    setting.warm_up(executor)
+    gc.collect()
+    engine = setting.engine(executor)
+    # (wall seconds, engine seconds, whether every slot decoded) of every iteration; memory every so often.
+    times: list[tuple[float, float, bool]] = []
+    memory: list[tuple[int, int, int, int]] = []
+    tokens = 0
+    began = last = perf_counter()
+    while (event := engine.step()) is not None:
+        now = perf_counter()
+        times.append((now - last, event.seconds, event.useful == options.slots and not event.admitted))
+        last = now
+        tokens += event.generated
+        if event.index % 100 == 0:
+            device = (torch.cuda.memory_allocated(), torch.cuda.memory_reserved()) if cuda else (0, 0)
+            memory.append((event.index, resident(), *device))
+    seconds = perf_counter() - began
+    size = -(-len(times) // PARTS)
+    parts: list[dict[str, Any]] = []
+    for begin in range(0, len(times), size):
+        full = [(wall, own) for wall, own, whole in times[begin : begin + size] if whole]
+        _, rss, allocated, reserved = next(m for m in reversed(memory) if m[0] < begin + size)
+        parts.append(
+            {
+                "iterations": min(size, len(times) - begin),
+                "full_iterations": len(full),
+                "wall_ms": median(wall for wall, _ in full) * 1e3 if full else None,
+                "engine_ms": median(own for _, own in full) * 1e3 if full else None,
+                "resident_mib": rss / 2**20,
+                "device_allocated_mib": allocated / 2**20,
+                "device_reserved_mib": reserved / 2**20,
+            }
+        )
+        print(parts[-1], flush=True)
+    found = {
+        "command": "python benchmarks/long_run.py",
+        "model": loaded.name,
+        "device": device_name(loaded.device),
+        "slots": options.slots,
+        "requests": options.requests,
+        "iterations": len(times),
+        "output_tokens": tokens,
+        "seconds": seconds,
+        "tokens_per_second": tokens / seconds,
+        "parts": parts,
+        "versions": versions(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    print(f"{options.requests:,} requests, {len(times):,} iterations, {tokens / seconds:,.0f} tokens/s")
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

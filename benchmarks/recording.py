@@ -1,0 +1,100 @@
+"""What recording costs: the same runs with and without a recorder, in turns, on one executor.
+
+    python benchmarks/recording.py --json FILE
+
+Recording writes down every slot of every iteration, so it costs most where slots are many and iterations short: the
+default is 256 slots, on a large model and on a small one. The clock is the one on the wall; making the trace afterwards
+is timed by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from cbviz.experiments.alone import Setting
+from cbviz.experiments.bench_work import named_workload
+from cbviz.experiments.capacity import choose_kv_blocks
+from cbviz.experiments.lane import device_name, versions
+from cbviz.experiments.progress import SilentProgress
+from cbviz.models import load
+from cbviz.policies import Continuous
+
+MODELS = ("random:llama-3.1-8b", "random:smollm2-135m")
+
+
+def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    loaded = load(name, device=options.device, progress=False)
+    cuda = loaded.device.type == "cuda"
+    work = named_workload("exponential", loaded, requests=options.requests, max_new_tokens=options.max_new_tokens)
+    block_size = 32 if cuda else 16
+    blocks = choose_kv_blocks(loaded, work, slots=options.slots, block_size=block_size)
+    setting = Setting(loaded, Continuous(), work, options.slots, block_size, blocks, int(cuda), cuda, cuda)
+    executor = setting.executor(SilentProgress())
+    run = setting.timed(executor, record=False)  # warms up
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    for repeat in range(options.repeats):
+        # The order turns round, so that neither is always first.
+        for record in (False, True) if repeat % 2 == 0 else (True, False):
+            seconds[record].append(setting.timed(executor, record).seconds)
+    lane = setting.lane(executor)
+    while lane.step() is not None:
+        pass
+    began = perf_counter()
+    lane.trace(texts=False)
+    off, on = median(seconds[False]), median(seconds[True])
+    executor.cache.keys.clear()
+    executor.cache.values.clear()
+    found = {
+        "model": loaded.name,
+        "device": device_name(loaded.device),
+        "slots": options.slots,
+        "requests": options.requests,
+        "iterations": run.iterations,
+        "output_tokens": run.tokens,
+        "seconds_off": off,
+        "seconds_on": on,
+        "runs_off": seconds[False],
+        "runs_on": seconds[True],
+        "tokens_per_second_off": run.tokens / off,
+        "tokens_per_second_on": run.tokens / on,
+        "cost": on / off - 1,
+        "seconds_to_make_the_trace": perf_counter() - began,
+    }
+    print(
+        "{model} on {slots} slots: {tokens_per_second_off:,.0f} tokens/s without, {tokens_per_second_on:,.0f} with "
+        "recording: it costs {cost:.2%}".format(**found),
+        flush=True,
+    )
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", action="append", help=f"may be given several times ({', '.join(MODELS)})")
+    parser.add_argument("--requests", type=int, default=1024)
+    parser.add_argument("--max-new-tokens", type=int, default=512)
+    parser.add_argument("--slots", type=int, default=256)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    options = parser.parse_args(argv)
+    found = []
+    for name in options.model or MODELS:
+        found.append(measure(name, options))
+        if options.json:
+            about = {"command": "python benchmarks/recording.py", "versions": versions()}
+            date = datetime.now(UTC).isoformat(timespec="seconds")
+            options.json.write_text(json.dumps({**about, "date": date, "runs": found}, indent=1) + "\n", "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

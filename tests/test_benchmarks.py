@@ -1,0 +1,86 @@
+"""The benchmark scripts run, on a small scale, and what they write adds up."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from cbviz import cli
+from cbviz.experiments import rates
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def _quick_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(rates.COPY_BYTES, "cpu", 2**20)
+    monkeypatch.setitem(rates.SQUARE, "cpu", 64)
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(name: str, tmp_path: Path, *options: str) -> dict[str, Any]:
+    target = tmp_path / "found.json"
+    assert script(name).main([*options, "--device", "cpu", "--json", str(target)]) == 0
+    found: dict[str, Any] = json.loads(target.read_text("utf-8"))
+    assert set(found) >= {"command", "versions", "date"}
+    return found
+
+
+def test_step(tmp_path: Path) -> None:
+    found = run("step", tmp_path, "--case", "tiny:2", "--context", "20", "--steps", "14", "--no-compile")
+    (step,) = found["steps"]
+    assert (step["model"], step["rows"], step["context"]) == ("tiny", 2, 20)
+    low, high = step["engine_ms_range"]
+    assert 0 < low <= step["engine_ms"] <= high
+    assert step["tokens_per_second"] == pytest.approx(2e3 / step["engine_ms"])
+    assert step["efficiency"] == pytest.approx(step["floor_ms"] / step["engine_ms"])
+
+
+def test_recording(tmp_path: Path) -> None:
+    sizes = ("--requests", "4", "--max-new-tokens", "6", "--slots", "2", "--repeats", "2")
+    (one,) = run("recording", tmp_path, "--model", "tiny", *sizes)["runs"]
+    assert len(one["runs_on"]) == len(one["runs_off"]) == 2
+    assert one["cost"] == pytest.approx(one["seconds_on"] / one["seconds_off"] - 1)
+
+
+def test_long_run(tmp_path: Path) -> None:
+    sizes = ("--requests", "12", "--prompt-tokens", "3", "--max-new-tokens", "5", "--slots", "4")
+    found = run("long_run", tmp_path, "--model", "tiny", *sizes)
+    assert sum(part["iterations"] for part in found["parts"]) == found["iterations"]
+    assert len(found["parts"]) <= 10
+    assert all(part["resident_mib"] > 10 for part in found["parts"])
+    assert found["parts"][0]["wall_ms"] > 0
+
+
+def test_answers(tmp_path: Path) -> None:
+    found = run("answers", tmp_path, "--model", "tiny", "--requests", "2", "--slots", "2")
+    assert found["divergences"] == []
+    assert found["output_tokens"] > 0
+
+
+def test_the_commands_of_the_readme_are_understood() -> None:
+    text = (FOLDER / "README.md").read_text("utf-8")
+    commands = [line for line in re.findall(r"cbviz bench [^`\n]*", text) if "…" not in line]
+    assert len(commands) >= 4
+    for command in commands:
+        cli.build_parser().parse_args(command.split()[1:])
+    scripts = set(re.findall(r"python benchmarks/(\w+)\.py", text))
+    assert scripts == {"step", "recording", "long_run", "answers"}
+    parts = (FOLDER / "run_h100.sh").read_text("utf-8")
+    for name in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", text, re.MULTILINE):
+        for part in re.findall(r"\w+", name):
+            assert re.search(rf"^{part}\(\) \{{", parts, re.MULTILINE), f"run_h100.sh has no part {part}"
