@@ -77,7 +77,9 @@ def build_parser() -> Parser:
     race.add_argument("--device", help="cpu, cuda or cuda:N (the GPU if there is one)")
     race.add_argument("--dtype", help="float32, bfloat16 or float16 (float32 on a CPU, bfloat16 on a GPU)")
     race.add_argument("--prompts", metavar="FILE", help="race your own prompts: one a line, or .jsonl; - reads stdin")
-    race.add_argument("--repeats", type=at_least(1), default=3, help="timed runs; the median is reported (3)")
+    race.add_argument(
+        "--repeats", type=at_least(1), help="timed runs; the median is reported (3, or fewer if they take minutes)"
+    )
     race.add_argument("--max-new-tokens", type=at_least(1), help="the most tokens an answer may have")
     race.add_argument("--block-size", type=at_least(1), default=16, help="positions in a KV block (16)")
     race.add_argument("--kv-blocks", type=at_least(1), help="KV blocks of each lane (enough for every slot)")
@@ -210,22 +212,17 @@ def prepare(options: argparse.Namespace) -> Race:
     from cbviz.experiments.race import race
     from cbviz.models import load
     from cbviz.policies import get
-    from cbviz.workload.prompts import prompt_workload, read_prompts
+    from cbviz.workload.prompts import read_prompts
 
     logging.set_verbosity_error()  # a mistake gets one sentence, and it is ours
     policies = [get(name) for name in options.policies]
-    prompts = None if options.prompts is None else read_prompts(options.prompts)[: options.requests]
-    model = load(options.model, device=options.device, dtype=options.dtype, progress=not options.quiet)
-    workload = None
-    if prompts is not None:
-        limit = {} if options.max_new_tokens is None else {"max_new_tokens": options.max_new_tokens}
-        workload = prompt_workload(model.encode, prompts, options.seed, context_limit=model.context_limit, **limit)
+    prompts = None if options.prompts is None else read_prompts(options.prompts)
     return race(
-        model,
+        load(options.model, device=options.device, dtype=options.dtype, progress=not options.quiet),
         policies,
         slots=options.slots,
         requests=options.requests,
-        workload=workload,
+        prompts=prompts,
         seed=options.seed,
         repeats=options.repeats,
         max_new_tokens=options.max_new_tokens,
