@@ -12,7 +12,7 @@ UNDER_TEST: dict[str, Callable[[], Policy]] = {
     "request_level_tight": lambda: RequestLevel(batch_size=2, window=3),
     "orca_power_of_two": lambda: Orca("power_of_two"),
     "orca_maximum": lambda: Orca("maximum"),
-    "tgi_eager": lambda: TGI(waiting_served_ratio=0.3, max_waiting_tokens=2, max_batch_total_tokens=40),
+    "tgi_eager": lambda: TGI(waiting_served_ratio=1, max_waiting_tokens=4, max_batch_total_tokens=20),
     "tgi_padded": lambda: TGI(padded=True, max_batch_prefill_tokens=30),
     "vllm_v0_watermark": lambda: VllmV0(watermark=0.2),
     "vllm_v1_tight": lambda: VllmV1(max_num_batched_tokens=4),

@@ -32,7 +32,7 @@ from cbviz.policies import (
     VllmV0,
     VllmV1,
 )
-from cbviz.trace.events import NOBODY, Iteration
+from cbviz.trace.events import NOBODY, Iteration, State
 from cbviz.workload.request import Request
 from tests.pictures import reasons
 from tests.schedulers import UNDER_TEST, admissions, spelled
@@ -99,7 +99,9 @@ class Spy:
         assert before == (list(view.waiting), list(view.running))
         admit = [entry.request for entry in admissions(plan)]
         if getattr(self.policy, "priority", None) is None:
+            assert waiting == sorted(waiting), "ids are in order of arrival, so the queue is, the preempted too"
             assert admit == waiting[: len(admit)], "the queue was skipped ahead"
+            assert sorted(plan.preempt) == running[len(running) - len(plan.preempt) :], "the newest go first"
         self._keeps_its_own_rules(view, plan)
         return plan
 
@@ -114,9 +116,14 @@ class Spy:
         if isinstance(policy, VllmV1):
             assert sum(taken.values()) <= policy.max_num_batched_tokens
             assert not (plan.preempt and newcomers)
+            free = view.free_blocks - sum(view.blocks_lacking(r, taken[r.id]) for r in running if r.id in taken)
+            for request in newcomers if policy.priority is None else ():
+                assert not policy.reserve_full_sequence or view.blocks_for(request.known) <= free
+                free -= view.blocks_for(taken[request.id])
             if policy.max_num_batched_tokens >= view.slots:
                 assert not plan.pause, "V1 stalls nobody while the budget is at least the slots"
         elif isinstance(policy, Sarathi):
+            assert not (plan.preempt and newcomers)
             decodes = sum(r.lacks == 1 and r.id in taken for r in running)
             assert not any(r.lacks == 1 and r.id in plan.pause for r in running), "Sarathi stalls no decode"
             assert sum(taken.values()) <= max(policy.chunk_size, decodes)
@@ -146,17 +153,22 @@ class World(RuleBasedStateMachine):
     make: Callable[[], Policy]
 
     @initialize(
-        slots=st.integers(1, 4), blocks=st.integers(3, 16), size=st.sampled_from([1, 2, 4]), lag=st.sampled_from([0, 1])
+        slots=st.integers(1, 6),
+        positions=st.integers(12, 30),
+        size=st.sampled_from([1, 2, 4]),
+        lag=st.sampled_from([0, 1]),
     )
-    def begin(self, slots: int, blocks: int, size: int, lag: int) -> None:
+    def begin(self, slots: int, positions: int, size: int, lag: int) -> None:
         self.executor = Flaky()
-        self.pool = BlockPool(blocks, size)
+        self.pool = BlockPool(positions // size, size)
         self.policy = self.make()
         self.engine = Engine(self.executor, Spy(self.policy, self.alive), slots=slots, pool=self.pool, lag=lag)
         self.submitted: dict[int, Request] = {}
         self.asked_to_cancel: set[int] = set()
         self.refused = 0
         self.tried = 0
+        self.failed = False
+        self.reached: Counter[int] = Counter()
         self.events: list[Iteration] = []
         self.finished: set[int] = set()
         self.cancelled: set[int] = set()
@@ -168,23 +180,25 @@ class World(RuleBasedStateMachine):
         return come - self.finished - self.asked_to_cancel - {r.id for r in view.finished}
 
     @rule(
-        prompt=st.integers(1, 9),
-        output=st.integers(1, 9),
+        sizes=st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=8),
         forced=st.booleans(),
         later=st.sampled_from([0, 0, 0, 1.5, 6]),
         first=st.integers(1, 500),
     )
-    def submit(self, prompt: int, output: int, forced: bool, later: float, first: int) -> None:
-        self.tried += 1
-        length = max(1, output - 2) if forced else None
-        request = Request(self.tried, (first,) * prompt, output, arrival=self.engine.now + later, output_length=length)
-        if self.pool.blocks_for(prompt + output) > self.pool.blocks:
-            with pytest.raises(CapacityError):
+    def submit(self, sizes: list[tuple[int, int]], forced: bool, later: float, first: int) -> None:
+        """Several at once, for a crowd makes trouble. They come in order of their ids."""
+        arrival = max([self.engine.now + later, *(r.arrival for r in self.submitted.values())])
+        for prompt, output in sizes:
+            self.tried += 1
+            length = max(1, output - 2) if forced else None
+            request = Request(self.tried, (first,) * prompt, output, arrival=arrival, output_length=length)
+            if self.pool.blocks_for(prompt + output) > self.pool.blocks:
+                with pytest.raises(CapacityError):
+                    self.engine.submit(request)
+                self.refused += 1
+            else:
                 self.engine.submit(request)
-            self.refused += 1
-        else:
-            self.engine.submit(request)
-            self.submitted[request.id] = request
+                self.submitted[request.id] = request
 
     @precondition(lambda self: self.submitted)
     @rule(which=st.integers(0, 1000))
@@ -208,6 +222,7 @@ class World(RuleBasedStateMachine):
             event = self.engine.step()
         except EngineError:
             assert armed, "only a failing executor may fail"
+            self.failed = True
             return True
         if event is None:
             return False
@@ -231,10 +246,19 @@ class World(RuleBasedStateMachine):
         self.finished.update(over)
         self.cancelled.update(gone)
         self.runs.update(r for r, n in zip(event.request.tolist(), event.tokens.tolist(), strict=True) if n)
+        if not self.failed:
+            self.recomputing_is_told_from_first_time_work(event)
         for request in over:
             assert self.engine.output(request) == answer(self.submitted[request])
         if isinstance(self.policy, Orca):
             self.earlier_arrivals_ran_at_least_as_often()
+
+    def recomputing_is_told_from_first_time_work(self, event: Iteration) -> None:
+        for slot in np.flatnonzero((event.tokens > 0) & (event.state != State.HELD)):
+            request, context = int(event.request[slot]), int(event.context[slot])
+            again = context - int(event.tokens[slot]) < self.reached[request]
+            assert (event.state[slot] == State.RECOMPUTE) == again
+            self.reached[request] = max(self.reached[request], context)
 
     def earlier_arrivals_ran_at_least_as_often(self) -> None:
         going = [r for r in self.submitted.values() if r.id not in self.finished | self.asked_to_cancel]
@@ -283,7 +307,7 @@ def test_no_policy_loses_or_doubles_or_starves_anybody(name: str) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=20,
+            max_examples=24,
             stateful_step_count=16,
             deadline=None,
             derandomize=True,
