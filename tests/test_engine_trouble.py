@@ -249,6 +249,23 @@ def test_cancelling_wherever_it_is() -> None:
         assert list(engine.run()) == [], "cancelling what has ended changes nothing"
 
 
+def test_cancelling_while_the_last_token_is_on_its_way_changes_nothing() -> None:
+    """With lag 1 a request of known length has left its slot before the host sees its last token."""
+    requests = work(4, 3)
+    for step in range(1, 9):
+        engine = make(Continuous(), lag=1)
+        engine.submit(*requests)
+        for _ in range(step):
+            engine.step()
+        before = [len(engine.output(r.id)) for r in requests]
+        engine.cancel(0)
+        events = list(engine.run())
+        cancelled = any(mark.request == 0 for event in events for mark in event.cancelled)
+        assert len(engine.output(0)) == 3 or (cancelled and len(engine.output(0)) - before[0] <= 1)
+        assert [len(engine.output(i)) for i in (1, 2, 3)] == [4, 5, 6]
+        assert engine.pool.free == engine.pool.blocks
+
+
 def test_an_interrupt_waits_for_the_iteration_and_loses_no_event() -> None:
     class Interrupted(NullExecutor):
         def launch(self, step: Step) -> Result:

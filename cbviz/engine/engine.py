@@ -301,7 +301,10 @@ class Engine:
             self._future = [entry for entry in self._future if entry[2] is not live]
             heapq.heapify(self._future)
         else:
-            slot = self.slots.slot_of(live.request.id)
+            seats = np.flatnonzero((self.slots.request == live.request.id) & ~self.slots.ended)
+            if not len(seats):
+                return  # its last token is on its way from the device: it has ended by itself
+            slot = int(seats[0])
             self.slots.leave(slot)
         self.outputs.closed[live.row] = True
         live.reason = FinishReason.CANCELLED
