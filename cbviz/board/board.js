@@ -1054,17 +1054,17 @@ const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Ar
 
 /**
  * @typedef {ReturnType<typeof laneHeights>} Heights
- * @typedef {{lane: Lane, axis: Axis, heights: Heights, width: number, brushes: Brushes, font: string, lit: number, language: Language, from: number, to: number, draft: boolean}} Scene
+ * @typedef {{lane: Lane, axis: Axis, heights: Heights, width: number, brushes: Brushes, font: string, lit: number, language: Language, from: number, to: number, draft: boolean, lanes: number}} Scene
  * `from` and `to`: the px that have to be painted; `draft`: it moves, so speed comes before detail.
  */
 
 /** Whether the scene has to be drawn as columns of several iterations. @param {Scene} scene */
-export function needsColumns({ lane, axis, width }) {
+export function needsColumns({ lane, axis, width, draft, lanes }) {
   const from = Math.max(0, axis.iteration(lane, 0));
   const to = Math.min(lane.n, axis.iteration(lane, width) + 1);
   let spans = 0;
   for (const row of lane.rows) spans += lastAtMost(row.first, to) - lastAtMost(row.first, from) + 1;
-  return spans > MOST_SPANS || (width * lane.slots) / spans < NARROW;
+  return spans > (draft ? MOST_SPANS / 3 : MOST_SPANS) / Math.sqrt(lanes) || (width * lane.slots) / spans < NARROW;
 }
 
 /** All rows up to the newest iteration. @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
@@ -1223,13 +1223,13 @@ for (let y = 0; y < 4; y++)
   }
 
 /** Several iterations a column. @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
-function paintColumns(ctx, { lane, axis, heights, from, to, brushes, draft }) {
+function paintColumns(ctx, { lane, axis, heights, from, to, brushes, draft, lanes }) {
   // A column is a device pixel. Coarser while it moves: a quarter of the work, for the eye that follows.
   const step = draft ? 2 : 1 / brushes.ratio;
   const left = Math.floor(from);
   const columns = Math.max(1, Math.ceil((Math.ceil(to) - left) / step));
   const phase = ((Math.round((axis.start * axis.scale + left) / step) % 12) + 12) % 12;
-  const budget = draft ? 80000 : 500000;
+  const budget = (draft ? 80000 : 500000) / lanes;
   const parts = Math.max(1, Math.min(heights.pitch - heights.gap, 8, Math.floor(budget / (lane.slots * columns))));
   const edges = columnEdges(lane, axis, columns, step, left);
   if (scratch.state.length < columns * parts) scratch.state = new Uint8Array(columns * parts);
@@ -2281,7 +2281,7 @@ export class BoardView {
     const lit = this.pinned >= 0 ? this.pinned : this.hovered;
     const draft = performance.now() - this.movedAt < SETTLE;
     /** @type {Scene} */
-    const scene = { lane, axis: this.axis, heights, width, brushes: this.brushes, font: this.font, lit, language: this.language, from: 0, to: width, draft };
+    const scene = { lane, axis: this.axis, heights, width, brushes: this.brushes, font: this.font, lit, language: this.language, from: 0, to: width, draft, lanes: this.run.lanes.length };
     const place = this.axis.start * this.axis.scale;
     const key = [lane.n, this.axis.scale, this.mode, width, this.themeName, lit, draft].join(" ");
     if (key !== part.key || place !== part.place) {
