@@ -154,6 +154,13 @@ def test_held_rows_take_no_block_from_anybody() -> None:
     assert max(int(it.context[0]) for it in run) == 4, "a held row stays within its own blocks"
 
 
+def test_held_rows_stay_within_the_context() -> None:
+    lane = Engine(NullExecutor(10, seconds=1.0), Static(run_to=30), slots=1, pool=BlockPool(8, 16))
+    run = list(lane.run(requests([3])))
+    assert len(run) == 30
+    assert max(int(it.context[0]) for it in run) == 10
+
+
 def test_blocks_are_counted_as_written_and_reserved() -> None:
     lane = Engine(NullExecutor(seconds=1.0), Continuous(), slots=1, pool=BlockPool(10, 4))
     run = list(lane.run(requests([6], prompts=[3])))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from cbviz.errors import ModelError
+from cbviz.errors import CapacityError, ModelError
 
 NAME = "cbviz"
 
@@ -121,6 +121,14 @@ def attention_shape(model: PreTrainedModel) -> tuple[int, int, int]:
     kv_heads = getattr(config, "num_key_value_heads", None) or heads
     head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
     return config.num_hidden_layers, kv_heads, head_size
+
+
+def checked_limit(model: PreTrainedModel, limit: int | None) -> int:
+    """The most positions a request may have: the model's own limit, or a smaller one. Raises CapacityError."""
+    own = context_limit(model)
+    if limit is not None and limit > own:
+        raise CapacityError(f"a context of {limit} is more than the {own} that the model has.")
+    return limit or own
 
 
 def context_limit(model: PreTrainedModel) -> int:

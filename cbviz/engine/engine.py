@@ -440,8 +440,10 @@ class Engine:
         count = self._counts(plan)
         for slot in np.flatnonzero(~slots.ended & (count > slots.capacity - slots.computed)):
             slots.grow(int(slot), int(slots.computed[slot] + count[slot]))
-        # A held row goes on at the end of its own blocks: it never takes a block that somebody could use.
-        start = np.where(slots.ended, np.minimum(slots.computed, slots.capacity - 1), slots.computed)
+        # A held row goes on to the end of its own blocks (it never takes one that somebody could use) or of the context,
+        # and is computed in place there.
+        room = np.minimum(slots.capacity, self.context_limit)
+        start = np.where(slots.ended, np.minimum(slots.computed, room - 1), slots.computed)
         rows = np.flatnonzero(count).astype(np.int32)
         held = slots.ended[rows]
         first, n = start[rows], count[rows]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
+from cbviz.engine.attention_hook import attention_shape
 from cbviz.errors import CapacityError
+from cbviz.memory import BlockPool
 
 
 class KVCache:
@@ -69,3 +72,17 @@ class KVCache:
         self.keys[layer].index_copy_(0, where, keys)
         self.values[layer].index_copy_(0, where, values)
         return self.keys[layer], self.values[layer]
+
+
+def cache_for(model: PreTrainedModel, pool: BlockPool) -> KVCache:
+    """A cache of a model's shape with room for the blocks of a pool. Raises CapacityError if it does not fit."""
+    layers, kv_heads, head_size = attention_shape(model)
+    return KVCache(
+        layers=layers,
+        kv_heads=kv_heads,
+        head_size=head_size,
+        blocks=pool.blocks,
+        block_size=pool.block_size,
+        dtype=model.dtype,
+        device=model.device,
+    )

@@ -12,16 +12,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from cbviz.engine.attention import AttentionBackend, SdpaAttention
-from cbviz.engine.attention_hook import (
-    attention_shape,
-    context_limit,
-    refuse_what_we_cannot_honour,
-)
+from cbviz.engine.attention_hook import checked_limit, refuse_what_we_cannot_honour
 from cbviz.engine.executor import Result, Seat, Step
-from cbviz.engine.kv_cache import KVCache
+from cbviz.engine.kv_cache import cache_for
 from cbviz.engine.ragged_forward import RaggedForward
 from cbviz.engine.sampling import draw
-from cbviz.errors import CapacityError, ModelError
+from cbviz.errors import ModelError
 from cbviz.memory import BlockPool
 
 SMALL = 20_000_000
@@ -75,22 +71,11 @@ class ModelExecutor:
         limit: int | None = None,
     ) -> None:
         refuse_what_we_cannot_honour(model)
-        if limit is not None and limit > context_limit(model):
-            raise CapacityError(f"a context of {limit} is more than the {context_limit(model)} that the model has.")
         self.model = model
         self.device = model.device
-        self.context_limit = limit or context_limit(model)
+        self.context_limit = checked_limit(model, limit)
         self.end_tokens = own_end_tokens(model) if end_tokens is None else end_tokens
-        layers, kv_heads, head_size = attention_shape(model)
-        self.cache = KVCache(
-            layers=layers,
-            kv_heads=kv_heads,
-            head_size=head_size,
-            blocks=pool.blocks,
-            block_size=pool.block_size,
-            dtype=model.dtype,
-            device=self.device,
-        )
+        self.cache = cache_for(model, pool)
         self._forward = RaggedForward(model, self.cache, backend or SdpaAttention())
         self._small = self.device.type == "cpu" and sum(p.numel() for p in model.parameters()) < SMALL
         # One column more than positions: a token sampled at the last position is still an output token.

@@ -64,7 +64,8 @@ class Setting:
         pool = BlockPool(self.kv_blocks, self.block_size)
         model, ends = self.loaded.model, self.loaded.end_tokens
         # Block tables need no more columns than the longest request has blocks.
-        limit = max(len(request.prompt) + request.max_new_tokens for request in self.workload)
+        longest = max(len(request.prompt) + request.max_new_tokens for request in self.workload)
+        limit = min(longest, self.loaded.context_limit)
         if not self.graphs:
             return ModelExecutor(model, slots=self.slots, pool=pool, end_tokens=ends, limit=limit)
         title, shown = "shapes", 0

@@ -13,8 +13,6 @@ import transformers
 
 import cbviz
 from cbviz.engine import Engine, Executor
-from cbviz.engine.graphs import GraphExecutor, why_no_graphs
-from cbviz.engine.model_executor import ModelExecutor
 from cbviz.errors import CapacityError
 from cbviz.memory import BlockPool
 from cbviz.models import LoadedModel
@@ -123,24 +121,6 @@ def _parameters(policy: object) -> dict[str, Any]:
         return {}
     values = {field.name: getattr(policy, field.name) for field in fields(policy) if field.name != "name"}
     return {name: value for name, value in values.items() if isinstance(value, int | float | str | None)}
-
-
-def make_executor(loaded: LoadedModel, *, slots: int, block_size: int, kv_blocks: int) -> Executor:
-    """The executor that suits a model: CUDA graphs where Triton and 16-bit numbers allow them, else eager passes.
-
-    Raises
-    ------
-    ModelError
-        The model uses something that the engine cannot honour.
-    CapacityError
-        A KV cache larger than the device's free memory.
-    """
-    pool = BlockPool(kv_blocks, block_size)
-    ends, limit = loaded.end_tokens, loaded.context_limit
-    if loaded.device.type == "cuda" and why_no_graphs(loaded.model) is None:
-        # Without torch.compile: a race is over before compiling would have paid off.
-        return GraphExecutor(loaded.model, slots=slots, pool=pool, lag=0, end_tokens=ends, limit=limit, compiled=False)
-    return ModelExecutor(loaded.model, slots=slots, pool=pool, end_tokens=ends, limit=limit)
 
 
 def kv_blocks_for(workload: Workload, slots: int, block_size: int) -> int:

@@ -17,9 +17,11 @@ from typing import Any
 from cbviz.board import player
 from cbviz.board.summary import Finish, same_answers
 from cbviz.engine import Executor
+from cbviz.engine.graphs import why_no_graphs
 from cbviz.errors import CbvizError, PolicyError, WorkloadError
+from cbviz.experiments.alone import Setting
 from cbviz.experiments.answers import Divergence, divergences
-from cbviz.experiments.lane import Lane, device_name, kv_blocks_for, make_executor
+from cbviz.experiments.lane import Lane, device_name, kv_blocks_for
 from cbviz.experiments.progress import Progress, SilentProgress
 from cbviz.experiments.workloads import choose_workload
 from cbviz.models import LoadedModel, load
@@ -189,9 +191,7 @@ class Race:
 
     def _lane(self, number: int, clock: str) -> Lane:
         if number not in self._executors:
-            self._executors[number] = make_executor(
-                self.model, slots=self.slots, block_size=self.block_size, kv_blocks=self.kv_blocks
-            )
+            self._executors[number] = self._executor(self.policies[number])
         return Lane(
             self.model,
             self._executors[number],
@@ -202,6 +202,22 @@ class Race:
             kv_blocks=self.kv_blocks,
             clock=clock,
         )
+
+    def _executor(self, policy: Policy) -> Executor:
+        """CUDA graphs where the model and the device allow them, else eager passes."""
+        graphs = self.model.device.type == "cuda" and why_no_graphs(self.model.model) is None
+        setting = Setting(
+            loaded=self.model,
+            policy=policy,
+            workload=self.workload,
+            slots=self.slots,
+            block_size=self.block_size,
+            kv_blocks=self.kv_blocks,
+            lag=0,
+            graphs=graphs,
+            compiled=False,  # a race is over before compiling would have paid off
+        )
+        return setting.executor(SilentProgress())
 
     def _may_go_on(self) -> bool:
         """Wait while paused; False once the race is to stop."""

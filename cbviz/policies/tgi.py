@@ -78,7 +78,7 @@ class TGI:
                 least, reason = 1, "waited too long"
             else:
                 least, reason = int(len(view.running) * self.waiting_served_ratio), "ratio met"
-        if len(view.waiting) < least:
+        if len(view.waiting) < least or not view.free_slots:
             return Plan()
         newcomers = self._next_batch(view)
         if not newcomers or len(newcomers) < least:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 from cbviz.policies.base import Admit, Plan, View
@@ -73,10 +74,10 @@ class VllmV0:
 
     def _preemptions(self, view: View) -> dict[int, str]:
         """Whom a decode of everybody throws out, oldest first in line for blocks, newest first to lose them."""
-        running, free = list(view.running), view.free_blocks
+        running, free = deque(view.running), view.free_blocks
         preempted: dict[int, str] = {}
         while running:
-            oldest = running.pop(0)
+            oldest = running.popleft()
             needed = view.blocks_lacking(oldest, oldest.lacks)
             while needed > free and running:
                 newest = running.pop()

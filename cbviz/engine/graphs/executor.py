@@ -24,16 +24,16 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from cbviz.engine.attention import AttentionBackend, SdpaAttention, ragged, triton_decode
-from cbviz.engine.attention_hook import attention_shape, context_limit, refuse_what_we_cannot_honour
+from cbviz.engine.attention_hook import attention_shape, checked_limit, refuse_what_we_cannot_honour
 from cbviz.engine.executor import Result, Step
 from cbviz.engine.graphs.attend import StaticAttention
 from cbviz.engine.graphs.forward import Captured, StaticForward, prepare
 from cbviz.engine.graphs.layout import ALIGNMENT, Shape
 from cbviz.engine.graphs.sdpa import SdpaStaticAttention
-from cbviz.engine.kv_cache import KVCache
+from cbviz.engine.kv_cache import cache_for
 from cbviz.engine.model_executor import own_end_tokens
 from cbviz.engine.ragged_forward import RaggedForward
-from cbviz.errors import CapacityError, ModelError
+from cbviz.errors import ModelError
 from cbviz.memory import BlockPool
 from cbviz.trace.events import BoolArray, IntArray
 
@@ -118,24 +118,13 @@ class GraphExecutor:
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         refuse_what_we_cannot_honour(model)
-        if limit is not None and limit > context_limit(model):
-            raise CapacityError(f"a context of {limit} is more than the {context_limit(model)} that the model has.")
         self.model = model
         self.device = model.device
         self.slots = slots
         self.lag = lag
-        self.context_limit = limit or context_limit(model)
+        self.context_limit = checked_limit(model, limit)
         self.end_tokens = own_end_tokens(model) if end_tokens is None else end_tokens
-        layers, kv_heads, head_size = attention_shape(model)
-        self.cache = KVCache(
-            layers=layers,
-            kv_heads=kv_heads,
-            head_size=head_size,
-            blocks=pool.blocks,
-            block_size=pool.block_size,
-            dtype=model.dtype,
-            device=self.device,
-        )
+        self.cache = cache_for(model, pool)
         blocks_a_request = min(pool.blocks, pool.blocks_for(self.context_limit))
         if attention is None:
             if reason := why_no_graphs(model):
