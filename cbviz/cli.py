@@ -11,6 +11,8 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
+import webbrowser
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -93,6 +95,13 @@ def build_parser() -> Parser:
 
     add_bench(commands)
 
+    replay = commands.add_parser("replay", help="look at recorded runs in a browser")
+    replay.add_argument(
+        "files", nargs="+", metavar="FILE", help="one to four trace files (.cbviz), or the name of a recording"
+    )
+    replay.add_argument("--html", type=Path, metavar="PATH", help="write the page here, and open no browser")
+    replay.set_defaults(run=replay_runs)
+
     models = commands.add_parser("models", help="list the models that cbviz knows by name")
     models.set_defaults(run=list_models)
     return parser
@@ -167,6 +176,23 @@ def list_models(_: argparse.Namespace) -> int:
     width = max(len(name) for name in catalogue())
     for name, summary in catalogue().items():
         print(f"{name:<{width}}  {summary}")
+    return 0
+
+
+def replay_runs(options: argparse.Namespace) -> int:
+    """Write the player page of recorded runs, and open it unless a path for it was given."""
+    from cbviz.board import player
+    from cbviz.trace import RECORDINGS, load, recorded
+
+    traces = [trace for name in options.files for trace in (recorded(name) if name in RECORDINGS else (load(name),))]
+    page = player.html(traces, title="Replay")
+    target = options.html or Path(tempfile.mkdtemp(prefix="cbviz-")) / "replay.html"
+    try:
+        target.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise TraceError(f"cannot write {target}: {error.strerror}.") from error
+    opened = options.html is None and webbrowser.open(target.absolute().as_uri())
+    print(f"{'Opened' if opened else 'Open in a browser:'} {target}")
     return 0
 
 
@@ -351,10 +377,9 @@ def print_result(race: Race, drawn: bool) -> None:
         from cbviz.board.terminal import LEAST_WIDTH, grid
 
         longest = max(len(lane.trace.iterations) for lane in race.lanes)
+        width, colour = max(console.width, LEAST_WIDTH), console.color_system is not None
         for lane in race.lanes:
-            console.print(
-                grid(lane.trace, max(console.width, LEAST_WIDTH), console.color_system is not None, extent=longest)
-            )
+            console.print(grid(lane.trace, width, colour, extent=longest, legend=lane is race.lanes[-1]))
             console.print()
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     table.add_column("")

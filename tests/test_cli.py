@@ -17,6 +17,7 @@ import pytest
 
 import cbviz
 from cbviz import cli
+from cbviz.cli import main
 
 Run = Callable[..., tuple[int, str, str]]
 SMALL = ("race", "--slots", "2", "--requests", "5", "--device", "cpu")
@@ -244,3 +245,20 @@ def test_the_readme_s_make_targets_exist() -> None:
 def test_python_m_cbviz() -> None:
     called = subprocess.run([sys.executable, "-m", "cbviz", "--version"], capture_output=True, text=True, check=True)
     assert called.stdout == f"cbviz {cbviz.__version__}\n"
+
+
+def test_replay_writes_the_page_of_recorded_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "replay.html"
+    assert main(["replay", "smollm2-8", "--html", str(page)]) == 0
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert str(page) in capsys.readouterr().out
+
+
+def test_replay_refuses_what_is_no_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    foreign = tmp_path / "foreign.cbviz"
+    foreign.write_text("hello")
+    for name in (str(foreign), str(tmp_path / "missing.cbviz")):
+        assert main(["replay", name, "--html", str(tmp_path / "page.html")]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("cbviz: ")
+        assert said.count("\n") == 1

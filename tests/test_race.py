@@ -179,6 +179,26 @@ def test_a_race_in_the_background_pauses_steps_and_stops(tiny: LoadedModel) -> N
     assert lanes.finish().stopped
 
 
+def test_a_live_race_takes_a_burst_and_a_cancellation_from_its_board(tiny: LoadedModel) -> None:
+    pytest.importorskip("anywidget")
+    lanes = race(tiny, slots=2, requests=6, live=True)
+    board = lanes.board
+    while not lanes._turns:
+        time.sleep(0.001)
+    board._message(board, {"type": "control", "action": "burst"}, [])
+    board._message(board, {"type": "control", "action": "cancel", "request": 5}, [])
+    lanes.wait(timeout=120)
+    assert len(lanes.requests) == 14
+    for trace in lanes.traces:
+        assert sorted(trace.requests.id.tolist()) == list(range(14))
+        reasons = dict(zip(trace.requests.id.tolist(), trace.requests.reason.tolist(), strict=True))
+        assert reasons.pop(5) == FinishReason.CANCELLED
+        assert set(reasons.values()) <= {FinishReason.END, FinishReason.LENGTH}
+    assert lanes.divergences == ()
+    with pytest.raises(CbvizError, match="requests can only join while they run"):
+        lanes.submit(Request(99, (5,), 3))
+
+
 def test_what_breaks_a_race_reaches_whoever_asks(tiny: LoadedModel) -> None:
     class Broken:
         name, summary = "broken", ""
@@ -210,7 +230,7 @@ def test_a_divergence_shows_the_gap_of_the_two_best_tokens(tiny: LoadedModel, sm
         one.marks,
     )
     request = int(one.requests.id[row])
-    found = divergences(tiny.model, small.workload, one, other)
+    found = divergences(tiny.model, small.requests, one, other)
     gap = top_two_gap(tiny.model, [*small.workload.by_id[request].prompt, *tokens[row][:3]])
     assert found == [Divergence(request, 3, gap)]
     assert gap > 1, "tiny is sure of its answers"

@@ -36,7 +36,9 @@ LEAST_WIDTH = 30
 MOST_ROWS = 64
 
 
-def grid(trace: Trace, width: int = 100, color: bool = True, *, extent: int | None = None) -> RenderableType:
+def grid(
+    trace: Trace, width: int = 100, color: bool = True, *, extent: int | None = None, legend: bool = True
+) -> RenderableType:
     """The run as a drawn grid that rich prints.
 
     Parameters
@@ -50,6 +52,8 @@ def grid(trace: Trace, width: int = 100, color: bool = True, *, extent: int | No
     extent
         Iterations that the whole width stands for, at least the run's own: give the longest of several runs, so that
         their columns line up. None: this run fills the width.
+    legend
+        Whether to explain the signs under the grid.
 
     Raises
     ------
@@ -74,7 +78,8 @@ def grid(trace: Trace, width: int = 100, color: bool = True, *, extent: int | No
         if slots > MOST_ROWS:
             lines.append(Text(f"… and {slots - MOST_ROWS} more slots", style="dim" if color else ""))
         lines.append(_ruler(n, columns, margin, color))
-        lines.append(_legend(width, color))
+        if legend:
+            lines.append(_legend(width, color))
     return Group(*lines)
 
 

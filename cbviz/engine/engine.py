@@ -263,12 +263,13 @@ class Engine:
             else:
                 self._cancel(self._live[entry])
 
-    def _clock(self) -> float:
-        """Now, in the unit of arrivals."""
+    @property
+    def arrival_clock(self) -> float:
+        """Now, in the unit of arrivals: seconds on the lane's clock, or iterations."""
         return self.now if self.arrival_unit == "seconds" else self.iteration + self._ticks_skipped
 
     def _take_arrivals(self) -> None:
-        while self._future and self._future[0][0] <= self._clock():
+        while self._future and self._future[0][0] <= self.arrival_clock:
             live = heapq.heappop(self._future)[2]
             self._waiting.append(live)
             self._arrived.append(live.request.id)
@@ -278,7 +279,7 @@ class Engine:
         if self.arrival_unit == "seconds":
             self.now = max(self.now, until)
         else:
-            self._ticks_skipped += int(np.ceil(until - self._clock()))
+            self._ticks_skipped += int(np.ceil(until - self.arrival_clock))
 
     def _wait(self, until: float) -> None:
         """The policy lets time pass, though requests may wait. The watchdog counts how often."""
@@ -327,7 +328,7 @@ class Engine:
             block_size=pool.block_size,
             total_blocks=pool.blocks,
             context_limit=self.context_limit,
-            clock=self._clock(),
+            clock=self.arrival_clock,
             last_admission=self._last_admission,
         )
 
@@ -440,8 +441,8 @@ class Engine:
         count = self._counts(plan)
         for slot in np.flatnonzero(~slots.ended & (count > slots.capacity - slots.computed)):
             slots.grow(int(slot), int(slots.computed[slot] + count[slot]))
-        # A held row goes on to the end of its own blocks (it never takes one that somebody could use) or of the context,
-        # and is computed in place there.
+        # A held row goes on to the end of its own blocks, for it never takes one that somebody could use, or to the end
+        # of the context, and is computed in place there.
         room = np.minimum(slots.capacity, self.context_limit)
         start = np.where(slots.ended, np.minimum(slots.computed, room - 1), slots.computed)
         rows = np.flatnonzero(count).astype(np.int32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from cbviz.measure.compare import find_divergences
 from cbviz.trace import Trace
-from cbviz.workload import Workload
+from cbviz.workload import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +33,15 @@ class Divergence:
     gap: float
 
 
-def divergences(model: PreTrainedModel, workload: Workload, one: Trace, other: Trace) -> list[Divergence]:
+def divergences(model: PreTrainedModel, requests: Iterable[Request], one: Trace, other: Trace) -> list[Divergence]:
     """Every request whose outputs differ between two runs, with the gap at the place."""
-    return [
-        Divergence(place.request, place.position, _gap_at(model, workload, one, place.request, place.position))
-        for place in find_divergences(one, other)
-    ]
-
-
-def _gap_at(model: PreTrainedModel, workload: Workload, trace: Trace, request: int, position: int) -> float:
-    answer = trace.requests.tokens[trace.requests.row(request)]
-    return top_two_gap(model, [*workload.by_id[request].prompt, *answer[:position]])
+    prompts = {request.id: request.prompt for request in requests}
+    found = []
+    for place in find_divergences(one, other):
+        answer = one.requests.tokens[one.requests.row(place.request)]
+        gap = top_two_gap(model, [*prompts[place.request], *answer[: place.position]])
+        found.append(Divergence(place.request, place.position, gap))
+    return found
 
 
 @torch.inference_mode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from cbviz.memory import BlockPool
 from cbviz.models import LoadedModel
 from cbviz.policies import Policy
 from cbviz.trace import Iteration, Recorder, Trace, TraceMeta
-from cbviz.workload import Workload
+from cbviz.workload import Request, Workload
 
 
 class Lane:
@@ -91,6 +91,12 @@ class Lane:
     def now(self) -> float:
         """Seconds on this lane's clock."""
         return self.engine.now
+
+    def submit(self, *requests: Request) -> None:
+        """More requests, arriving now on this lane's clock. Raises what `Engine.submit` raises."""
+        coming = [replace(request, arrival=self.engine.arrival_clock) for request in requests]
+        self.engine.submit(*coming)
+        self._recorder.add_requests(coming)
 
     def step(self) -> Iteration | None:
         """Run one iteration and record it; None when the workload is served."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cbviz.board.controls import Control
@@ -10,17 +12,22 @@ from cbviz.board.pack import RequestText
 from cbviz.errors import CbvizError
 from cbviz.experiments.lane import Lane, device_name
 from cbviz.experiments.race import Race
+from cbviz.experiments.workloads import choose_workload
 from cbviz.models import LoadedModel
 from cbviz.models.pieces import PieceStream
 from cbviz.trace import NOBODY, Iteration
+from cbviz.workload import Request
 
 if TYPE_CHECKING:
     from cbviz.board.widget import LiveBoard
 
+BURST = 8
+"""Requests that join at the press of a button."""
+
 
 def watched(race: Race, language: str = "en") -> LiveBoard:
     """Give a race that has not started a live board, and return the board. Needs the notebook extra."""
-    from cbviz.board.widget import LaneInfo, LiveBoard  # here, so that bare machines can import this module
+    from cbviz.board.widget import TRANSPORT, LaneInfo, LiveBoard  # here, so that bare machines can import this module
 
     meta = [race.model.name, device_name(race.model.device), f"{race.slots} slots", f"{len(race.workload)} requests"]
     board = LiveBoard(
@@ -30,9 +37,10 @@ def watched(race: Race, language: str = "en") -> LiveBoard:
         ],
         subtitle=" · ".join([*meta, f"seed {race.workload.seed}"]),
         language=language,
-        on_control=lambda control: _obey(race, control),
+        on_control=lambda control: _obey(race, board, control),
+        actions=(*TRANSPORT, "burst", "cancel"),
     )
-    board.add_requests(RequestText(r.id, r.text, len(r.prompt), r.max_new_tokens) for r in race.workload)
+    board.add_requests(map(_shown, race.workload))
     words = [_Words(race.model) for _ in race.names]
 
     def show(number: int, lane: Lane, event: Iteration) -> None:
@@ -66,12 +74,37 @@ class _Words:
         }
 
 
-def _obey(race: Race, control: Control) -> None:
+def _obey(race: Race, board: LiveBoard, control: Control) -> None:
     """Do what somebody asked for on the board."""
-    wishes = {"pause": race.pause, "resume": race.resume, "step": race.step_once, "stop": race.stop}
+    wishes: dict[str, Callable[[], None]] = {
+        "pause": race.pause,
+        "resume": race.resume,
+        "step": race.step_once,
+        "stop": race.stop,
+        "burst": lambda: _burst(race, board),
+        "cancel": lambda: race.cancel(control.request or 0),
+    }
     if control.action not in wishes:
-        raise CbvizError(f"a race cannot {control.action}; it can pause, resume, step and stop.")
+        raise CbvizError(f"a race cannot {control.action}; it can {', '.join(wishes)}.")
     wishes[control.action]()
+
+
+def _burst(race: Race, board: LiveBoard) -> None:
+    """A handful of new requests of the same kind joins every lane."""
+    first = 1 + max(request.id for request in race.requests)
+    drawn = choose_workload(race.model, requests=BURST, seed=race.workload.seed + first)
+    limit = max(len(request.prompt) + request.max_new_tokens for request in race.workload)
+    joining = [
+        replace(request, id=first + i, max_new_tokens=min(request.max_new_tokens, limit - len(request.prompt)))
+        for i, request in enumerate(drawn)
+        if len(request.prompt) < limit
+    ]
+    board.add_requests(map(_shown, joining))
+    race.submit(*joining)
+
+
+def _shown(request: Request) -> RequestText:
+    return RequestText(request.id, request.text, len(request.prompt), request.max_new_tokens)
 
 
 def in_notebook() -> bool:

@@ -27,7 +27,7 @@ from cbviz.experiments.workloads import choose_workload
 from cbviz.models import LoadedModel, load
 from cbviz.policies import Policy, get
 from cbviz.trace import Trace
-from cbviz.workload import Workload
+from cbviz.workload import Request, Workload
 from cbviz.workload.prompts import Prompt
 
 MOST_LANES = 4
@@ -93,6 +93,9 @@ class Race:
         self._runs: list[list[Trace]] = [[] for _ in policies]
         self._raced: list[Trace] = []
         self._divergences: list[Divergence] = []
+        self._joined: list[Request] = []
+        self._turns: tuple[Lane, ...] = ()
+        """The lanes while they take turns."""
         self._executors: dict[int, Executor] = {}
         self._thread: threading.Thread | None = None
         self.board: Any = None
@@ -150,6 +153,19 @@ class Race:
     def step_once(self) -> None:
         """While paused: run one more iteration."""
         self._single_steps.release()
+
+    def cancel(self, request: int) -> None:
+        """End a request's output where it stands, in every lane that runs. Raises WorkloadError for a stranger."""
+        for lane in self._turns:
+            lane.engine.cancel(request)
+
+    def submit(self, *requests: Request) -> None:
+        """More requests, for every lane of a race that takes turns. Raises CbvizError once the lanes have ended."""
+        if not self._turns:
+            raise CbvizError("the lanes have ended; requests can only join while they run.")
+        for lane in self._turns:
+            lane.submit(*requests)
+        self._joined += requests
 
     def stop(self) -> None:
         """End the race after the iteration in flight. What was run is kept."""
@@ -229,6 +245,7 @@ class Race:
     def _race_in_turns(self) -> None:
         """All lanes at once on one device: the lane whose clock is behind goes next."""
         lanes = [self._lane(number, "lane") for number in range(len(self.policies))]
+        self._turns = tuple(lanes)
         for name in self.names:
             self._progress.start(name, len(self.workload))
         going = list(range(len(lanes)))
@@ -242,6 +259,7 @@ class Race:
                 self.watch(number, lanes[number], event)
                 self._progress.advance(self.names[number], len(event.finished))
         finally:
+            self._turns = ()
             self._raced = [lane.trace() for lane in lanes]
 
     def _time_alone(self) -> None:
@@ -274,9 +292,14 @@ class Race:
         for _ in range(4):
             lane.step()
 
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """Everybody: the workload, and those who joined while it ran."""
+        return (*self.workload, *self._joined)
+
     def _compare_answers(self) -> None:
         for trace in self.traces[1:]:
-            self._divergences += divergences(self.model.model, self.workload, self.traces[0], trace)
+            self._divergences += divergences(self.model.model, self.requests, self.traces[0], trace)
 
     # ------------------------------------------------------------------ results
 
@@ -352,7 +375,7 @@ class Race:
             "model": self.model.name,
             "device": device_name(self.model.device),
             "slots": self.slots,
-            "requests": len(self.workload),
+            "requests": len(self.requests),
             "seed": self.workload.seed,
             "clock": self.clock,
             "lag": self.traces[0].meta.lag,
