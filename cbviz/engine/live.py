@@ -42,20 +42,22 @@ class Live:
 
 
 class LiveViews(Sequence[RequestView]):
-    """A sequence of views that makes each one when it is asked for.
+    """A sequence of views that makes each one when it is first asked for, and keeps it.
 
     Most policies look at the front of the queue and no further, so a queue of 10,000 costs them nothing.
     """
 
     def __init__(self, items: Any, view: Callable[[Any], RequestView]) -> None:
-        self._items = items
-        self._view = view
+        self._length = len(items)
+        self._coming = map(view, items)
+        self._made: list[RequestView] = []
 
     def __len__(self) -> int:
-        return len(self._items)
+        return self._length
 
     def __iter__(self) -> Iterator[RequestView]:
-        return map(self._view, self._items)
+        for index in range(self._length):
+            yield self[index]
 
     @overload
     def __getitem__(self, index: int) -> RequestView: ...
@@ -63,8 +65,13 @@ class LiveViews(Sequence[RequestView]):
     def __getitem__(self, index: slice) -> list[RequestView]: ...
     def __getitem__(self, index: int | slice) -> RequestView | list[RequestView]:
         if isinstance(index, slice):
-            return [self._view(self._items[i]) for i in range(*index.indices(len(self._items)))]
-        return self._view(self._items[index])
+            return [self[i] for i in range(*index.indices(self._length))]
+        place = index + self._length if index < 0 else index
+        if not 0 <= place < self._length:
+            raise IndexError(f"there are {self._length} requests here; there is no number {index}.")
+        while len(self._made) <= place:
+            self._made.append(next(self._coming))
+        return self._made[place]
 
     def __repr__(self) -> str:
         return repr(list(self))
