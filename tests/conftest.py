@@ -1,9 +1,13 @@
-"""Browser tests: run in Chromium where there is one, named and left out where there is none, demanded in CI."""
+"""What all tests share: interrupts that arrive, and the rule for browser tests.
+
+Browser tests run in Chromium where there is one, are named and left out where there is none, and are demanded in CI.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 from typing import Any
 
 import pytest
@@ -12,6 +16,12 @@ CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
 left_out: list[str] = []
+
+
+def pytest_configure() -> None:
+    """A shell's background jobs ignore interrupts; the tests of interrupts need them all the same."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

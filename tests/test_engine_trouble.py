@@ -284,6 +284,19 @@ def test_an_interrupt_waits_for_the_iteration_and_loses_no_event() -> None:
     finish(engine, requests)
 
 
+def test_a_process_that_ignores_interrupts_goes_on_ignoring_them() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        engine = make(Continuous())
+        engine.submit(*work(2))
+        engine.step()
+        os.kill(os.getpid(), signal.SIGINT)
+        finish(engine, work(2))
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_requests_may_come_while_others_run() -> None:
     engine = make(Static())
     engine.submit(*work(2))

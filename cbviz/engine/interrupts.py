@@ -13,9 +13,11 @@ from types import FrameType
 def interrupts_deferred() -> Iterator[None]:
     """Hold back an interrupt until the block is done, then raise it as KeyboardInterrupt.
 
-    Python delivers interrupts to the main thread only, so in any other thread there is nothing to hold back.
+    Python delivers interrupts to the main thread only, so in any other thread there is nothing to hold back; nor is
+    there where the process ignores them, as shells have their background jobs do.
     """
-    if threading.current_thread() is not threading.main_thread():
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored or threading.current_thread() is not threading.main_thread():
         yield
         return
     caught: list[int] = []
