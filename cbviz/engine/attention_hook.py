@@ -70,18 +70,24 @@ def _attention(
 ALL_ATTENTION_FUNCTIONS.register(NAME, _attention)
 
 
-@contextmanager
-def our_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Within the block the model's layers call our attention; afterwards they call what they called before."""
-    configs = {id(m.config): m.config for m in model.modules() if isinstance(m, PreTrainedModel)}
-    before = {key: config._attn_implementation for key, config in configs.items()}
-    try:
-        for config in configs.values():
-            config._attn_implementation = NAME
-        yield
-    finally:
-        for key, config in configs.items():
-            config._attn_implementation = before[key]
+class OurAttention:
+    """Switches a model between its own attention and ours. Its configurations are looked up once, not at every pass."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        configs = {id(m.config): m.config for m in model.modules() if isinstance(m, PreTrainedModel)}
+        self._configs = list(configs.values())
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Within the block the model's layers call our attention; afterwards they call what they called before."""
+        before = [config._attn_implementation for config in self._configs]
+        try:
+            for config in self._configs:
+                config._attn_implementation = NAME
+            yield
+        finally:
+            for config, implementation in zip(self._configs, before, strict=True):
+                config._attn_implementation = implementation
 
 
 def refuse_what_we_cannot_honour(model: PreTrainedModel) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from cbviz.engine.attention import AttentionBackend, RaggedBatch
-from cbviz.engine.attention_hook import our_attention
+from cbviz.engine.attention_hook import OurAttention
 from cbviz.engine.executor import Step
 from cbviz.engine.kv_cache import KVCache
 from cbviz.trace.events import IntArray
@@ -47,6 +47,7 @@ class RaggedForward:
         self.model = model
         self.cache = cache
         self.backend = backend
+        self._our_attention = OurAttention(model)
 
     def logits(self, step: Step, rows: IntArray, ids: Tensor | None = None, latest: Tensor | None = None) -> Tensor:
         """[D, vocabulary]: logits after the last token of those rows that yield a token; no others are computed.
@@ -72,7 +73,7 @@ class RaggedForward:
             assert latest is not None
             ids = latest[torch.from_numpy(slot[owner].astype(np.int64)).to(device), where]
         self.backend.prepare(batch, device)
-        with our_attention(self.model):
+        with self._our_attention.in_place():
             logits: Tensor = self.model(
                 input_ids=ids.unsqueeze(0),
                 position_ids=where.unsqueeze(0),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from cbviz.engine.attention_hook import our_attention
+from cbviz.engine.attention_hook import OurAttention
 from cbviz.engine.graphs.attend import STATIC, StaticAttention, StaticPass, working_on
 from cbviz.engine.graphs.compiled import CompiledParts
 from cbviz.engine.graphs.layout import Layout, Shape
@@ -65,6 +65,7 @@ class StaticForward:
         self.top_p = torch.ones(slots + 1, dtype=torch.float32, device=device)
         self.top_k = torch.zeros(slots + 1, dtype=torch.int64, device=device)
         self.seed = torch.zeros(slots + 1, dtype=torch.int64, device=device)
+        self._our_attention = OurAttention(model)
         self._compiled = CompiledParts(model) if compiled else None
 
     @torch.no_grad()
@@ -78,7 +79,7 @@ class StaticForward:
         ids = torch.where(given >= 0, given.long(), self.latest[fields["slot"].long()])
         static = StaticPass(layout.shape, fields, self.tables, self._cache, self._attention)
         parts = self._compiled.in_place() if self._compiled else nullcontext()
-        with our_attention(self.model), working_on(static), parts:
+        with self._our_attention.in_place(), working_on(static), parts:
             logits: Tensor = self.model(
                 input_ids=ids.unsqueeze(0),
                 position_ids=fields["position"].long().unsqueeze(0),
