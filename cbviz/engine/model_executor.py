@@ -16,7 +16,7 @@ from cbviz.engine.attention_hook import checked_limit, refuse_what_we_cannot_hon
 from cbviz.engine.executor import Result, Seat, Step
 from cbviz.engine.kv_cache import cache_for
 from cbviz.engine.ragged_forward import RaggedForward
-from cbviz.engine.sampling import draw
+from cbviz.engine.sampling import SlotSampling
 from cbviz.errors import ModelError
 from cbviz.memory import BlockPool
 
@@ -81,7 +81,7 @@ class ModelExecutor:
         # One column more than positions: a token sampled at the last position is still an output token.
         width = min(self.context_limit, pool.blocks * pool.block_size) + 1
         self._tokens = torch.zeros((slots, width), dtype=torch.int64, device=self.device)
-        self._sampling = _SlotSampling(slots, self.device)
+        self._sampling = SlotSampling(slots, self.device)
 
     def launch(self, step: Step) -> Ticket:
         for seat in step.seats:
@@ -93,7 +93,8 @@ class ModelExecutor:
                 torch.from_numpy(numbers[drawing].astype(np.int64)).to(self.device)
                 for numbers in (step.slot, step.draw, step.start + step.count)
             )
-            tokens = self._sampling.draw(logits, rows, index)
+            sampled = self._sampling.anybody(step.slot[drawing])
+            tokens = self._sampling.draw(logits, rows, index, sampled=sampled)
             self._tokens[rows, after] = tokens
             result = torch.full((len(step.slot),), -1, dtype=torch.int64, device=self.device)
             result[torch.from_numpy(drawing).to(self.device)] = tokens
@@ -118,31 +119,7 @@ class ModelExecutor:
     def _seat(self, seat: Seat) -> None:
         tokens = torch.from_numpy(seat.tokens.astype(np.int64)).to(self.device)
         self._tokens[seat.slot, : len(tokens)] = tokens
-        self._sampling.set(seat)
-
-
-class _SlotSampling:
-    """Each slot's sampling parameters, on the device."""
-
-    def __init__(self, slots: int, device: torch.device) -> None:
-        self._temperature = torch.zeros(slots, dtype=torch.float32, device=device)
-        self._top_k = torch.zeros(slots, dtype=torch.int64, device=device)
-        self._top_p = torch.ones(slots, dtype=torch.float32, device=device)
-        self._seed = torch.zeros(slots, dtype=torch.int64, device=device)
-        self._greedy = np.ones(slots, bool)
-
-    def set(self, seat: Seat) -> None:
-        self._greedy[seat.slot] = seat.sampling.greedy
-        self._temperature[seat.slot] = seat.sampling.temperature
-        self._top_k[seat.slot] = seat.sampling.top_k
-        self._top_p[seat.slot] = seat.sampling.top_p
-        self._seed[seat.slot] = seat.sampling.seed
-
-    def draw(self, logits: Tensor, slots: Tensor, index: Tensor) -> Tensor:
-        """int64 [R]: one token a row; `index` counts each request's output tokens."""
-        if self._greedy.all():
-            return logits.argmax(-1)
-        return draw(logits, self._temperature[slots], self._top_k[slots], self._top_p[slots], self._seed[slots], index)
+        self._sampling.set(seat.slot, seat.sampling)
 
 
 def own_end_tokens(model: PreTrainedModel) -> tuple[int, ...]:

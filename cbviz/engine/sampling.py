@@ -7,8 +7,12 @@ GPU and inside a CUDA graph, in any batch, without a generator whose state someb
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from cbviz.trace.events import IntArray
+from cbviz.workload.request import Sampling
 
 _MASK = 0xFFFFFFFF
 
@@ -50,6 +54,39 @@ def draw(logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, seed
     noise = gumbel(seed.unsqueeze(1), position.unsqueeze(1), order)
     drawn = (ranked + noise).masked_fill(~keep, -torch.inf).argmax(-1, keepdim=True)
     return torch.where(temperature > 0, order.gather(1, drawn).squeeze(1), greedy)
+
+
+class SlotSampling:
+    """Each slot's sampling parameters: on the device to draw with, and on the host to know whether anybody draws."""
+
+    def __init__(self, slots: int, device: torch.device) -> None:
+        self._temperature = torch.zeros(slots, dtype=torch.float32, device=device)
+        self._top_k = torch.zeros(slots, dtype=torch.int64, device=device)
+        self._top_p = torch.ones(slots, dtype=torch.float32, device=device)
+        self._seed = torch.zeros(slots, dtype=torch.int64, device=device)
+        self._sampled = np.zeros(slots, bool)
+
+    def set(self, slot: int, sampling: Sampling) -> None:
+        """A request sits down. Between greedy requests nothing is sent to the device."""
+        if self._sampled[slot] or not sampling.greedy:
+            self._temperature[slot] = sampling.temperature
+            self._top_k[slot] = sampling.top_k
+            self._top_p[slot] = sampling.top_p
+            self._seed[slot] = sampling.seed
+        self._sampled[slot] = not sampling.greedy
+
+    def anybody(self, slots: IntArray) -> bool:
+        """Whether any of these slots is not greedy."""
+        return bool(self._sampled[slots].any())
+
+    def draw(self, logits: Tensor, slots: Tensor, index: Tensor, *, sampled: bool) -> Tensor:
+        """int64 [R]: the tokens that these slots (int64 [R]) draw, as their output number `index`.
+
+        `sampled` False takes the most likely token everywhere, whatever the slots' temperatures.
+        """
+        if not sampled:
+            return logits.argmax(-1)
+        return draw(logits, self._temperature[slots], self._top_k[slots], self._top_p[slots], self._seed[slots], index)
 
 
 def gumbel(seed: Tensor, position: Tensor, token: Tensor) -> Tensor:

@@ -145,7 +145,6 @@ class GraphExecutor:
         self._graph_pool = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
         self._sent_tables: IntArray = np.full((slots + 1, blocks_a_request), -2, np.int32)
         self._known: list[IntArray] = [np.zeros(0, np.int32)] * slots
-        self._sampled = np.zeros(slots, bool)
         pinned = self.device.type == "cuda"
         most = 4 * (self._rows[-1] + PROMPT_SIZES[-1]) + 6 * (self._rows[-1] + slots) + 16 * ALIGNMENT
         self._inputs = cycle([torch.zeros(most, dtype=torch.int32, pin_memory=pinned) for _ in range(2 * RING)])
@@ -197,12 +196,7 @@ class GraphExecutor:
     def launch(self, step: Step) -> Ticket:
         for seat in step.seats:
             self._known[seat.slot] = seat.tokens
-            if self._sampled[seat.slot] or not seat.sampling.greedy:
-                self._forward.temperature[seat.slot] = seat.sampling.temperature
-                self._forward.top_p[seat.slot] = seat.sampling.top_p
-                self._forward.top_k[seat.slot] = seat.sampling.top_k
-                self._forward.seed[seat.slot] = seat.sampling.seed
-            self._sampled[seat.slot] = not seat.sampling.greedy
+            self._forward.sampling.set(seat.slot, seat.sampling)
         begun = self._event() if not self._in_flight else self._last_done
         self._send_tables(step.tables)
         fresh = (step.start == 0) & (step.count <= PROMPT_SIZES[-1])
@@ -263,13 +257,14 @@ class GraphExecutor:
         else:
             shape = Shape(next(size for size in self._rows if size >= len(rows)))
         slots = step.slot[np.concatenate([rows, prompts])]
-        captured = self._captured(shape, sampled=bool(self._sampled[slots].any()))
+        sampled = self._forward.sampling.anybody(slots)
+        captured = self._captured(shape, sampled)
         flat = next(self._inputs)[: captured.layout.length]
         tokens = [self._known[step.slot[row]][: step.count[row]] for row in prompts]
         captured.layout.fill(flat.numpy(), step, rows, prompts, tokens, self.cache.block_size)
         captured.flat.copy_(flat, non_blocking=True)
         if captured.graph is None:
-            self._forward.run(captured.layout, captured.flat, captured.tokens, bool(self._sampled[slots].any()))
+            self._forward.run(captured.layout, captured.flat, captured.tokens, sampled)
         else:
             captured.graph.replay()
         drawn = ((0, len(rows)), (shape.rows, len(prompts)))
@@ -288,7 +283,8 @@ class GraphExecutor:
             logits = self._chunks.logits(step, chunks, torch.from_numpy(ids.astype(np.int64)).to(device))
             seat = torch.from_numpy(step.slot[drawing].astype(np.int64)).to(device)
             index = torch.from_numpy(step.draw[drawing].astype(np.int64)).to(device)
-            tokens = forward.choose(logits, seat, index, sampled=bool(self._sampled[step.slot[drawing]].any()))
+            sampled = forward.sampling.anybody(step.slot[drawing])
+            tokens = forward.sampling.draw(logits, seat, index, sampled=sampled)
             forward.latest[seat] = tokens
             host[: len(drawing)].copy_(tokens, non_blocking=True)
         return drawing

@@ -15,7 +15,7 @@ from cbviz.engine.graphs.attend import STATIC, StaticAttention, StaticPass, work
 from cbviz.engine.graphs.compiled import CompiledParts
 from cbviz.engine.graphs.layout import Layout, Shape
 from cbviz.engine.kv_cache import KVCache
-from cbviz.engine.sampling import draw
+from cbviz.engine.sampling import SlotSampling
 
 
 class StaticForward:
@@ -40,8 +40,8 @@ class StaticForward:
         int64 [slots + 1]: each slot's latest token.
     tables
         int32 [slots + 1, blocks a request].
-    temperature, top_p, top_k, seed
-        [slots + 1]: each slot's sampling.
+    sampling
+        Each slot's sampling.
     """
 
     def __init__(
@@ -61,10 +61,7 @@ class StaticForward:
         self._attention = attention
         self.latest = torch.zeros(slots + 1, dtype=torch.int64, device=device)
         self.tables = torch.zeros((slots + 1, blocks_a_request), dtype=torch.int32, device=device)
-        self.temperature = torch.zeros(slots + 1, dtype=torch.float32, device=device)
-        self.top_p = torch.ones(slots + 1, dtype=torch.float32, device=device)
-        self.top_k = torch.zeros(slots + 1, dtype=torch.int64, device=device)
-        self.seed = torch.zeros(slots + 1, dtype=torch.int64, device=device)
+        self.sampling = SlotSampling(slots + 1, device)
         self._our_attention = OurAttention(model)
         self._compiled = CompiledParts(model) if compiled else None
 
@@ -88,15 +85,9 @@ class StaticForward:
                 cbviz_pass=STATIC,
             ).logits[0]
         seat = fields["seat"].long()
-        chosen = self.choose(logits, seat, fields["index"].long(), sampled)
+        chosen = self.sampling.draw(logits, seat, fields["index"].long(), sampled=sampled)
         self.latest[seat] = chosen
         tokens.copy_(chosen)
-
-    def choose(self, logits: Tensor, seat: Tensor, index: Tensor, sampled: bool) -> Tensor:
-        """int64 [R]: the tokens that these slots draw, as their output number `index`."""
-        if not sampled:
-            return logits.argmax(-1)
-        return draw(logits, self.temperature[seat], self.top_k[seat], self.top_p[seat], self.seed[seat], index)
 
 
 @dataclass(slots=True)
