@@ -129,6 +129,26 @@ class View:
             ids.append(request.id)
         return ids
 
+    def closed(self, reason: str, admitted: Sequence[object] = ()) -> dict[int, str]:
+        """For `Plan.put_off`: the queue is closed behind the first ones, those admitted, for this reason."""
+        first = len(admitted)
+        return {request.id: reason for request in self.waiting[first : first + 1]}
+
+    def misfit(self, fitting: Sequence[int]) -> dict[int, str]:
+        """For `Plan.put_off`: why `fitting()` ended where it did, if it was for lack of KV blocks."""
+        n = len(fitting)
+        if n == self.free_slots or n == len(self.waiting):
+            return {}
+        free = self.free_blocks - sum(self.blocks_for(request.most) for request in self.waiting[:n])
+        first = self.waiting[n]
+        return {first.id: lacks_blocks(self.blocks_for(first.most), free, "prompt + max_new_tokens")}
+
+
+def lacks_blocks(needed: int, free: int, what: str, kept: int = 0) -> str:
+    """The reason of a request for which there are too few KV blocks."""
+    left = f"{max(0, free)} are free" + (f", of which {kept} stay free" if kept else "")
+    return f"it needs {needed} KV blocks for its {what}, and {left}"
+
 
 @dataclass(frozen=True, slots=True)
 class Admit:
@@ -163,6 +183,9 @@ class Plan:
         Where nobody computes under this plan: until when to wait, in the unit of `View.clock` and later than it. Time
         passes until then or until the next arrival, whichever is earlier, and the policy is asked again. Without it, a
         plan under which nobody computes although requests wait and none is still to come is refused as stuck.
+    put_off
+        Waiting request → why it is not let in now, for whoever asks (`cbviz.why`); it changes nothing. Whoever waits
+        and is neither admitted nor named stays behind those who are named. Where no slot is left, none need be named.
     """
 
     admit: Iterable[int | RequestView | Admit] = ()
@@ -171,6 +194,7 @@ class Plan:
     pause: Mapping[int, str] = field(default_factory=dict)
     chunk: Mapping[int, int] = field(default_factory=dict)
     wait_until: float | None = None
+    put_off: Mapping[int, str] = field(default_factory=dict)
 
 
 @runtime_checkable

@@ -19,4 +19,5 @@ class Continuous:
     summary: str = "refill a slot the iteration after it is freed"
 
     def plan(self, view: View) -> Plan:
-        return Plan(admit=view.fitting())
+        admit = view.fitting()
+        return Plan(admit=admit, put_off=view.misfit(admit))

@@ -19,4 +19,5 @@ class OneAtATime:
     summary: str = "one request after the other, no batch"
 
     def plan(self, view: View) -> Plan:
-        return Plan() if view.running else Plan(admit=view.fitting()[:1])
+        admit = [] if view.running else view.fitting()[:1]
+        return Plan(admit=admit, put_off=view.closed("one request at a time", admit))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cbviz.errors import PolicyError
-from cbviz.policies.base import Admit, Plan, RequestView, View
+from cbviz.policies.base import Admit, Plan, RequestView, View, lacks_blocks
 
 SCHEMES = ("declared", "power_of_two", "maximum", "oracle")
 
@@ -83,16 +83,21 @@ class Orca:
         if self.lengths is not None:
             self._check_lengths(view)
         admit: list[Admit] = []
+        put_off: dict[int, str] = {}
         blocks = view.free_blocks
         if not view.free_slots:
             return Plan()
         for request in view.waiting:
             positions = min(self._reservation(request, view), view.context_limit)
-            blocks -= view.blocks_for(positions)
-            if len(admit) == view.free_slots or blocks < 0:
+            needed = view.blocks_for(positions)
+            if len(admit) == view.free_slots:
                 break
+            if needed > blocks:
+                put_off[request.id] = lacks_blocks(needed, blocks, "reservation")
+                break
+            blocks -= needed
             admit.append(Admit(request.id, reserve=positions))
-        return Plan(admit=admit)
+        return Plan(admit=admit, put_off=put_off)
 
     def _reservation(self, request: RequestView, view: View) -> int:
         if self.reserve == "maximum":

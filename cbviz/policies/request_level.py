@@ -41,11 +41,16 @@ class RequestLevel:
 
     def plan(self, view: View) -> Plan:
         if view.running:
-            return Plan(hold="all")
+            reason = "a batch is running, and nobody enters it before its longest request has ended"
+            return Plan(hold="all", put_off=view.closed(reason))
         if not view.waiting:
             return Plan()
         size = min(self.batch_size or view.slots, view.slots)
         deadline = view.waiting[0].arrival + self.window
         if len(view.waiting) < size and view.clock < deadline:
-            return Plan(wait_until=deadline)
-        return Plan(admit=view.fitting()[:size])
+            waited = view.clock - view.waiting[0].arrival
+            reason = f"{len(view.waiting)} of {size} wait, and the oldest has waited {waited:g} of {self.window:g}"
+            return Plan(wait_until=deadline, put_off=view.closed(reason))
+        fitting = view.fitting()
+        full = view.closed(f"the batch has its {size} requests", fitting[:size])
+        return Plan(admit=fitting[:size], put_off=view.misfit(fitting) if len(fitting) < size else full)

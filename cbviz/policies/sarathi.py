@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from cbviz.policies.base import Admit, Plan, RequestView, View
+from cbviz.policies.base import Admit, Plan, RequestView, View, lacks_blocks
 from cbviz.policies.parameters import not_negative, whole
 
 
@@ -75,15 +75,23 @@ class Sarathi:
                 chunk[request.id] = n
 
         admit: list[Admit] = []
+        put_off = view.closed("somebody was preempted, and nobody enters in such an iteration") if preempt else {}
         kept_free = int(self.watermark * view.total_blocks)
         for request in view.waiting if view.free_slots and not preempt else ():
-            free -= view.blocks_for(request.known)
-            nothing_runs = not view.running and not admit
-            if budget < 1 or len(admit) == view.free_slots or free < (0 if nothing_runs else kept_free):
+            if len(admit) == view.free_slots:
                 break
+            if budget < 1:
+                put_off[request.id] = f"the budget of {self.chunk_size} tokens is spent"
+                break
+            needed = view.blocks_for(request.known)
+            kept = kept_free if view.running or admit else 0
+            if needed + kept > free:
+                put_off[request.id] = lacks_blocks(needed, free, f"{request.known} tokens", kept)
+                break
+            free -= needed
             admit.append(Admit(request.id, reserve=request.known))
             n = min(request.lacks, budget)
             budget -= n
             if n < request.lacks:
                 chunk[request.id] = n
-        return Plan(admit=admit, preempt=preempt, pause=pause, chunk=chunk)
+        return Plan(admit=admit, preempt=preempt, pause=pause, chunk=chunk, put_off=put_off)

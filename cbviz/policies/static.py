@@ -38,8 +38,14 @@ class Static:
 
     def plan(self, view: View) -> Plan:
         if view.running or self._batch_goes_on(view):
-            return Plan(hold="all")
-        return Plan(admit=view.fitting())
+            return Plan(hold="all", put_off=view.closed(self._closed_until))
+        admit = view.fitting()
+        return Plan(admit=admit, put_off=view.misfit(admit))
+
+    @property
+    def _closed_until(self) -> str:
+        end = "its longest request has ended" if self.run_to is None else f"it has run {self.run_to} iterations"
+        return f"a batch is running, and nobody enters it before {end}"
 
     def _batch_goes_on(self, view: View) -> bool:
         """Whether a batch whose requests have all ended still has iterations to run."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cbviz.policies.base import Admit, Plan, RequestView, View
+from cbviz.policies.base import Admit, Plan, RequestView, View, lacks_blocks
 from cbviz.policies.parameters import not_negative, whole, whole_or_none, within
 
 
@@ -71,21 +71,33 @@ class TGI:
         if not view.running:
             least, reason = 1, "nothing running"
         elif self._joins_now(view):
-            return Plan()
+            return Plan(put_off=view.closed("a prefill has just paused the others; this iteration decodes all of them"))
         else:
             waiting_tokens = view.iteration - (view.last_admission or 0)
             if waiting_tokens >= self.max_waiting_tokens:
                 least, reason = 1, "waited too long"
             else:
                 least, reason = int(len(view.running) * self.waiting_served_ratio), "ratio met"
-        if len(view.waiting) < least or not view.free_slots:
+        if len(view.waiting) < least:
+            return Plan(put_off=view.closed(f"{len(view.waiting)} wait, and {self._asked(view, least)}"))
+        if not view.free_slots:
             return Plan()
-        newcomers = self._next_batch(view)
-        if not newcomers or len(newcomers) < least:
-            return Plan()
+        newcomers, put_off = self._next_batch(view)
+        if newcomers and len(newcomers) < least:
+            fit = f"only {len(newcomers)} of the {len(view.waiting)} that wait fit in now"
+            return Plan(put_off=view.closed(f"{fit}, and {self._asked(view, least)}"))
         return Plan(
             admit=[Admit(request.id, reason=reason) for request in newcomers],
-            pause={request.id: reason for request in view.running},
+            pause={request.id: reason for request in view.running} if newcomers else {},
+            put_off=put_off,
+        )
+
+    def _asked(self, view: View, least: int) -> str:
+        """What a prefill beside running requests is waiting for."""
+        decodes = view.iteration - (view.last_admission or 0)
+        return (
+            f"a prefill that pauses {len(view.running)} takes ⌊{len(view.running)} × {self.waiting_served_ratio:g}⌋ = "
+            f"{least}, or decodes since the last one to reach {self.max_waiting_tokens} (now {decodes})"
         )
 
     @staticmethod
@@ -94,8 +106,8 @@ class TGI:
         just_prefilled = view.last_admission == view.iteration - 1
         return just_prefilled and any(request.admitted != view.last_admission for request in view.running)
 
-    def _next_batch(self, view: View) -> list[RequestView]:
-        """The front of the queue that fits the budgets, the slots and the pool; it ends at the first misfit."""
+    def _next_batch(self, view: View) -> tuple[list[RequestView], dict[int, str]]:
+        """The front of the queue that fits the budgets, the slots and the pool, and why it ends at the first misfit."""
         total = self.max_batch_total_tokens or view.total_blocks * view.block_size
         prefill = self.max_batch_prefill_tokens or total
         room = total - self._tokens(view.running)
@@ -107,11 +119,18 @@ class TGI:
             within(request, request.most, "prompt + max_new_tokens", "max_batch_total_tokens", total)
             within(request, request.known, "its prompt", "max_batch_prefill_tokens", prefill)
             taken = [*batch, request]
-            blocks -= view.blocks_for(request.most)
-            if self._inputs(taken) > prefill or self._tokens(taken) > room or blocks < 0:
-                break
-            batch = taken
-        return batch
+            needed = view.blocks_for(request.most)
+            if self._inputs(taken) > prefill:
+                return batch, {request.id: f"with it a prefill would take {self._inputs(taken)} tokens of {prefill}"}
+            if self._tokens(taken) > room:
+                reason = (
+                    f"with it newcomers may come to hold {self._tokens(taken)} tokens, and {room} are left of {total}"
+                )
+                return batch, {request.id: reason}
+            if needed > blocks:
+                return batch, {request.id: lacks_blocks(needed, blocks, "prompt + max_new_tokens")}
+            batch, blocks = taken, blocks - needed
+        return batch, {}
 
     def _inputs(self, batch: Sequence[RequestView]) -> int:
         """Tokens that the batch has now, with padding if rows are padded."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from cbviz.policies.base import Admit, Plan, View
+from cbviz.policies.base import Admit, Plan, View, lacks_blocks
 from cbviz.policies.parameters import not_negative, whole_or_none, within
 
 
@@ -49,13 +49,14 @@ class VllmV0:
         whole_or_none(self.name, "max_num_batched_tokens", self.max_num_batched_tokens)
 
     def plan(self, view: View) -> Plan:
-        newcomers = self._prefills(view)
+        newcomers, put_off = self._prefills(view)
         if newcomers:
-            return Plan(admit=newcomers, pause={request.id: "prefill goes first" for request in view.running})
-        return Plan(preempt=self._preemptions(view))
+            pause = {request.id: "prefill goes first" for request in view.running}
+            return Plan(admit=newcomers, pause=pause, put_off=put_off)
+        return Plan(preempt=self._preemptions(view), put_off=put_off)
 
-    def _prefills(self, view: View) -> list[Admit]:
-        """The front of the queue that fits now."""
+    def _prefills(self, view: View) -> tuple[list[Admit], dict[int, str]]:
+        """The front of the queue that fits now, and why it ends where it does."""
         budget = self.max_num_batched_tokens or max(view.context_limit, 2048)
         kept_free = int(self.watermark * view.total_blocks)
         tokens, blocks = budget, view.free_blocks
@@ -64,13 +65,16 @@ class VllmV0:
             if len(newcomers) == view.free_slots:
                 break
             within(request, request.most, "prompt + max_new_tokens", "max_num_batched_tokens", budget)
-            tokens -= request.known
-            blocks -= view.blocks_for(request.known)
-            nothing_runs = not view.running and not newcomers
-            if tokens < 0 or blocks < (0 if nothing_runs else kept_free):
-                break
+            if request.known > tokens:
+                reason = f"its {request.known} tokens exceed the {tokens} that are left of the {budget} of one prefill"
+                return newcomers, {request.id: reason}
+            needed = view.blocks_for(request.known)
+            kept = kept_free if view.running or newcomers else 0
+            if needed + kept > blocks:
+                return newcomers, {request.id: lacks_blocks(needed, blocks, f"{request.known} tokens", kept)}
+            tokens, blocks = tokens - request.known, blocks - needed
             newcomers.append(Admit(request.id, reserve=request.known))
-        return newcomers
+        return newcomers, {}
 
     def _preemptions(self, view: View) -> dict[int, str]:
         """Whom a decode of everybody throws out, oldest first in line for blocks, newest first to lose them."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cbviz.errors import PolicyError
-from cbviz.policies.base import Admit, Plan, RequestView, View
+from cbviz.policies.base import Admit, Plan, RequestView, View, lacks_blocks
 from cbviz.policies.parameters import whole
 
 
@@ -83,10 +83,18 @@ class VllmV1:
 
         admit: list[Admit] = []
         chunk: dict[int, int] = {}
+        put_off = view.closed("somebody was preempted, and nobody enters in such an iteration") if preempt else {}
         for request in () if preempt or not view.free_slots else self._queue(view):
             n = min(self._wanted(request), budget)
+            if len(admit) == view.free_slots:
+                break
+            if n == 0:
+                put_off[request.id] = f"the budget of {self.max_num_batched_tokens} tokens is spent"
+                break
             must_be_free = view.blocks_for(request.known if self.reserve_full_sequence else n)
-            if n == 0 or len(admit) == view.free_slots or must_be_free > free:
+            if must_be_free > free:
+                tokens_of = request.known if self.reserve_full_sequence else n
+                put_off[request.id] = lacks_blocks(must_be_free, free, f"{tokens_of} tokens")
                 break
             budget, free = budget - n, free - view.blocks_for(n)
             admit.append(Admit(request.id, reserve=n))
@@ -97,7 +105,7 @@ class VllmV1:
             if 0 < tokens[request.id] < request.lacks:
                 chunk[request.id] = tokens[request.id]
         pause = {request.id: "budget spent" for request in running if not tokens[request.id]}
-        return Plan(admit=admit, preempt=preempt, pause=pause, chunk=chunk)
+        return Plan(admit=admit, preempt=preempt, pause=pause, chunk=chunk, put_off=put_off)
 
     def _wanted(self, request: RequestView) -> int:
         return min(request.lacks, self.long_prefill_token_threshold or request.lacks)
