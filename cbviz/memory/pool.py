@@ -1,20 +1,26 @@
-"""The KV block pool: who owns which part of the cache.
+"""The KV block pool: who uses which part of the cache.
 
-The cache is cut into blocks of `block_size` positions. A request owns a list of blocks; position p of the request lies
+The cache is cut into blocks of `block_size` positions. A request has a list of blocks; position p of the request lies
 in its block p // block_size. One mechanism, two schemes: with blocks as long as the longest request every request takes
 one block at admission, which *is* reserving the maximum (Orca, OSDI'22, §4.3); with small blocks that are taken as the
 request grows it *is* paging (PagedAttention, SOSP'23, §4.3).
+
+With a prefix cache a block may have several users (PagedAttention, §4.4, shares blocks by reference counts). Blocks
+without a user are free, and are taken again in the order in which they were let go: least recently used first, and of
+one request the last block first, because a chain without its beginning is of no use to anybody.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Sequence
 
 from cbviz.errors import CapacityError
+from cbviz.memory.prefix import PrefixIndex
 
 
 class BlockPool:
-    """Blocks 0 … `blocks` - 1, each owned by one request or free.
+    """Blocks 0 … `blocks` - 1, each free or used by one request; with a prefix cache, by one or more.
 
     Parameters
     ----------
@@ -22,21 +28,37 @@ class BlockPool:
         Blocks in the pool, at least 1.
     block_size
         Positions in a block, at least 1.
+    prefix_cache
+        Keep what full blocks hold findable, so that requests with the same beginning share it.
+
+    Attributes
+    ----------
+    prefix
+        The index of the prefix cache, None without one.
     """
 
-    def __init__(self, blocks: int, block_size: int) -> None:
+    def __init__(self, blocks: int, block_size: int, *, prefix_cache: bool = False) -> None:
         for name, value in (("kv_blocks", blocks), ("block_size", block_size)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise CapacityError(f"{name} must be a whole number of at least 1, not {value!r}.")
+        if not isinstance(prefix_cache, bool):
+            raise CapacityError(f"prefix_cache must be True or False, not {prefix_cache!r}.")
         self.blocks = blocks
         self.block_size = block_size
-        self._free = deque(range(blocks))
+        self.prefix = PrefixIndex() if prefix_cache else None
+        self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(blocks))
         self._owned: dict[int, list[int]] = {}
+        self._users = [0] * blocks
 
     @property
     def free(self) -> int:
-        """Blocks that nobody owns."""
+        """Blocks that nobody uses. With a prefix cache some of them may still hold what could be found again."""
         return len(self._free)
+
+    @property
+    def taken(self) -> int:
+        """Blocks that somebody uses; a shared one counts once."""
+        return self.blocks - len(self._free)
 
     @property
     def owners(self) -> tuple[int, ...]:
@@ -46,9 +68,18 @@ class BlockPool:
         """The owner's blocks, in the order of its positions."""
         return tuple(self._owned.get(owner, ()))
 
+    def users(self, block: int) -> int:
+        """How many requests use a block."""
+        return self._users[block]
+
     def blocks_for(self, positions: int) -> int:
         """Blocks that hold this many positions."""
         return -(-positions // self.block_size)
+
+    def freed_by(self, owners: Iterable[int]) -> set[int]:
+        """The blocks that would have no user left if all these owners let go of theirs."""
+        gone = Counter(block for owner in owners for block in self._owned.get(owner, ()))
+        return {block for block, times in gone.items() if times == self._users[block]}
 
     def grow(self, owner: int, positions: int) -> list[int]:
         """Give `owner` blocks until it has room for `positions`; return the new ones.
@@ -67,14 +98,30 @@ class BlockPool:
                 f"request {owner} needs {lacking} more KV blocks of {self.block_size} positions, "
                 f"but only {len(self._free)} of {self.blocks} are free."
             )
-        new = [self._free.popleft() for _ in range(lacking)]
+        new = [self._free.popitem(last=False)[0] for _ in range(lacking)]
+        for block in new:
+            self._users[block] = 1
+            if self.prefix is not None:
+                self.prefix.evict(block)
         self._owned[owner] = [*blocks, *new]
         return new
 
+    def share(self, owner: int, blocks: Sequence[int]) -> None:
+        """Let `owner`, who has none yet, begin with these blocks of the prefix cache."""
+        if not blocks:
+            return
+        for block in blocks:
+            self._users[block] += 1
+            self._free.pop(block, None)
+        self._owned[owner] = list(blocks)
+
     def release(self, owner: int) -> int:
-        """Take back all blocks of `owner`; return how many they were. They go to the end of the free list."""
+        """Take back all blocks of `owner`; return how many it had. Those without another user become free."""
         blocks = self._owned.pop(owner, [])
-        self._free.extend(blocks)
+        for block in reversed(blocks):
+            self._users[block] -= 1
+            if not self._users[block]:
+                self._free[block] = None
         return len(blocks)
 
     def check_fits(self, owner: int, positions: int) -> None:

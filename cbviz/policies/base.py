@@ -23,7 +23,8 @@ class RequestView:
     generated
         Output tokens so far.
     computed
-        Positions whose keys and values are in the cache now (0 while it waits, also after a preemption).
+        Positions whose keys and values are in the cache now. While it waits: those that an admission would find, in the
+        prefix cache or swapped out to host memory; without either 0, also after a preemption.
     slot
         The slot it sits in, None while it waits.
     admitted
@@ -31,7 +32,12 @@ class RequestView:
     preemptions
         How often it lost its slot.
     blocks
-        KV blocks that it owns now.
+        KV blocks that it has now. While it waits: those that it would share with somebody who runs, and that an
+        admission need not take from the free ones.
+    shared
+        Those of its blocks that somebody else uses, too: its leaving does not free them.
+    swapped
+        While it waits: KV blocks that it has in host memory.
     """
 
     id: int
@@ -44,6 +50,8 @@ class RequestView:
     admitted: int | None = None
     preemptions: int = 0
     blocks: int = 0
+    shared: int = 0
+    swapped: int = 0
 
     @property
     def known(self) -> int:
@@ -59,6 +67,11 @@ class RequestView:
     def most(self) -> int:
         """The most positions it can ever need: prompt + max_new_tokens (what Orca reserves)."""
         return self.prompt_tokens + self.max_new_tokens
+
+    @property
+    def frees(self) -> int:
+        """Blocks that are free once it leaves."""
+        return self.blocks - self.shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +126,12 @@ class View:
         return -(-positions // self.block_size)
 
     def blocks_lacking(self, request: RequestView, tokens: int) -> int:
-        """Blocks that a running request must get before it can take in this many tokens."""
-        return max(0, self.blocks_for(request.computed + tokens) - request.blocks)
+        """Blocks that a request must get before it can take in this many tokens."""
+        return self.blocks_taken(request, request.computed + tokens)
+
+    def blocks_taken(self, request: RequestView, positions: int) -> int:
+        """Free blocks that a request takes if it is to have room for this many positions."""
+        return max(0, self.blocks_for(positions) - request.blocks)
 
     def fitting(self) -> list[int]:
         """The front of the queue that fits now, everybody with room for all it can ever need; nobody is overtaken."""
@@ -123,7 +140,7 @@ class View:
         if not slots:
             return ids
         for request in self.waiting:
-            blocks -= self.blocks_for(request.most)
+            blocks -= self.blocks_taken(request, request.most)
             if len(ids) == slots or blocks < 0:
                 break
             ids.append(request.id)
@@ -139,9 +156,9 @@ class View:
         n = len(fitting)
         if n == self.free_slots or n == len(self.waiting):
             return {}
-        free = self.free_blocks - sum(self.blocks_for(request.most) for request in self.waiting[:n])
+        free = self.free_blocks - sum(self.blocks_taken(request, request.most) for request in self.waiting[:n])
         first = self.waiting[n]
-        return {first.id: lacks_blocks(self.blocks_for(first.most), free, "prompt + max_new_tokens")}
+        return {first.id: lacks_blocks(self.blocks_taken(first, first.most), free, "prompt + max_new_tokens")}
 
 
 def lacks_blocks(needed: int, free: int, what: str, kept: int = 0) -> str:
@@ -154,8 +171,9 @@ def lacks_blocks(needed: int, free: int, what: str, kept: int = 0) -> str:
 class Admit:
     """Let a waiting request into the lowest free slot.
 
-    `reserve` is how many positions get KV blocks at once; None means all it can ever need (prompt + max_new_tokens), so
-    that it can never run out. A smaller reserve (at least what it takes in this iteration) grows block by block.
+    `reserve` is how many positions have KV blocks at once; None means all it can ever need (prompt + max_new_tokens),
+    so that it can never run out. A smaller reserve (at least what is found in a cache and what it takes in this
+    iteration) grows block by block.
     """
 
     request: int
@@ -174,7 +192,8 @@ class Plan:
     hold
         Ids of finished requests that keep their slot and are computed in vain (static batching), or "all" of them.
     preempt
-        Running request → reason. It loses its slot and blocks, goes to the head of the queue, and keeps its tokens.
+        Running request → reason. It loses its slot and blocks, goes to the head of the queue, and keeps its tokens. Its
+        keys and values are thrown away, or swapped out to host memory if the engine was told to.
     pause
         Running request → reason. It keeps slot and blocks and gets no tokens in this iteration.
     chunk

@@ -123,18 +123,18 @@ def _check_admissions(
     slots = view.free_slots - len(hold) + len(plan.preempt)
     if len(admit) > slots:
         raise PolicyError(f"{len(admit)} requests are admitted but only {slots} slots are free.")
-    blocks = view.free_blocks - sum(finished[r].blocks for r in hold) + sum(running[r].blocks for r in plan.preempt)
+    blocks = view.free_blocks - sum(finished[r].frees for r in hold) + sum(running[r].frees for r in plan.preempt)
     needed = 0
     for entry in admit:
         newcomer = newcomers[entry.request]
-        first = plan.chunk.get(entry.request, newcomer.lacks)
+        first = newcomer.computed + plan.chunk.get(entry.request, newcomer.lacks)
         reserve = newcomer.most if entry.reserve is None else entry.reserve
         if not isinstance(reserve, int) or not first <= reserve <= view.context_limit:
             raise PolicyError(
                 f"request {entry.request} reserves {reserve!r} positions; it must be a whole number from the {first} "
-                f"that it takes in now to the context limit of {view.context_limit}."
+                f"that it takes in now or has to the context limit of {view.context_limit}."
             )
-        needed += view.blocks_for(reserve)
+        needed += view.blocks_taken(newcomer, reserve)
         if needed > blocks:
             raise PolicyError(
                 f"request {entry.request} does not fit: the admissions up to it need {needed} KV blocks and "

@@ -89,7 +89,7 @@ class Orca:
             return Plan()
         for request in view.waiting:
             positions = min(self._reservation(request, view), view.context_limit)
-            needed = view.blocks_for(positions)
+            needed = view.blocks_taken(request, positions)
             if len(admit) == view.free_slots:
                 break
             if needed > blocks:

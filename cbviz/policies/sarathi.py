@@ -55,10 +55,10 @@ class Sarathi:
             needed = view.blocks_lacking(request, 1)
             while needed > free and behind:
                 newest = behind.pop()
-                free += newest.blocks
+                free += newest.frees
                 preempt[newest.id] = f"request {request.id} needs its blocks"
             if needed > free:
-                free += request.blocks
+                free += request.frees
                 preempt[request.id] = "no block is free"
             else:
                 budget, free = budget - 1, free - needed
@@ -83,7 +83,7 @@ class Sarathi:
             if budget < 1:
                 put_off[request.id] = f"the budget of {self.chunk_size} tokens is spent"
                 break
-            needed = view.blocks_for(request.known)
+            needed = view.blocks_taken(request, request.known)
             kept = kept_free if view.running or admit else 0
             if needed + kept > free:
                 put_off[request.id] = lacks_blocks(needed, free, f"{request.known} tokens", kept)

@@ -119,7 +119,7 @@ class TGI:
             within(request, request.most, "prompt + max_new_tokens", "max_batch_total_tokens", total)
             within(request, request.known, "its prompt", "max_batch_prefill_tokens", prefill)
             taken = [*batch, request]
-            needed = view.blocks_for(request.most)
+            needed = view.blocks_taken(request, request.most)
             if self._inputs(taken) > prefill:
                 return batch, {request.id: f"with it a prefill would take {self._inputs(taken)} tokens of {prefill}"}
             if self._tokens(taken) > room:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import takewhile
 
-from cbviz.policies.base import Admit, Plan, View, lacks_blocks
+from cbviz.policies.base import Admit, Plan, RequestView, View, lacks_blocks
 from cbviz.policies.parameters import not_negative, whole_or_none, within
 
 
@@ -18,7 +19,9 @@ class VllmV0:
     free, if the prefill keeps within max_num_batched_tokens, and if the blocks for its tokens leave the watermark free.
     Otherwise everybody decodes, oldest first; a request that needs a block when none is free preempts the newest, in
     the end itself. The preempted loses all its blocks, goes to the head of the queue, and is recomputed from its tokens
-    in one prefill.
+    in one prefill; or, where the engine swaps, it waits in host memory. While anybody is swapped out nobody is
+    prefilled. Whoever is swapped out goes on in the first iteration that preempts nobody and has blocks for its tokens,
+    one to grow, and the watermark; the first in the queue first.
 
     Two things differ from the source. There a decode demands a free block even where it needs none; here it preempts
     only for a block that it needs. And the watermark does not count while nothing runs, so that a request as large as
@@ -49,11 +52,19 @@ class VllmV0:
         whole_or_none(self.name, "max_num_batched_tokens", self.max_num_batched_tokens)
 
     def plan(self, view: View) -> Plan:
-        newcomers, put_off = self._prefills(view)
+        # The preempted stand at the head of the queue.
+        swapped = [request for request in takewhile(lambda r: r.preemptions, view.waiting) if request.swapped]
+        newcomers, put_off = self._prefills(view) if not swapped else ([], {})
         if newcomers:
             pause = {request.id: "prefill goes first" for request in view.running}
             return Plan(admit=newcomers, pause=pause, put_off=put_off)
-        return Plan(preempt=self._preemptions(view), put_off=put_off)
+        preempt, free = self._preemptions(view)
+        if not swapped:
+            return Plan(preempt=preempt, put_off=put_off)
+        if preempt:
+            return Plan(preempt=preempt, put_off=view.closed("somebody was preempted, and nobody enters then"))
+        back, put_off = self._swapped_in(view, swapped, free)
+        return Plan(admit=back, put_off=put_off)
 
     def _prefills(self, view: View) -> tuple[list[Admit], dict[int, str]]:
         """The front of the queue that fits now, and why it ends where it does."""
@@ -65,19 +76,39 @@ class VllmV0:
             if len(newcomers) == view.free_slots:
                 break
             within(request, request.most, "prompt + max_new_tokens", "max_num_batched_tokens", budget)
-            if request.known > tokens:
-                reason = f"its {request.known} tokens exceed the {tokens} that are left of the {budget} of one prefill"
+            if request.lacks > tokens:
+                reason = f"its {request.lacks} tokens exceed the {tokens} that are left of the {budget} of one prefill"
                 return newcomers, {request.id: reason}
-            needed = view.blocks_for(request.known)
+            needed = view.blocks_taken(request, request.known)
             kept = kept_free if view.running or newcomers else 0
             if needed + kept > blocks:
                 return newcomers, {request.id: lacks_blocks(needed, blocks, f"{request.known} tokens", kept)}
-            tokens, blocks = tokens - request.known, blocks - needed
+            tokens, blocks = tokens - request.lacks, blocks - needed
             newcomers.append(Admit(request.id, reserve=request.known))
         return newcomers, {}
 
-    def _preemptions(self, view: View) -> dict[int, str]:
-        """Whom a decode of everybody throws out, oldest first in line for blocks, newest first to lose them."""
+    def _swapped_in(self, view: View, swapped: list[RequestView], free: int) -> tuple[list[Admit], dict[int, str]]:
+        """Those who come back from host memory beside the decodes, and why the others do not."""
+        back: list[Admit] = []
+        kept_free = int(self.watermark * view.total_blocks)
+        for request in swapped:
+            if len(back) == view.free_slots:
+                break
+            needed = view.blocks_for(request.known)
+            kept = kept_free + 1 if view.running or back else 0
+            if needed + kept > free:
+                return back, {request.id: lacks_blocks(needed, free, f"{request.known} tokens", kept)}
+            free -= needed
+            back.append(Admit(request.id, reserve=request.known))
+        reason = "somebody is swapped out, and nobody else enters before they are back"
+        first = next((request for request in view.waiting if not request.swapped), None)
+        return back, {first.id: reason} if first else {}
+
+    def _preemptions(self, view: View) -> tuple[dict[int, str], int]:
+        """Whom a decode of everybody throws out, and the blocks that are free then.
+
+        The oldest are first in line for blocks, the newest first to lose them.
+        """
         running, free = deque(view.running), view.free_blocks
         preempted: dict[int, str] = {}
         while running:
@@ -85,11 +116,11 @@ class VllmV0:
             needed = view.blocks_lacking(oldest, oldest.lacks)
             while needed > free and running:
                 newest = running.pop()
-                free += newest.blocks
+                free += newest.frees
                 preempted[newest.id] = f"request {oldest.id} needs its blocks"
             if needed > free:
-                free += oldest.blocks
+                free += oldest.frees
                 preempted[oldest.id] = "no block is free"
             else:
                 free -= needed
-        return preempted
+        return preempted, free

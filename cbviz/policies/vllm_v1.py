@@ -75,7 +75,7 @@ class VllmV1:
                 preempt[victim.id] = (
                     "no block is free" if victim is request else f"request {request.id} needs its blocks"
                 )
-                free += victim.blocks + blocks.pop(victim.id, 0)
+                free += victim.frees + blocks.pop(victim.id, 0)
                 budget += tokens.pop(victim.id, 0)
             if request.id not in preempt:
                 budget, free = budget - n, free - needed
@@ -91,13 +91,13 @@ class VllmV1:
             if n == 0:
                 put_off[request.id] = f"the budget of {self.max_num_batched_tokens} tokens is spent"
                 break
-            must_be_free = view.blocks_for(request.known if self.reserve_full_sequence else n)
+            tokens_of = request.known if self.reserve_full_sequence else request.computed + n
+            must_be_free = view.blocks_taken(request, tokens_of)
             if must_be_free > free:
-                tokens_of = request.known if self.reserve_full_sequence else n
                 put_off[request.id] = lacks_blocks(must_be_free, free, f"{tokens_of} tokens")
                 break
-            budget, free = budget - n, free - view.blocks_for(n)
-            admit.append(Admit(request.id, reserve=n))
+            budget, free = budget - n, free - view.blocks_lacking(request, n)
+            admit.append(Admit(request.id, reserve=request.computed + n))
             if n < request.lacks:
                 chunk[request.id] = n
 
