@@ -1304,10 +1304,9 @@ function paintStrip(ctx, { lane, axis, heights, from: left, to: right, brushes, 
   ctx.fillRect(left, top + height, right - left, 1);
 }
 
-/** @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
-function paintAxis(ctx, { lane, axis, heights, width, brushes, font, language }) {
+/** Ticks and their labels, from y = 0 down. @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
+function paintAxis(ctx, { axis, width, brushes, font, language }) {
   const theme = brushes.theme;
-  const y = heights.top + heights.rows + 8 + heights.strip - 4;
   ctx.strokeStyle = theme.faint;
   ctx.fillStyle = theme.faint;
   ctx.lineWidth = 1;
@@ -1318,23 +1317,10 @@ function paintAxis(ctx, { lane, axis, heights, width, brushes, font, language })
   const digits = axis.mode === "iterations" ? 0 : Math.max(0, -Math.floor(Math.log10(step * 1.0000001)));
   for (const value of ticks(axis, width)) {
     const x = Math.round(axis.x(value)) + 0.5;
-    line(ctx, x, y, x, y + 4);
+    line(ctx, x, 0, x, 4);
     const label = number(language, value, digits) + (axis.mode === "seconds" ? " " + say(language, "second") : "");
     const half = ctx.measureText(label).width / 2;
-    ctx.fillText(label, Math.min(width - half, Math.max(half, x)), y + 6);
-  }
-  void lane;
-}
-
-/** A chequered flag's edge where a lane ended. @param {CanvasRenderingContext2D} ctx @param {number} x @param {Heights} heights @param {Theme} theme */
-function paintFinishLine(ctx, x, heights, theme) {
-  const cell = 3;
-  for (let y = heights.top - 2; y < heights.top + heights.rows; y += cell) {
-    const odd = Math.round((y - heights.top + 2) / cell) & 1;
-    ctx.fillStyle = theme.end;
-    ctx.fillRect(x + (odd ? cell : 0), y, cell, cell);
-    ctx.fillStyle = theme.ground;
-    ctx.fillRect(x + (odd ? 0 : cell), y, cell, cell);
+    ctx.fillText(label, Math.min(width - half, Math.max(half, x)), 6);
   }
 }
 
@@ -1380,6 +1366,8 @@ const MOST_TEXT = 4000;
 const TABLE_ROWS = 500;
 /** Milliseconds after a movement until the view counts as at rest. */
 const SETTLE = 140;
+/** Milliseconds of painting in one frame after which the other lanes wait for the next one, stretched into place. */
+const PAINT_BUDGET = 6;
 let boards = 0;
 
 /**
@@ -1418,6 +1406,8 @@ export class BoardView {
     this.visible = true;
     /** When the view was last zoomed or panned. */
     this.movedAt = -1e9;
+    /** Lane that is painted first in the next frame. */
+    this.turn = 0;
     this.frame = 0;
     this.frames = 0;
     this.last = 0;
@@ -1581,12 +1571,16 @@ export class BoardView {
     this.lanesBox?.replaceChildren();
     this.drawn = this.run.lanes;
     this.parts = this.run.lanes.map((lane, index) => {
-      // Three layers: what does not move with the cursor is painted once and cut off at the cursor by the style sheet.
+      // Layers, each painted only when it changes: slot numbers, cells and strip (cut off at the cursor by the style
+      // sheet), ticks, and the flag where the lane ended.
       const canvas = h("canvas", { class: "cb-canvas", role: "img", "data-lane": String(index) });
       const base = h("canvas", { class: "cb-base", "aria-hidden": "true", "data-cells": String(index) });
+      const scale = h("canvas", { class: "cb-axis", "aria-hidden": "true" });
+      const flagLabel = h("span", {});
+      const flag = h("i", { class: "cb-flag", "aria-hidden": "true" }, flagLabel);
       const cursor = h("i", { class: "cb-cursor", "aria-hidden": "true" });
       const chosen = h("i", { class: "cb-chosen", "aria-hidden": "true" });
-      const plot = h("div", { class: "cb-plot" }, canvas, base, chosen, cursor);
+      const plot = h("div", { class: "cb-plot" }, canvas, base, scale, flag, chosen, cursor);
       const counters = Object.fromEntries(
         ["iterations", "finished", "occupancy", "wasted", "rate"].map((name) => {
           const value = h("strong");
@@ -1613,7 +1607,7 @@ export class BoardView {
       this.lanesBox?.append(box);
       this.listen(plot, index);
       const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-      return { canvas, context, counters, meter, chips, waiting, box, base, cursor, chosen, key: "", backKey: "", place: 0, heights: laneHeights(lane.slots, this.run.lanes.length, false), width: 0 };
+      return { canvas, context, counters, meter, chips, waiting, box, base, cursor, chosen, scale, flag, flagLabel, key: "", backKey: "", axisKey: "", place: 0, axis: /** @type {Axis | null} */ (null), heights: laneHeights(lane.slots, this.run.lanes.length, false), width: 0 };
     });
     for (const { canvas } of this.parts) this.sizes?.observe(canvas.parentElement ?? canvas);
     this.buildLegend();
@@ -1722,7 +1716,7 @@ export class BoardView {
     this.font = style.fontFamily || FONT;
     this.brushes = new Brushes(this.theme, this.ratio());
     if (this.drawn.length) this.buildLegend();
-    this.parts?.forEach((part) => (part.key = part.backKey = ""));
+    this.parts?.forEach((part) => (part.key = part.backKey = part.axisKey = ""));
     this.changed();
   }
 
@@ -2232,7 +2226,7 @@ export class BoardView {
     this.hoverChosen();
     if (this.parts) {
       this.measure();
-      this.parts.forEach((part, index) => this.drawLane(part, this.run.lanes[index]));
+      this.drawLanes(this.parts);
     }
     this.frames++;
     // Numbers change ten times a second at most: nobody reads faster.
@@ -2250,6 +2244,7 @@ export class BoardView {
   }
 
   measure() {
+    /** @type {NonNullable<BoardView["parts"]>} */
     const parts = this.parts ?? [];
     const narrow = this.root.clientWidth < 640;
     const ratio = this.ratio();
@@ -2259,14 +2254,20 @@ export class BoardView {
       part.heights = laneHeights(this.run.lanes[index].slots, parts.length, narrow);
       const [w, t] = [Math.round((width + GUTTER) * ratio), Math.round(part.heights.height * ratio)];
       if (part.canvas.width !== w || part.canvas.height !== t) {
+        const ticks = part.heights.top + part.heights.rows + 8 + part.heights.strip - 4;
         part.canvas.width = w;
-        part.base.width = Math.round(width * ratio);
-        part.canvas.height = part.base.height = t;
-        part.canvas.style.height = part.base.style.height = `${part.heights.height}px`;
-        part.base.style.left = `${GUTTER}px`;
-        part.base.style.width = `${width}px`;
-        part.cursor.style.height = `${part.heights.top + part.heights.rows + 8 + part.heights.strip - 4}px`;
-        part.key = part.backKey = "";
+        part.base.width = part.scale.width = Math.round(width * ratio);
+        part.canvas.height = t;
+        part.base.height = Math.round(ticks * ratio);
+        part.scale.height = Math.round((part.heights.height - ticks) * ratio);
+        part.canvas.style.height = `${part.heights.height}px`;
+        part.base.style.height = part.cursor.style.height = part.scale.style.top = `${ticks}px`;
+        part.scale.style.height = `${part.heights.height - ticks}px`;
+        part.base.style.left = part.scale.style.left = `${GUTTER}px`;
+        part.base.style.width = part.scale.style.width = `${width}px`;
+        part.flag.style.top = `${part.heights.top - 2}px`;
+        part.flag.style.height = `${part.heights.rows + 2}px`;
+        part.key = part.backKey = part.axisKey = "";
       }
       part.width = width;
     }
@@ -2274,8 +2275,29 @@ export class BoardView {
     else if (this.axis.mode !== this.mode) this.axis = this.fitAxis(parts[0].width);
   }
 
-  /** @param {NonNullable<BoardView["parts"]>[number]} part @param {Lane} lane */
-  drawLane(part, lane) {
+  /**
+   * Every lane, the one that has waited longest first. When a frame's time is up, the rest keep what they show, moved and
+   * stretched to the new axis, and are painted in the next frame: a view that follows the hand beats one that is sharp.
+   * @param {NonNullable<BoardView["parts"]>} parts
+   */
+  drawLanes(parts) {
+    const began = performance.now();
+    let waits = -1;
+    for (let k = 0; k < parts.length; k++) {
+      const index = (this.turn + k) % parts.length;
+      const late = performance.now() - began > PAINT_BUDGET;
+      if (!this.drawLane(parts[index], this.run.lanes[index], late) && waits < 0) waits = index;
+    }
+    if (waits < 0) return;
+    this.turn = waits;
+    this.changed();
+  }
+
+  /**
+   * False if it has to be painted anew and was only moved. `late`: no time is left in this frame.
+   * @param {NonNullable<BoardView["parts"]>[number]} part @param {Lane} lane @param {boolean} late
+   */
+  drawLane(part, lane, late) {
     const ratio = this.ratio();
     const { heights, width } = part;
     const lit = this.pinned >= 0 ? this.pinned : this.hovered;
@@ -2284,13 +2306,16 @@ export class BoardView {
     const scene = { lane, axis: this.axis, heights, width, brushes: this.brushes, font: this.font, lit, language: this.language, from: 0, to: width, draft, lanes: this.run.lanes.length };
     const place = this.axis.start * this.axis.scale;
     const key = [lane.n, this.axis.scale, this.mode, width, this.themeName, lit, draft].join(" ");
-    if (key !== part.key || place !== part.place) {
+    const stale = key !== part.key || place !== part.place;
+    const waits = late && stale && part.axis !== null && part.axis.mode === this.mode && part.key !== "";
+    if (stale && !waits) {
       // Everything that does not move with the cursor is painted once and then only copied.
       const base = /** @type {CanvasRenderingContext2D} */ (part.base.getContext("2d"));
       const by = Math.round(place - part.place);
       const shifts = key === part.key && Math.abs(by) < width * 0.8 && Math.abs(by - (place - part.place)) < 1e-6 && Number.isInteger(by * ratio);
       part.key = key;
       part.place = place;
+      part.axis = this.axis;
       base.setTransform(1, 0, 0, 1, 0, 0);
       if (shifts) {
         // Panned: what is there moves over, and only what comes into sight is painted.
@@ -2314,7 +2339,13 @@ export class BoardView {
     }
     const end = this.axis.right(lane, lane.n);
     const cut = Math.max(0, Math.min(width, this.follow ? end : Math.min(end, this.axis.x(this.cursor))));
-    const clip = cut >= width ? "" : `inset(0 ${(width - cut).toFixed(2)}px 0 0)`;
+    // Where what was painted last lies on the axis of now.
+    const stretch = waits && part.axis ? this.axis.scale / part.axis.scale : 1;
+    const shift = waits && part.axis ? (part.axis.start - this.axis.start) * this.axis.scale : 0;
+    const transform = waits ? `translateX(${shift.toFixed(2)}px) scaleX(${stretch.toFixed(5)})` : "";
+    if (part.base.style.transform !== transform) part.base.style.transform = transform;
+    const [hides, shows] = [Math.max(0, -shift / stretch), Math.min(width, (cut - shift) / stretch)];
+    const clip = shows >= width && hides <= 0 ? "" : `inset(0 ${Math.max(0, width - shows).toFixed(2)}px 0 ${hides.toFixed(2)}px)`;
     if (part.base.style.clipPath !== clip) part.base.style.clipPath = clip;
     const x = this.follow && this.live() ? end : this.axis.x(this.now());
     part.cursor.hidden = (this.atEnd() && !this.live()) || !lane.n || x < -1 || x > width + 1;
@@ -2325,18 +2356,24 @@ export class BoardView {
       part.chosen.style.height = `${heights.pitch - heights.gap + 3}px`;
       part.chosen.style.width = `${width}px`;
     }
-    const done = this.ended(lane) && this.shown(lane) >= lane.n && lane.n > 0;
-    const backKey = [place, this.axis.scale, this.mode, width, this.themeName, this.language, done, done ? lane.n : 0].join(" ");
-    if (backKey === part.backKey) return;
-    part.backKey = backKey;
-    const ctx = part.context;
-    ctx.setTransform(1, 0, 0, 1, 0, 0);
-    ctx.clearRect(0, 0, part.canvas.width, part.canvas.height);
-    ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
-    this.drawGutter(ctx, lane, heights, width);
-    ctx.translate(GUTTER, 0);
-    paintAxis(ctx, scene);
-    if (done) this.drawEnd(ctx, lane, end, part);
+    const axisKey = [place, this.axis.scale, this.mode, width, this.themeName, this.language].join(" ");
+    if (axisKey !== part.axisKey) {
+      part.axisKey = axisKey;
+      const ctx = /** @type {CanvasRenderingContext2D} */ (part.scale.getContext("2d"));
+      ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+      ctx.clearRect(0, 0, width, heights.height);
+      paintAxis(ctx, scene);
+    }
+    this.placeFlag(part, lane, end);
+    const backKey = [width, heights.pitch, this.themeName, this.language].join(" ");
+    if (backKey !== part.backKey) {
+      part.backKey = backKey;
+      const ctx = part.context;
+      ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+      ctx.clearRect(0, 0, width + GUTTER, heights.height);
+      this.drawGutter(ctx, lane, heights, width);
+    }
+    return !waits;
   }
 
   /** Nothing more will come. @param {Lane} lane */
@@ -2369,22 +2406,19 @@ export class BoardView {
     }
   }
 
-  /** @param {CanvasRenderingContext2D} ctx @param {Lane} lane @param {number} x @param {NonNullable<BoardView["parts"]>[number]} part */
-  drawEnd(ctx, lane, x, part) {
-    if (x < -6 || x > part.width + 6) return;
+  /**
+   * A chequered flag where the lane ended, once the cursor is there; with words where there is room for them.
+   * @param {NonNullable<BoardView["parts"]>[number]} part @param {Lane} lane @param {number} x px of the end
+   */
+  placeFlag(part, lane, x) {
+    const done = this.ended(lane) && this.shown(lane) >= lane.n && lane.n > 0;
+    part.flag.hidden = !done || x < -6 || x > part.width + 6;
+    if (part.flag.hidden) return;
     const at = Math.min(x, part.width - 6);
-    paintFinishLine(ctx, at, part.heights, this.theme);
-    const label = this.say("lane_done", { n: this.num(lane.n), s: duration(this.language, lane.secondsAt(lane.n)) });
-    ctx.font = `600 12px ${this.font}`;
-    const wide = ctx.measureText(label).width;
-    if (at + 18 + wide > part.width) return;
-    const y = part.heights.top + part.heights.rows / 2;
-    ctx.fillStyle = this.theme.ground;
-    ctx.fillRect(at + 12, y - 11, wide + 12, 22);
-    ctx.fillStyle = this.theme.text;
-    ctx.textAlign = "left";
-    ctx.textBaseline = "middle";
-    ctx.fillText(label, at + 18, y);
+    part.flag.style.transform = `translateX(${(GUTTER + at).toFixed(2)}px)`;
+    set(part.flagLabel, this.say("lane_done", { n: this.num(lane.n), s: duration(this.language, lane.secondsAt(lane.n)) }));
+    part.context.font = `600 12px ${this.font}`;
+    part.flagLabel.hidden = at + 30 + part.context.measureText(part.flagLabel.textContent ?? "").width > part.width;
   }
 
   /** @param {number} time */
