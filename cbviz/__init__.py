@@ -48,7 +48,19 @@ _HOME = {
 }
 """Where each public name lives. A test holds it against the imports above."""
 
-_ROOMS = ("board", "engine", "errors", "experiments", "measure", "memory", "models", "policies", "trace", "workload")
+_ROOMS = (
+    "board",
+    "course",
+    "engine",
+    "errors",
+    "experiments",
+    "measure",
+    "memory",
+    "models",
+    "policies",
+    "trace",
+    "workload",
+)
 
 __all__ = [*_HOME, "__version__"]
 

@@ -29,6 +29,7 @@ ROOMS: dict[str, set[str]] = {
     "measure": {"workload", "trace"},
     "experiments": {"workload", "memory", "policies", "trace", "models", "engine", "measure", "board"},
     "board": {"workload", "trace", "measure"},
+    "course": {"workload", "memory", "policies", "trace", "models", "engine", "measure", "experiments", "board"},
 }
 NOTEBOOK_ONLY = ("anywidget", "ipywidgets", "pandas", "plotly", "IPython", "traitlets")
 

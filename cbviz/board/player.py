@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cbviz.board.language import LANGUAGES
 from cbviz.board.pack import meta_block, trace_blocks
 from cbviz.board.picture import svg
 from cbviz.board.summary import Finish
@@ -25,7 +26,6 @@ from cbviz.trace.trace import Trace
 
 _HERE = Path(__file__).parent
 MOST_LANES = 4
-LANGUAGES = ("en", "zh")
 
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; img-src data: blob:; "

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from cbviz.board import picture, player, raster
+from cbviz.board.language import chosen
 from cbviz.board.summary import Finish
 from cbviz.trace.trace import Trace
 
@@ -25,7 +26,7 @@ class Board:
     title
         Shown as text.
     language
-        "en" or "zh"; the page has a switch.
+        "en" or "zh"; None is the one that `cbviz.board.language.speak` set, at first English. The page has a switch.
 
     Raises
     ------
@@ -33,12 +34,14 @@ class Board:
         Nothing to show, or an unknown language.
     """
 
-    def __init__(self, *traces: Trace, summary: Finish | None = None, title: str = "Run", language: str = "en") -> None:
-        player.check(traces, language)
+    def __init__(
+        self, *traces: Trace, summary: Finish | None = None, title: str = "Run", language: str | None = None
+    ) -> None:
+        self.language = chosen(language)
+        player.check(traces, self.language)
         self.traces = traces
         self.summary = summary
         self.title = title
-        self.language = language
 
     def __repr__(self) -> str:
         return player.text(self.traces)

@@ -20,8 +20,9 @@ import anywidget
 import traitlets
 
 from cbviz.board.controls import Control, ControlError, Knob, parse, short
+from cbviz.board.language import LANGUAGES
 from cbviz.board.pack import LaneEncoder, Pieces, RequestText, merge, requests_block
-from cbviz.board.player import LANGUAGES, MOST_LANES, script, style
+from cbviz.board.player import MOST_LANES, script, style
 from cbviz.board.summary import Finish
 from cbviz.errors import CbvizError
 from cbviz.trace.events import Iteration

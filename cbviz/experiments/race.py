@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from cbviz.board import player
+from cbviz.board.language import chosen
 from cbviz.board.summary import Finish, same_answers
 from cbviz.engine import Executor
 from cbviz.engine.graphs import why_no_graphs
-from cbviz.errors import CbvizError, PolicyError, WorkloadError
+from cbviz.errors import CbvizError, MeasureError, PolicyError, WorkloadError
 from cbviz.experiments.alone import Setting
 from cbviz.experiments.answers import Divergence, divergences
 from cbviz.experiments.lane import Lane, device_name, kv_blocks_for
 from cbviz.experiments.progress import Progress, SilentProgress
+from cbviz.experiments.why import Why, lane_why
 from cbviz.experiments.workloads import choose_workload
 from cbviz.models import LoadedModel, load
 from cbviz.policies import Policy, get
@@ -70,7 +72,9 @@ class Race:
         progress: Progress,
         watched: bool = False,
         enough: float | None = None,
+        language: str | None = None,
     ) -> None:
+        self.language = chosen(language)
         self.model = loaded
         self.policies = tuple(policies)
         self.workload = workload
@@ -398,6 +402,26 @@ class Race:
             "divergences": [{"request": d.request, "position": d.position, "gap": d.gap} for d in self.divergences],
         }
 
+    def why(self, request: int | None = None, iteration: int = 0, lane: str | None = None) -> Why:
+        """Why a request was let in, kept waiting, stalled or thrown out in an iteration: in every lane, or in one.
+
+        `request` None asks about everybody who waited then. A lane that had ended by then is left out. The race must
+        have ended. Raises MeasureError for an unknown request, iteration or lane (see `cbviz.experiments.why`).
+        """
+        self.wait()
+        if lane is not None and lane not in self.names:
+            raise MeasureError(f"there is no lane {lane!r}; choose one of {', '.join(self.names)}.")
+        asked = [n for n, name in enumerate(self.names[: len(self.traces)]) if lane in (None, name)]
+        longest = max(asked, key=lambda n: len(self.traces[n].iterations))
+        prompts = {r.id: r.prompt for r in self.requests}
+        return Why(
+            tuple(
+                lane_why(self.traces[n], self.policies[n], request, iteration, prompts, self.names[n])
+                for n in asked
+                if n == longest or iteration < len(self.traces[n].iterations)
+            )
+        )
+
     def finish(self) -> Finish:
         """The result as the board shows it: the speed-up, its two parts, and the same-answers check."""
         if self.stopped or len(self.lanes) < 2:
@@ -414,10 +438,11 @@ class Race:
             clock=self.clock,
         )
 
-    def to_html(self, path: str | Path, *, language: str = "en") -> Path:
+    def to_html(self, path: str | Path, *, language: str | None = None) -> Path:
         """Write one page that replays the race, without a kernel or a network; returns its path."""
         target = Path(path)
-        target.write_text(player.html(self.traces, self.finish(), language=language), encoding="utf-8")
+        spoken = self.language if language is None else language
+        target.write_text(player.html(self.traces, self.finish(), language=spoken), encoding="utf-8")
         return target
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
@@ -425,7 +450,7 @@ class Race:
         if self.running and self.board is not None:
             return self.board._repr_mimebundle_()
         self.wait()
-        return player.mimebundle(self.traces, self.finish())
+        return player.mimebundle(self.traces, self.finish(), language=self.language)
 
     def __repr__(self) -> str:
         state = "running" if self.running else "stopped" if self.stopped else "ended"
@@ -457,7 +482,7 @@ def race(
     kv_blocks: int | None = None,
     max_new_tokens: int | None = None,
     live: bool | None = None,
-    language: str = "en",
+    language: str | None = None,
     progress: Progress | None = None,
     run: bool = True,
 ) -> Race:
@@ -491,7 +516,7 @@ def race(
         True returns at once and runs in a thread, with a live board to watch and control it. False runs to the end
         before it returns. None is live in a notebook.
     language
-        Of the live board: "en" or "zh".
+        Of the board: "en" or "zh"; None is the one that `cbviz.board.language.speak` set, at first English.
     progress
         Where to report how far it is.
     run
@@ -528,10 +553,11 @@ def race(
         enough=ENOUGH if repeats is None else None,
         progress=progress or SilentProgress(),
         watched=live,
+        language=language,
     )
     made.check()
     if live:
-        watched(made, language)
+        watched(made, made.language)
     if not run:
         return made
     return made.start() if live else made.run()

@@ -1,0 +1,15 @@
+"""What the notebooks lean on: predictions, checks, tables, and the language of it all.
+
+from cbviz import course
+
+course.language("en")
+guess = course.predict(range(1, 41))
+course.check("01.spell", 20)
+"""
+
+from cbviz.course.exercise import check, progress, solution
+from cbviz.course.predict import predict
+from cbviz.course.show import table, tokens
+from cbviz.course.words import language, term
+
+__all__ = ["check", "language", "predict", "progress", "solution", "table", "term", "tokens"]

@@ -1,0 +1,41 @@
+"""Stop a learner's loop that never ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from time import monotonic
+from types import FrameType
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+class TooSlow(BaseException):
+    """Raised inside the code that runs too long. No `Exception`, so that a learner's own `except` lets it through."""
+
+
+def within(seconds: float, call: Callable[[], Result]) -> Result:
+    """Call, and raise TooSlow in any line of Python that runs later than `seconds` from now.
+
+    Every line asks the clock, on every operating system and without a second thread; a single call into C that never
+    returns cannot be stopped this way. A debugger's or a coverage tool's own trace function is put back afterwards.
+
+    Raises
+    ------
+    TooSlow
+        Time is up.
+    """
+    end = monotonic() + seconds
+    before = sys.gettrace()
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        if monotonic() > end:
+            raise TooSlow
+        return trace
+
+    sys.settrace(trace)
+    try:
+        return call()
+    finally:
+        sys.settrace(before)

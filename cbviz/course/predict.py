@@ -1,0 +1,206 @@
+"""A guess before the run, and the guess beside what the run says.
+
+    guess = course.predict(range(1, 41))    # a slider; letters such as "ABC" give buttons
+    guess                                   # shows it
+    …
+    guess.beside(11)                        # the guess and the result, on one line
+
+Nobody has to touch it: without a guess the result stands alone, and the notebook runs through. Nothing is kept in the
+notebook; a saved one shows that no guess was made.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterable
+from html import escape
+from itertools import pairwise
+from typing import Any
+
+from cbviz.course.show import Shown
+from cbviz.course.words import say
+from cbviz.errors import CbvizError
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+MOST_CHOICES = 8
+NEAR = 1.1
+"""A guess within this factor of the result is well guessed."""
+
+INK, MEASURED, GUESSED = "#747a82", "#009E73", "#D55E00"
+"""Ink that reads on white and on dark pages, and two of Okabe & Ito's colours; the marks differ in shape, too."""
+
+
+class Prediction:
+    """What somebody guesses before the run. Made by `predict`.
+
+    Attributes
+    ----------
+    guess
+        The guess, None while nobody made one.
+    """
+
+    def __init__(self, values: tuple[Any, ...], unit: str, choices: bool) -> None:
+        self.values = values
+        self.unit = unit
+        self.choices = choices
+        self.guess: Any = None
+        self._widget: Any = None
+
+    def __repr__(self) -> str:
+        if self.guess is not None:
+            return say("guessed", guess=self._worded(self.guess))
+        if self.choices:
+            return say("no choice yet", choices=", ".join(map(str, self.values)))
+        return say("no guess yet", first=self._worded(self.values[0]), last=self._worded(self.values[-1]))
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        bundle: dict[str, Any] = {"text/html": f"<em>{escape(repr(self))}</em>", "text/plain": repr(self)}
+        widget = self._made()
+        if widget is not None:
+            bundle[WIDGET] = widget._repr_mimebundle_()[WIDGET]
+        return bundle
+
+    def _made(self) -> Any:
+        """The widget, made once; None where ipywidgets is not installed."""
+        if self._widget is None:
+            try:
+                import ipywidgets
+            except ImportError:
+                return None
+            if self.choices:
+                control = ipywidgets.ToggleButtons(
+                    options=[str(value) for value in self.values], value=None, style={"button_width": "auto"}
+                )
+            else:
+                # The slider rests on a question mark: whoever does not move it has made no guess.
+                options = [("?", None), *((self._worded(value), value) for value in self.values)]
+                control = ipywidgets.SelectionSlider(
+                    options=options, value=None, continuous_update=True, layout={"width": "440px"}
+                )
+            control.observe(self._record, names="value")
+            label = ipywidgets.Label(say("guess"))
+            self._widget = ipywidgets.HBox([label, control])
+        return self._widget
+
+    def _record(self, change: Any) -> None:
+        self.guess = change["new"]
+
+    def _worded(self, value: Any) -> str:
+        return f"{_number(value)}{self.unit}"
+
+    def beside(self, result: Any) -> Shown:
+        """The guess beside the result of a run.
+
+        Parameters
+        ----------
+        result
+            A number if the guess is one, else one of the choices.
+
+        Raises
+        ------
+        CbvizError
+            A result of another kind.
+        """
+        if self.choices:
+            if result not in self.values:
+                raise CbvizError(f"the result must be one of {', '.join(map(str, self.values))}, not {result!r}.")
+        elif isinstance(result, bool) or not _is_number(result):
+            raise CbvizError(f"the result must be a finite number, not {result!r}.")
+        sentence = self._sentence(result)
+        picture = "" if self.choices else _line([*self.values], result, self.guess, self._worded)
+        return Shown(f"<div>{picture}<div>{escape(sentence)}</div></div>", sentence)
+
+    def _sentence(self, result: Any) -> str:
+        words = self._worded(result)
+        if self.guess is None:
+            return say("choice without guess" if self.choices else "result without guess", result=words)
+        guess = self._worded(self.guess)
+        if self.choices:
+            return say("guess met" if self.guess == result else "guess far from result", guess=guess, result=words)
+        if self.guess > 0 and result > 0:
+            factor = max(self.guess / result, result / self.guess)
+            if factor <= NEAR:
+                return say("guess met", guess=guess, result=words)
+            return say("guess beside result", guess=guess, result=words, factor=f"{factor:.2g}")
+        met = self.guess == result
+        return say("guess met" if met else "guess far from result", guess=guess, result=words)
+
+
+def predict(values: Iterable[Any], unit: str = "") -> Prediction:
+    """Ask for a guess, to be shown beside the result later.
+
+    Parameters
+    ----------
+    values
+        What may be guessed: numbers in rising order (a slider), or texts such as "ABC" (buttons).
+    unit
+        Written behind the number, such as "×".
+
+    Raises
+    ------
+    CbvizError
+        Fewer than two values, numbers that do not rise, more than eight choices, or a mixture.
+    """
+    try:
+        offered = tuple(values)
+    except TypeError:
+        raise CbvizError(
+            f"predict needs the values that may be guessed, such as range(1, 11), not {values!r}."
+        ) from None
+    if len(offered) < 2:
+        raise CbvizError("predict needs at least two values to choose from.")
+    if all(isinstance(value, str) for value in offered):
+        if len(offered) > MOST_CHOICES or len(set(offered)) != len(offered):
+            raise CbvizError(f"predict takes two to {MOST_CHOICES} different choices, not {offered!r}.")
+        return Prediction(offered, "", choices=True)
+    if not all(_is_number(value) for value in offered):
+        raise CbvizError("predict takes numbers, or texts, not a mixture.")
+    plain = tuple(value if isinstance(value, int) else float(value) for value in offered)
+    if any(later <= earlier for earlier, later in pairwise(plain)):
+        raise CbvizError("the numbers to choose from must rise.")
+    return Prediction(plain, unit, choices=False)
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool | str | bytes):
+        return False
+    try:
+        return math.isfinite(value)
+    except TypeError:
+        return False
+
+
+def _number(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+def _line(values: list[float], result: float, guess: float | None, worded: Any) -> str:
+    """A number line with the result (a disc) and the guess (a ring) on it, as an image that runs no script."""
+    low, high = min(values[0], result), max(values[-1], result)
+    width, left, right, middle = 460, 40, 420, 34
+
+    def at(value: float) -> float:
+        return left + (right - left) * (value - low) / (high - low)
+
+    def mark(value: float, colour: str, ring: bool, y: int) -> str:
+        x, fill = at(value), "none" if ring else colour
+        return (
+            f'<circle cx="{x:.1f}" cy="{middle}" r="7" fill="{fill}" stroke="{colour}" stroke-width="2.5"/>'
+            f'<text x="{x:.1f}" y="{y}" text-anchor="middle" font-weight="600" fill="{colour}">'
+            f"{escape(worded(value))}</text>"
+        )
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="64" font-size="13" '
+        'font-family="system-ui, sans-serif">',
+        f'<path d="M{left} {middle}H{right}" stroke="{INK}" stroke-width="2"/>',
+        f'<text x="{left - 8}" y="{middle + 4}" text-anchor="end" fill="{INK}">{escape(worded(low))}</text>',
+        f'<text x="{right + 8}" y="{middle + 4}" fill="{INK}">{escape(worded(high))}</text>',
+        mark(result, MEASURED, False, middle - 15),
+    ]
+    if guess is not None:
+        parts.append(mark(guess, GUESSED, True, middle + 24))
+    svg = "".join([*parts, "</svg>"])
+    source = base64.b64encode(svg.encode("utf-8")).decode("ascii")
+    return f'<img alt="" src="data:image/svg+xml;base64,{source}">'

@@ -1,0 +1,134 @@
+"""Tables and rows of tokens: what checked cells show instead of printing English sentences.
+
+Both are plain HTML and plain text without a widget, the same bytes for the same values; whatever a model or a learner
+wrote is escaped.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from cbviz.course.words import term
+from cbviz.errors import CbvizError
+
+GREEN, BLUE, GREY = "rgba(0,158,115,0.28)", "rgba(0,114,178,0.26)", "rgba(116,122,130,0.22)"
+"""Okabe & Ito's hues, thin enough that the text on them reads on a white and on a dark page."""
+
+
+class Shown:
+    """HTML with a plain text beside it: how a notebook shows what is no widget."""
+
+    def __init__(self, html: str, text: str) -> None:
+        self.html = html
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/html": self.html, "text/plain": self.text}
+
+
+def table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> Shown:
+    """A table: headings and labels in the present language, numbers to the right.
+
+    Parameters
+    ----------
+    head
+        One heading a column; those in `cbviz.course.words.TERMS` are translated.
+    rows
+        Values. True and False become yes and no, floats get at most three decimals, texts are translated like headings.
+
+    Raises
+    ------
+    CbvizError
+        No column, or a row of another length than the head.
+    """
+    columns = [str(term(name)) for name in head]
+    if not columns:
+        raise CbvizError("a table needs at least one column.")
+    body = [list(row) for row in rows]
+    for row in body:
+        if len(row) != len(columns):
+            raise CbvizError(f"a table with {len(columns)} columns has a row of {len(row)}: {row!r}.")
+    cells = [[_cell(value) for value in row] for row in body]
+    right = [bool(body) and all(_numeric(row[i]) for row in body) for i in range(len(columns))]
+    style = ["text-align:right" if numeric else "text-align:left" for numeric in right]
+    html = "".join(
+        "<tr>" + "".join(f'<{tag} style="{style[i]}">{escape(cell)}</{tag}>' for i, cell in enumerate(line)) + "</tr>"
+        for tag, lines in (("th", [columns]), ("td", cells))
+        for line in lines
+    )
+    widths = [max(_width(line[i]) for line in [columns, *cells]) for i in range(len(columns))]
+    text = "\n".join(
+        "  ".join(_padded(cell, widths[i], right[i]) for i, cell in enumerate(line)).rstrip()
+        for line in [columns, *cells]
+    )
+    return Shown(f'<table style="margin-left:0">{html}</table>', text)
+
+
+def tokens(*groups: Sequence[str], marks: Sequence[str] = ("prompt", "answer")) -> Shown:
+    """Tokens in a row, each in a box of its own: the prompt grey, the answer green, END blue.
+
+    Parameters
+    ----------
+    groups
+        Texts of tokens, group after group: a prompt, then an answer. An empty text is a token without text: END.
+    marks
+        What each group is called.
+
+    Raises
+    ------
+    CbvizError
+        No tokens, or more groups than names.
+    """
+    if not any(len(group) for group in groups) or len(groups) > len(marks):
+        raise CbvizError(f"tokens need one to {len(marks)} groups of texts, and at least one text.")
+    boxes, lines = [], []
+    for group, mark, ground in zip(groups, marks, (GREY, GREEN), strict=False):
+        boxes += [_box(_visible(piece), BLUE if piece == "" else ground) for piece in group]
+        lines.append(f"{term(mark)}: {' '.join(map(_visible, group))}  ({len(group)})")
+    return Shown(f'<div style="line-height:2.1;font-family:monospace">{"".join(boxes)}</div>', "\n".join(lines))
+
+
+def _box(text: str, ground: str) -> str:
+    return (
+        f'<span style="display:inline-block;background:{ground};border-radius:3px;padding:0 5px;margin:0 2px;'
+        f'line-height:1.6">{escape(text)}</span>'
+    )
+
+
+def _visible(piece: str) -> str:
+    """A token's text with its spaces and line ends made visible; END for a token without text."""
+    return piece.replace(" ", "␣").replace("\n", "⏎") or "END"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool) or type(value).__name__ == "bool_" or type(value).__name__ == "bool":
+        return term("yes" if value else "no")
+    if isinstance(value, float) and not isinstance(value, int):
+        return f"{value:.3f}".rstrip("0").rstrip(".") if math.isfinite(value) else str(value)
+    return term(value)
+
+
+def _numeric(value: object) -> bool:
+    text = str(value).replace(",", "").rstrip("%×").strip()
+    try:
+        float(text)
+    except ValueError:
+        return text in ("", "–")
+    return not isinstance(value, bool)
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal that the text takes: Chinese characters take two."""
+    return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
+
+
+def _padded(text: str, width: int, right: bool) -> str:
+    gap = " " * (width - _width(text))
+    return gap + text if right else text + gap

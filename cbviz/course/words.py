@@ -1,0 +1,181 @@
+"""Every word that the course shows, in English and in Chinese: one table, and the way to look things up in it.
+
+`table()` joins the words of this file with those that each lesson keeps beside its exercises.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+from cbviz.board.language import speak, spoken
+from cbviz.errors import CbvizError
+
+
+class Text(NamedTuple):
+    """The same words in both languages. `{names}` in braces are filled in by `say`."""
+
+    en: str
+    zh: str
+
+
+COMMON: dict[str, Text] = {
+    "guess": Text("Your guess:", "你的预测："),
+    "no guess yet": Text("no guess yet ({first} to {last})", "尚未预测（{first} 到 {last}）"),
+    "no choice yet": Text("no guess yet ({choices})", "尚未预测（{choices}）"),
+    "guessed": Text("your guess: {guess}", "你的预测：{guess}"),
+    "result": Text("the run says: {result}", "运行结果：{result}"),
+    "result without guess": Text(
+        "the run says: {result} (you made no guess: move the slider above, then run this cell again)",
+        "运行结果：{result}（你还没有预测：拖动上面的滑块，再重新运行本单元格）",
+    ),
+    "choice without guess": Text(
+        "the run says: {result} (you made no guess: press a button above, then run this cell again)",
+        "运行结果：{result}（你还没有预测：点选上面的按钮，再重新运行本单元格）",
+    ),
+    "guess beside result": Text(
+        "you guessed {guess}, the run says {result}: off by a factor of {factor}",
+        "你预测 {guess}，运行结果是 {result}：相差 {factor} 倍",
+    ),
+    "guess far from result": Text("you guessed {guess}, the run says {result}", "你预测 {guess}，运行结果是 {result}"),
+    "guess met": Text(
+        "you guessed {guess}, the run says {result}: well guessed", "你预测 {guess}，运行结果是 {result}：猜得准"
+    ),
+    "not answered": Text(
+        "Exercise {name}: not answered yet. Put your answer in place of the three dots and run the cell again.",
+        "练习 {name}：尚未作答。请把三个点换成你的答案，再运行一次本单元格。",
+    ),
+    "right": Text("Right.", "正确。"),
+    "wrong": Text("Not yet.", "还不对。"),
+    "hint": Text("Hint {number} of {all}:", "提示 {number}/{all}："),
+    "look up": Text(
+        "That was the last hint. course.solution({name!r}) shows a solution.",
+        "提示到此为止。course.solution({name!r}) 会给出参考答案。",
+    ),
+    "solution": Text("A solution of exercise {name}", "练习 {name} 的参考答案"),
+    "done": Text("right", "正确"),
+    "tried": Text("not yet", "还不对"),
+    "open": Text("not answered", "未作答"),
+    "needs whole number": Text(
+        "The answer is a whole number, such as 7; this is {given}.", "答案应是一个整数，例如 7；而这里是 {given}。"
+    ),
+    "needs number": Text(
+        "The answer is a number, such as 2.5; this is {given}.", "答案应是一个数，例如 2.5；而这里是 {given}。"
+    ),
+    "needs choice": Text(
+        "The answer is one of {choices}; this is {given}.", "答案应是 {choices} 之一；而这里是 {given}。"
+    ),
+    "needs function": Text(
+        "The answer is a function: hand over its name without brackets; this is {given}.",
+        "答案应是一个函数：只写函数名，不要加括号；而这里是 {given}。",
+    ),
+    "function raised": Text(
+        "Your function stops with {error} when it is called as {call}.", "以 {call} 调用时，你的函数因 {error} 而中断。"
+    ),
+    "too slow": Text(
+        "It ran for more than {seconds} seconds and was stopped: does a loop of yours never end?",
+        "运行超过 {seconds} 秒，已被中止：是不是有一个循环永远不会结束？",
+    ),
+    "prompt": Text("prompt", "提示词"),
+    "answer": Text("answer", "回答"),
+    "tokens": Text("tokens", "token"),
+}
+"""What any notebook may show."""
+
+TERMS: dict[str, str] = {
+    "iteration": "迭代",
+    "iterations": "迭代数",
+    "forward pass": "前向传播",
+    "forward passes": "前向传播次数",
+    "policy": "策略",
+    "slots": "槽位数",
+    "slot": "槽位",
+    "occupancy": "槽位占用率",
+    "request": "请求",
+    "requests": "请求数",
+    "question": "问题",
+    "prompt": "提示词",
+    "prompt tokens": "提示词 token 数",
+    "answer": "回答",
+    "answers": "回答",
+    "token": "token",
+    "tokens": "token 数",
+    "tokens in": "输入 token 数",
+    "token out": "输出 token",
+    "output tokens": "输出 token 数",
+    "why it ended": "结束原因",
+    "prefill": "预填充",
+    "decode": "解码",
+    "held": "空算",
+    "stalled": "停顿",
+    "idle": "空闲",
+    "recompute": "重计算",
+    "wasted": "浪费",
+    "useful": "有用",
+    "static": "静态",
+    "continuous": "连续",
+    "seconds": "秒",
+    "milliseconds": "毫秒",
+    "ratio": "比值",
+    "speed-up": "加速比",
+    "measured": "实测",
+    "theory": "理论",
+    "by hand": "手算",
+    "same answers": "回答相同",
+    "yes": "是",
+    "no": "否",
+    "letters": "字母数",
+    "pair": "词对",
+    "how often": "出现次数",
+    "position": "位置",
+    "positions": "位置数",
+    "layer": "层",
+    "without cache": "无缓存",
+    "with cache": "有缓存",
+    "total": "合计",
+    "exercise": "练习",
+    "state": "状态",
+}
+"""Headings and labels of tables: English to Chinese. What is not here (a number, a policy's name) is shown as it is."""
+
+
+def language(name: str | None = None) -> str | None:
+    """Say in which language the course and the boards speak: "en" or "zh". Without a name, return the present one.
+
+    Raises
+    ------
+    CbvizError
+        Another language.
+    """
+    if name is None:
+        return spoken()
+    speak(name)
+    return None
+
+
+@cache
+def table() -> dict[str, Text]:
+    """All words of the course by their keys: the common ones and those of every lesson."""
+    from cbviz.course.lessons import LESSONS
+
+    joined = dict(COMMON)
+    for lesson in LESSONS:
+        for key, text in lesson.WORDS.items():
+            if key in joined:
+                raise CbvizError(f"two lessons have words under the key {key!r}; keys must be unique.")
+            joined[key] = text
+    return joined
+
+
+def say(key: str, **values: Any) -> str:
+    """The words under a key in the present language, the values filled in. Raises CbvizError for an unknown key."""
+    words = table().get(key)
+    if words is None:
+        raise CbvizError(f"the course has no words under {key!r}.")
+    return (words.zh if spoken() == "zh" else words.en).format(**values)
+
+
+def term(word: object) -> str:
+    """A heading or label in the present language; what the table of terms does not know is returned as it is."""
+    text = str(word)
+    return TERMS.get(text, text) if spoken() == "zh" else text
