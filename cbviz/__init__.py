@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from cbviz.board import Board
     from cbviz.engine import Engine
     from cbviz.errors import CbvizError
+    from cbviz.experiments.bench import bench
     from cbviz.experiments.race import Race, race
+    from cbviz.experiments.schedule import schedule
+    from cbviz.experiments.why import why
     from cbviz.policies import Admit, Continuous, Plan, Policy, RequestView, Static, View
     from cbviz.trace import Iteration, State, Trace, load, recorded
     from cbviz.workload import Request, Sampling, Workload
@@ -27,6 +30,9 @@ __version__ = "0.1.0"
 _HOME = {
     "race": "cbviz.experiments.race",
     "Race": "cbviz.experiments.race",
+    "bench": "cbviz.experiments.bench",
+    "schedule": "cbviz.experiments.schedule",
+    "why": "cbviz.experiments.why",
     "Board": "cbviz.board",
     "Engine": "cbviz.engine",
     "Policy": "cbviz.policies",

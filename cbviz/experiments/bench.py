@@ -26,6 +26,7 @@ from cbviz.experiments.lane import device_name, versions
 from cbviz.experiments.peers import PeerJob, PeerResult, check_peers, run_peer
 from cbviz.experiments.progress import Progress, SilentProgress
 from cbviz.experiments.rates import measured_rates, model_facts
+from cbviz.experiments.why import Why, why
 from cbviz.measure.floor import Floor, ModelFacts, Rates, floor
 from cbviz.measure.summary import serving_table
 from cbviz.models import LoadedModel, load
@@ -50,6 +51,8 @@ class BenchResult:
         Of one run.
     trace
         The recorded run: the one with the median time, or, if timed runs were not recorded, one more.
+    scheduler
+        The policy itself.
     recorded
         Whether the timed runs were recorded.
     floor
@@ -78,6 +81,7 @@ class BenchResult:
     iterations: int
     runs: tuple[float, ...]
     trace: Trace
+    scheduler: Policy
     facts: ModelFacts
     rates: Rates
     floor: Floor
@@ -103,6 +107,10 @@ class BenchResult:
     def table(self) -> str:
         """The recorded run as `vllm bench serve` prints its results."""
         return serving_table(self.trace)
+
+    def why(self, request: int | None = None, iteration: int = 0) -> Why:
+        """Why the recorded run let a request in, or did not (see `cbviz.experiments.why`). Raises MeasureError."""
+        return why(self.trace, request, iteration, policy=self.scheduler)
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain numbers and strings."""
@@ -290,6 +298,7 @@ def _measured(
         iterations=middle.iterations,
         runs=tuple(run.seconds for run in runs),
         trace=trace,
+        scheduler=setting.policy,
         facts=facts,
         rates=rates,
         floor=floor(trace, facts, rates),

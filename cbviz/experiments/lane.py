@@ -80,7 +80,7 @@ class Lane:
                 arrival_unit=workload.arrival_unit,
                 clock=clock,
                 lag=self.engine.lag,
-                extra=_parameters(policy),
+                extra=policy_parameters(policy) | {"context_limit": executor.context_limit},
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 versions=versions(),
             ),
@@ -121,7 +121,7 @@ class Lane:
         return self._recorder.trace(self._loaded.pieces if readable else None)
 
 
-def _parameters(policy: object) -> dict[str, Any]:
+def policy_parameters(policy: object) -> dict[str, Any]:
     """A policy's parameters, where it is a dataclass with plain values: they belong to the record of a run."""
     if not is_dataclass(policy) or isinstance(policy, type):
         return {}

@@ -1,0 +1,250 @@
+"""A recorded schedule, run again without a model, to see what the policy saw.
+
+The engine decides nothing by itself: with the same policy, pool and lag, the same arrivals, output lengths and
+durations give the same schedule. So a trace holds enough to make every decision of its run a second time, and to look
+at the view from which the policy made it. Whether the second run really is the same is checked iteration by iteration.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from cbviz.engine import Engine
+from cbviz.engine.executor import Result, Step
+from cbviz.errors import CbvizError, MeasureError, PolicyError
+from cbviz.memory import BlockPool
+from cbviz.policies import POLICIES, Orca, Plan, Policy, View, get
+from cbviz.policies.check import CheckedPlan, check
+from cbviz.trace import MARK_KINDS, NOBODY, FinishReason, Iteration, State, Trace
+from cbviz.workload import Request
+
+COUNTED = {
+    "prefill_slots": State.PREFILL,
+    "decode_slots": State.DECODE,
+    "recompute_slots": State.RECOMPUTE,
+    "held_slots": State.HELD,
+    "stalled_slots": State.STALLED,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decision:
+    """One decision of a policy: what it saw, what it planned, and itself as it was before.
+
+    Attributes
+    ----------
+    view
+        Standing still: it can be looked at, changed with `dataclasses.replace`, and planned for again.
+    plan, checked
+        What the policy answered, as it said it and in checked form.
+    policy
+        A copy from before it answered, for policies that remember something.
+    event
+        The iteration that came of it.
+    """
+
+    view: View
+    plan: Plan
+    checked: CheckedPlan
+    policy: Policy
+    event: Iteration
+
+
+def decision(
+    trace: Trace, iteration: int, policy: Policy, prompts: Mapping[int, Sequence[int]] | None = None
+) -> Decision:
+    """Run a recorded schedule again up to an iteration, and return the decision that was made there.
+
+    Parameters
+    ----------
+    trace
+        The run.
+    iteration
+        One of its iterations.
+    policy
+        The policy of the run, with the parameters that it had. It is copied, and not changed.
+    prompts
+        Request id → prompt tokens, where the schedule depended on them (a prefix cache). A trace knows their lengths.
+
+    Raises
+    ------
+    MeasureError
+        There is no such iteration, or the second run departs from the first.
+    """
+    if isinstance(iteration, bool) or not isinstance(iteration, int) or not 0 <= iteration < len(trace.iterations):
+        raise MeasureError(
+            f"the run of {trace.meta.policy!r} has iterations 0 to {len(trace.iterations) - 1}, not {iteration!r}."
+        )
+    watched = _Watched(policy, iteration)
+    rerun = _Rerun(trace, watched, prompts or {})
+    try:
+        for index in range(iteration + 1):
+            event = rerun.engine.step()
+            _same(event, trace, index)
+    except PolicyError as error:
+        raise _departed(trace, index) from error
+    if event is None or watched.seen is None:
+        raise _departed(trace, iteration)
+    view, plan = watched.seen
+    return Decision(view, plan, check(plan, view), watched.before, event)
+
+
+def policy_of(trace: Trace) -> Policy:
+    """The built-in policy that a trace names, with the parameters that it recorded.
+
+    Raises
+    ------
+    MeasureError
+        No built-in policy has this name: whoever wrote it must pass it.
+    """
+    name, extra = trace.meta.policy, trace.meta.extra
+    cheats = name.endswith("_cheating")
+    kind = Orca if name.startswith("orca") else POLICIES.get(name)
+    if kind is None:
+        raise MeasureError(f"{name!r} is no policy of cbviz; pass the one that made the run, as policy=….")
+    given = {}
+    if isinstance(kind, type) and is_dataclass(kind):
+        given = {f.name: extra[f.name] for f in fields(kind) if f.name in extra and f.name != "name"}
+    if cheats:
+        given["lengths"] = dict(zip(trace.requests.id.tolist(), map(len, trace.requests.tokens), strict=True))
+    try:
+        return kind(**given)
+    except (CbvizError, TypeError) as error:
+        raise MeasureError(f"the parameters that the trace names for {name!r} are not its own: {error}") from error
+
+
+class _Watched:
+    """A copy of a policy that plans as it does; before one iteration it keeps what was seen and answered."""
+
+    def __init__(self, policy: Policy, iteration: int) -> None:
+        self._policy = _copied(get(policy))
+        self._iteration = iteration
+        self.before: Policy = self._policy
+        self.seen: tuple[View, Plan] | None = None
+        self.name, self.summary = self._policy.name, self._policy.summary
+
+    def plan(self, view: View) -> Plan:
+        if view.iteration != self._iteration:
+            return self._policy.plan(view)
+        # Views are made when they are looked at; these are to be kept.
+        still = replace(view, waiting=tuple(view.waiting), running=tuple(view.running), finished=tuple(view.finished))
+        self.before = _copied(self._policy)
+        plan = self._policy.plan(still)
+        if isinstance(plan, Plan):
+            hold = plan.hold if isinstance(plan.hold, str) else list(plan.hold)
+            plan = replace(plan, admit=list(plan.admit), hold=hold)  # they may be iterators
+            self.seen = still, plan
+        return plan
+
+
+def _copied(policy: Policy) -> Policy:
+    try:
+        return copy.deepcopy(policy)
+    except Exception as error:
+        raise MeasureError(
+            f"the policy {policy.name!r} cannot be copied ({type(error).__name__}), so its run cannot be run again."
+        ) from error
+
+
+class _Rerun:
+    """An engine that is fed what the trace says: requests and cancellations at their iteration, tokens, durations."""
+
+    def __init__(self, trace: Trace, policy: Policy, prompts: Mapping[int, Sequence[int]]) -> None:
+        rq, meta = trace.requests, trace.meta
+        self._trace = trace
+        self._order = np.argsort(rq.id)
+        self._ids = rq.id[self._order]
+        longest = max((len(tokens) for tokens in rq.tokens), default=0)
+        self._tokens = np.zeros((len(rq), max(1, longest)), np.int32)
+        for row, tokens in enumerate(rq.tokens):
+            self._tokens[row, : len(tokens)] = tokens
+        self.end_tokens = tuple({t[-1] for t, why in zip(rq.tokens, rq.reason, strict=True) if why == FinishReason.END})
+        most = int((rq.prompt_tokens + rq.max_new_tokens).max(initial=1))
+        self.context_limit = int(meta.extra.get("context_limit", most))
+        unit: Any = meta.arrival_unit
+        pool = BlockPool(meta.total_blocks, meta.block_size)
+        self.engine = Engine(self, policy, slots=meta.slots, pool=pool, lag=meta.lag, arrival_unit=unit)
+        self._coming: defaultdict[int, list[Request]] = defaultdict(list)
+        self._cancelled: defaultdict[int, list[int]] = defaultdict(list)
+        marks = trace.marks
+        for kind, index, request in zip(
+            marks.kind.tolist(), marks.iteration.tolist(), marks.request.tolist(), strict=True
+        ):
+            if MARK_KINDS[kind] == "arrive":
+                self._coming[index].append(_request(trace, rq.row(request), prompts))
+            elif MARK_KINDS[kind] == "cancel":
+                self._cancelled[index].append(request)
+        self._before(0)
+
+    def _before(self, iteration: int) -> None:
+        """Hand over who arrives, and who is cancelled, before this iteration."""
+        self.engine.submit(*self._coming.pop(iteration, ()))
+        for request in self._cancelled.pop(iteration, ()):
+            self.engine.cancel(request)
+
+    def launch(self, step: Step) -> tuple[int, Any]:
+        rows = self._order[np.searchsorted(self._ids, self.engine.slots.request[step.slot])]
+        tokens = self._tokens[rows, np.clip(step.draw, 0, self._tokens.shape[1] - 1)]
+        self._before(step.iteration + 1)
+        return step.iteration, tokens
+
+    def collect(self, ticket: tuple[int, Any]) -> Result:
+        iteration, tokens = ticket
+        it = self._trace.iterations
+        last = min(iteration, len(it) - 1)  # with lag 1 the engine may be one ahead of where the trace ends
+        return Result(tokens, float(it.t_end[last] - it.t_start[last]))
+
+
+def _request(trace: Trace, row: int, prompts: Mapping[int, Sequence[int]]) -> Request:
+    """A request as it was, as far as a trace knows it: it ends where and as it did."""
+    rq = trace.requests
+    reason, output, number = int(rq.reason[row]), rq.tokens[row], int(rq.id[row])
+    prompt = tuple(prompts.get(number, ()))
+    if len(prompt) != rq.prompt_tokens[row]:
+        prompt = (0,) * int(rq.prompt_tokens[row])
+    most = int(rq.max_new_tokens[row])
+    by_itself = reason in (FinishReason.END, FinishReason.STOP)
+    return Request(
+        id=number,
+        prompt=prompt,
+        max_new_tokens=most,
+        arrival=float(rq.arrival[row]),
+        output_length=None if by_itself else len(output) if reason == FinishReason.LENGTH else most,
+        stop_tokens=output[-1:] if reason == FinishReason.STOP else (),
+    )
+
+
+def _same(event: Iteration | None, trace: Trace, index: int) -> None:
+    """Raise MeasureError unless the iteration did to slots, queue and blocks what the trace says."""
+    it = trace.iterations
+    if event is None:
+        raise _departed(trace, index)
+    told = {name: int(getattr(it, name)[index]) for name in (*COUNTED, "waiting", "blocks_used", "blocks_reserved")}
+    found = {name: int(np.count_nonzero(event.state == state)) for name, state in COUNTED.items()}
+    found |= {name: getattr(event, name) for name in ("waiting", "blocks_used", "blocks_reserved")}
+    admit, preempt = (MARK_KINDS.index(kind) for kind in ("admit", "preempt"))
+    here = trace.marks.iteration == index
+    for kind, marks in ((admit, event.admitted), (preempt, event.preempted)):
+        if trace.marks.request[here & (trace.marks.kind == kind)].tolist() != [mark.request for mark in marks]:
+            raise _departed(trace, index)
+    if told != found:
+        raise _departed(trace, index)
+
+
+def _departed(trace: Trace, index: int) -> MeasureError:
+    return MeasureError(
+        f"run again, the schedule of {trace.meta.policy!r} departs from its trace in iteration {index}; "
+        "pass the policy that made it, with the parameters it had, and the prompts if it cached prefixes."
+    )
+
+
+def seat_of(event: Iteration, request: int) -> int:
+    """The slot in which a request sat, `NOBODY` if in none."""
+    where = np.flatnonzero(event.request == request)
+    return int(where[0]) if len(where) else NOBODY
