@@ -35,7 +35,7 @@ Array = npt.NDArray[Any]
 Pieces = Mapping[int, str]
 """Slot → the text that the token it gave in one iteration added to its request's output."""
 
-_ARRIVE, _ADMIT, _FINISH, _PREEMPT, _STALL, _CANCEL = range(len(MARK_KINDS))
+_ARRIVE, _ADMIT, _FINISH, _PREEMPT, _STALL, _CANCEL, _SET = range(len(MARK_KINDS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,8 @@ def _column(values: Iterable[int]) -> Array:
 def _marks(it: Iteration) -> list[tuple[int, int, int, int, str]]:
     """(kind, iteration, request, slot, reason) in the order in which things happened."""
     i = it.index
-    rows = [(_ARRIVE, i, request, NOBODY, "") for request in it.arrived]
+    rows = [(_SET, i, NOBODY, mark.slot, mark.reason) for mark in it.changed]
+    rows += [(_ARRIVE, i, request, NOBODY, "") for request in it.arrived]
     rows += [(_CANCEL, i, mark.request, mark.slot, mark.reason) for mark in it.cancelled]
     rows += [(_PREEMPT, i, mark.request, mark.slot, mark.reason) for mark in it.preempted]
     rows += [(_ADMIT, i, mark.request, mark.slot, mark.reason) for mark in it.admitted]
@@ -335,5 +336,5 @@ def trace_blocks(lane: int, trace: Trace) -> bytes:
     return requests_block(lane, texts) + body
 
 
-_ORDER = {_ARRIVE: 0, _CANCEL: 1, _PREEMPT: 2, _ADMIT: 3, _STALL: 4, _FINISH: 5}
+_ORDER = {_SET: 0, _ARRIVE: 1, _CANCEL: 2, _PREEMPT: 3, _ADMIT: 4, _STALL: 5, _FINISH: 6}
 """Within one iteration: as in `_marks`."""

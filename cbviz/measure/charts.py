@@ -87,7 +87,7 @@ def occupancy_over_time(*traces: Trace) -> Chart:
     series = []
     for name, trace in _named(traces):
         it = trace.iterations
-        useful = (it.prefill_slots + it.decode_slots) / trace.meta.slots
+        useful = (it.prefill_slots + it.decode_slots) / (trace.meta.slots - trace.closed_slots)
         series.append(Series(name, *_over_time(trace, useful.astype(np.float64)), "steps"))
     return Chart("Slot occupancy over time", "seconds on the lane's clock", "useful slots / all slots", tuple(series))
 

@@ -18,7 +18,8 @@ class SlotUse:
     """Slot-iterations, or slot-seconds, by what the slot did.
 
     Useful is what advances a prompt or an output position for the first time: prefill and decode. Everything else is
-    not. An empty slot is *wasted* while somebody waits and *spare* while nobody does.
+    not. An empty slot is *wasted* while somebody waits and *spare* while nobody does. Slots that somebody has closed
+    while it ran (`Trace.closed_slots`) are not counted at all.
     """
 
     prefill: float
@@ -69,12 +70,13 @@ def slot_use(trace: Trace, unit: Unit = "iterations") -> SlotUse:
     weight = it.t_end - it.t_start if unit == "seconds" else np.ones(len(it))
     nobody = trace.seconds - float(weight.sum()) if unit == "seconds" else 0.0
     someone_waits = it.waiting > 0
+    idle = it.idle_slots - trace.closed_slots
     return SlotUse(
         prefill=float(it.prefill_slots @ weight),
         decode=float(it.decode_slots @ weight),
         recompute=float(it.recompute_slots @ weight),
         held=float(it.held_slots @ weight),
         stalled=float(it.stalled_slots @ weight),
-        wasted_idle=float(it.idle_slots @ (weight * someone_waits)),
-        spare_idle=float(it.idle_slots @ (weight * ~someone_waits)) + max(0.0, nobody) * trace.meta.slots,
+        wasted_idle=float(idle @ (weight * someone_waits)),
+        spare_idle=float(idle @ (weight * ~someone_waits)) + max(0.0, nobody) * trace.meta.slots,
     )

@@ -323,15 +323,37 @@ def _check_tokens(trace: Trace, where: _Whereabouts) -> None:
     _require(not wrong.any(), f"request {_first(rq.id, wrong)} did not end with its last token")
 
 
+def _check_changes(trace: Trace) -> MarkTable:
+    """Marks of what somebody changed about the run name no request, and open at least one slot; the others."""
+    mk, n, slots = trace.marks, len(trace.iterations), trace.meta.slots
+    about_run = mk.kind == MARK_KINDS.index("set")
+    if not about_run.any():
+        return mk
+    _require(bool((mk.request[about_run] == -1).all()), "a set mark names a request")
+    _require(bool((mk.iteration[about_run] < n).all()), "a set mark lies after the last iteration")
+    opened = mk.slot[about_run]
+    sensible = (opened == -1) | ((opened >= 1) & (opened <= slots))
+    _require(bool(sensible.all()), f"a set mark opens {_first(opened, ~sensible)} slots; there are 1 to {slots}")
+    rest = ~about_run
+    return MarkTable(
+        kind=mk.kind[rest],
+        iteration=mk.iteration[rest],
+        request=mk.request[rest],
+        slot=mk.slot[rest],
+        reason=tuple(word for word, kept in zip(mk.reason, rest, strict=True) if kept),
+    )
+
+
 def _check_marks(trace: Trace, where: _Whereabouts) -> None:
     rq, it, sp, mk = trace.requests, trace.iterations, trace.spans, trace.marks
     _check_columns(mk, "marks")
     n = len(it)
     _within(mk.kind, 0, len(MARK_KINDS) - 1, "marks.kind")
     _within(mk.iteration, 0, n, "marks.iteration")
-    _within(mk.slot, -1, trace.meta.slots - 1, "marks.slot")
     _require(_types(mk.reason) <= {str}, "a mark's reason is not text")
     _require(bool((np.diff(mk.iteration) >= 0).all()), "the marks are not in order")
+    mk = _check_changes(trace)
+    _within(mk.slot, -1, trace.meta.slots - 1, "marks.slot")
     row = rows_of(rq, mk.request, "a mark")
     is_kind = {kind: mk.kind == number for number, kind in enumerate(MARK_KINDS)}
     late = (mk.iteration == n) & ~is_kind["cancel"]

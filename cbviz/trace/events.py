@@ -60,6 +60,9 @@ class Mark:
 
     `reason` is in the policy's own words (admissions, preemptions, stalls) and may be empty.
     `slot` is the slot that it took (admission) or gave up (preemption) or finished in.
+    Where somebody changed the run itself (`Iteration.changed`) there is no request: `request` is `NOBODY`, `reason`
+    says what was set, such as "policy = static", and `slot` is the number of open slots, `NOBODY` if it is not about
+    them.
     """
 
     request: int
@@ -107,6 +110,8 @@ class Iteration:
         Outputs that ended with this iteration's token.
     cancelled
         Requests that were cancelled before this iteration (slot `NOBODY` if it was waiting).
+    changed
+        What somebody changed about the run before this iteration: its policy, its number of open slots, what arrives.
     waiting
         Length of the queue while the iteration ran: those that had arrived and were not admitted.
     blocks_used, blocks_reserved, blocks_total
@@ -129,6 +134,7 @@ class Iteration:
     preempted: tuple[Mark, ...] = ()
     stalled: tuple[Mark, ...] = ()
     cancelled: tuple[Mark, ...] = ()
+    changed: tuple[Mark, ...] = ()
     waiting: int = 0
     blocks_used: int = 0
     blocks_reserved: int = 0

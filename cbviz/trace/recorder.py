@@ -30,11 +30,11 @@ from cbviz.workload.request import Request
 CELLS_A_CHUNK = 2**17
 """Slot-iterations for which room is made at a time: about 2 MiB."""
 COLUMN_TYPES = tuple(map(np.dtype, (np.int32, np.uint8, np.int32, np.int32, np.int32)))
-ARRIVE, ADMIT, FINISH, PREEMPT, STALL, CANCEL = range(len(MARK_KINDS))
+ARRIVE, ADMIT, FINISH, PREEMPT, STALL, CANCEL, SET = range(len(MARK_KINDS))
 
 Pieces = Callable[[Sequence[int]], list[str]]
 _Marks = tuple[Mark, ...]
-_Events = tuple[tuple[int, ...], _Marks, _Marks, _Marks, _Marks, tuple[Finish, ...]]
+_Events = tuple[tuple[int, ...], _Marks, _Marks, _Marks, _Marks, tuple[Finish, ...], _Marks]
 _Row = tuple[float, float, tuple[int, int, int, int], _Events | None]
 """What is kept of an iteration beside its arrays: t_start, t_end, four counts, and its marks if it has any."""
 
@@ -172,13 +172,14 @@ class Recorder:
         )
 
     def _marks(self, iterations: list[_Row]) -> MarkTable:
-        """All marks in the order: arrive, cancel, preempt, admit, stall, finish; a stall only where it begins."""
+        """All marks in the order: set, arrive, cancel, preempt, admit, stall, finish; a stall only where it begins."""
         rows: list[tuple[int, int, int, int, str]] = []
         stalls: dict[int, tuple[int, str]] = {}
         for i, (_, _, _, events) in enumerate(iterations):
             if events is None:
                 continue
-            arrived, cancelled, preempted, admitted, stalled, finished = events
+            arrived, cancelled, preempted, admitted, stalled, finished, changed = events
+            rows += [(SET, i, NOBODY, mark.slot, mark.reason) for mark in changed]
             rows += [(ARRIVE, i, request, NOBODY, "") for request in arrived]
             for kind, marks in ((CANCEL, cancelled), (PREEMPT, preempted), (ADMIT, admitted)):
                 rows += [(kind, i, mark.request, mark.slot, mark.reason) for mark in marks]
@@ -188,7 +189,7 @@ class Recorder:
                 stalls[mark.request] = (i, mark.reason)
             rows += [(FINISH, i, end.request, end.slot, FinishReason(end.reason).name.lower()) for end in finished]
         rows += [(CANCEL, len(iterations), mark.request, mark.slot, mark.reason) for mark in self._late_cancels]
-        if any(not NOBODY <= slot < self.meta.slots for _, _, _, slot, _ in rows):
+        if any(not NOBODY <= slot < self.meta.slots + (kind == SET) for kind, _, _, slot, _ in rows):
             raise TraceError(f"a mark names a slot that is not one of the {self.meta.slots} of this run.")
         return MarkTable(
             kind=_whole([kind for kind, _, _, _, _ in rows]),
@@ -214,6 +215,8 @@ class Recorder:
             marks.reason,
             strict=True,
         ):
+            if mark_kind == SET:
+                continue
             if request not in row_of:
                 raise TraceError(f"iteration {i} names request {request}, which nobody has submitted.")
             row = row_of[request]
@@ -242,8 +245,8 @@ class Recorder:
 
 
 def _events(it: Iteration) -> _Events | None:
-    """Arrived, cancelled, preempted, admitted, stalled, finished; None if there is nothing of it."""
-    events = (it.arrived, it.cancelled, it.preempted, it.admitted, it.stalled, it.finished)
+    """Arrived, cancelled, preempted, admitted, stalled, finished, changed; None if there is nothing of it."""
+    events = (it.arrived, it.cancelled, it.preempted, it.admitted, it.stalled, it.finished, it.changed)
     return events if any(events) else None
 
 

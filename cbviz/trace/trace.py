@@ -132,7 +132,7 @@ class SpanTable:
         return len(self.slot)
 
 
-MARK_KINDS = ("arrive", "admit", "finish", "preempt", "stall", "cancel")
+MARK_KINDS = ("arrive", "admit", "finish", "preempt", "stall", "cancel", "set")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,7 +141,8 @@ class MarkTable:
 
     `kind` indexes `MARK_KINDS`. "finish" belongs to the end of its iteration, all others to its beginning. A stall is
     marked once, at the first iteration of a run of stalled iterations with the same reason. `slot` is -1 where there is
-    none.
+    none. A "set" is about no request (-1): somebody changed the run, and its reason says what, such as "slots = 4"; its
+    `slot` is then the number of slots that are open from that iteration on, -1 where the change is not about slots.
     """
 
     kind: IntColumn
@@ -186,16 +187,35 @@ class Trace:
         return int((self.iterations.prefill_slots + self.iterations.decode_slots).sum())
 
     @property
+    def closed_slots(self) -> IntColumn:
+        """Empty slots of each iteration that nobody could take, because somebody had lowered the number of slots.
+
+        Slots close from the highest down; whoever sits in one stays until the end. int64 [iterations].
+        """
+        n, slots, marks = len(self.iterations), self.meta.slots, self.marks
+        open_ = np.full(n, slots, dtype=np.int64)
+        about_slots = (marks.kind == MARK_KINDS.index("set")) & (marks.slot >= 0)
+        for iteration, count in zip(marks.iteration[about_slots], marks.slot[about_slots], strict=True):
+            open_[iteration:] = count
+        closed = slots - open_
+        beyond = self.spans.slot >= open_.min(initial=slots)
+        for slot, first, end in zip(
+            self.spans.slot[beyond], self.spans.first[beyond], self.spans.end[beyond], strict=True
+        ):
+            closed[first:end] -= slot >= open_[first:end]
+        return closed
+
+    @property
     def occupancy(self) -> float:
-        """Useful slot-iterations / all slot-iterations."""
-        everything = len(self.iterations) * self.meta.slots
+        """Useful slot-iterations / all slot-iterations, those of closed slots left out."""
+        everything = len(self.iterations) * self.meta.slots - int(self.closed_slots.sum())
         return self.useful_slot_iterations / everything if everything else 0.0
 
     @property
     def wasted_slot_iterations(self) -> int:
-        """Recomputed, held or stalled slots, and idle ones while somebody waited."""
+        """Recomputed, held or stalled slots, and open idle ones while somebody waited."""
         it = self.iterations
-        idle = np.where(it.waiting > 0, it.idle_slots, 0)
+        idle = np.where(it.waiting > 0, it.idle_slots - self.closed_slots, 0)
         return int((it.recompute_slots + it.held_slots + it.stalled_slots + idle).sum())
 
     @property
