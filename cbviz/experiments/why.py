@@ -228,8 +228,7 @@ def _of_the_queue(made: Decision, seen: RequestView, place: int) -> Answer:
         return Answer(seen.id, place, "waits", reason)
     for other, reason in put_off.items():
         return Answer(seen.id, place, "waits", f"behind request {other}{PUT_OFF}{reason}")
-    left = view.free_slots - _held(made) + len(plan.preempt) - len(plan.admit)
-    if not left:
+    if view.free_slots - _held(made) <= len(plan.admit):  # slots that a preemption empties are known only afterwards
         reason = f"the last free slot went to request {plan.admit[-1].request}" if plan.admit else "no slot is free"
         return Answer(seen.id, place, "waits", reason)
     return Answer(seen.id, place, "waits", _asked_again(made, seen))
