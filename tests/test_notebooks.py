@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
+import chinese
 import nbformat
 import normalise_notebooks
+import notebook_pairs
 import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+import cbviz.course.words as words_of_the_course
+from cbviz.course.exercise import exercises
+
 NOTEBOOKS = sorted(
     path for path in normalise_notebooks.NOTEBOOKS.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts
 )
-every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+every_pair = pytest.mark.parametrize(
+    "name", sorted({path.name for path in NOTEBOOKS if path.parent.name in ("en", "zh")}), ids=lambda name: name[:2]
+)
 
-TIMING = re.compile(r"\d\s*(?:ms|µs|seconds?|s)\b|tok(?:en)?s?/s|\d ?× faster|speed-?up\D{0,12}\d", re.IGNORECASE)
-RACES = re.compile(r"\b(?:cbviz\.)?(?:race|Board)\(")
+TIMING = re.compile(
+    r"\d ?(?:ms|µs|s|seconds?|毫秒|微秒|秒)(?![\w-])|tok(?:en)?s?/s|\d ?× faster|speed-?up in time\D{0,12}\d"
+)
+COURSE = {
+    "00_watch_it.ipynb",
+    "01_one_token_at_a_time.ipynb",
+    "02_why_decode_is_slow.ipynb",
+    "03_what_fits.ipynb",
+    "04_static_batching.ipynb",
+    "05_continuous_batching.ipynb",
+    "06_prefill_gets_in_the_way.ipynb",
+    "07_paging.ipynb",
+    "08_sharing_and_giving_back.ipynb",
+    "11_your_scheduler.ipynb",
+}
+BOARD = re.compile(r'data-cbviz="player"|LiveBoard\(')
 
 
 def read(path: Path) -> NotebookNode:
@@ -38,6 +61,7 @@ def texts(cell: NotebookNode) -> str:
 
 
 def test_there_are_notebooks() -> None:
+    assert {path.name for path in NOTEBOOKS} <= COURSE
     assert [path.name for path in NOTEBOOKS][:1] == ["00_watch_it.ipynb"]
 
 
@@ -83,15 +107,73 @@ def test_checked_cells_print_no_timing(path: Path) -> None:
 
 
 @every_notebook
-def test_cells_that_race_are_ignored_and_a_checked_cell_follows(path: Path) -> None:
+def test_cells_that_show_a_board_are_ignored_and_a_checked_cell_follows(path: Path) -> None:
     cells = code_cells(read(path))
     for position, cell in enumerate(cells):
-        if RACES.search(cell.source) and not any(
-            line.startswith(("def ", "class ")) for line in cell.source.splitlines()
-        ):
-            assert ignored(cell), f"{path.name}: a cell that races must carry nbval-ignore-output:\n{cell.source}"
+        if any(BOARD.search(str(output.get("data", ""))) for output in cell.outputs):
+            assert ignored(cell), f"{path.name}: a board holds timings; tag nbval-ignore-output:\n{cell.source}"
             following = [later for later in cells[position + 1 : position + 3] if not ignored(later) and later.outputs]
             assert following, f"{path.name}: no checked cell after\n{cell.source}"
+
+
+@every_pair
+def test_both_languages_have_the_same_cells(name: str) -> None:
+    """The same ids in the same order, the same tags, the same code but for the language, and every output in both."""
+    en, zh = (read(normalise_notebooks.NOTEBOOKS / language / name) for language in ("en", "zh"))
+    assert [(cell.id, cell.cell_type) for cell in en.cells] == [(cell.id, cell.cell_type) for cell in zh.cells]
+    languages = 0
+    for english, translated in zip(code_cells(en), code_cells(zh), strict=True):
+        assert translated.source == notebook_pairs.in_chinese(english.source), f"{name}: code of {english.id} differs"
+        languages += translated.source != english.source
+        assert translated.metadata.get("tags") == english.metadata.get("tags"), f"{name}: tags of {english.id} differ"
+        kinds = [[sorted(o.get("data", {})) or o.output_type for o in cell.outputs] for cell in (english, translated)]
+        assert kinds[0] == kinds[1], f"{name}: {english.id} has other outputs in Chinese"
+    assert languages == 1, f"{name}: one cell, and one only, says the language"
+
+
+@every_pair
+def test_no_translation_is_stale(name: str) -> None:
+    en, zh = (read(normalise_notebooks.NOTEBOOKS / language / name) for language in ("en", "zh"))
+    assert notebook_pairs.stale(en, zh) == [], f"{name}: these cells have changed in English since they were translated"
+
+
+@every_pair
+def test_the_chinese_is_chinese(name: str) -> None:
+    """Every text cell has Chinese in it, with Chinese punctuation; the words of the trade are the agreed ones."""
+    for cell in read(normalise_notebooks.NOTEBOOKS / "zh" / name).cells:
+        if cell.cell_type == "markdown":
+            assert chinese.is_chinese(cell.source), f"{name}: {cell.id} is not translated"
+            assert chinese.fullwidth(cell.source) == cell.source, f"{name}: punctuation of {cell.id}"
+            for wrong, right in (("推断", "推理"), ("连续批量", "连续批处理"), ("令牌", "token"), ("抢先", "抢占")):
+                assert wrong not in cell.source, f"{name}: {cell.id} says {wrong}, the course says {right}"
+
+
+@every_pair
+def test_headings_of_tables_are_translated(name: str) -> None:
+    """Words that stand as they are in the code of `course.table` must be in the table of terms."""
+    for cell in code_cells(read(normalise_notebooks.NOTEBOOKS / "en" / name)):
+        for call in ast.walk(ast.parse(cell.source)):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "course.table":
+                words = {n.value for n in ast.walk(call) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+                unknown = {
+                    w for w in words if re.fullmatch(r"[A-Za-z][a-z -]{2,}", w)
+                } - words_of_the_course.TERMS.keys()
+                assert not unknown, f"{name}: {cell.id} shows {unknown}, which cbviz.course.words.TERMS lacks"
+
+
+@every_pair
+def test_every_exercise_of_a_notebook_is_asked_there(name: str) -> None:
+    source = "\n".join(cell.source for cell in code_cells(read(normalise_notebooks.NOTEBOOKS / "en" / name)))
+    asked = set(re.findall(r'course\.check\("([^"]+)"', source))
+    assert asked == {exercise for exercise in exercises() if exercise.startswith(name[:2])}
+
+
+@every_notebook
+def test_links_between_notebooks_lead_somewhere_in_the_course(path: Path) -> None:
+    """To a notebook of the course, or to a file that is there."""
+    for cell in read(path).cells:
+        for target in re.findall(r"\]\(([^)#:]+)\)", cell.source) if cell.cell_type == "markdown" else ():
+            assert target in COURSE or (path.parent / target).exists(), f"{path.name}: no {target}"
 
 
 def test_the_normaliser_removes_what_is_accidental_and_keeps_the_rest() -> None:

@@ -19,7 +19,7 @@ FULL = str.maketrans({",": "\uff0c", ":": "\uff1a", ";": "\uff1b", "?": "\uff1f"
 CHINESE = "\u3400-\u9fff\u3001\u3002\uff0c\uff1a\uff1b\uff1f\uff01\uff08\uff09\u300a\u300b\u201c\u201d"
 LEFT_ALONE = re.compile(r"(```.*?```|`[^`\n]*`|\$[^$\n]+\$|\]\([^)\n]*\)|<[^>\n]+>|https?://\S+)", re.DOTALL)
 AFTER = re.compile(rf"(?<=[{CHINESE}])[,:;?!]")
-BEFORE = re.compile(rf"[,:;?!](?=[*_“]*[{CHINESE}])")
+BEFORE = re.compile(rf"[,:;?!](?= *[*_“]*[{CHINESE}])")
 TIGHT = re.compile(r"(?<!\d)[,;](?=\S)|[,;](?=[^\s\d])")  # English has a space behind its commas
 AT_END = re.compile(r"(?<=[\w`}})%*\]])[,:;?!](?=\s*(?:\n|$))")
 BRACKETS = re.compile(r"\(([^()]*)\)")

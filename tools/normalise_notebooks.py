@@ -5,12 +5,14 @@
     python tools/normalise_notebooks.py --run        # run the notebooks first, then rewrite them
 
 Widget views and widget state go: without a kernel they show an error where the picture beside them would do, and they
-weigh megabytes. Execution counts become 1, 2, 3, …; metadata keeps the kernel and each cell's tags.
+weigh megabytes. Execution counts become 1, 2, 3, …; metadata keeps the kernel, tags, and what a Chinese cell remembers
+of the English that it translates.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from copy import deepcopy
@@ -21,7 +23,9 @@ from nbformat import NotebookNode
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-CELL_METADATA = ("tags", "jupyter")
+CELL_METADATA = ("tags", "jupyter", "translates")
+MADE_UP = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){0,3}(-[0-9a-f]{12})?")
+CELL_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -34,8 +38,16 @@ def normalised(notebook: NotebookNode) -> NotebookNode:
     notebook.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     count = 0
+    taken: set[str] = set()
     for position, cell in enumerate(notebook.cells, start=1):
-        cell.id = f"cell-{position:02}"
+        # Ids are names that a notebook shares with its Chinese twin; what an editor made up becomes a number.
+        given = str(cell.get("id", ""))
+        cell.id = (
+            given
+            if CELL_ID.fullmatch(given) and given not in taken and not MADE_UP.fullmatch(given)
+            else f"cell-{position:02}"
+        )
+        taken.add(cell.id)
         cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in CELL_METADATA if cell.metadata.get(key)})
         cell.source = cell.source.strip("\n")
         if cell.cell_type != "code":
@@ -68,11 +80,15 @@ def _outputs(outputs: Sequence[NotebookNode], count: int | None) -> list[Noteboo
 def run(notebook: NotebookNode, folder: Path) -> NotebookNode:
     """Run every cell in a fresh kernel, as `make lab` would; the outputs replace the old ones."""
     from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
 
     client = NotebookClient(
         notebook, timeout=300, resources={"metadata": {"path": str(folder)}}, store_widget_state=False
     )
-    client.execute()
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        raise SystemExit(f"{error.ename}: {error.evalue}\n{error.traceback}") from None
     return notebook
 
 

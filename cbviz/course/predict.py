@@ -74,17 +74,20 @@ class Prediction:
                 )
             else:
                 # The slider rests on a question mark: whoever does not move it has made no guess.
-                options = [("?", None), *((self._worded(value), value) for value in self.values)]
                 control = ipywidgets.SelectionSlider(
-                    options=options, value=None, continuous_update=True, layout={"width": "440px"}
+                    options=["?", *map(self._worded, self.values)], value="?", layout={"width": "440px"}
                 )
-            control.observe(self._record, names="value")
+            control.observe(self._record, names="index")
             label = ipywidgets.Label(say("guess"))
             self._widget = ipywidgets.HBox([label, control])
         return self._widget
 
     def _record(self, change: Any) -> None:
-        self.guess = change["new"]
+        """The control's index, counted from the question mark for sliders, becomes the guess."""
+        index = change["new"]
+        if not self.choices and index is not None:
+            index = index - 1 if index else None
+        self.guess = None if index is None else self.values[index]
 
     def _worded(self, value: Any) -> str:
         return f"{_number(value)}{self.unit}"

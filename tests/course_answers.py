@@ -1,0 +1,95 @@
+"""Plausible wrong answers to every exercise of the course, and a piece of the sentence that each must get."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def _no_end(next_token: Any, prompt: list[int], limit: int, end: int) -> list[int]:
+    known = list(prompt)
+    for _ in range(limit):
+        known.append(next_token(known))
+    return known[len(prompt) :]
+
+
+def _no_limit(next_token: Any, prompt: list[int], limit: int, end: int) -> list[int]:
+    known = list(prompt)
+    while known[-1] != end:
+        known.append(next_token(known))
+    return known[len(prompt) :]
+
+
+def _newest_only(next_token: Any, prompt: list[int], limit: int, end: int) -> list[int]:
+    answer, new = [], list(prompt)
+    while len(answer) < limit and (not answer or answer[-1] != end):
+        new = [next_token(new)]
+        answer += new
+    return answer
+
+
+def _whole(next_token: Any, prompt: list[int], limit: int, end: int) -> list[int]:
+    return [*prompt, *_right(next_token, prompt, limit, end)]
+
+
+def _right(next_token: Any, prompt: list[int], limit: int, end: int) -> list[int]:
+    known = list(prompt)
+    while len(known) < len(prompt) + limit:
+        known.append(next_token(known))
+        if known[-1] == end:
+            break
+    return known[len(prompt) :]
+
+
+def _without_end(next_token: Any, prompt: list[int], limit: int, end: int) -> list[int]:
+    return [token for token in _right(next_token, prompt, limit, end) if token != end]
+
+
+def _one_short(next_token: Any, prompt: list[int], limit: int, end: int) -> list[int]:
+    return _right(next_token, prompt, limit - 1, end)
+
+
+def _no_return(next_token: Any, prompt: list[int], limit: int, end: int) -> None:
+    _right(next_token, prompt, limit, end)
+
+
+def _raises(next_token: Any, prompt: list[int], limit: int, end: int) -> list[int]:
+    return prompt.tokens  # type: ignore[attr-defined]
+
+
+WRONG: dict[str, list[tuple[Any, str]]] = {
+    "01.spell": [
+        (10, "the hyphens too"),
+        (11, "right for the answer Sacramento"),
+        (19, "it is over"),
+        (21, "also gives the first token"),
+        (36, "count the prompt"),
+        (5, "too few"),
+        (100, "too many"),
+        ("twenty", "a whole number"),
+        (19.5, "a whole number"),
+    ],
+    "01.fed": [
+        (lambda p, n: p + n, "one too many"),
+        (lambda p, n: n, "the answer alone"),
+        (lambda p, n: p, "the prompt alone"),
+        (lambda p, n: n * p + n * (n - 1) // 2, "without a cache"),
+        (lambda p, n: p * n, "once, not in every pass"),
+        (lambda p, n: p + n + 5, "make 45"),
+        (lambda p, n: None, "no whole number"),
+        (lambda p: p, "stops with TypeError"),
+        (45, "a function"),
+    ],
+    "01.loop": [
+        (_no_end, "goes on after END"),
+        (_no_limit, "the limit is 3"),
+        (_newest_only, "got 1 tokens, where"),
+        (_whole, "returns the prompt as well"),
+        (_without_end, "leaves END out"),
+        (_one_short, "where the limit of 3 allows 3"),
+        (_no_return, "returns nothing"),
+        (_raises, "stops with AttributeError"),
+        ("write", "a function"),
+        (lambda *a: 7, "a list of tokens"),
+        (lambda *a: [1, 2], "returns [1, 2]"),
+    ],
+}

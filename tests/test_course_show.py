@@ -1,0 +1,60 @@
+"""Tables and rows of tokens: the same bytes each time, in the language that is spoken, and never markup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from cbviz import course
+from cbviz.errors import CbvizError
+
+
+@pytest.fixture(autouse=True)
+def english_afterwards() -> Iterator[None]:
+    yield
+    course.language("en")
+
+
+def test_a_table_aligns_numbers_to_the_right_and_rounds() -> None:
+    shown = course.table(["policy", "ratio"], [("static", 2.71828), ("continuous", 10)])
+    assert repr(shown) == "policy      ratio\nstatic      2.718\ncontinuous     10"
+    assert '<td style="text-align:right">2.718</td>' in shown.html
+
+
+def test_truth_becomes_yes_and_no() -> None:
+    shown = course.table(["same answers"], [(True,), (np.bool_(False),)])
+    assert repr(shown).splitlines() == ["same answers", "yes", "no"]
+
+
+def test_a_chinese_table_aligns_by_the_width_of_its_signs() -> None:
+    course.language("zh")
+    lines = repr(course.table(["policy", "iterations"], [("static", 490), ("groups of 4", 216)])).splitlines()
+    assert lines == ["策略         迭代数", "静态            490", "groups of 4     216"]
+
+
+def test_nothing_is_markup() -> None:
+    for shown in (course.table(["<b>"], [("<script>",)]), course.tokens(["<script>"])):
+        assert "<script>" not in shown.html
+        assert "<b>" not in shown.html
+
+
+def test_tokens_show_their_spaces_and_end() -> None:
+    shown = course.tokens(["a b", "\n"], ["c", ""])
+    assert repr(shown) == "prompt: a␣b ⏎  (2)\nanswer: c END  (2)"
+
+
+@pytest.mark.parametrize(
+    ("head", "rows"), [([], []), (["a"], [(1, 2)]), (["a", "b"], [("x",)])], ids=["no column", "too many", "too few"]
+)
+def test_nonsense_is_refused(head: list[str], rows: list[tuple[object, ...]]) -> None:
+    with pytest.raises(CbvizError, match="a table"):
+        course.table(head, rows)
+
+
+def test_tokens_need_tokens() -> None:
+    with pytest.raises(CbvizError, match="at least one text"):
+        course.tokens([])
+    with pytest.raises(CbvizError, match="one to 2 groups"):
+        course.tokens(["a"], ["b"], ["c"])
