@@ -95,6 +95,7 @@ def schedule(slots: int, iterations: int, seed: int, static: bool) -> Iterator[I
             tokens=np.ones(slots, np.int32),
             context=age + 30,
             token=np.where(left > 0, 5, NOBODY).astype(np.int32),
+            allotted=age + 30,
             arrived=arrived,
             admitted=tuple(Mark(int(owner[s]), int(s), "slot free") for s in ids[(age == 0) & (left > 0)]),
             finished=tuple(Finish(int(owner[s]), int(s), FinishReason.LENGTH) for s in ids[ends]),

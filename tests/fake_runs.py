@@ -113,7 +113,7 @@ class Loop:
                     seat.ended = True
                     finished.append(Finish(id, slot, FinishReason.LENGTH))
             seat.seen = max(seat.seen, seat.computed)
-        blocks = int((-(-context // BLOCK)).sum())
+        blocks = -(-context // BLOCK)
         start, self.now = self.now, self.now + seconds
         self.index += 1
         return Iteration(
@@ -125,11 +125,13 @@ class Loop:
             fed,
             context,
             token,
+            blocks * BLOCK,
             finished=tuple(finished),
             stalled=tuple(Mark(id, int(np.flatnonzero(who == id)[0]), why) for id, why in stalled.items()),
             waiting=len(self.queue),
-            blocks_used=blocks,
+            blocks_used=int(blocks.sum()),
             blocks_total=POOL,
+            written=int(context.sum()),
             **marks,  # type: ignore[arg-type]
         )
 

@@ -87,7 +87,7 @@ def test_the_same_run_gives_the_same_bytes() -> None:
 
 def test_the_format_is_plain_gzip_and_json() -> None:
     assert SOUND_CONTENT["format"] == "cbviz-trace"
-    assert SOUND_CONTENT["version"] == 1
+    assert SOUND_CONTENT["version"] == 2
     assert SOUND_CONTENT["iterations"]["waiting"] == SOUND.iterations.waiting.tolist()
     assert SOUND_BYTES[4:8] == b"\0\0\0\0"  # no time stamp in the gzip header
 
@@ -125,7 +125,7 @@ def test_a_read_trace_cannot_be_rewritten() -> None:
         (gzip.compress(b'{"a":' * 100_000), "nested deeper"),
         (gzip.compress(b"[" * 4_000_001), "more lists"),
         (gzip.compress(b"9" * 100_000), "not JSON inside"),
-        (written({**SOUND_CONTENT, "version": 7}), "this file is version 7; cbviz reads version 1"),
+        (written({**SOUND_CONTENT, "version": 7}), "this file is version 7; cbviz reads version 2"),
         (written({**SOUND_CONTENT, "version": True}), "this file is version True"),
         (written({**SOUND_CONTENT, "format": "other"}), "not a trace that cbviz has written"),
         (written({k: v for k, v in SOUND_CONTENT.items() if k != "spans"}), "lacks 'spans'"),

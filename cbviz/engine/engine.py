@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -24,13 +25,18 @@ from cbviz.engine.executor import Executor, Seat, Step
 from cbviz.engine.interrupts import interrupts_deferred
 from cbviz.engine.live import Live, LiveViews
 from cbviz.engine.outputs import Outputs
+from cbviz.engine.prefix_reuse import PrefixReuse
+from cbviz.engine.reckoning import counts, held, shortage, writes_at
 from cbviz.engine.slots import Slots
+from cbviz.engine.swap import SwapSpace
 from cbviz.errors import CapacityError, EngineError, PolicyError, WorkloadError
 from cbviz.memory import BlockPool
-from cbviz.policies.base import Policy, View
+from cbviz.policies.base import Policy, RequestView, View
 from cbviz.policies.check import CheckedPlan, ask, growth_shortage
-from cbviz.trace.events import NOBODY, BoolArray, Finish, FinishReason, IntArray, Iteration, Mark, State, StateArray
+from cbviz.trace.events import NOBODY, Finish, FinishReason, IntArray, Iteration, Mark, State
 from cbviz.workload.request import ArrivalUnit, Request
+
+Preemption = Literal["recompute", "swap"]
 
 PATIENCE = 10_000
 """Iterations in a row that may pass without anybody's first-time progress before the run is called stuck."""
@@ -40,24 +46,14 @@ PATIENCE = 10_000
 class Flight:
     """An iteration that was launched and not yet committed: everything about it but its tokens."""
 
-    index: int
     ticket: Any
     row: IntArray
     """int32 [R]: each row's row in `Outputs`."""
     slot: IntArray
     yields: IntArray
     """Indices into the row arrays: those that yield a token to a request."""
-    request: IntArray
-    state: StateArray
-    tokens: IntArray
-    context: IntArray
-    arrived: tuple[int, ...]
-    admitted: tuple[Mark, ...]
-    preempted: tuple[Mark, ...]
-    stalled: tuple[Mark, ...]
-    cancelled: tuple[Mark, ...]
-    waiting: int
-    blocks: tuple[int, int]
+    event: Iteration
+    """What will be told of it; times, tokens and finishes are still to come."""
 
 
 class Engine:
@@ -79,6 +75,18 @@ class Engine:
         for that iteration. Ends by length are known ahead and cost nothing.
     arrival_unit
         Whether `Request.arrival` counts seconds on the lane's clock or iterations.
+    preemption
+        What becomes of the keys and values of a preempted request: "recompute" throws them away, "swap" copies them to
+        host memory and back. Where host memory has no room for all that a request has, it is recomputed after all.
+    swap_blocks
+        KV blocks that host memory has room for; None takes as many as the pool has. Only with "swap".
+
+    Raises
+    ------
+    CapacityError
+        Slots, a pool or swap blocks that make no sense, or more host memory than there is.
+    EngineError
+        Another lag or way to preempt than these.
 
     Notes
     -----
@@ -95,6 +103,8 @@ class Engine:
         pool: BlockPool,
         lag: int = 0,
         arrival_unit: ArrivalUnit = "seconds",
+        preemption: Preemption = "recompute",
+        swap_blocks: int | None = None,
     ) -> None:
         if isinstance(slots, bool) or not isinstance(slots, int) or slots < 1:
             raise CapacityError(f"slots must be a whole number of at least 1, not {slots!r}.")
@@ -102,6 +112,10 @@ class Engine:
             raise EngineError(f"lag must be 0 or 1, not {lag!r}.")
         if pool.owners:
             raise CapacityError("the block pool is in use; give every engine a pool of its own.")
+        if preemption not in get_args(Preemption):
+            raise EngineError(f"preemption must be one of {', '.join(get_args(Preemption))}, not {preemption!r}.")
+        if preemption == "recompute" and swap_blocks is not None:
+            raise EngineError("swap_blocks is for preemption='swap'; whoever is recomputed needs no host memory.")
         self.executor = executor
         self.policy = policy
         self.pool = pool
@@ -110,6 +124,13 @@ class Engine:
         self.context_limit = min(executor.context_limit, pool.blocks * pool.block_size)
         self.slots = Slots(slots, pool, self.context_limit)
         self.outputs = Outputs()
+        self.reuse = PrefixReuse(pool, pool.prefix, self.outputs) if pool.prefix is not None else None
+        self.swap: SwapSpace | None = None
+        self.block_bytes = 0
+        """Bytes with which a KV block is swapped; 0 without swapping."""
+        if preemption == "swap":
+            self.swap = SwapSpace(pool.blocks if swap_blocks is None else swap_blocks, pool.block_size)
+            self.block_bytes = executor.provide_swap(self.swap.pool.blocks)
         self.now = 0.0
         """Seconds on the lane's clock."""
         self.iteration = 0
@@ -226,12 +247,14 @@ class Engine:
     def _launch_next(self) -> bool:
         """Plan and launch one iteration. False if there is nothing to compute (or nothing before a commit)."""
         while True:
+            if self.reuse is not None:
+                self.reuse.keep(self.slots, self._live)
             self._take_inbox()
             self._take_arrivals()
             if self._waiting or self.slots.taken.any():
                 view = self._view()
                 plan = ask(self.policy, view)
-                self._check_growth(plan)
+                self._check_room(plan)
                 if self._someone_computes(plan):
                     self._launch(plan)
                     return True
@@ -298,33 +321,45 @@ class Engine:
         slot = NOBODY
         if live in self._waiting:
             self._waiting.remove(live)
+            self._drop_swapped(live)
         elif any(entry[2] is live for entry in self._future):
             self._future = [entry for entry in self._future if entry[2] is not live]
             heapq.heapify(self._future)
         else:
             seats = np.flatnonzero((self.slots.request == live.request.id) & ~self.slots.ended)
             if not len(seats):
-                return  # its last token is on its way from the device: it has ended by itself
+                live.cancelled = True  # its last token is on its way from the device: it has ended by itself,
+                return  # unless that very iteration fails
             slot = int(seats[0])
             self.slots.leave(slot)
+        self._end_cancelled(live, slot)
+
+    def _end_cancelled(self, live: Live, slot: int) -> None:
         self.outputs.closed[live.row] = True
         live.reason = FinishReason.CANCELLED
         self._cancelled.append(Mark(live.request.id, slot))
+
+    def _drop_swapped(self, live: Live) -> None:
+        if live.swapped and self.swap is not None:
+            self.swap.drop(live.request.id)
+            live.swapped = 0
 
     def _view(self) -> View:
         slots, pool = self.slots, self.pool
         taken, ended = slots.taken, slots.ended
         running = np.flatnonzero(taken & ~ended)
         running = running[np.argsort(slots.order[running])]
+        leaving = slots.request[ended].tolist()
+        users = Counter(block for request in leaving for block in pool.owned(request)) if self.reuse else Counter()
         return View(
             iteration=self.iteration,
             now=self.now,
             slots=len(slots),
-            waiting=LiveViews(self._waiting, self._waiting_view),
+            waiting=LiveViews(self._waiting, partial(self._waiting_view, leaving=users)),
             running=LiveViews(running, self._seated_view),
             finished=LiveViews(np.flatnonzero(ended), self._seated_view),
             free_slots=len(slots) - len(running),
-            free_blocks=pool.free + int(slots.capacity[ended].sum()) // pool.block_size,
+            free_blocks=pool.free + len(pool.freed_by(leaving)),
             block_size=pool.block_size,
             total_blocks=pool.blocks,
             context_limit=self.context_limit,
@@ -332,61 +367,53 @@ class Engine:
             last_admission=self._last_admission,
         )
 
-    def _waiting_view(self, live: Live) -> Any:
-        return live.view(generated=int(self.outputs.count[live.row]))
+    def _waiting_view(self, live: Live, leaving: Counter[int]) -> RequestView:
+        generated = int(self.outputs.count[live.row])
+        if live.swapped and self.swap is not None:
+            return live.view(generated, computed=live.swapped, swapped=self.swap.blocks_of(live.request.id))
+        if self.reuse is None:
+            return live.view(generated)
+        found = self.reuse.found(live)
+        in_use = self.reuse.in_use(found, leaving)
+        return live.view(generated, computed=len(found) * self.pool.block_size, blocks=in_use, shared=in_use)
 
-    def _seated_view(self, slot: int) -> Any:
-        slots = self.slots
-        return self._live[int(slots.request[slot])].view(
+    def _seated_view(self, slot: int) -> RequestView:
+        slots, request = self.slots, int(self.slots.request[slot])
+        return self._live[request].view(
             generated=int(slots.generated[slot]),
             computed=int(slots.computed[slot]),
             slot=int(slot),
             blocks=int(slots.capacity[slot]) // self.pool.block_size,
+            shared=self.reuse.shared(request, slots, slot) if self.reuse is not None else 0,
         )
 
     # ------------------------------------------------------------------ launching
 
-    def _held(self, plan: CheckedPlan) -> BoolArray:
-        """bool [slots]: finished requests that the plan keeps in their slots."""
-        if plan.hold_all or not plan.hold:
-            return self.slots.ended & plan.hold_all
-        return self.slots.ended & np.isin(self.slots.request, list(plan.hold))
-
     def _counts(self, plan: CheckedPlan) -> IntArray:
         """int32 [slots]: tokens that each slot takes in under this plan, for those who sit there at this moment."""
-        slots = self.slots
-        count = np.where(slots.ended, self._held(plan), slots.known - slots.computed)
-        for slot, tokens in self._exceptions(plan):
-            count[slot] = tokens
-        return count
-
-    def _exceptions(self, plan: CheckedPlan) -> list[tuple[int, int]]:
-        """(slot, tokens) of those who do not simply go on."""
-        named = {**plan.chunk, **dict.fromkeys((*plan.preempt, *plan.pause), 0)}
-        if not named:
-            return []
-        slot_of = {int(request): slot for slot, request in enumerate(self.slots.request)}
-        return [(slot_of[request], tokens) for request, tokens in named.items() if request in slot_of]
+        in_vain = held(self.slots, plan)
+        if self.reuse is not None:  # nobody computes in vain where others may read
+            at = writes_at(self.slots, self.context_limit) // self.pool.block_size
+            for slot in np.flatnonzero(in_vain):
+                in_vain[slot] = not self.reuse.holds(int(self.slots.tables[slot, at[slot]]))
+        return counts(self.slots, plan, in_vain)
 
     def _someone_computes(self, plan: CheckedPlan) -> bool:
         return bool(plan.admit or self._counts(plan).any())
 
-    def _check_growth(self, plan: CheckedPlan) -> None:
-        """Raise PolicyError if the running requests outgrow the pool under this plan. Held ones never grow."""
-        slots, pool = self.slots, self.pool
-        lacking = slots.computed + self._counts(plan) - slots.capacity
-        lacking[slots.ended] = 0
-        needed = int((-(-np.maximum(lacking, 0) // pool.block_size)).sum())
-        if not needed:
-            return
-        let_go = slots.ended & ~self._held(plan)
-        free = pool.free + int(slots.capacity[let_go].sum()) // pool.block_size
-        for request in plan.preempt:
-            free += int(slots.capacity[slots.slot_of(request)]) // pool.block_size
-        for entry in plan.admit:
-            free -= pool.blocks_for(self._reserve(self._live[entry.request], entry.reserve))
-        if needed > free:
-            raise growth_shortage(self.policy, self.iteration, needed, free)
+    def _check_room(self, plan: CheckedPlan) -> None:
+        """Raise PolicyError if the requests outgrow the pool under this plan."""
+
+        def newcomers() -> list[tuple[list[int], int]]:
+            lives = [(self._live[entry.request], entry.reserve) for entry in plan.admit]
+            return [(self._found(live), self.pool.blocks_for(self._reserve(live, reserve))) for live, reserve in lives]
+
+        if short := shortage(self.slots, plan, self._counts(plan), newcomers):
+            raise growth_shortage(self.policy, self.iteration, *short)
+
+    def _found(self, live: Live) -> list[int]:
+        """The blocks that the prefix cache has for a waiting request. The swapped bring their own."""
+        return self.reuse.found(live) if self.reuse is not None and not live.swapped else []
 
     @staticmethod
     def _reserve(live: Live, reserve: int | None) -> int:
@@ -394,26 +421,35 @@ class Engine:
 
     def _release(self, plan: CheckedPlan) -> None:
         """Let go of finished requests that the plan does not hold."""
-        for slot in np.flatnonzero(self.slots.ended & ~self._held(plan)):
+        for slot in np.flatnonzero(self.slots.ended & ~held(self.slots, plan)):
             self.slots.leave(int(slot))
 
-    def _preempt(self, request: int) -> int:
-        """Throw a running request out to the head of the queue; return the slot that it gives up."""
-        slot = self.slots.slot_of(request)
-        live = self._live[request]
-        live.seen = max(live.seen, int(self.slots.computed[slot]))
+    def _preempt(self, request: int, reason: str) -> Mark:
+        """Throw a running request out to the head of the queue, its blocks to host memory or away."""
+        slots, live = self.slots, self._live[request]
+        slot = slots.slot_of(request)
+        computed = int(slots.computed[slot])
+        if self.swap is not None:
+            written = slots.tables[slot, : self.pool.blocks_for(computed)].tolist()
+            if self.swap.put(request, written):
+                live.swapped = computed
+                reason = _told(reason, f"its {len(written)} KV blocks wait in host memory")
+            elif written:
+                reason = _told(reason, f"host memory has no room for its {len(written)} KV blocks")
+        live.seen = max(live.seen, computed)
         live.preemptions += 1
-        self.slots.leave(slot)
+        slots.leave(slot)
         self._waiting.appendleft(live)
-        return slot
+        return Mark(request, slot, reason)
 
-    def _admit(self, live: Live, reserve: int) -> Seat:
-        slots = self.slots
+    def _admit(self, live: Live, reserve: int, found: list[int], reason: str) -> tuple[Seat, Mark]:
+        """Seat a waiting request in the lowest free slot, behind what a cache holds of it."""
+        slots, request = self.slots, live.request
         slot = slots.lowest_free()
         output = self.outputs.of(live.row)
-        tokens = np.concatenate([np.array(live.request.prompt, np.int32), output])
-        slots.request[slot] = live.request.id
-        slots.prompt[slot] = len(live.request.prompt)
+        tokens = np.concatenate([np.array(request.prompt, np.int32), output])
+        slots.request[slot] = request.id
+        slots.prompt[slot] = len(request.prompt)
         slots.known[slot] = len(tokens)
         slots.seen[slot] = live.seen
         slots.generated[slot] = len(output)
@@ -421,75 +457,97 @@ class Engine:
         slots.order[slot] = self._admissions
         slots.row[slot] = live.row
         self._admissions += 1
+        if found:
+            slots.share(slot, found)
+            reason = _told(reason, f"{slots.computed[slot]} of its {len(tokens)} tokens were cached")
         slots.grow(slot, reserve)
+        if live.swapped and self.swap is not None:
+            blocks = self.swap.blocks_of(request.id)
+            self.swap.bring_back(request.id, slots.tables[slot, :blocks].tolist())
+            slots.computed[slot], live.swapped = live.swapped, 0
+            reason = _told(reason, f"its {blocks} KV blocks came back from host memory")
         self._waiting.remove(live)
         live.admitted = self._last_admission = self.iteration
-        return Seat(slot, tokens, live.request.sampling)
+        return Seat(slot, tokens, request.sampling), Mark(request.id, slot, reason)
 
     def _launch(self, plan: CheckedPlan) -> None:
         """Change the books as the plan says, and hand the step to the executor."""
         slots = self.slots
         self._release(plan)
-        preempted = [*self._thrown_out, *(Mark(r, self._preempt(r), why) for r, why in plan.preempt.items())]
-        admitted, seats = [], []
-        for entry in plan.admit:
-            live = self._live[entry.request]
-            seats.append(self._admit(live, self._reserve(live, entry.reserve)))
-            admitted.append(Mark(entry.request, seats[-1].slot, entry.reason))
+        preempted = [*self._thrown_out, *(self._preempt(request, why) for request, why in plan.preempt.items())]
+        lives = [self._live[entry.request] for entry in plan.admit]
+        reused = tuple(self.reuse.reuse(x, len(self._found(x))) for x in lives if not x.swapped) if self.reuse else ()
+        # What was found is kept before anybody takes a new block, which could be one of those.
+        found = [self._found(live) for live in lives]
+        for live, blocks in zip(lives, found, strict=True):
+            self.pool.share(live.request.id, blocks)
+        entered = [
+            self._admit(live, self._reserve(live, entry.reserve), blocks, entry.reason)
+            for live, entry, blocks in zip(lives, plan.admit, found, strict=True)
+        ]
         stalled = tuple(Mark(r, slots.slot_of(r), why) for r, why in plan.pause.items())
 
         count = self._counts(plan)
         for slot in np.flatnonzero(~slots.ended & (count > slots.capacity - slots.computed)):
             slots.grow(int(slot), int(slots.computed[slot] + count[slot]))
-        # A held row goes on to the end of its own blocks, for it never takes one that somebody could use, or to the end
-        # of the context, and is computed in place there.
-        room = np.minimum(slots.capacity, self.context_limit)
-        start = np.where(slots.ended, np.minimum(slots.computed, room - 1), slots.computed)
+        start = writes_at(slots, self.context_limit)
         rows = np.flatnonzero(count).astype(np.int32)
-        held = slots.ended[rows]
+        in_vain = slots.ended[rows]
         first, n = start[rows], count[rows]
         yields = first + n == slots.known[rows]
 
-        state = np.zeros(len(slots), np.uint8)
+        state = np.where(slots.ended, State.HELD, State.IDLE).astype(np.uint8)
         state[[mark.slot for mark in stalled]] = State.STALLED
         state[rows] = np.select(
-            [held, first < slots.seen[rows], first < slots.prompt[rows]],
+            [in_vain, first < slots.seen[rows], first < slots.prompt[rows]],
             [State.HELD, State.RECOMPUTE, State.PREFILL],
             State.DECODE,
         )
+        out, back = self.swap.copies() if self.swap is not None else ((), ())
         step = Step(
             iteration=self.iteration,
-            seats=tuple(seats),
+            seats=tuple(seat for seat, _ in entered),
             slot=rows,
             start=first,
             count=n,
-            draw=np.where(yields | held, slots.generated[rows], -1).astype(np.int32),
+            draw=np.where(yields | in_vain, slots.generated[rows], -1).astype(np.int32),
             tables=slots.tables,
+            swap_out=out,
+            swap_in=back,
         )
         slots.computed[rows] = first + n
-        given = rows[yields & ~held]
+        given = rows[yields & ~in_vain]
         slots.generated[given] += 1
-        slots.known[rows[yields | held]] += 1
+        slots.known[rows[yields | in_vain]] += 1
         slots.ended[given] = slots.generated[given] >= slots.limit[given]
 
-        flight = Flight(
+        used, reserved, written = slots.memory()
+        event = Iteration(
             index=self.iteration,
-            ticket=None,
-            row=slots.row[rows],
-            slot=rows,
-            yields=np.flatnonzero(yields & ~held).astype(np.int32),
+            t_start=self.now,
+            t_end=self.now,
             request=slots.request.copy(),
             state=state,
             tokens=count,
             context=slots.computed.copy(),
+            token=np.full(len(slots), NOBODY, np.int32),
+            allotted=slots.capacity.copy(),
             arrived=tuple(self._arrived),
-            admitted=tuple(admitted),
+            admitted=tuple(mark for _, mark in entered),
             preempted=tuple(preempted),
             stalled=stalled,
             cancelled=tuple(self._cancelled),
             waiting=len(self._waiting),
-            blocks=slots.blocks(),
+            blocks_used=used,
+            blocks_reserved=reserved,
+            blocks_total=self.pool.blocks,
+            written=written,
+            reused=reused,
+            evicted=self.reuse.evictions() if self.reuse is not None else 0,
+            swapped_out=len(out),
+            swapped_in=len(back),
         )
+        flight = Flight(None, slots.row[rows], rows, np.flatnonzero(yields & ~in_vain).astype(np.int32), event)
         self._arrived.clear()
         self._cancelled.clear()
         self._thrown_out.clear()
@@ -509,49 +567,28 @@ class Engine:
         except Exception as error:
             self._flights.appendleft(flight)
             raise self._failed(error) from error
-        outputs = self.outputs
+        outputs, draft = self.outputs, flight.event
         # Outputs that ended while this iteration was already in flight: its rows were computed in vain.
-        vain = outputs.closed[flight.row] & (flight.state[flight.slot] != State.HELD)
-        flight.state[flight.slot[vain]] = State.HELD
+        vain = outputs.closed[flight.row] & (draft.state[flight.slot] != State.HELD)
+        draft.state[flight.slot[vain]] = State.HELD
         alive = flight.yields[~outputs.closed[flight.row[flight.yields]]]
         row, slot, tokens = flight.row[alive], flight.slot[alive], result.tokens[alive]
         outputs.append(row, tokens)
-        token = np.full(len(self.slots), NOBODY, np.int32)
-        token[slot] = tokens
+        draft.token[slot] = tokens
 
         by_end = np.isin(tokens, self._ends) & ~outputs.forced[row]
         by_stop = np.zeros(len(row), bool)
         for i in np.flatnonzero(outputs.stops[row] & ~outputs.forced[row]):
-            by_stop[i] = int(tokens[i]) in self._live[int(flight.request[slot[i]])].request.stop_tokens
+            by_stop[i] = int(tokens[i]) in self._live[int(draft.request[slot[i]])].request.stop_tokens
         by_length = outputs.count[row] >= outputs.limit[row]
         finished = []
         for i in np.flatnonzero(by_end | by_stop | by_length):
             reason = FinishReason.END if by_end[i] else FinishReason.STOP if by_stop[i] else FinishReason.LENGTH
-            finished.append(self._finish(int(flight.request[slot[i]]), int(slot[i]), reason))
+            finished.append(self._finish(int(draft.request[slot[i]]), int(slot[i]), reason))
 
         start = self.now
         self.now += result.seconds if result.seconds is not None else perf_counter() - began
-        event = Iteration(
-            index=flight.index,
-            t_start=start,
-            t_end=self.now,
-            request=flight.request,
-            state=flight.state,
-            tokens=flight.tokens,
-            context=flight.context,
-            token=token,
-            arrived=flight.arrived,
-            admitted=flight.admitted,
-            finished=tuple(finished),
-            preempted=flight.preempted,
-            stalled=flight.stalled,
-            cancelled=flight.cancelled,
-            waiting=flight.waiting,
-            blocks_used=flight.blocks[0],
-            blocks_reserved=flight.blocks[1],
-            blocks_total=self.pool.blocks,
-            padded=result.padded,
-        )
+        event = replace(draft, t_start=start, t_end=self.now, finished=tuple(finished), padded=result.padded)
         self._committed.append(event)
         self._last_seated = event.request
         self._watch(event)
@@ -565,6 +602,7 @@ class Engine:
             self.slots.generated[slot] = self.outputs.count[live.row]
         elif live in self._waiting:  # preempted after this iteration was launched, and over all the same
             self._waiting.remove(live)
+            self._drop_swapped(live)
         return Finish(request, slot, reason)
 
     def _watch(self, event: Iteration) -> None:
@@ -578,12 +616,27 @@ class Engine:
                 f"while {event.waiting} requests wait."
             )
 
+    def _forget_copies(self) -> None:
+        """Nobody knows what the device has written: neither cached nor swapped blocks can be trusted any more."""
+        if self.reuse is not None:
+            self.reuse.forget()
+        if self.swap is not None:
+            self.swap.drop_all()
+            for live in self._waiting:
+                live.swapped = 0
+
     def _failed(self, error: Exception) -> EngineError:
         """The executor failed: put every unfinished request back in the queue, the oldest admission first."""
-        lost = self._flights[0].index
-        self._arrived = [r for flight in self._flights for r in flight.arrived] + self._arrived
-        self._cancelled = [m for flight in self._flights for m in flight.cancelled] + self._cancelled
+        lost = self._flights[0].event.index
+        self._arrived = [r for flight in self._flights for r in flight.event.arrived] + self._arrived
+        self._cancelled = [m for flight in self._flights for m in flight.event.cancelled] + self._cancelled
         self._flights.clear()
+        self._forget_copies()
+        for live in self._live.values():
+            if live.cancelled and not self.outputs.closed[live.row]:
+                self._end_cancelled(
+                    live, next(iter(np.flatnonzero(self._last_seated == live.request.id).tolist()), NOBODY)
+                )
         queued = {id(live) for live in self._waiting} | {id(entry[2]) for entry in self._future}
         back = [x for x in self._live.values() if not self.outputs.closed[x.row] and id(x) not in queued]
         # Whoever the last event showed in a slot, and is not over, loses it: the next event says so.
@@ -601,3 +654,8 @@ class Engine:
             f"the executor failed in iteration {lost} with {type(error).__name__}: {error}; "
             f"{len(back)} unfinished requests are back in the queue and nothing that they had is lost."
         )
+
+
+def _told(reason: str, fact: str) -> str:
+    """A policy's reason, and what the engine adds to it."""
+    return f"{reason}; {fact}" if reason else fact

@@ -12,6 +12,9 @@ from typing import Any, Protocol
 from cbviz.trace.events import IntArray
 from cbviz.workload.request import Sampling
 
+Copies = tuple[tuple[int, int], ...]
+"""Pairs of blocks: from, to."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seat:
@@ -44,6 +47,10 @@ class Step:
         the row takes in a chunk of its prompt that is not the last one, and yields nothing.
     tables
         int32 [slots, blocks a request]: the KV block of every `block_size` positions, -1 where there is none.
+    swap_out
+        (KV block, block in host memory): what to copy to host memory before everything else.
+    swap_in
+        (block in host memory, KV block): what to copy back, after that and before the pass.
     """
 
     iteration: int
@@ -53,6 +60,8 @@ class Step:
     count: IntArray
     draw: IntArray
     tables: IntArray
+    swap_out: Copies = ()
+    swap_in: Copies = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +95,16 @@ class Executor(Protocol):
     @property
     def end_tokens(self) -> tuple[int, ...]:
         """Token ids with which the model ends an output."""
+        ...
+
+    def provide_swap(self, blocks: int) -> int:
+        """Make room in host memory for so many KV blocks; return the bytes of one. Asked before the first step.
+
+        Raises
+        ------
+        CapacityError
+            There is not that much host memory.
+        """
         ...
 
     def launch(self, step: Step) -> Any:

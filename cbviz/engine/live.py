@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, overload
 
 from cbviz.policies.base import RequestView
@@ -23,9 +23,23 @@ class Live:
     preemptions: int = 0
     admitted: int | None = None
     """Iteration of its last admission."""
+    swapped: int = 0
+    """Positions whose keys and values wait for it in host memory."""
+    chain: list[bytes] = field(default_factory=list)
+    """Hashes of its first blocks, as far as they were needed."""
+    cancelled: bool = False
+    """Somebody cancelled it when its last token was already on its way."""
     reason: FinishReason | None = None
 
-    def view(self, generated: int, computed: int = 0, slot: int | None = None, blocks: int = 0) -> RequestView:
+    def view(
+        self,
+        generated: int,
+        computed: int = 0,
+        slot: int | None = None,
+        blocks: int = 0,
+        shared: int = 0,
+        swapped: int = 0,
+    ) -> RequestView:
         """What a policy may see of it: everything but the forced output length and the text."""
         return RequestView(
             id=self.request.id,
@@ -38,6 +52,8 @@ class Live:
             admitted=self.admitted,
             preemptions=self.preemptions,
             blocks=blocks,
+            shared=shared,
+            swapped=swapped,
         )
 
 

@@ -83,7 +83,12 @@ class ModelExecutor:
         self._tokens = torch.zeros((slots, width), dtype=torch.int64, device=self.device)
         self._sampling = SlotSampling(slots, self.device)
 
+    def provide_swap(self, blocks: int) -> int:
+        """See `Executor`."""
+        return self.cache.provide_swap(blocks)
+
     def launch(self, step: Step) -> Ticket:
+        self.cache.swap(step.swap_out, step.swap_in)
         for seat in step.seats:
             self._seat(seat)
         drawing = np.flatnonzero(step.draw >= 0)

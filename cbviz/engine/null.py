@@ -33,6 +33,10 @@ class NullExecutor:
         self._seconds = seconds
         self._first = np.zeros(0, np.int64)
 
+    def provide_swap(self, blocks: int) -> int:
+        """There is nothing to copy."""
+        return 0
+
     def launch(self, step: Step) -> Result:
         if len(self._first) < len(step.tables):
             self._first = np.zeros(len(step.tables), np.int64)

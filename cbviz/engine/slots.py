@@ -5,6 +5,8 @@ Arrays, not objects: an iteration over 256 slots is a handful of numpy calls, wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from cbviz.memory import BlockPool
@@ -34,6 +36,8 @@ class Slots:
         bool: its output has ended; it sits there until the plan lets it go.
     capacity
         int32: positions that its KV blocks have room for.
+    kept
+        int32: its first blocks, as many as the prefix cache knows.
     order
         int64: running number of its admission.
     row
@@ -52,6 +56,7 @@ class Slots:
         self.generated: IntArray = np.zeros(slots, np.int32)
         self.limit: IntArray = np.zeros(slots, np.int32)
         self.capacity: IntArray = np.zeros(slots, np.int32)
+        self.kept: IntArray = np.zeros(slots, np.int32)
         self.ended = np.zeros(slots, bool)
         self.order = np.zeros(slots, np.int64)
         self.row: IntArray = np.zeros(slots, np.int32)
@@ -76,24 +81,36 @@ class Slots:
 
     def grow(self, slot: int, positions: int) -> None:
         """Give the slot's request blocks until it has room for `positions`. Raises CapacityError."""
-        request = int(self.request[slot])
-        new = self.pool.grow(request, positions)
-        if new:
+        self._add(slot, self.pool.grow(int(self.request[slot]), positions))
+
+    def share(self, slot: int, blocks: Sequence[int]) -> None:
+        """The slot's request, which has just sat down, has these blocks already: the prefix cache held them."""
+        self._add(slot, blocks)
+        self.kept[slot] = len(blocks)
+        self.computed[slot] = len(blocks) * self.pool.block_size
+
+    def _add(self, slot: int, blocks: Sequence[int]) -> None:
+        if blocks:
             have = int(self.capacity[slot]) // self.pool.block_size
-            self.tables[slot, have : have + len(new)] = new
-            self.capacity[slot] = (have + len(new)) * self.pool.block_size
+            self.tables[slot, have : have + len(blocks)] = blocks
+            self.capacity[slot] = (have + len(blocks)) * self.pool.block_size
 
     def leave(self, slot: int) -> None:
         """Empty the slot and give its blocks back."""
         self.pool.release(int(self.request[slot]))
         self.request[slot] = NOBODY
         self.tables[slot] = -1
-        for column in (self.prompt, self.known, self.computed, self.seen, self.generated, self.limit, self.capacity):
+        for column in (self.prompt, self.known, self.computed, self.seen, self.generated, self.limit):
             column[slot] = 0
+        self.capacity[slot] = self.kept[slot] = 0
         self.ended[slot] = False
 
-    def blocks(self) -> tuple[int, int]:
-        """KV blocks with at least one written position, and blocks allotted but still unwritten."""
+    def memory(self) -> tuple[int, int, int]:
+        """KV blocks with at least one written position, blocks allotted but still unwritten, positions written.
+
+        Shared blocks count once. They are full, so whatever is unwritten belongs to one request alone.
+        """
         size = self.pool.block_size
-        used = int((-(-self.computed // size)).sum())
-        return used, int(self.capacity.sum()) // size - used
+        unwritten = int((self.capacity // size - -(-self.computed // size)).sum())
+        written = self.pool.taken * size - int((self.capacity - self.computed).sum())
+        return self.pool.taken - unwritten, unwritten, written

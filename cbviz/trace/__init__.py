@@ -1,7 +1,7 @@
 """What happened: the events of a run, the trace they fold into, and the files that keep it."""
 
 from cbviz.trace.check import check
-from cbviz.trace.events import NOBODY, Finish, FinishReason, Iteration, Mark, State
+from cbviz.trace.events import NOBODY, Finish, FinishReason, Iteration, Mark, Reuse, State
 from cbviz.trace.files import load, save
 from cbviz.trace.recorder import Recorder
 from cbviz.trace.recordings import RECORDINGS, recorded
@@ -27,6 +27,7 @@ __all__ = [
     "MarkTable",
     "Recorder",
     "RequestTable",
+    "Reuse",
     "SpanTable",
     "State",
     "Trace",

@@ -69,6 +69,7 @@ def check_meta(meta: TraceMeta) -> None:
         ("slots", 1, MOST_SLOTS),
         ("block_size", 1, 2**53),
         ("total_blocks", 0, 2**53),
+        ("block_bytes", 0, 2**53),
         ("seed", 0, 2**63 - 1),
         ("lag", 0, 1),
     ):
@@ -143,6 +144,16 @@ def _check_iterations(it: IterationTable, meta: TraceMeta) -> None:
     _require(bool((slots == meta.slots).all()), f"the slots of an iteration do not add up to {meta.slots}")
     fits = bool((it.blocks_used + it.blocks_reserved <= meta.total_blocks).all())
     _require(fits, f"an iteration uses more KV blocks than the pool's {meta.total_blocks}")
+    allotted = (it.blocks_used + it.blocks_reserved) * meta.block_size
+    adds_up = bool((it.kv_used + it.kv_reserved + it.kv_internal == allotted).all())
+    _require(adds_up, "the KV positions used, reserved and never used do not add up to the blocks that are allotted")
+    full = it.blocks_used * meta.block_size
+    _require(bool((it.kv_used <= full).all()), "more KV positions are written than the blocks used can hold")
+    _require(bool((it.blocks_used <= it.kv_used).all()), "a KV block is used and holds nothing")
+    _require(bool((it.prefix_hits <= it.prefix_queries).all()), "more was found in the prefix cache than looked for")
+    _require(not (it.prefix_hits % meta.block_size).any(), "something less than a whole block was found in a cache")
+    back = bool((np.cumsum(it.swapped_in) <= np.cumsum(np.append(0, it.swapped_out))[: len(it)]).all())
+    _require(back, "more KV blocks came back from host memory than went there before")
     _require(not it.prefill_tokens[it.prefill_slots == 0].any(), "prefill tokens in an iteration without a prefill")
     _require(not it.recompute_tokens[it.recompute_slots == 0].any(), "recomputed tokens in an iteration without one")
 
@@ -161,6 +172,9 @@ def _check_requests(rq: RequestTable, meta: TraceMeta, it: IterationTable) -> No
     _within(rq.reason, -1, max(FinishReason), "requests.reason")
     _within(rq.slot, -1, meta.slots - 1, "requests.slot")
     _within(rq.preemptions, 0, 2**53, "requests.preemptions")
+    _within(rq.cached_tokens, 0, 2**53, "requests.cached_tokens")
+    same = rq.cached_tokens.sum() == it.prefix_hits.sum()
+    _require(same, "iterations.prefix_hits does not sum to what the requests found in the prefix cache")
     admitted, ended = rq.admitted >= 0, rq.finished >= 0
     cancelled = rq.reason == FinishReason.CANCELLED
     for broken, complaint in (
@@ -172,6 +186,7 @@ def _check_requests(rq: RequestTable, meta: TraceMeta, it: IterationTable) -> No
         (ended & ~cancelled & ~admitted, "ended and was never admitted"),
         (ended & ~cancelled & (rq.finished >= iterations), "ended after the last iteration"),
         (~admitted & (rq.preemptions > 0), "was preempted and never admitted"),
+        (~admitted & (rq.cached_tokens > 0), "found something in a cache and was never admitted"),
     ):
         _require(not broken.any(), f"request {_first(rq.id, broken)} {complaint}")
     if meta.arrival_unit == "seconds":
@@ -361,6 +376,22 @@ def _check_marks(trace: Trace, where: _Whereabouts) -> None:
     seated = is_kind["admit"] | is_kind["finish"] | is_kind["preempt"] | is_kind["stall"]
     bad = (seated & (mk.slot < 0)) | (is_kind["arrive"] & (mk.slot >= 0))
     _require(not bad.any(), f"a mark of request {_first(mk.request, bad)} lacks its slot, or has one too many")
+
+    # Memory: lookups come with admissions, blocks go to host memory with preemptions and come back with admissions.
+    for moved, kind, what in (
+        (it.prefix_queries, "admit", "somebody was looked up in the prefix cache"),
+        (it.swapped_in, "admit", "KV blocks came back from host memory"),
+        (it.swapped_out, "preempt", "KV blocks went to host memory"),
+    ):
+        unmarked = np.setdiff1d(np.flatnonzero(moved), mk.iteration[is_kind[kind]])
+        _require(not len(unmarked), f"{what} without a mark of it")
+    if len(sp) and not it.swapped_in.any():
+        stayed = np.flatnonzero((rq.admitted >= 0) & (rq.preemptions == 0))
+        begun = where.span(stayed, rq.admitted[stayed])
+        wrong = (begun >= 0) & (sp.context[begun] - sp.tokens[begun] != rq.cached_tokens[stayed])
+        _require(
+            not wrong.any(), f"request {_first(rq.id[stayed], wrong)} began elsewhere than behind its cached tokens"
+        )
 
     # The queue: who arrives or is preempted joins it, who is admitted or cancelled while waiting leaves it.
     queue = np.zeros(n + 2, np.int64)

@@ -80,6 +80,15 @@ class Finish:
 
 
 @dataclass(frozen=True, slots=True)
+class Reuse:
+    """A newcomer was looked up in the prefix cache: `found` of its `asked` tokens need not be computed again."""
+
+    request: int
+    asked: int
+    found: int
+
+
+@dataclass(frozen=True, slots=True)
 class Iteration:
     """One forward pass, slot by slot.
 
@@ -102,6 +111,8 @@ class Iteration:
         int32 [slots]: positions of this slot whose keys and values are in the cache after the iteration.
     token
         int32 [slots]: the output token that this slot gave, `NOBODY` if none. Held slots give none.
+    allotted
+        int32 [slots]: positions that its KV blocks have room for.
     arrived
         Ids of the requests that entered the queue before this iteration, in order.
     admitted, preempted, stalled
@@ -115,7 +126,17 @@ class Iteration:
     waiting
         Length of the queue while the iteration ran: those that had arrived and were not admitted.
     blocks_used, blocks_reserved, blocks_total
-        KV blocks: holding at least one written position, allotted but still unwritten, in the pool.
+        KV blocks: holding at least one written position, allotted but still unwritten, in the pool. A block that
+        several requests share counts once.
+    written
+        Positions of the pool that hold keys and values of those who sit in slots. What the blocks used have beyond it
+        is internal fragmentation.
+    reused
+        Who was looked up in the prefix cache at admission, and what was found.
+    evicted
+        Blocks whose content could have been found in the prefix cache, and that were taken for something else.
+    swapped_out, swapped_in
+        KV blocks copied to host memory before the pass, because their requests were preempted, and from there.
     padded
         Rows that only pad a CUDA graph's batch; they are no slots.
     """
@@ -128,6 +149,7 @@ class Iteration:
     tokens: IntArray
     context: IntArray
     token: IntArray
+    allotted: IntArray
     arrived: tuple[int, ...] = ()
     admitted: tuple[Mark, ...] = ()
     finished: tuple[Finish, ...] = ()
@@ -139,6 +161,11 @@ class Iteration:
     blocks_used: int = 0
     blocks_reserved: int = 0
     blocks_total: int = 0
+    written: int = 0
+    reused: tuple[Reuse, ...] = ()
+    evicted: int = 0
+    swapped_out: int = 0
+    swapped_in: int = 0
     padded: int = 0
 
     @property

@@ -24,7 +24,7 @@ from cbviz.trace.check import check
 from cbviz.trace.trace import IterationTable, MarkTable, RequestTable, SpanTable, Trace, TraceMeta
 
 FORMAT = "cbviz-trace"
-VERSION = 1
+VERSION = 2
 SUFFIX = ".cbviz"
 
 LARGEST_TEXT = 128 * 2**20

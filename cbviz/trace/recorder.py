@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cbviz.errors import TraceError
+from cbviz.trace.allotment import unwritten
 from cbviz.trace.check import SLOT_COLUMNS, check, check_meta
-from cbviz.trace.events import NOBODY, Finish, FinishReason, Iteration, Mark, State
+from cbviz.trace.events import NOBODY, Finish, FinishReason, Iteration, Mark, Reuse, State
 from cbviz.trace.trace import (
     MARK_KINDS,
     IntColumn,
@@ -29,14 +30,28 @@ from cbviz.workload.request import Request
 
 CELLS_A_CHUNK = 2**17
 """Slot-iterations for which room is made at a time: about 2 MiB."""
-COLUMN_TYPES = tuple(map(np.dtype, (np.int32, np.uint8, np.int32, np.int32, np.int32)))
+COLUMN_TYPES = tuple(map(np.dtype, (np.int32, np.uint8, np.int32, np.int32, np.int32, np.int32)))
+COUNTS = (
+    "waiting",
+    "blocks_used",
+    "blocks_reserved",
+    "written",
+    "prefix_queries",
+    "prefix_hits",
+    "evictions",
+    "swapped_out",
+    "swapped_in",
+    "padded",
+)
+"""What is counted once an iteration, in the order in which it is kept."""
 ARRIVE, ADMIT, FINISH, PREEMPT, STALL, CANCEL, SET = range(len(MARK_KINDS))
 
 Pieces = Callable[[Sequence[int]], list[str]]
 _Marks = tuple[Mark, ...]
 _Events = tuple[tuple[int, ...], _Marks, _Marks, _Marks, _Marks, tuple[Finish, ...], _Marks]
-_Row = tuple[float, float, tuple[int, int, int, int], _Events | None]
-"""What is kept of an iteration beside its arrays: t_start, t_end, four counts, and its marks if it has any."""
+_Row = tuple[float, float, tuple[int, ...], _Events | None, tuple[Reuse, ...]]
+"""What is kept of an iteration beside its arrays: t_start, t_end, its counts, its marks if it has any, who was looked
+up in the prefix cache."""
 
 
 class Recorder:
@@ -110,6 +125,7 @@ class Recorder:
             iteration.tokens,
             iteration.context,
             iteration.token,
+            iteration.allotted,
         )
         for column, dtype in zip(columns, COLUMN_TYPES, strict=True):
             if column.shape != self._shape or column.dtype != dtype:
@@ -121,8 +137,9 @@ class Recorder:
         if place == 0 and n // self._rows_a_chunk == len(self._chunks):
             self._chunks.append(_Chunk(self._rows_a_chunk, self.meta.slots))
         self._chunks[-1].write(place, columns)
-        counts = (iteration.waiting, iteration.blocks_used, iteration.blocks_reserved, iteration.padded)
-        self._rows.append((iteration.t_start, iteration.t_end, counts, _events(iteration)))
+        self._rows.append(
+            (iteration.t_start, iteration.t_end, _counts(iteration), _events(iteration), iteration.reused)
+        )
         self._now = iteration.t_end
 
     def add_cancelled(self, marks: Iterable[Mark]) -> None:
@@ -147,16 +164,20 @@ class Recorder:
         grid = _Grid(self._chunks, len(rows))
         grid.check()
         marks = self._marks(rows)
-        requests = self._request_table(grid, marks, pieces)
-        trace = Trace(self.meta, requests, self._iteration_table(grid, rows), _fold(grid, marks), marks)
+        requests = self._request_table(grid, marks, [entry for row in rows for entry in row[4]], pieces)
+        trace = Trace(self.meta, requests, self._iteration_table(grid, rows, marks), _fold(grid, marks), marks)
         check(trace)
         return trace
 
-    def _iteration_table(self, grid: _Grid, rows: list[_Row]) -> IterationTable:
+    def _iteration_table(self, grid: _Grid, rows: list[_Row], marks: MarkTable) -> IterationTable:
         state = grid.state
         slots = {name: np.count_nonzero(state == value, axis=1) for value, name in SLOT_COLUMNS.items()}
         times = np.array([row[:2] for row in rows], np.float64).reshape(len(rows), 2)
-        waiting, used, reserved, padded = (_whole([row[2][column] for row in rows]) for column in range(4))
+        counts = {name: _whole([row[2][column] for row in rows]) for column, name in enumerate(COUNTS)}
+        over = marks.request[marks.kind == FINISH]
+        goes_on = ~np.isin(grid.request[-1:].ravel(), over)
+        stays = _stays(grid.request, marks)
+        later, never = unwritten(grid.request, grid.state, grid.context, grid.allotted, stays, goes_on)
         return IterationTable(
             t_start=_frozen(times[:, 0].copy()),
             t_end=_frozen(times[:, 1].copy()),
@@ -165,17 +186,17 @@ class Recorder:
             prefill_tokens=_frozen(np.where(state == State.PREFILL, grid.tokens, 0).sum(axis=1)),
             recompute_tokens=_frozen(np.where(state == State.RECOMPUTE, grid.tokens, 0).sum(axis=1)),
             generated=_frozen(np.count_nonzero(grid.token != NOBODY, axis=1)),
-            waiting=waiting,
-            blocks_used=used,
-            blocks_reserved=reserved,
-            padded=padded,
+            kv_used=counts.pop("written"),
+            kv_reserved=_frozen(later),
+            kv_internal=_frozen(never),
+            **counts,
         )
 
     def _marks(self, iterations: list[_Row]) -> MarkTable:
         """All marks in the order: set, arrive, cancel, preempt, admit, stall, finish; a stall only where it begins."""
         rows: list[tuple[int, int, int, int, str]] = []
         stalls: dict[int, tuple[int, str]] = {}
-        for i, (_, _, _, events) in enumerate(iterations):
+        for i, (_, _, _, events, _) in enumerate(iterations):
             if events is None:
                 continue
             arrived, cancelled, preempted, admitted, stalled, finished, changed = events
@@ -199,11 +220,12 @@ class Recorder:
             reason=tuple(reason for _, _, _, _, reason in rows),
         )
 
-    def _request_table(self, grid: _Grid, marks: MarkTable, pieces: Pieces | None) -> RequestTable:
+    def _request_table(self, grid: _Grid, marks: MarkTable, reused: list[Reuse], pieces: Pieces | None) -> RequestTable:
         asked = list(self._requests.values())
         n = len(asked)
         columns = {name: np.full(n, -1, np.int64) for name in ("arrived", "admitted", "finished", "reason", "slot")}
         columns["preemptions"] = np.zeros(n, np.int64)
+        columns["cached_tokens"] = np.zeros(n, np.int64)
         ids = _whole([request.id for request in asked])
         names = {reason.name.lower(): int(reason) for reason in FinishReason}
         row_of = {request.id: row for row, request in enumerate(asked)}
@@ -230,6 +252,10 @@ class Recorder:
             elif mark_kind in (FINISH, CANCEL):
                 columns["finished"][row] = i
                 columns["reason"][row] = names[reason] if mark_kind == FINISH else FinishReason.CANCELLED
+        for entry in reused:
+            if entry.request not in row_of:
+                raise TraceError(f"request {entry.request} was looked up in the prefix cache and never submitted.")
+            columns["cached_tokens"][row_of[entry.request]] += entry.found
         tokens, token_iterations = _outputs(grid, ids, row_of)
         return RequestTable(
             id=ids,
@@ -250,10 +276,18 @@ def _events(it: Iteration) -> _Events | None:
     return events if any(events) else None
 
 
+def _counts(it: Iteration) -> tuple[int, ...]:
+    """In the order of `COUNTS`."""
+    asked = sum(entry.asked for entry in it.reused) if it.reused else 0
+    found = sum(entry.found for entry in it.reused) if it.reused else 0
+    blocks = (it.blocks_used, it.blocks_reserved, it.written)
+    return (it.waiting, *blocks, asked, found, it.evicted, it.swapped_out, it.swapped_in, it.padded)
+
+
 class _Chunk:
     """Room for some iterations: one row an iteration, one array a column of `Iteration`."""
 
-    __slots__ = ("context", "request", "state", "token", "tokens")
+    __slots__ = ("allotted", "context", "request", "state", "token", "tokens")
 
     def __init__(self, rows: int, slots: int) -> None:
         self.request = np.empty((rows, slots), np.int32)
@@ -261,9 +295,11 @@ class _Chunk:
         self.tokens = np.empty((rows, slots), np.int32)
         self.context = np.empty((rows, slots), np.int32)
         self.token = np.empty((rows, slots), np.int32)
+        self.allotted = np.empty((rows, slots), np.int32)
 
     def write(self, row: int, columns: tuple[npt.NDArray[np.integer], ...]) -> None:
-        self.request[row], self.state[row], self.tokens[row], self.context[row], self.token[row] = columns
+        self.request[row], self.state[row], self.tokens[row], self.context[row] = columns[:4]
+        self.token[row], self.allotted[row] = columns[4:]
 
 
 class _Grid:
@@ -279,6 +315,7 @@ class _Grid:
         self.tokens = joined("tokens")
         self.context = joined("context")
         self.token = joined("token")
+        self.allotted = joined("allotted")
 
     def check(self) -> None:
         """What spans can no longer show: empty slots are idle, tokens come only where one can come."""
@@ -291,10 +328,21 @@ class _Grid:
             (gave & dumb, "gave a token though it was idle, held or stalled"),
             (self.token < NOBODY, "gave a negative token"),
             ((self.tokens < 0) | (self.context < 0), "has a negative count of tokens"),
+            (self.context > self.allotted, "has written more positions than it has blocks for"),
         ):
             if broken.any():
                 iteration, slot = np.argwhere(broken)[0]
                 raise TraceError(f"slot {slot} {complaint} in iteration {iteration}.")
+
+
+def _stays(request: npt.NDArray[np.integer], marks: MarkTable) -> npt.NDArray[np.bool_]:
+    """bool [slots, iterations]: where somebody else, or the same one anew, sits down in a slot."""
+    rows, slots = request.shape
+    begins = np.ones((slots, rows), bool)
+    begins[:, 1:] = request.T[:, 1:] != request.T[:, :-1]
+    admitted = marks.kind == ADMIT
+    begins[marks.slot[admitted], marks.iteration[admitted]] = True
+    return begins
 
 
 def _fold(grid: _Grid, marks: MarkTable) -> SpanTable:
@@ -304,10 +352,8 @@ def _fold(grid: _Grid, marks: MarkTable) -> SpanTable:
         none = _whole(())
         return SpanTable(none, none, none, none, none, none, none)
     request, state = grid.request.T, grid.state.T  # [slots, iterations]: spans lie along the rows
-    begins = np.ones((slots, rows), bool)
-    begins[:, 1:] = (request[:, 1:] != request[:, :-1]) | (state[:, 1:] != state[:, :-1])
-    admitted = marks.kind == ADMIT
-    begins[marks.slot[admitted], marks.iteration[admitted]] = True
+    begins = _stays(grid.request, marks)
+    begins[:, 1:] |= state[:, 1:] != state[:, :-1]
     starts = np.flatnonzero(begins.ravel())
     stops = np.append(starts[1:], slots * rows)
     # Totals of a span are differences of running totals.

@@ -29,6 +29,8 @@ class TraceMeta:
     slots: int
     block_size: int
     total_blocks: int
+    block_bytes: int = 0
+    """Bytes that a KV block is copied with when it is swapped; 0 where nothing can be."""
     model: str = ""
     device: str = ""
     dtype: str = ""
@@ -70,6 +72,8 @@ class RequestTable:
     slot: IntColumn
     """Slot of its last admission."""
     preemptions: IntColumn
+    cached_tokens: IntColumn
+    """Tokens that its admissions found in the prefix cache."""
     prompt: tuple[str, ...]
     tokens: tuple[tuple[int, ...], ...]
     pieces: tuple[tuple[str, ...], ...]
@@ -106,6 +110,22 @@ class IterationTable:
     waiting: IntColumn
     blocks_used: IntColumn
     blocks_reserved: IntColumn
+    kv_used: IntColumn
+    """Positions of allotted KV blocks that are written. With the next two it sums to all that is allotted."""
+    kv_reserved: IntColumn
+    """Positions allotted that their request writes later, before it leaves the slot."""
+    kv_internal: IntColumn
+    """Positions allotted that their request never writes: internal fragmentation."""
+    prefix_queries: IntColumn
+    """Tokens of newcomers that were looked up in the prefix cache."""
+    prefix_hits: IntColumn
+    """Those of them that were found and not computed."""
+    evictions: IntColumn
+    """Blocks of the prefix cache that were taken for something else."""
+    swapped_out: IntColumn
+    """KV blocks copied to host memory."""
+    swapped_in: IntColumn
+    """KV blocks copied back."""
     padded: IntColumn
 
     def __len__(self) -> int:
