@@ -193,11 +193,16 @@ class GraphExecutor:
 
     # ------------------------------------------------------------------ running
 
+    def provide_swap(self, blocks: int) -> int:
+        """See `Executor`."""
+        return self.cache.provide_swap(blocks)
+
     def launch(self, step: Step) -> Ticket:
         for seat in step.seats:
             self._known[seat.slot] = seat.tokens
             self._forward.sampling.set(seat.slot, seat.sampling)
         begun = self._event() if not self._in_flight else self._last_done
+        self.cache.swap(step.swap_out, step.swap_in)
         self._send_tables(step.tables)
         fresh = (step.start == 0) & (step.count <= PROMPT_SIZES[-1])
         # A row of one token decodes if the device has that token; the prompts' tokens are on the host.
