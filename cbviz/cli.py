@@ -85,6 +85,7 @@ def build_parser() -> Parser:
     race.add_argument("--max-new-tokens", type=at_least(1), help="the most tokens an answer may have")
     race.add_argument("--block-size", type=at_least(1), default=16, help="positions in a KV block (16)")
     race.add_argument("--kv-blocks", type=at_least(1), help="KV blocks of each lane (enough for every slot)")
+    race.add_argument("--kv-tokens", type=at_least(1), help="the same in tokens: as many whole blocks as they fill")
     race.add_argument(
         "--html", type=Path, metavar="PATH", help="write one page that replays the race without a network"
     )
@@ -254,6 +255,7 @@ def prepare(options: argparse.Namespace) -> Race:
         max_new_tokens=options.max_new_tokens,
         block_size=options.block_size,
         kv_blocks=options.kv_blocks,
+        kv_tokens=options.kv_tokens,
         live=False,
         run=False,
         progress=SilentProgress() if options.quiet or not sys.stderr.isatty() else TerminalProgress(),
@@ -371,6 +373,8 @@ def print_result(race: Race, drawn: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from cbviz.measure.side_by_side import MORE_ROWS
+
     console = Console(highlight=False)
     facts = race.to_json()
     if drawn:
@@ -395,7 +399,8 @@ def print_result(race: Race, drawn: bool) -> None:
             f"{lane.tokens_per_second:,.0f}",
         )
     setting = "{model} on {device}, {slots} slots, {requests} requests, seed {seed}".format(**facts)
-    console.print(Text(setting, style="dim"), table, "", *map(Text, comparison(facts)), sep="\n")
+    more = Text(race.table().text(MORE_ROWS))
+    console.print(Text(setting, style="dim"), table, "", more, "", *map(Text, comparison(facts)), sep="\n")
 
 
 def comparison(facts: dict[str, Any]) -> list[str]:

@@ -65,6 +65,8 @@ BAD = {
     "max-new-tokens 0": ("race", "--max-new-tokens", "0"),
     "block-size 0": ("race", "--block-size", "0"),
     "kv-blocks too few": ("race", "--kv-blocks", "1"),
+    "kv-tokens below a block": ("race", "--kv-tokens", "15"),
+    "kv-tokens beside kv-blocks": ("race", "--kv-tokens", "800", "--kv-blocks", "50"),
     "no policy": ("race", "--policies", ""),
     "a policy without a name": ("race", "--policies", "static,,continuous"),
     "unknown policy": ("race", "--policies", "static,rushed"),
@@ -120,6 +122,8 @@ def test_json_is_one_object_and_nothing_else(run: Run) -> None:
     assert first["output_tokens"] == last["output_tokens"]
     assert result["identical_outputs"] is True
     assert result["divergences"] == []
+    assert set(result["table"]) == {"static", "continuous"}
+    assert result["table"]["static"]["iterations"] == first["iterations"]
     low, high = result["speedup_range"]
     assert low <= result["speedup"] <= high
 

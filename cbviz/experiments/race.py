@@ -19,13 +19,14 @@ from cbviz.board.language import chosen
 from cbviz.board.summary import Finish, same_answers
 from cbviz.engine import Executor
 from cbviz.engine.graphs import why_no_graphs
-from cbviz.errors import CbvizError, MeasureError, PolicyError, WorkloadError
+from cbviz.errors import CapacityError, CbvizError, MeasureError, PolicyError, WorkloadError
 from cbviz.experiments.alone import Setting
 from cbviz.experiments.answers import Divergence, divergences
 from cbviz.experiments.lane import Lane, device_name, kv_blocks_for
 from cbviz.experiments.progress import Progress, SilentProgress
 from cbviz.experiments.why import Why, lane_why
 from cbviz.experiments.workloads import choose_workload
+from cbviz.measure.side_by_side import SideBySide, side_by_side
 from cbviz.models import LoadedModel, load
 from cbviz.policies import Policy, get
 from cbviz.trace import Trace
@@ -395,12 +396,21 @@ class Race:
                 }
                 for lane in self.lanes
             ],
+            "table": self.table().to_json(),
             "iteration_ratio": self.iteration_ratio,
             "speedup": self.speedup,
             "speedup_range": [low, high],
             "identical_outputs": self.identical_outputs,
             "divergences": [{"request": d.request, "position": d.position, "gap": d.gap} for d in self.divergences],
         }
+
+    def table(self) -> SideBySide:
+        """Every lane in numbers: iterations, time, occupancy, KV memory, stalls, preemptions, TTFT and ITL.
+
+        Of the trace of each lane: the run with the median time, where there were several.
+        """
+        self.wait()
+        return side_by_side(*self.traces, names=self.names[: len(self.traces)])
 
     def why(self, request: int | None = None, iteration: int = 0, lane: str | None = None) -> Why:
         """Why a request was let in, kept waiting, stalled or thrown out in an iteration: in every lane, or in one.
@@ -480,6 +490,7 @@ def race(
     repeats: int | None = None,
     block_size: int = 16,
     kv_blocks: int | None = None,
+    kv_tokens: int | None = None,
     max_new_tokens: int | None = None,
     live: bool | None = None,
     language: str | None = None,
@@ -510,6 +521,9 @@ def race(
         else 3, or fewer if they would take minutes.
     block_size, kv_blocks
         Each lane's KV pool; by default every slot can hold the longest request.
+    kv_tokens
+        The KV pool in tokens instead of blocks, so that schedulers compete in equal memory: as many whole blocks as it
+        holds.
     max_new_tokens
         The most tokens an answer may have; None takes the workload's.
     live
@@ -548,7 +562,7 @@ def race(
         workload,
         slots=slots,
         block_size=block_size,
-        kv_blocks=kv_blocks,
+        kv_blocks=_quota(kv_blocks, kv_tokens, block_size),
         repeats=(0 if live else REPEATS) if repeats is None else repeats,
         enough=ENOUGH if repeats is None else None,
         progress=progress or SilentProgress(),
@@ -561,6 +575,18 @@ def race(
     if not run:
         return made
     return made.start() if live else made.run()
+
+
+def _quota(kv_blocks: int | None, kv_tokens: int | None, block_size: int) -> int | None:
+    """KV blocks, of which somebody may have named the tokens."""
+    if kv_tokens is None:
+        return kv_blocks
+    if kv_blocks is not None:
+        raise CapacityError("give the KV pool in kv_blocks or in kv_tokens, not in both.")
+    for name, value in (("block_size", block_size), ("kv_tokens", kv_tokens)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < (1 if name == "block_size" else block_size):
+            raise CapacityError(f"{name} must be a whole number of at least one block, not {value!r}.")
+    return kv_tokens // block_size
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:

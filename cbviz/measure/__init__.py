@@ -11,6 +11,7 @@ from cbviz.measure.goodput import MLPERF, Targets, goodput, meets
 from cbviz.measure.hardware import decode_floor, kv_bytes_per_token, kv_tokens_per_busy_slot
 from cbviz.measure.latency import Distribution, Latencies, arrival_seconds, latencies
 from cbviz.measure.queueing import erlang_c, in_system, pollaczek_khinchine, queue_wait
+from cbviz.measure.side_by_side import SideBySide, side_by_side
 from cbviz.measure.slot_use import SlotUse, slot_use
 from cbviz.measure.summary import Summary, serving_table, summary
 from cbviz.measure.theory import (
@@ -40,6 +41,7 @@ __all__ = [
     "Explanation",
     "Latencies",
     "Prediction",
+    "SideBySide",
     "SlotUse",
     "Summary",
     "Targets",
@@ -64,6 +66,7 @@ __all__ = [
     "queue_wait",
     "roofline",
     "serving_table",
+    "side_by_side",
     "slot_use",
     "speedup_bound",
     "speedup_clipped_exponential",

@@ -1,0 +1,127 @@
+"""Several runs of the same work in one table: a column a run, a row a number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from cbviz.errors import MeasureError
+from cbviz.measure.summary import summary
+from cbviz.trace import State, Trace
+
+ROWS = {
+    "iterations": "{:,.0f}",
+    "seconds": "{:,.3g}",
+    "output tokens/s": "{:,.0f}",
+    "occupancy": "{:.1%}",
+    "KV memory used": "{:.1%}",
+    "KV memory reserved": "{:.1%}",
+    "stalls": "{:,.0f}",
+    "preemptions": "{:,.0f}",
+    "recomputed tokens": "{:,.0f}",
+    "TTFT p50 (ms)": "{:,.4g}",
+    "TTFT p99 (ms)": "{:,.4g}",
+    "ITL p50 (ms)": "{:,.4g}",
+    "ITL p99 (ms)": "{:,.4g}",
+}
+"""Every row, and how its number is written."""
+MORE_ROWS = tuple(ROWS)[4:]
+"""Those that say how memory was used and how long people waited."""
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """Numbers of several runs: `numbers[run][row]`, in the order of `ROWS`. Print it; in a notebook it is a table."""
+
+    numbers: dict[str, dict[str, float]]
+
+    def __str__(self) -> str:
+        return self.text(tuple(ROWS))
+
+    def text(self, rows: Sequence[str]) -> str:
+        """The table of these rows, one line each."""
+        lines = [("", *self.numbers), *((row, *self._written(row)) for row in rows)]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+        return "\n".join(
+            "   ".join(
+                [line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))]
+            )
+            for line in lines
+        )
+
+    __repr__ = __str__
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        head = "".join(f"<th>{escape(name)}</th>" for name in ("", *self.numbers))
+        body = "".join(
+            f"<tr><th>{escape(row)}</th>{''.join(f'<td>{cell}</td>' for cell in self._written(row))}</tr>"
+            for row in ROWS
+        )
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return {"text/plain": str(self), "text/html": table}
+
+    def to_json(self) -> dict[str, dict[str, float | None]]:
+        """As plain numbers; None where there is none."""
+        return {
+            name: {row: None if math.isnan(value) else value for row, value in column.items()}
+            for name, column in self.numbers.items()
+        }
+
+    def _written(self, row: str) -> list[str]:
+        values = [column[row] for column in self.numbers.values()]
+        return ["–" if math.isnan(value) else ROWS[row].format(value) for value in values]
+
+
+def side_by_side(*traces: Trace, names: Sequence[str] | None = None) -> SideBySide:
+    """Iterations, time, occupancy, KV memory, stalls, preemptions and latencies of several runs.
+
+    - *Occupancy* is useful slot-iterations / all slot-iterations.
+    - *KV memory used* and *reserved* are shares of the pool's blocks, averaged over the time of the iterations: blocks
+      with at least one written position, and blocks allotted but still unwritten.
+    - A *stall* is a stretch of iterations in which an admitted request got no token.
+    - Latencies are those of `cbviz.measure.latency`: seconds of the lane's clock, written in milliseconds.
+
+    Parameters
+    ----------
+    traces
+        Runs, one column each.
+    names
+        What to call them; None takes the policies' names. Equal names are numbered.
+
+    Raises
+    ------
+    MeasureError
+        No runs, something that is no trace, or not one name for each.
+    """
+    if not traces or not all(isinstance(trace, Trace) for trace in traces):
+        raise MeasureError("a table needs at least one trace, and nothing but traces.")
+    called = [trace.meta.policy for trace in traces] if names is None else list(names)
+    if len(called) != len(traces):
+        raise MeasureError(f"there are {len(traces)} traces and {len(called)} names; give one name for each.")
+    distinct = [n if called.count(n) == 1 else f"{n} {called[: i + 1].count(n)}" for i, n in enumerate(called)]
+    return SideBySide({name: _numbers(trace) for name, trace in zip(distinct, traces, strict=True)})
+
+
+def _numbers(trace: Trace) -> dict[str, float]:
+    found = summary(trace)
+    values = (
+        found.iterations,
+        found.seconds,
+        found.output_throughput,
+        found.slot_iterations.occupancy,
+        found.kv_used,
+        found.kv_reserved,
+        int(np.count_nonzero(trace.spans.state == State.STALLED)),
+        found.preemptions,
+        int(trace.iterations.recompute_tokens.sum()),
+        found.ttft.median * 1e3,
+        found.ttft.percentiles[99] * 1e3,
+        found.itl.median * 1e3,
+        found.itl.percentiles[99] * 1e3,
+    )
+    return {row: float(value) for row, value in zip(ROWS, values, strict=True)}
