@@ -98,10 +98,14 @@ def test_the_area_below_the_kv_cache_is_its_mean_use(traces: tuple[Trace, Trace]
 
 def test_reserved_blocks_get_a_line_of_their_own(traces: tuple[Trace, Trace]) -> None:
     it = traces[0].iterations
-    reserving = replace(traces[0], iterations=replace(it, blocks_reserved=np.full(len(it), 50)))
-    used, both = kv_over_time(reserving).series
-    assert both.name == "static, used or reserved"
-    np.testing.assert_allclose(both.y - used.y, 50 / 100_000)
+    more = {
+        "blocks_reserved": np.full(len(it), 50),
+        "kv_reserved": np.full(len(it), 80),
+        "kv_internal": it.kv_used * 0 + 120,
+    }
+    used, both = kv_over_time(replace(traces[0], iterations=replace(it, **more))).series
+    assert both.name == "static, allotted"
+    np.testing.assert_allclose(both.y - used.y, 200 / (100_000 * traces[0].meta.block_size))
 
 
 def test_the_roofline_s_points_lie_where_the_arithmetic_says(traces: tuple[Trace, Trace]) -> None:

@@ -95,8 +95,9 @@ def test_the_summary_by_hand() -> None:
     assert s.request_throughput == pytest.approx(0.5)
     assert s.output_throughput == pytest.approx(1.0)
     assert s.total_throughput == pytest.approx(2.5)
-    # KV blocks of 4 tokens, contexts 3 3 | 4 3 | 5 4: 2, 2 and 3 blocks, over iterations of equal length.
-    assert s.kv_used * 100_000 == pytest.approx(7 / 3)
+    # KV blocks of 4 tokens, contexts 3 3 | 4 3 | 5 4: 2, 2 and 3 blocks, 6, 7 and 9 positions, in equal times.
+    assert s.kv_used * 400_000 == pytest.approx(22 / 3)
+    assert (s.kv_used + s.kv_reserved + s.kv_internal) * 100_000 == pytest.approx(7 / 3)
     assert s.kv_peak * 100_000 == pytest.approx(3)
 
 

@@ -238,6 +238,14 @@ def _same(event: Iteration | None, trace: Trace, index: int) -> None:
 
 
 def _departed(trace: Trace, index: int) -> MeasureError:
+    marks = trace.marks
+    changes = np.flatnonzero((marks.kind == MARK_KINDS.index("set")) & (marks.iteration <= index))
+    if len(changes):
+        first = int(changes[0])
+        return MeasureError(
+            f"somebody changed this run before iteration {marks.iteration[first]} ({marks.reason[first]}); from there on "
+            "it cannot be run again."
+        )
     return MeasureError(
         f"run again, the schedule of {trace.meta.policy!r} departs from its trace in iteration {index}; "
         "pass the policy that made it, with the parameters it had, and the prompts if it cached prefixes."

@@ -93,7 +93,7 @@ def occupancy_over_time(*traces: Trace) -> Chart:
 
 
 def kv_over_time(*traces: Trace) -> Chart:
-    """Share of the KV pool's blocks over the lane's clock: in use and, where a run reserved any, with those.
+    """Share of the KV pool's positions over the lane's clock: written and, where a run reserved blocks, all allotted.
 
     Raises MeasureError for no traces, or runs that took no time or have no pool.
     """
@@ -102,11 +102,12 @@ def kv_over_time(*traces: Trace) -> Chart:
         it, pool = trace.iterations, trace.meta.total_blocks
         if not pool:
             raise MeasureError(f"the run of {name!r} has no KV pool.")
-        series.append(Series(f"{name}, used", *_over_time(trace, it.blocks_used / pool), "steps"))
+        positions = pool * trace.meta.block_size
+        series.append(Series(f"{name}, used", *_over_time(trace, it.kv_used / positions), "steps"))
         if it.blocks_reserved.any():
-            taken = (it.blocks_used + it.blocks_reserved) / pool
-            series.append(Series(f"{name}, used or reserved", *_over_time(trace, taken), "steps"))
-    return Chart("KV cache over time", "seconds on the lane's clock", "share of the pool's blocks", tuple(series))
+            allotted = (it.kv_used + it.kv_reserved + it.kv_internal) / positions
+            series.append(Series(f"{name}, allotted", *_over_time(trace, allotted), "steps"))
+    return Chart("KV cache over time", "seconds on the lane's clock", "share of the pool", tuple(series))
 
 
 def roofline(

@@ -21,6 +21,7 @@ ROWS = {
     "occupancy": "{:.1%}",
     "KV memory used": "{:.1%}",
     "KV memory reserved": "{:.1%}",
+    "KV memory never used": "{:.1%}",
     "stalls": "{:,.0f}",
     "preemptions": "{:,.0f}",
     "recomputed tokens": "{:,.0f}",
@@ -81,8 +82,8 @@ def side_by_side(*traces: Trace, names: Sequence[str] | None = None) -> SideBySi
     """Iterations, time, occupancy, KV memory, stalls, preemptions and latencies of several runs.
 
     - *Occupancy* is useful slot-iterations / all slot-iterations.
-    - *KV memory used* and *reserved* are shares of the pool's blocks, averaged over the time of the iterations: blocks
-      with at least one written position, and blocks allotted but still unwritten.
+    - *KV memory used*, *reserved* and *never used* are shares of the pool's positions, averaged over the time of the
+      iterations: written; allotted and written later; allotted and never written. The rest is free.
     - A *stall* is a stretch of iterations in which an admitted request got no token.
     - Latencies are those of `cbviz.measure.latency`: seconds of the lane's clock, written in milliseconds.
 
@@ -116,6 +117,7 @@ def _numbers(trace: Trace) -> dict[str, float]:
         found.slot_iterations.occupancy,
         found.kv_used,
         found.kv_reserved,
+        found.kv_internal,
         int(np.count_nonzero(trace.spans.state == State.STALLED)),
         found.preemptions,
         int(trace.iterations.recompute_tokens.sum()),

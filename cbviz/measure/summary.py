@@ -39,11 +39,11 @@ class Summary:
         How the slots were used; see `cbviz.measure.slot_use`.
     preemptions
         How often a running request lost its slot.
-    kv_used, kv_reserved
-        Share of the pool's blocks that held at least one written position, and that were allotted but unwritten: means
-        over the time of the iterations.
+    kv_used, kv_reserved, kv_internal
+        Shares of the pool's positions: written; allotted and written later; allotted and never written (internal
+        fragmentation). Means over the time of the iterations; what they lack of 1 is free.
     kv_peak
-        The largest share that was used or reserved in any iteration.
+        The largest share of the pool's blocks that was allotted in any iteration.
     """
 
     policy: str
@@ -67,6 +67,7 @@ class Summary:
     preemptions: int
     kv_used: float
     kv_reserved: float
+    kv_internal: float
     kv_peak: float
 
 
@@ -97,6 +98,7 @@ def summary(trace: Trace, percentiles: Sequence[float] = (99,), delivery: Delive
     prompts = int(rq.prompt_tokens[found.completed].sum())
     output = trace.output_tokens
     pool = trace.meta.total_blocks or 1
+    positions = pool * trace.meta.block_size
     weight = it.t_end - it.t_start
     busy = float(weight.sum()) or 1.0
     return Summary(
@@ -119,8 +121,9 @@ def summary(trace: Trace, percentiles: Sequence[float] = (99,), delivery: Delive
         slot_iterations=slot_use(trace),
         slot_seconds=slot_use(trace, "seconds"),
         preemptions=int(rq.preemptions.sum()),
-        kv_used=float(it.blocks_used @ weight) / busy / pool,
-        kv_reserved=float(it.blocks_reserved @ weight) / busy / pool,
+        kv_used=float(it.kv_used @ weight) / busy / positions,
+        kv_reserved=float(it.kv_reserved @ weight) / busy / positions,
+        kv_internal=float(it.kv_internal @ weight) / busy / positions,
         kv_peak=float(np.max(it.blocks_used + it.blocks_reserved, initial=0)) / pool,
     )
 
@@ -164,8 +167,9 @@ def serving_table(trace: Trace, percentiles: Sequence[float] = (99,), delivery: 
         _row("Slot occupancy, by iterations (%):", s.slot_iterations.occupancy * 100),
         _row("Slot occupancy, by seconds (%):", s.slot_seconds.occupancy * 100),
         _row("Preemptions:", s.preemptions),
-        _row("Mean KV blocks used (%):", s.kv_used * 100),
-        _row("Mean KV blocks reserved (%):", s.kv_reserved * 100),
+        _row("Mean KV memory used (%):", s.kv_used * 100),
+        _row("Mean KV memory reserved (%):", s.kv_reserved * 100),
+        _row("Mean KV memory never used (%):", s.kv_internal * 100),
         "=" * WIDTH,
     ]
     return "\n".join(lines)
