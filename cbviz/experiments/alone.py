@@ -39,7 +39,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What runs, and how. The parameters are those of `cbviz.experiments.bench.bench`, all of them decided."""
+    """What runs, and how. The parameters are those of `cbviz.experiments.bench.bench`, all of them decided.
+
+    `limit` is the most positions that a request may have; None takes what the longest request of the workload needs.
+    """
 
     loaded: LoadedModel
     policy: Policy
@@ -50,6 +53,7 @@ class Setting:
     lag: int
     graphs: bool
     compiled: bool
+    limit: int | None = None
 
     def executor(self, progress: Progress) -> ModelOrGraphs:
         """Allocate the KV cache and capture the graphs.
@@ -65,7 +69,7 @@ class Setting:
         model, ends = self.loaded.model, self.loaded.end_tokens
         # Block tables need no more columns than the longest request has blocks.
         longest = max(len(request.prompt) + request.max_new_tokens for request in self.workload)
-        limit = min(longest, self.loaded.context_limit)
+        limit = min(self.limit or longest, self.loaded.context_limit)
         if not self.graphs:
             return ModelExecutor(model, slots=self.slots, pool=pool, end_tokens=ends, limit=limit)
         title, shown = "shapes", 0

@@ -168,8 +168,18 @@ class _Rerun:
         most = int((rq.prompt_tokens + rq.max_new_tokens).max(initial=1))
         self.context_limit = int(meta.extra.get("context_limit", most))
         unit: Any = meta.arrival_unit
-        pool = BlockPool(meta.total_blocks, meta.block_size)
-        self.engine = Engine(self, policy, slots=meta.slots, pool=pool, lag=meta.lag, arrival_unit=unit)
+        pool = BlockPool(meta.total_blocks, meta.block_size, prefix_cache=bool(meta.extra.get("prefix_cache")))
+        self._block_bytes = meta.block_bytes
+        self.engine = Engine(
+            self,
+            policy,
+            slots=meta.slots,
+            pool=pool,
+            lag=meta.lag,
+            arrival_unit=unit,
+            preemption="swap" if meta.block_bytes else "recompute",
+            swap_blocks=meta.extra.get("swap_blocks") if meta.block_bytes else None,
+        )
         self._coming: defaultdict[int, list[Request]] = defaultdict(list)
         self._cancelled: defaultdict[int, list[int]] = defaultdict(list)
         marks = trace.marks
@@ -187,6 +197,9 @@ class _Rerun:
         self.engine.submit(*self._coming.pop(iteration, ()))
         for request in self._cancelled.pop(iteration, ()):
             self.engine.cancel(request)
+
+    def provide_swap(self, blocks: int) -> int:
+        return self._block_bytes
 
     def launch(self, step: Step) -> tuple[int, Any]:
         rows = self._order[np.searchsorted(self._ids, self.engine.slots.request[step.slot])]
@@ -243,8 +256,8 @@ def _departed(trace: Trace, index: int) -> MeasureError:
     if len(changes):
         first = int(changes[0])
         return MeasureError(
-            f"somebody changed this run before iteration {marks.iteration[first]} ({marks.reason[first]}); from there on "
-            "it cannot be run again."
+            f"somebody changed this run before iteration {marks.iteration[first]} ({marks.reason[first]}); from there "
+            "on it cannot be run again."
         )
     return MeasureError(
         f"run again, the schedule of {trace.meta.policy!r} departs from its trace in iteration {index}; "

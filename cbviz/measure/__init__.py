@@ -3,12 +3,14 @@
 Everything here reads traces and runs nothing.
 """
 
+from cbviz.measure.bars import Bars
 from cbviz.measure.chart import Chart
 from cbviz.measure.charts import kv_over_time, latency_cdf, occupancy_over_time, roofline, throughput_by_variance
 from cbviz.measure.compare import Comparison, Divergence, compare
 from cbviz.measure.explain import CostSplit, Explanation, Prediction, explain
 from cbviz.measure.goodput import MLPERF, Targets, goodput, meets
 from cbviz.measure.hardware import decode_floor, kv_bytes_per_token, kv_tokens_per_busy_slot
+from cbviz.measure.kv_use import KVShares, kv_shares
 from cbviz.measure.latency import Distribution, Latencies, arrival_seconds, latencies
 from cbviz.measure.queueing import erlang_c, in_system, pollaczek_khinchine, queue_wait
 from cbviz.measure.side_by_side import SideBySide, side_by_side
@@ -33,12 +35,14 @@ from cbviz.measure.theory import (
 
 __all__ = [
     "MLPERF",
+    "Bars",
     "Chart",
     "Comparison",
     "CostSplit",
     "Distribution",
     "Divergence",
     "Explanation",
+    "KVShares",
     "Latencies",
     "Prediction",
     "SideBySide",
@@ -56,6 +60,7 @@ __all__ = [
     "in_system",
     "kv_bytes_per_token",
     "kv_over_time",
+    "kv_shares",
     "kv_tokens_per_busy_slot",
     "latencies",
     "latency_cdf",

@@ -99,12 +99,7 @@ class Chart:
 
     def to_svg(self, path: str | os.PathLike[str]) -> Path:
         """Write the picture. Returns the path. Raises MeasureError if it cannot be written."""
-        target = Path(path)
-        try:
-            target.write_text(self.svg(), encoding="utf-8")
-        except OSError as error:
-            raise MeasureError(f"{target} cannot be written: {error.strerror}.") from None
-        return target
+        return write_svg(path, self.svg())
 
     def to_plotly(self) -> Any:
         """The same chart as a `plotly.graph_objects.Figure`, to hover over and to zoom into.
@@ -208,6 +203,16 @@ class Chart:
             f'<text transform="translate(16 {middle:g}) rotate(-90)" text-anchor="middle">'
             f"{escape(self.y_label)}</text>",
         ]
+
+
+def write_svg(path: str | os.PathLike[str], svg: str) -> Path:
+    """Write a picture and return its path. Raises MeasureError if it cannot be written."""
+    target = Path(path)
+    try:
+        target.write_text(svg, encoding="utf-8")
+    except OSError as error:
+        raise MeasureError(f"{target} cannot be written: {error.strerror}.") from None
+    return target
 
 
 @dataclass(frozen=True, slots=True)
