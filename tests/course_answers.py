@@ -56,6 +56,10 @@ def _raises(next_token: Any, prompt: list[int], limit: int, end: int) -> list[in
     return prompt.tokens  # type: ignore[attr-defined]
 
 
+def _batches(lengths: list[int], slots: int) -> list[list[int]]:
+    return [lengths[i : i + slots] for i in range(0, len(lengths), slots)]
+
+
 WRONG: dict[str, list[tuple[Any, str]]] = {
     "01.spell": [
         (10, "the hyphens too"),
@@ -91,5 +95,35 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         ("write", "a function"),
         (lambda *a: 7, "a list of tokens"),
         (lambda *a: [1, 2], "returns [1, 2]"),
+    ],
+    "04.share": [
+        (50, "looks like percent"),
+        (90, "a number of slot-iterations"),
+        (50 / 180, "the shortest request only"),
+        (2 / 3, "counts requests"),
+        (1.0, "something else than the 180"),
+        (0.25, "is not the share"),
+        ("half", "a number, such as"),
+    ],
+    "04.count": [
+        (lambda lengths, slots: sum(lengths), "one request at a time"),
+        (lambda lengths, slots: -(-sum(lengths) // slots), "never wasted"),
+        (lambda lengths, slots: max(lengths), "more than one batch"),
+        (lambda lengths, slots: max(lengths) * len(_batches(lengths, slots)), "not to its own"),
+        (lambda lengths, slots: sum(map(max, _batches(sorted(lengths), slots))), "nobody knows their lengths"),
+        (lambda lengths, slots: sum(max(b) for b in _batches(lengths, slots) if len(b) == slots), "not full"),
+        (lambda lengths, slots: sum(map(max, _batches(lengths, slots))) + 1, "the engine takes 75"),
+        (lambda lengths, slots: None, "no whole number"),
+        (lambda lengths: 9, "stops with TypeError"),
+        (9, "a function"),
+    ],
+    "04.worst": [
+        ([100, 100, 100, 100], "waste nothing at all"),
+        ([1, 100, 100, 1], "more than one request"),
+        ([1, 1, 1, 99], "longer still"),
+        ([1, 2, 1, 100], "shorter still"),
+        ([1, 1, 1, 1000], "outside 1 to 100"),
+        ([1, 100], "four lengths"),
+        (100, "four lengths"),
     ],
 }

@@ -1,4 +1,4 @@
-"""Every exercise accepts its solution, answers plausible mistakes with sentences of their own, gives hints by degrees."""
+"""Every exercise accepts its solution and answers plausible mistakes with sentences of their own; hints by degrees."""
 
 from __future__ import annotations
 

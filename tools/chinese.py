@@ -4,6 +4,7 @@
 
 Between and after Chinese characters a comma, a colon, a bracket is the full-width one; editors and keyboards easily
 give the other. Code in backticks, addresses of links, formulas between dollars and tags of HTML are left alone.
+Italics of Chinese characters go.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ AFTER = re.compile(rf"(?<=[{CHINESE}])[,:;?!]")
 BEFORE = re.compile(rf"[,:;?!](?= *[*_“]*[{CHINESE}])")
 TIGHT = re.compile(r"(?<!\d)[,;](?=\S)|[,;](?=[^\s\d])")  # English has a space behind its commas
 AT_END = re.compile(r"(?<=[\w`}})%*\]])[,:;?!](?=\s*(?:\n|$))")
+ITALICS = re.compile(r"(?<!\*)\*([^*\s][^*\n]*)\*(?!\*)")
 BRACKETS = re.compile(r"\(([^()]*)\)")
 SPACES = re.compile(
     r"(?<=[\uff0c\uff1a\uff1b\uff1f\uff01\uff08\u3002])[ ]+|[ ]+(?=[\uff0c\uff1a\uff1b\uff1f\uff01\uff09\u3002])"
@@ -47,6 +49,8 @@ def fullwidth(text: str) -> str:
 
 def _line(line: str) -> str:
     indent = line[: len(line) - len(line.lstrip())]
+    # Chinese characters have no italics: a slanted one only looks broken.
+    line = ITALICS.sub(lambda match: match.group(1) if is_chinese(match.group(1)) else match.group(0), line)
     for pattern in (AFTER, BEFORE, AT_END, TIGHT):
         line = pattern.sub(lambda match: match.group(0).translate(FULL), line)
     before = None
@@ -60,9 +64,8 @@ def _line(line: str) -> str:
 def _bracket(match: re.Match[str]) -> str:
     start, end = match.span()
     inner, line = match.group(1), match.string
-    near = (
-        is_chinese(inner) or (start > 0 and is_chinese(line[start - 1])) or (end < len(line) and is_chinese(line[end]))
-    )
+    behind = line[:start].rstrip("*_`")[-1:]
+    near = is_chinese(inner + behind) or is_chinese(line[end : end + 1])
     return f"\uff08{inner}\uff09" if near else match.group(0)
 
 
