@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cbviz.engine import Engine
     from cbviz.errors import CbvizError
     from cbviz.experiments.bench import bench
+    from cbviz.experiments.play import Play, play
     from cbviz.experiments.race import Race, race
     from cbviz.experiments.schedule import schedule
     from cbviz.experiments.why import why
@@ -33,6 +34,8 @@ _HOME = {
     "bench": "cbviz.experiments.bench",
     "schedule": "cbviz.experiments.schedule",
     "why": "cbviz.experiments.why",
+    "play": "cbviz.experiments.play",
+    "Play": "cbviz.experiments.play",
     "Board": "cbviz.board",
     "Engine": "cbviz.engine",
     "Policy": "cbviz.policies",

@@ -14,11 +14,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
-from cbviz.board import Board, look
-from cbviz.board.picture import coarse, png, svg
+from cbviz.board import Board, look, raster
+from cbviz.board.picture import _fill, coarse, png, svg
 from cbviz.errors import CbvizError
+from cbviz.policies import POLICIES, Orca, RequestLevel, Static
 from cbviz.trace import State
 from tests.fake_runs import scheduled_trace, wild_trace
 from tests.node import node
@@ -180,3 +181,90 @@ def test_without_pillow_the_sentence_says_what_to_install(tmp_path, monkeypatch)
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(CbvizError, match="pip install pillow"):
         Board(wild_trace(1)).to_png(tmp_path / "run.png")
+
+
+def test_every_built_in_policy_is_summed_up_in_chinese_too():
+    texts = [make().summary for make in POLICIES.values()] + [Static(run_to=9).summary, RequestLevel(4).summary]
+    texts += [Orca(reserve=scheme).summary for scheme in ("power_of_two", "maximum")] + ["Race", "Run", "Playground"]
+    script = f"""
+        import * as b from {json.dumps(BOARD.as_uri())};
+        console.log(JSON.stringify({json.dumps(texts)}.map((text) => b.inWords("zh", text))));
+    """
+    done = subprocess.run([node(), "--input-type=module", "-e", script], capture_output=True, check=True)
+    for english, chinese in zip(texts, json.loads(done.stdout), strict=True):
+        assert re.search("[\u4e00-\u9fff]", chinese), english
+        assert not re.search("[\u4e00-\u9fff][,;:!?]", chinese), f"half-width punctuation: {chinese}"
+
+
+def test_pictures_speak_chinese_in_a_font_that_has_it(tmp_path):
+    run = scheduled_trace([3, 6, 2, 3], 4, "static")
+    font = next((name for name in raster.CHINESE_FONTS if _installed(name)), None)
+    if font is None:
+        with pytest.raises(CbvizError, match="no font for them is installed"):
+            Board(run, language="zh").to_png(tmp_path / "zh.png")
+        return
+    english, chinese = (
+        np.asarray(Image.open(Board(run, language=language).to_png(tmp_path / f"{language}.png", width=600)))
+        for language in ("en", "zh")
+    )
+    legend = slice(-60, None)
+    assert (english[legend] != chinese[legend]).any()
+    # Every sign is drawn as itself: a font that lacks it would draw the same box for all of them.
+    drawn = {bytes(ImageFont.truetype(font, 24).getmask(sign)) for sign in "预填充解码空闲迭代槽位占用率"}
+    assert len(drawn) == len("预填充解码空闲迭代槽位占用率")
+    Board(run, language="zh").to_gif(tmp_path / "zh.gif", width=400, seconds=1, rate=4)
+
+
+def _installed(name: str) -> bool:
+    try:
+        ImageFont.truetype(name, 12)
+    except OSError:
+        return False
+    return True
+
+
+def test_without_a_font_for_chinese_the_sentence_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(raster, "CHINESE_FONTS", ("no-such-font.ttc",))
+    with pytest.raises(CbvizError, match="fonts-noto-cjk"):
+        Board(wild_trace(1), language="zh").to_png(tmp_path / "zh.png")
+    with pytest.raises(CbvizError, match="language must be"):
+        raster.png([wild_trace(1)], tmp_path / "fr.png", language="fr")
+    assert Board(wild_trace(1)).to_png(tmp_path / "en.png").exists()
+
+
+@pytest.mark.parametrize("name", ["LIGHT", "DARK"])
+def test_neighbouring_states_differ_at_three_to_one(name):
+    """Every state but decode has a texture, and its ink stands out from its ground at 3:1 or more (WCAG 2.2, 1.4.11).
+
+    Decode alone is plain. So of two states beside each other at least one shows a mark that the other has not.
+    """
+    theme = getattr(look, name)
+    for colour in look.PALETTE:
+        textures = {
+            "spare": theme.spare,
+            "wasted": theme.wasted,
+            "held": theme.held,
+            "prefill": (colour, look.ink_on(colour)),
+            "recompute": (colour, look.ink_on(colour)),
+            "stalled": (look.stalled_ground(colour, theme), look.stalled_ink(colour, theme)),
+        }
+        for state, (ground, ink) in textures.items():
+            assert look.contrast(ground, ink) >= 3, f"{state} of {colour}"
+        assert look.contrast(look.text_on(colour), colour) >= 4.5
+    assert look.contrast(theme.end, theme.ground) >= 3
+
+
+def test_no_two_states_have_the_same_texture():
+    script = f"""
+        import * as b from {json.dumps(BOARD.as_uri())};
+        console.log(JSON.stringify([...b.INKED]));
+    """
+    done = subprocess.run([node(), "--input-type=module", "-e", script], capture_output=True, check=True)
+    inked = np.array(json.loads(done.stdout)).reshape(8, 48)
+    plain = [State.DECODE, State.STALLED, look.CLOSED]  # stalled is paler than any; closed is not drawn at all
+    textured = [state for state in range(8) if state not in plain]
+    assert not inked[plain].any()
+    assert len({tuple(inked[state]) for state in textured}) == len(textured)
+    used: set[tuple[int, str]] = set()
+    drawn = {_fill(state, 0, look.LIGHT, used) for state in (*State, look.WASTED)}
+    assert len(drawn) == 7, "and in a saved picture each has a fill of its own"

@@ -46,7 +46,7 @@ def test_closed_slots_count_neither_as_waste_nor_as_room():
         trace.spans.slot, trace.spans.first, trace.spans.end, trace.spans.state, strict=True
     ):
         state[slot, first:end] = what
-    by_hand = [int((state[1:, i] == 0).sum()) if i >= 6 else 0 for i in range(n)]
+    by_hand = [min(SLOTS - 1, int((state[:, i] == 0).sum())) if i >= 6 else 0 for i in range(n)]
     assert trace.closed_slots.tolist() == by_hand
     assert sum(by_hand) > 0
     assert trace.occupancy == pytest.approx(plain.useful_slot_iterations / (n * SLOTS - sum(by_hand)))

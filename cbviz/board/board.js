@@ -25,7 +25,7 @@ export const WORDS = /** @type {Record<Language, Record<string, string>>} */ ({
     kv_title: "KV cache blocks: {used} hold tokens, {reserved} reserved and unwritten, {free} free, of {total}",
     slot: "slot", second: "s",
     prefill: "prefill", decode: "decode", recompute: "recompute", held: "held: finished, still computed",
-    stalled: "stalled", idle: "idle, nobody waits", wasted_idle: "idle, someone waits", end_mark: "END", preempt_mark: "preempted",
+    stalled: "stalled", idle: "idle, nobody waits", wasted_idle: "idle, someone waits", closed: "closed: nobody may enter", end_mark: "END", preempt_mark: "preempted",
     request: "request {id}", prompt: "prompt", output: "output", empty_output: "nothing yet", no_text: "{n} tokens (this run kept no text)",
     point: "Point at a request to see its prompt, its answer and its times. Click to keep it.",
     keep: "Keep", release: "Release",
@@ -38,7 +38,7 @@ export const WORDS = /** @type {Record<Language, Record<string, string>>} */ ({
     play: "Play", pause: "Pause", back: "One iteration back", forward: "One iteration on", stop: "Stop the run", live: "Live", live_title: "Follow the newest iteration",
     speed: "Speed", speed_title: "{rate} iterations a second", position: "Position",
     at: "iteration {n}", is_live: "live", of_total: "of {total}",
-    next: "Next", previous: "Previous", j_admit: "admission", j_finish: "finish", j_preempt: "preemption", j_stall: "stall", jump: "Jump to", none_left: "There is no further {what} in that direction.",
+    next: "Next", previous: "Previous", j_admit: "admission", j_finish: "finish", j_preempt: "preemption", j_stall: "stall", j_set: "change", jump: "Jump to", none_left: "There is no further {what} in that direction.",
     fit: "Fit all", zoom_in: "Zoom in", zoom_out: "Zoom out",
     running: "running", paused: "paused", stopping: "stopping after this iteration", stopped: "stopped",
     so_far_label: "so far", more_finished: "as many requests finished in {last} as in {first}", ahead: "{last} has finished {a}, {first} {b}",
@@ -55,7 +55,9 @@ export const WORDS = /** @type {Record<Language, Record<string, string>>} */ ({
     strip_occupancy: "occupancy of an iteration", strip_tokens: "its tokens", tip_strip: "{share} of the slots useful, {n} tokens",
     t_request: "Request", t_lane: "Lane", t_slot: "Slot", t_admitted: "Admitted", t_finished: "Ended", t_prompt: "Prompt", t_caption: "Every request, as far as shown", t_cut: "The first {n} of {all} requests.", close: "Close",
     k_play: "play, pause", k_step: "one iteration back, on", k_page: "ten iterations back, on", k_ends: "beginning, newest", k_zoom: "zoom in, out, fit all", k_pan: "pan", k_speed: "slower, faster",
-    k_jump: "next admission, finish, preemption, stall (with Shift: previous)", k_slot: "choose a slot", k_lane: "choose a lane", k_pin: "keep the chosen request", k_units: "iterations or seconds", k_table: "table", k_lang: "中文", k_stop: "stop the run", k_help: "this help", k_close: "close, release",
+    set_slots: "{v} slots", set_rate: "{v} arrivals in 100 iterations", set_spread: "spread of lengths {v}", set_policy: "{v}", set_pace: "at most {v} iterations a second",
+    change_mark: "a control was changed", t_changes: "What was changed while it ran", t_at: "From iteration",
+    k_jump: "next admission, finish, preemption, stall, change (with Shift: previous)", k_slot: "choose a slot", k_lane: "choose a lane", k_pin: "keep the chosen request", k_units: "iterations or seconds", k_table: "table", k_lang: "中文", k_stop: "stop the run", k_help: "this help", k_close: "close, release",
     k_wheel: "Ctrl + wheel or pinch zooms, drag pans, a click keeps a request, a drag on the axis moves the time.",
     controls: "Live controls", burst: "Submit a burst", cancel: "Cancel request {id}", refused: "{why}",
     empty: "No iteration yet.",
@@ -68,49 +70,88 @@ export const WORDS = /** @type {Record<Language, Record<string, string>>} */ ({
     queue: "队列", waiting: "{n} 个等待", nobody_waits: "无人等待",
     finished: "已完成", occupancy: "槽位占用率", wasted: "浪费的槽位迭代", rate: "token/秒", kv: "KV",
     finished_title: "输出已结束的请求 / 全部请求",
-    occupancy_title: "到目前为止有用的槽位迭代占全部槽位迭代的比例。有用:预填充与解码",
-    wasted_title: "空算、停顿、重计算的槽位,以及有请求等待时空闲的槽位",
-    rate_title: "到目前为止每秒输出 token 数,按本泳道自己的时钟",
-    kv_title: "KV 缓存块:{used} 个存有 token,{reserved} 个已预留未写入,{free} 个空闲,共 {total} 个",
+    occupancy_title: "到目前为止有用的槽位迭代占全部槽位迭代的比例。有用：预填充与解码",
+    wasted_title: "空算、停顿、重计算的槽位，以及有请求等待时空闲的槽位",
+    rate_title: "到目前为止每秒输出 token 数，按本泳道自己的时钟",
+    kv_title: "KV 缓存块：{used} 个存有 token，{reserved} 个已预留未写入，{free} 个空闲，共 {total} 个",
     slot: "槽位", second: "秒",
-    prefill: "预填充", decode: "解码", recompute: "重计算", held: "空算:已结束,仍在计算",
-    stalled: "停顿", idle: "空闲,无人等待", wasted_idle: "空闲,有请求等待", end_mark: "END", preempt_mark: "被抢占",
-    request: "请求 {id}", prompt: "提示词", output: "输出", empty_output: "尚无", no_text: "{n} 个 token(本次运行未保存文本)",
-    point: "将指针移到某个请求上,可查看它的提示词、回答与用时。单击可固定。",
+    prefill: "预填充", decode: "解码", recompute: "重计算", held: "空算：已结束，仍在计算",
+    stalled: "停顿", idle: "空闲，无人等待", wasted_idle: "空闲，有请求等待", closed: "已关闭：不再接纳请求", end_mark: "END", preempt_mark: "被抢占",
+    request: "请求 {id}", prompt: "提示词", output: "输出", empty_output: "尚无", no_text: "{n} 个 token（本次运行未保存文本）",
+    point: "将指针移到某个请求上，可查看它的提示词、回答与用时。单击可固定。",
     keep: "固定", release: "取消固定",
-    slot_row: "槽位", freed_by: "{slot},由请求 {id} 让出", waited: "等待", ttft: "首 token 延迟", tpot: "每 token 用时", tokens: "token 数", preemptions: "被抢占次数",
-    ttft_title: "从到达到第一个输出 token 的时间", tpot_title: "第一个之后,每个输出 token 的时间",
-    status: "状态", s_waiting: "等待中", s_running: "运行中", s_preempted: "被抢占,等待中", s_finished: "已结束({why})", s_held: "已结束,槽位仍被占",
+    slot_row: "槽位", freed_by: "{slot}，由请求 {id} 让出", waited: "等待", ttft: "首 token 延迟", tpot: "每 token 用时", tokens: "token 数", preemptions: "被抢占次数",
+    ttft_title: "从到达到第一个输出 token 的时间", tpot_title: "第一个之后，每个输出 token 的时间",
+    status: "状态", s_waiting: "等待中", s_running: "运行中", s_preempted: "被抢占，等待中", s_finished: "已结束（{why}）", s_held: "已结束，槽位仍被占",
     why_end: "END", why_stop: "停止 token", why_length: "达到长度上限", why_cancelled: "已取消", why_: "未知",
     admitted_because: "接纳", stalled_because: "停顿", preempted_because: "抢占",
     differ: "各泳道的回答不一致。",
     play: "播放", pause: "暂停", back: "后退一次迭代", forward: "前进一次迭代", stop: "停止运行", live: "实时", live_title: "跟随最新的迭代",
     speed: "速度", speed_title: "每秒 {rate} 次迭代", position: "位置",
     at: "迭代 {n}", is_live: "实时", of_total: "/ {total}",
-    next: "下一个", previous: "上一个", j_admit: "接纳", j_finish: "结束", j_preempt: "抢占", j_stall: "停顿", jump: "跳转到", none_left: "该方向上没有更多的{what}。",
+    next: "下一个", previous: "上一个", j_admit: "接纳", j_finish: "结束", j_preempt: "抢占", j_stall: "停顿", j_set: "改动", jump: "跳转到", none_left: "该方向上没有更多的{what}。",
     fit: "显示全部", zoom_in: "放大", zoom_out: "缩小",
     running: "运行中", paused: "已暂停", stopping: "本次迭代后停止", stopped: "已停止",
-    so_far_label: "至此", more_finished: "{last} 与 {first} 完成的请求一样多", ahead: "{last} 已完成 {a} 个,{first} 已完成 {b} 个",
+    so_far_label: "至此", more_finished: "{last} 与 {first} 完成的请求一样多", ahead: "{last} 已完成 {a} 个，{first} 已完成 {b} 个",
     faster: "{last} 比 {first} 快", slower: "{last} 比 {first} 慢", measured: "实测", computed: "计算值",
-    part_iterations: "迭代更少", part_cost: "每次迭代的代价,{first} ÷ {last}",
-    range: "{repeats} 次运行,{low}× 至 {high}×",
-    same: "回答一致:{same} / {all}。", differing: "{all} 个回答中有 {n} 个不一致。", clock_lane: "泳道时钟:各泳道在同一设备上轮流运行,各自只计自己的迭代。",
-    clock_alone: "每次运行独占设备。", clock_virtual: "时间来自代价模型,而非真实设备。", was_stopped: "运行在结束前被停止。",
-    single: "{policy}:{n} 次迭代,{s}",
-    lane_done: "结束:{n} 次迭代,{s}",
-    aria_grid: "{lane}:{slots} 个槽位,已显示 {n} 次迭代,{all} 个请求中 {done} 个已完成,槽位占用率 {occupancy},浪费 {wasted} 个槽位迭代,{waiting} 个等待。",
+    part_iterations: "迭代更少", part_cost: "每次迭代的代价，{first} ÷ {last}",
+    range: "{repeats} 次运行，{low}× 至 {high}×",
+    same: "回答一致：{same} / {all}。", differing: "{all} 个回答中有 {n} 个不一致。", clock_lane: "泳道时钟：各泳道在同一设备上轮流运行，各自只计自己的迭代。",
+    clock_alone: "每次运行独占设备。", clock_virtual: "时间来自代价模型，而非真实设备。", was_stopped: "运行在结束前被停止。",
+    single: "{policy}：{n} 次迭代，{s}",
+    lane_done: "结束：{n} 次迭代，{s}",
+    aria_grid: "{lane}：{slots} 个槽位，已显示 {n} 次迭代，{all} 个请求中 {done} 个已完成，槽位占用率 {occupancy}，浪费 {wasted} 个槽位迭代，{waiting} 个等待。",
     aria_end: "运行已结束。",
     tip_prefill: "{n} 个提示词 token", tip_recompute: "再次计算 {n} 个 token",
-    strip_occupancy: "每次迭代的槽位占用率", strip_tokens: "每次迭代的 token 数", tip_strip: "{share} 的槽位有用,{n} 个 token",
-    t_request: "请求", t_lane: "泳道", t_slot: "槽位", t_admitted: "接纳", t_finished: "结束", t_prompt: "提示词", t_caption: "到目前为止的全部请求", t_cut: "前 {n} 个,共 {all} 个请求。", close: "关闭",
+    strip_occupancy: "每次迭代的槽位占用率", strip_tokens: "每次迭代的 token 数", tip_strip: "{share} 的槽位有用，{n} 个 token",
+    t_request: "请求", t_lane: "泳道", t_slot: "槽位", t_admitted: "接纳", t_finished: "结束", t_prompt: "提示词", t_caption: "到目前为止的全部请求", t_cut: "前 {n} 个，共 {all} 个请求。", close: "关闭",
     k_play: "播放、暂停", k_step: "后退、前进一次迭代", k_page: "后退、前进十次迭代", k_ends: "开头、最新", k_zoom: "放大、缩小、显示全部", k_pan: "平移", k_speed: "减速、加速",
-    k_jump: "下一个接纳、结束、抢占、停顿(加 Shift:上一个)", k_slot: "选择槽位", k_lane: "选择泳道", k_pin: "固定所选请求", k_units: "迭代或秒", k_table: "表格", k_lang: "English", k_stop: "停止运行", k_help: "本帮助", k_close: "关闭、取消固定",
-    k_wheel: "Ctrl + 滚轮或双指缩放,拖动平移,单击固定请求,在坐标轴上拖动改变时间。",
+    set_slots: "{v} 个槽位", set_rate: "每 100 次迭代到达 {v} 个", set_spread: "长度离散度 {v}", set_policy: "{v}", set_pace: "每秒最多 {v} 次迭代",
+    change_mark: "改动了控制项", t_changes: "运行中的改动", t_at: "自迭代",
+    k_jump: "下一个接纳、结束、抢占、停顿、改动（加 Shift：上一个）", k_slot: "选择槽位", k_lane: "选择泳道", k_pin: "固定所选请求", k_units: "迭代或秒", k_table: "表格", k_lang: "English", k_stop: "停止运行", k_help: "本帮助", k_close: "关闭、取消固定",
+    k_wheel: "Ctrl + 滚轮或双指缩放，拖动平移，单击固定请求，在坐标轴上拖动改变时间。",
     controls: "实时控制", burst: "提交一批请求", cancel: "取消请求 {id}", refused: "{why}",
     empty: "尚无迭代。",
-    lod: "一列代表多次迭代时,每行下部为被浪费的比例。",
+    lod: "一列代表多次迭代时，每行下部为被浪费的比例。",
   },
 });
+
+/**
+ * What Python says in English, in Chinese: titles, what built-in policies do and why, parts of a subtitle. Whole texts
+ * only; whatever somebody wrote of their own stays as it is.
+ * @type {[RegExp, string][]}
+ */
+export const SAID = [
+  [/^Race$/, "竞赛"], [/^Run$/, "运行"], [/^Playground$/, "试验场"], [/^playground$/, "试验场"],
+  [/^([\d,]+) slots$/, "$1 个槽位"], [/^([\d,]+) requests$/, "$1 个请求"], [/^seed (\d+)$/, "种子 $1"], [/^tasks$/, "任务"], [/^questions$/, "问答"],
+  [/^run every batch to its longest request$/, "每一批都运行到其中最长的请求结束"],
+  [/^run every batch for (\d+) iterations$/, "每一批都运行 $1 次迭代"],
+  [/^refill a slot the iteration after it is freed$/, "槽位空出后，下一次迭代立即补入"],
+  [/^one request after the other, no batch$/, "一个接一个地处理请求，不成批"],
+  [/^start a batch when every slot has a request or the oldest has waited (\S+); run it to its longest$/, "每个槽位都有请求，或最早的请求已等待 $1 时开始一批；运行到其中最长的请求结束"],
+  [/^start a batch when (\d+) wait or the oldest has waited (\S+); run it to its longest$/, "有 $1 个请求等待，或最早的请求已等待 $2 时开始一批；运行到其中最长的请求结束"],
+  [/^refill every iteration, reserve prompt \+ max_new_tokens$/, "每次迭代都补入，按提示词 + max_new_tokens 预留"],
+  [/^refill every iteration, reserve prompt \+ the next power of two$/, "每次迭代都补入，按提示词 + 下一个 2 的幂预留"],
+  [/^refill every iteration, reserve the whole context$/, "每次迭代都补入，按整个上下文预留"],
+  [/^refill every iteration, reserve prompt \+ the true length \(cheating\)$/, "每次迭代都补入，按提示词 + 真实长度预留（作弊）"],
+  [/^pause all to prefill when waiting ≥ (\S+) × running or after (\d+) decodes$/, "等待数 ≥ $1 × 运行数，或已解码 $2 次时，暂停全部请求先做预填充"],
+  [/^prefill first, decodes wait; preempt the newest when blocks run out$/, "预填充优先，解码等待；块用完时抢占最新的请求"],
+  [/^(\d+) tokens an iteration, running requests first; preempt the newest$/, "每次迭代 $1 个 token，运行中的请求优先；块用完时抢占最新的请求"],
+  [/^every decode runs; prompts fill up to (\d+) tokens in chunks$/, "每个解码都运行；提示词分块补足到 $1 个 token"],
+  [/^(\S+) at first; changed while it runs$/, "开始时为 $1，运行中可改动"],
+  [/^nothing running$/, "没有请求在运行"], [/^ratio met$/, "达到比例"], [/^waited too long$/, "等待太久"], [/^slot free$/, "有空槽位"],
+  [/^prefill goes first$/, "预填充优先"], [/^no block is free$/, "没有空闲块"], [/^request (\d+) needs its blocks$/, "请求 $1 需要它的块"],
+  [/^budget spent$/, "预算已用完"], [/^budget spent on decodes$/, "预算已用于解码"], [/^the executor failed$/, "执行器失败"],
+];
+
+/** A text of Python in the page's language, part by part where " · " divides it. @param {Language} language @param {string} text @returns {string} */
+export function inWords(language, text) {
+  if (language !== "zh") return text;
+  return text.split(" · ").map((part) => {
+    const known = SAID.find(([english]) => english.test(part));
+    return known ? part.replace(known[0], known[1]) : part;
+  }).join(" · ");
+}
 
 /**
  * A string of the table with its blanks filled in. An unknown key is a mistake of ours and throws.
@@ -228,17 +269,17 @@ export function inkOn(colour) {
 }
 
 /**
- * What is not a request's colour. `held` and `wasted` are [ground, ink]; their inks stand out at 3:1 at least.
- * @typedef {{ground: string, text: string, faint: string, line: string, spare: string, held: [string, string], wasted: [string, string], end: string, cursor: string, veil: string, area: string, stroke: string}} Theme
+ * What is not a request's colour. `spare`, `held` and `wasted` are [ground, ink]; their inks stand out at 3:1 at least.
+ * @typedef {{ground: string, text: string, faint: string, line: string, spare: [string, string], held: [string, string], wasted: [string, string], end: string, cursor: string, veil: string, area: string, stroke: string}} Theme
  */
 /** @type {Record<"light" | "dark", Theme>} */
 export const THEMES = {
   light: {
-    ground: "#ffffff", text: "#1b1f24", faint: "#59636e", line: "#d1d9e0", spare: "#edf0f3",
+    ground: "#ffffff", text: "#1b1f24", faint: "#59636e", line: "#d1d9e0", spare: ["#edf0f3", "#7f8993"],
     held: ["#d5dae0", "#68727d"], wasted: ["#fdf1f0", "#c0343f"], end: "#15181c", cursor: "#d1242f", veil: "#ffffff", area: "#b9c4d0", stroke: "#0a58ca",
   },
   dark: {
-    ground: "#111418", text: "#e8ecf1", faint: "#a2adb9", line: "#39424d", spare: "#1d232a",
+    ground: "#111418", text: "#e8ecf1", faint: "#a2adb9", line: "#39424d", spare: ["#1d232a", "#74808c"],
     held: ["#414a55", "#b3bdc8"], wasted: ["#33191c", "#ff7b72"], end: "#f2f5f8", cursor: "#ff6b6b", veil: "#111418", area: "#4a5663", stroke: "#79b8ff",
   },
 };
@@ -338,10 +379,12 @@ export function lastAtMost(sorted, value, length = sorted.length) {
 export const IDLE = 0, PREFILL = 1, DECODE = 2, RECOMPUTE = 3, HELD = 4, STALLED = 5;
 /** Not sent: an idle slot while somebody waits. */
 export const WASTED = 6;
+/** Nor this: an empty slot that nobody may take, because somebody has lowered the number of slots. */
+export const CLOSED = 7;
 /** By state number; keys of `WORDS`. */
-export const STATE_WORDS = ["idle", "prefill", "decode", "recompute", "held", "stalled", "wasted_idle"];
-export const MARKS = ["arrive", "admit", "finish", "preempt", "stall", "cancel"];
-const ARRIVE = 0, ADMIT = 1, FINISH = 2, PREEMPT = 3, STALL = 4, CANCEL = 5;
+export const STATE_WORDS = ["idle", "prefill", "decode", "recompute", "held", "stalled", "wasted_idle", "closed"];
+export const MARKS = ["arrive", "admit", "finish", "preempt", "stall", "cancel", "set"];
+const ARRIVE = 0, ADMIT = 1, FINISH = 2, PREEMPT = 3, STALL = 4, CANCEL = 5, SET = 6;
 /** Flags of a span. */
 export const ENDS = 1, LOSES = 2, ENTERS = 4;
 
@@ -379,6 +422,7 @@ export class Lane {
     this.sum = {
       useful: new Column(Float64Array), wasted: new Column(Float64Array), generated: new Column(Float64Array),
       finished: new Column(Float64Array), arrived: new Column(Float64Array), prefill: new Column(Float64Array),
+      open: new Column(Float64Array),
     };
     for (const column of Object.values(this.sum)) column.push(0);
     this.mostTokens = 1;
@@ -390,8 +434,13 @@ export class Lane {
     this.spanCount = 0;
     this.current = new Int32Array(this.slots).fill(-1);
     this.currentState = new Uint8Array(this.slots);
-    this.counts = new Int32Array(7);
+    this.counts = new Int32Array(8);
     this.someoneWaits = false;
+    /** How many slots are open. Of the empty ones the highest are closed, so that at most this many can be busy. */
+    this.limit = this.slots;
+    this.shut = new Uint8Array(this.slots);
+    /** What somebody changed while it ran, in order: "name = value". @type {{at: number, words: string}[]} */
+    this.changes = [];
     /** @type {Map<number, RequestRecord>} */
     this.requests = new Map();
     /** @type {{kind: number, at: number, request: number, slot: number, reason: string}[]} */
@@ -445,10 +494,13 @@ export class Lane {
         if (mk[mark] === PREEMPT && ms[mark] >= 0) this.flag(ms[mark], LOSES);
         mark++;
       }
+      let limit = this.limit;
+      for (let m = before; m < mark; m++) if (mk[m] === SET && ms[m] >= 0) limit = ms[m];
       const waits = arrays.waiting[row] > 0;
-      if (waits !== this.someoneWaits) {
+      if (waits !== this.someoneWaits || limit < slots || limit !== this.limit) {
         this.someoneWaits = waits;
-        for (let slot = 0; slot < slots; slot++) if (this.currentState[slot] === IDLE) this.open_span(i, slot, -1, IDLE, 0);
+        this.limit = limit;
+        this.shutSlots(i, change, ci, cs, cq);
       }
       while (change < ci.length && ci[change] === i) {
         this.open_span(i, cs[change], cr[change], cq[change], ct[change]);
@@ -490,15 +542,38 @@ export class Lane {
       s.finished.push(s.finished.at(i) + finished);
       s.arrived.push(s.arrived.at(i) + arrived);
       s.prefill.push(s.prefill.at(i) + arrays.prefill[row]);
+      s.open.push(s.open.at(i) + slots - c[CLOSED]);
       this.n = i + 1;
     }
     return "taken";
   }
 
+  /**
+   * Which slots are closed in iteration i, once its changes are made; those that stay empty begin a span of their own
+   * where their look changes.
+   * @param {number} i
+   * @param {number} change the first of its changes
+   * @param {ArrayLike<number>} ci @param {ArrayLike<number>} cs @param {ArrayLike<number>} cq iteration, slot and state of each change
+   */
+  shutSlots(i, change, ci, cs, cq) {
+    const next = this.currentState.slice();
+    const stays = new Uint8Array(this.slots).fill(1);
+    for (let c = change; c < ci.length && ci[c] === i; c++) {
+      next[cs[c]] = cq[c];
+      stays[cs[c]] = 0;
+    }
+    let open = this.limit;
+    for (let slot = 0; slot < this.slots; slot++) if (next[slot] !== IDLE) open--;
+    for (let slot = 0; slot < this.slots; slot++) {
+      this.shut[slot] = next[slot] === IDLE && open-- <= 0 ? 1 : 0;
+      if (stays[slot] && next[slot] === IDLE && this.rows[slot].first.length) this.open_span(i, slot, -1, IDLE, 0);
+    }
+  }
+
   /** @param {number} i @param {number} slot @param {number} request @param {number} state @param {number} tokens */
   open_span(i, slot, request, state, tokens) {
     const row = this.rows[slot];
-    const shown = state === IDLE && this.someoneWaits ? WASTED : state;
+    const shown = state !== IDLE ? state : this.shut[slot] ? CLOSED : this.someoneWaits ? WASTED : IDLE;
     const last = row.first.length - 1;
     if (last >= 0 && row.request[last] === request && row.state[last] === shown && !(row.flags[last] & (ENDS | LOSES))) {
       row.tokens[last] += tokens;
@@ -525,6 +600,11 @@ export class Lane {
 
   /** @param {number} kind @param {number} at @param {number} request @param {number} slot @param {string} reason */
   note(kind, at, request, slot, reason) {
+    if (kind === SET) {
+      this.changes.push({ at, words: reason });
+      if (at > 0 && this.byKind[SET][this.byKind[SET].length - 1] !== at) this.byKind[SET].push(at);
+      return;
+    }
     const record = this.record(request);
     record.marks.push(this.marks.length);
     this.marks.push({ kind, at, request, slot, reason });
@@ -575,6 +655,18 @@ export class Lane {
     this.open.delete(request);
   }
 
+  /** What is set during iteration k - 1: the newest change of every name, in the order of the names. @param {number} k */
+  settings(k) {
+    /** @type {Map<string, string>} */
+    const values = new Map();
+    for (const { at, words } of this.changes) {
+      if (at >= k && at > 0) break;
+      const [name, ...rest] = words.split(" = ");
+      values.set(name, rest.join(" = "));
+    }
+    return values;
+  }
+
   /** Span of a slot that covers iteration i; -1 if there is none. @param {number} slot @param {number} i */
   spanAt(slot, i) {
     if (i < 0 || i >= this.n || !this.rows[slot]) return -1;
@@ -604,7 +696,7 @@ export class Lane {
     const generated = this.sum.generated.at(k);
     return {
       finished: this.sum.finished.at(k),
-      occupancy: k ? useful / (k * this.slots) : NaN,
+      occupancy: k ? useful / this.sum.open.at(k) : NaN,
       wasted: this.sum.wasted.at(k),
       generated,
       rate: seconds > 0 ? generated / seconds : NaN,
@@ -941,7 +1033,7 @@ export function coarse(lane, slot, edges, parts, state, request, phase = 0) {
     const threshold = BAYER[(slot & 3) * 4 + ((c + phase) & 3)];
     let p = 0;
     let sum = 0;
-    for (let k = 0; k < 7 && p < parts; k++) {
+    for (let k = 0; k < 8 && p < parts; k++) {
       const what = STACK[k];
       if (SHARE[what] === 0) continue;
       sum += SHARE[what];
@@ -951,8 +1043,8 @@ export function coarse(lane, slot, edges, parts, state, request, phase = 0) {
     while (p < parts) state[at + p] = p ? state[at + p++ - 1] : states[(p++, last)];
   }
 }
-const SHARE = new Float64Array(7);
-const STACK = [DECODE, PREFILL, IDLE, RECOMPUTE, STALLED, HELD, WASTED];
+const SHARE = new Float64Array(8);
+const STACK = [DECODE, PREFILL, IDLE, RECOMPUTE, STALLED, HELD, WASTED, CLOSED];
 
 // ------------------------------------------------------------------------------------------------------- painting
 
@@ -976,7 +1068,7 @@ class Brushes {
    */
   fill(ctx, state, request, shift) {
     if (state === DECODE) return colourOf(request);
-    if (state === IDLE) return this.theme.spare;
+    if (state === IDLE) return this.theme.spare[0];
     if (state === STALLED) return stalledGround(colourOf(request), this.theme);
     const key = state === HELD || state === WASTED ? String(state) : `${state} ${colourOf(request)}`;
     let pattern = this.made.get(key);
@@ -991,15 +1083,15 @@ class Brushes {
     return pattern;
   }
 
-  /** Ground and ink of every state and request colour as ImageData keeps them: index state * 8 + request modulo 8. */
+  /** Ground and ink of every state and request colour as ImageData keeps them: index state * 8 + request modulo 8. Closed slots stay 0: nothing is there. */
   pixels() {
     if (!this.table) {
-      this.table = { ground: new Uint32Array(56), ink: new Uint32Array(56) };
+      this.table = { ground: new Uint32Array(64), ink: new Uint32Array(64) };
       const theme = this.theme;
       PALETTE.forEach((colour, whose) => {
         const pale = stalledGround(colour, theme);
         const pairs = [
-          [theme.spare, theme.spare], [colour, inkOn(colour)], [colour, colour], [colour, inkOn(colour)], theme.held, [pale, pale], theme.wasted,
+          theme.spare, [colour, inkOn(colour)], [colour, colour], [colour, inkOn(colour)], theme.held, [pale, pale], theme.wasted,
         ];
         pairs.forEach(([ground, ink], state) => {
           /** @type {{ground: Uint32Array, ink: Uint32Array}} */ (this.table).ground[state * 8 + whose] = pixel(ground);
@@ -1103,6 +1195,7 @@ function paintRow(ctx, { lane, axis, heights, from, to, brushes }, slot, wanted)
     const x1 = axis.right(lane, end);
     if (x1 < from || !wanted(row.request[j])) continue;
     const state = row.state[j];
+    if (state === CLOSED) continue;
     const wide = Math.max(x1 - x0, 0.5);
     ctx.fillStyle = brushes.fill(ctx, state, row.request[j], shift);
     const soft = heights.pitch >= 14 && wide > 7 && state !== IDLE && state !== WASTED && state !== HELD;
@@ -1112,6 +1205,11 @@ function paintRow(ctx, { lane, axis, heights, from, to, brushes }, slot, wanted)
       ctx.roundRect(x0, y, wide, h, [opens, 0, 0, opens]);
       ctx.fill();
     } else ctx.fillRect(x0, y, wide, h);
+    if (state === IDLE && h >= 4) {
+      // An empty tray: plain, but for a line at its foot.
+      ctx.fillStyle = theme.spare[1];
+      ctx.fillRect(x0, y + h - 1, wide, 1);
+    }
     if (state === STALLED && h >= 4) {
       ctx.fillStyle = stalledInk(colourOf(row.request[j]), theme);
       ctx.fillRect(x0, y + h / 2 - 1, wide, 2);
@@ -1213,9 +1311,10 @@ const pixel = (colour) => {
 };
 
 /** Where a state's texture puts ink, 4 rows of 12 columns for each state. */
-const INKED = new Uint8Array(7 * 48);
+export const INKED = new Uint8Array(8 * 48);
 for (let y = 0; y < 4; y++)
   for (let c = 0; c < 12; c++) {
+    INKED[IDLE * 48 + y * 12 + c] = c % 6 === 0 && y === 3 ? 1 : 0;
     INKED[PREFILL * 48 + y * 12 + c] = (c + y) % 3 === 0 ? 1 : 0;
     INKED[RECOMPUTE * 48 + y * 12 + c] = c % 3 === 0 ? 1 : 0;
     INKED[HELD * 48 + y * 12 + c] = (c + 2 * (y & 1)) % 4 === 0 ? 1 : 0;
@@ -1282,7 +1381,7 @@ function paintStrip(ctx, { lane, axis, heights, from: left, to: right, brushes, 
     if (edges[c + 1] <= 0 || edges[c] >= lane.n) continue;
     const from = Math.max(0, Math.min(lane.n - 1, Math.floor(edges[c])));
     const to = Math.min(lane.n, Math.max(from + 1, Math.floor(edges[c + 1])));
-    const share = (lane.sum.useful.at(to) - lane.sum.useful.at(from)) / ((to - from) * lane.slots);
+    const share = (lane.sum.useful.at(to) - lane.sum.useful.at(from)) / (lane.sum.open.at(to) - lane.sum.open.at(from));
     const rate = (lane.sum.generated.at(to) - lane.sum.generated.at(from)) / (to - from) / lane.mostTokens;
     const area = Math.round(height * (1 - share));
     const y = Math.round(height * (1 - rate));
@@ -1302,6 +1401,22 @@ function paintStrip(ctx, { lane, axis, heights, from: left, to: right, brushes, 
   }
   ctx.fillStyle = theme.line;
   ctx.fillRect(left, top + height, right - left, 1);
+}
+
+/** A line where somebody changed a control while it ran. @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
+function paintChanges(ctx, { lane, axis, heights, from, to, brushes }) {
+  const bottom = heights.top + heights.rows;
+  ctx.fillStyle = brushes.theme.stroke;
+  for (const at of lane.byKind[SET]) {
+    const x = Math.round(axis.left(lane, at));
+    if (x < from - 6 || x > to + 6) continue;
+    for (let y = heights.top; y < bottom; y += 5) ctx.fillRect(x - 0.5, y, 1.5, 3);
+    ctx.beginPath();
+    ctx.moveTo(x, bottom + 1);
+    ctx.lineTo(x + 5, bottom + 8);
+    ctx.lineTo(x - 5, bottom + 8);
+    ctx.fill();
+  }
 }
 
 /** Ticks and their labels, from y = 0 down. @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
@@ -1425,6 +1540,7 @@ export class BoardView {
     /** What the inspector, the message line and the controls show now, so that they are not built again. */
     this.inspected = "";
     this.refused = "";
+    this.changesInLegend = false;
     this.controlsKey = "";
     this.textKey = "";
     /** @type {number | undefined} */
@@ -1512,7 +1628,7 @@ export class BoardView {
     this.inspector = h("aside", { class: "cb-inspector", "aria-label": this.say("request", { id: "" }).trim() });
     this.legend = h("div", { class: "cb-legend", role: "list" });
     this.jumpKind = h("select", { class: "cb-select", "aria-label": this.say("jump"), title: this.say("jump") });
-    for (const [kind, key] of /** @type {[number, string][]} */ ([[ADMIT, "j_admit"], [FINISH, "j_finish"], [PREEMPT, "j_preempt"], [STALL, "j_stall"]]))
+    for (const [kind, key] of /** @type {[number, string][]} */ ([[ADMIT, "j_admit"], [FINISH, "j_finish"], [PREEMPT, "j_preempt"], [STALL, "j_stall"], [SET, "j_set"]]))
       this.jumpKind.append(h("option", { value: String(kind) }, this.say(key)));
     this.speedBox = h("select", { class: "cb-select cb-speed", "aria-label": this.say("speed") });
     for (const speed of SPEEDS) this.speedBox.append(h("option", { value: String(speed) }, (speed === 0.25 ? "¼" : speed === 0.5 ? "½" : String(speed)) + "×"));
@@ -1555,7 +1671,7 @@ export class BoardView {
   buildHelp() {
     const keys = [
       ["Space", "k_play"], ["← →", "k_step"], ["Shift ← →", "k_page"], ["Home End", "k_ends"], ["+ − 0", "k_zoom"], [", .", "k_pan"], ["[ ]", "k_speed"],
-      ["A F P S", "k_jump"], ["↑ ↓", "k_slot"], ["PgUp PgDn", "k_lane"], ["Enter", "k_pin"], ["U", "k_units"], ["T", "k_table"], ["L", "k_lang"], ["X", "k_stop"], ["?", "k_help"], ["Esc", "k_close"],
+      ["A F P S C", "k_jump"], ["↑ ↓", "k_slot"], ["PgUp PgDn", "k_lane"], ["Enter", "k_pin"], ["U", "k_units"], ["T", "k_table"], ["L", "k_lang"], ["X", "k_stop"], ["?", "k_help"], ["Esc", "k_close"],
     ];
     const list = h("dl");
     for (const [key, words] of keys) list.append(h("dt", {}, ...key.split(" ").map((part) => h("kbd", {}, part))), h("dd", {}, this.say(words)));
@@ -1598,16 +1714,17 @@ export class BoardView {
         chip.addEventListener("click", () => this.pin(Number(chip.dataset.request)));
       }
       const waiting = h("span", { class: "cb-waiting" });
+      const summary = h("span", { class: "cb-lane-summary", dir: "auto" }, inWords(this.language, lane.summary));
       const queue = h("div", { class: "cb-queue" }, h("span", { class: "cb-small" }, this.say("queue")), h("div", { class: "cb-chips", role: "list", "aria-label": this.say("queue") }, ...chips), waiting);
       const box = h(
         "section", { class: "cb-lane", "aria-label": lane.name },
-        h("div", { class: "cb-lane-head" }, h("h3", { dir: "auto" }, lane.name), h("span", { class: "cb-lane-summary", dir: "auto" }, lane.summary), h("div", { class: "cb-counters" }, ...Object.values(counters).map((c) => c.box), meter.box)),
+        h("div", { class: "cb-lane-head" }, h("h3", { dir: "auto" }, lane.name), summary, h("div", { class: "cb-counters" }, ...Object.values(counters).map((c) => c.box), meter.box)),
         h("div", { class: "cb-lane-body" }, queue, plot),
       );
       this.lanesBox?.append(box);
       this.listen(plot, index);
       const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-      return { canvas, context, counters, meter, chips, waiting, box, base, cursor, chosen, scale, flag, flagLabel, key: "", backKey: "", axisKey: "", place: 0, axis: /** @type {Axis | null} */ (null), heights: laneHeights(lane.slots, this.run.lanes.length, false), width: 0 };
+      return { canvas, context, counters, meter, summary, chips, waiting, box, base, cursor, chosen, scale, flag, flagLabel, key: "", backKey: "", axisKey: "", place: 0, axis: /** @type {Axis | null} */ (null), heights: laneHeights(lane.slots, this.run.lanes.length, false), width: 0 };
     });
     for (const { canvas } of this.parts) this.sizes?.observe(canvas.parentElement ?? canvas);
     this.buildLegend();
@@ -1617,6 +1734,7 @@ export class BoardView {
     const theme = this.theme;
     this.legend?.replaceChildren();
     const entries = [[PREFILL, "prefill"], [DECODE, "decode"], [HELD, "held"], [STALLED, "stalled"], [RECOMPUTE, "recompute"], [IDLE, "idle"], [WASTED, "wasted_idle"]];
+    const changes = this.run.lanes.some((lane) => lane.changes.length > 0);
     const ratio = this.ratio();
     /** @param {string} key @param {(ctx: CanvasRenderingContext2D) => void} paint @param {number} width */
     const entry = (key, paint, width) => {
@@ -1635,7 +1753,10 @@ export class BoardView {
         ctx.beginPath();
         ctx.roundRect(0, 0, 20, 14, 2);
         ctx.fill();
-        if (state === STALLED) {
+        if (state === IDLE) {
+          ctx.fillStyle = theme.spare[1];
+          ctx.fillRect(0, 13, 20, 1);
+        } else if (state === STALLED) {
           ctx.fillStyle = stalledInk(PALETTE[0], theme);
           ctx.fillRect(0, 6, 20, 2);
         }
@@ -1648,6 +1769,11 @@ export class BoardView {
       ctx.fillStyle = theme.cursor;
       for (let t = 0; t < 4; t += 2) ctx.fillRect(2, t * 3.5, 3, 3.5);
     }, 7);
+    if (changes)
+      entry("change_mark", (ctx) => {
+        ctx.fillStyle = theme.stroke;
+        for (let y = 0; y < 14; y += 5) ctx.fillRect(5, y, 1.5, 3);
+      }, 11);
     entry("strip_occupancy", (ctx) => {
       ctx.fillStyle = theme.area;
       ctx.fillRect(0, 4, 20, 10);
@@ -1711,7 +1837,7 @@ export class BoardView {
       };
       const [text, ground, accent] = [probe("CanvasText"), probe("Canvas"), probe("Highlight")];
       this.root.style.color = "";
-      this.theme = { ...this.theme, text, faint: text, ground, veil: ground, end: text, line: text, stroke: accent, cursor: accent, spare: ground, held: [ground, text], wasted: [ground, accent] };
+      this.theme = { ...this.theme, text, faint: text, ground, veil: ground, end: text, line: text, stroke: accent, cursor: accent, spare: [ground, text], held: [ground, text], wasted: [ground, accent] };
     }
     this.font = style.fontFamily || FONT;
     this.brushes = new Brushes(this.theme, this.ratio());
@@ -1885,7 +2011,7 @@ export class BoardView {
       this.moveTo(best);
       this.tell("");
     } else {
-      const what = { [ADMIT]: "j_admit", [FINISH]: "j_finish", [PREEMPT]: "j_preempt", [STALL]: "j_stall" }[wanted] ?? "j_admit";
+      const what = { [ADMIT]: "j_admit", [FINISH]: "j_finish", [PREEMPT]: "j_preempt", [STALL]: "j_stall", [SET]: "j_set" }[wanted] ?? "j_admit";
       this.tell(this.say("none_left", { what: this.say(what) }));
     }
   }
@@ -2038,10 +2164,15 @@ export class BoardView {
     if (event && i >= 0 && i < this.shown(lane)) {
       this.pointed = null;
       this.hover(-1);
-      const share = (lane.sum.useful.at(i + 1) - lane.sum.useful.at(i)) / lane.slots;
+      const share = (lane.sum.useful.at(i + 1) - lane.sum.useful.at(i)) / (lane.sum.open.at(i + 1) - lane.sum.open.at(i));
       const tokens = lane.sum.generated.at(i + 1) - lane.sum.generated.at(i);
       const words = this.say("tip_strip", { share: percent(this.language, share), n: this.num(tokens) });
-      this.showTip(event, [h("div", { class: "cb-tip-head" }, this.say("at", { n: this.num(i) })), h("div", {}, words)]);
+      const near = lane.changes.filter(({ at }) => at > 0 && at < this.shown(lane) && Math.abs(this.axis.left(lane, at) - x) <= 6);
+      const changes = near.map(({ at, words: change }) => {
+        const [name, ...rest] = change.split(" = ");
+        return h("div", { class: "cb-reason" }, `${this.say("at", { n: this.num(at) })} · ${this.setting(name, rest.join(" = "))}`);
+      });
+      this.showTip(event, [h("div", { class: "cb-tip-head" }, this.say("at", { n: this.num(i) })), h("div", {}, words), ...changes]);
       return;
     }
     if (!hit || hit.iteration >= this.shown(lane) || hit.span < 0) {
@@ -2078,7 +2209,7 @@ export class BoardView {
     if (state === RECOMPUTE) lines.push(h("div", {}, this.say("tip_recompute", { n: this.num(row.tokens[span]) })));
     for (const mark of lane.reasons(slot, span).slice(0, 4)) {
       const key = mark.kind === ADMIT ? "admitted_because" : mark.kind === STALL ? "stalled_because" : "preempted_because";
-      if (mark.reason) lines.push(h("div", { class: "cb-reason", dir: "auto" }, `${this.say(key)}: ${mark.reason.slice(0, 200)}`));
+      if (mark.reason) lines.push(h("div", { class: "cb-reason", dir: "auto" }, `${this.say(key)}${this.language === "zh" ? "\uFF1A" : ": "}${inWords(this.language, mark.reason).slice(0, 200)}`));
     }
     return lines;
   }
@@ -2123,6 +2254,7 @@ export class BoardView {
       "]": () => this.setSpeed(SPEEDS[Math.min(SPEEDS.length - 1, SPEEDS.indexOf(this.speed) + 1)]),
       a: () => this.jump(ADMIT, back > 0 ? 1 : -1), f: () => this.jump(FINISH, back > 0 ? 1 : -1),
       p: () => this.jump(PREEMPT, back > 0 ? 1 : -1), s: () => this.jump(STALL, back > 0 ? 1 : -1),
+      c: () => this.jump(SET, back > 0 ? 1 : -1),
       ArrowUp: () => this.choose(0, -1), ArrowDown: () => this.choose(0, 1), PageUp: () => this.choose(-1, 0), PageDown: () => this.choose(1, 0),
       Enter: () => this.pin(this.hovered),
       u: () => this.setMode(this.mode === "iterations" ? "seconds" : "iterations"),
@@ -2334,6 +2466,7 @@ export class BoardView {
         base.clip();
         paintRows(base, scene);
         paintStrip(base, scene);
+        paintChanges(base, scene);
         base.restore();
       }
     }
@@ -2423,11 +2556,16 @@ export class BoardView {
 
   /** @param {number} time */
   drawTexts(time) {
-    const meta = this.run.meta;
-    set(this.title, String(meta.title ?? ""));
-    set(this.subtitle, String(meta.subtitle ?? ""));
+    const { meta, lanes } = this.run;
+    set(this.title, inWords(this.language, String(meta.title ?? "")));
+    set(this.subtitle, inWords(this.language, String(meta.subtitle ?? "")));
     const b = this.buttons;
     if (!b || !this.scrub || !this.place || !this.status || !this.speedBox) return;
+    const changes = lanes.some((lane) => lane.changes.length > 0);
+    if (changes !== this.changesInLegend) {
+      this.changesInLegend = changes;
+      this.buildLegend();
+    }
     const live = this.live();
     const status = this.host?.state().status ?? "recorded";
     const moving = live ? status === "running" || this.playing : this.playing;
@@ -2471,9 +2609,17 @@ export class BoardView {
     this.announce(time);
   }
 
+  /** One setting in words. @param {string} name @param {string} value */
+  setting(name, value) {
+    const key = `set_${name}`;
+    const shown = value !== "" && Number.isFinite(Number(value)) ? number(this.language, Number(value), value.includes(".") ? 1 : 0) : value;
+    return Object.hasOwn(WORDS[this.language], key) ? this.say(key, { v: shown }) : `${name} ${value}`;
+  }
+
   /** @param {NonNullable<BoardView["parts"]>[number]} part @param {Lane} lane @param {number} index */
   drawCounters(part, lane, index) {
     const k = this.shown(lane);
+    if (lane.changes.length) set(part.summary, [...lane.settings(k)].filter(([name]) => name !== "pace").map(([name, value]) => this.setting(name, value)).join(" · "));
     const c = lane.counters(k);
     const total = this.run.total(index);
     set(part.counters.iterations.value, this.num(k));
@@ -2554,7 +2700,7 @@ export class BoardView {
     row("tpot", (view) => duration(this.language, view.tpot), this.say("tpot_title"));
     row("tokens", (view) => this.num(view.tokens));
     if (views.some((view) => view && view.preemptions)) row("preemptions", (view) => this.num(view.preemptions));
-    if (views.some((view) => view && view.reason)) row("admitted_because", (view) => view.reason.slice(0, 200) || "–");
+    if (views.some((view) => view && view.reason)) row("admitted_because", (view) => inWords(this.language, view.reason).slice(0, 200) || "–");
     table.append(body);
     const facts = h("div", { class: "cb-facts-box" }, table);
     box.replaceChildren(
@@ -2687,7 +2833,17 @@ export class BoardView {
     table.append(body);
     const cut = ids.length * lanes.length > TABLE_ROWS ? [h("p", { class: "cb-faint" }, this.say("t_cut", { n: this.num(Math.ceil(TABLE_ROWS / lanes.length)), all: this.num(ids.length) }))] : [];
     const scroller = h("div", { class: "cb-scroll", tabindex: "0", role: "group", "aria-label": this.say("t_caption") }, table);
-    box.replaceChildren(lanesTable, ...cut, scroller);
+    const changes = lanes.filter((lane) => lane.changes.length).map((lane) => {
+      const list = h("table", {}, h("caption", {}, this.say("t_changes")), h("thead", {}, h("tr", {}, h("th", { scope: "col" }, this.say("t_at")), h("th", { scope: "col" }, this.say("j_set")))));
+      const rows = h("tbody");
+      for (const { at, words } of lane.changes.filter((change) => change.at < Math.max(1, this.shown(lane))).slice(-TABLE_ROWS)) {
+        const [name, ...rest] = words.split(" = ");
+        rows.append(h("tr", {}, h("th", { scope: "row" }, this.num(at)), h("td", { dir: "auto" }, this.setting(name, rest.join(" = ")))));
+      }
+      list.append(rows);
+      return list;
+    });
+    box.replaceChildren(lanesTable, ...changes, ...cut, scroller);
   }
 
   /** A summary for screen readers, at most every two seconds, and once more at the end. @param {number} time */

@@ -60,8 +60,8 @@ class Knob:
             return common | {"choices": list(self.choices)}
         return common | {"low": self.low, "high": self.high, "step": self.step}
 
-    def check(self, value: Any) -> float | str:
-        """The value, if this knob can take it. Raises `ControlError`."""
+    def check(self, value: Any, whole: bool = False) -> float | str:
+        """The value, if this knob can take it; `whole` takes whole numbers only. Raises `ControlError`."""
         if self.choices:
             if value not in self.choices:
                 raise ControlError(f"{self.name} must be one of {', '.join(self.choices)}, not {short(value)}.")
@@ -69,6 +69,8 @@ class Knob:
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if not number or not self.low <= value <= self.high:
             raise ControlError(f"{self.name} must be a number from {self.low:g} to {self.high:g}, not {short(value)}.")
+        if whole and value != int(value):
+            raise ControlError(f"{self.name} must be a whole number, not {short(value)}.")
         return float(value)
 
 

@@ -19,16 +19,19 @@ violet."""
 WASTED = 6
 """Pictures tell idle slots apart: `State.IDLE` while nobody waits, this while somebody does."""
 
+CLOSED = 7
+"""And this where somebody has closed the slot (`Trace.open_slots`): nothing is drawn there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """What is not a request's colour. `held` and `wasted` are ground and ink; ink stands out at 3:1 at least."""
+    """What is not a request's colour. `spare`, `held`, `wasted`: ground and an ink that stands out at 3:1 at least."""
 
     ground: str
     text: str
     faint: str
     line: str
-    spare: str
+    spare: tuple[str, str]
     held: tuple[str, str]
     wasted: tuple[str, str]
     end: str
@@ -40,7 +43,7 @@ LIGHT = Theme(
     text="#1b1f24",
     faint="#59636e",
     line="#d1d9e0",
-    spare="#edf0f3",
+    spare=("#edf0f3", "#7f8993"),
     held=("#d5dae0", "#68727d"),
     wasted=("#fdf1f0", "#c0343f"),
     end="#15181c",
@@ -51,7 +54,7 @@ DARK = Theme(
     text="#e8ecf1",
     faint="#a2adb9",
     line="#39424d",
-    spare="#1d232a",
+    spare=("#1d232a", "#74808c"),
     held=("#414a55", "#b3bdc8"),
     wasted=("#33191c", "#ff7b72"),
     end="#f2f5f8",
@@ -67,10 +70,20 @@ STATE_WORDS = {
         "held: finished, still computed",
         "stalled",
         "idle, someone waits",
+        "closed: nobody may enter",
     ),
-    "zh": ("空闲,无人等待", "预填充", "解码", "重计算", "空算:已结束,仍在计算", "停顿", "空闲,有请求等待"),
+    "zh": (
+        "空闲，无人等待",
+        "预填充",
+        "解码",
+        "重计算",
+        "空算：已结束，仍在计算",
+        "停顿",
+        "空闲，有请求等待",
+        "已关闭：不再接纳请求",
+    ),
 }
-"""By `State`, and `WASTED` last."""
+"""By `State`, then `WASTED` and `CLOSED`."""
 
 
 def colour_of(request: int) -> str:
@@ -145,4 +158,9 @@ def dense(trace: Trace) -> tuple[np.ndarray, np.ndarray]:
     for slot, who, what, first, end in zip(spans.slot, spans.request, spans.state, spans.first, spans.end, strict=True):
         state[slot, first:end] = what
         request[slot, first:end] = who
+    closed = trace.closed_slots
+    if closed.any():
+        empty = request < 0
+        rank = np.cumsum(empty, axis=0)  # 1 for the lowest empty slot of an iteration
+        state[empty & (rank > (empty.sum(axis=0) - closed)[None])] = CLOSED
     return state, request

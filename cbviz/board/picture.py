@@ -15,6 +15,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from cbviz.board.look import (
+    CLOSED,
     DARK,
     LIGHT,
     PALETTE,
@@ -40,12 +41,12 @@ NARROW = 6
 """And so are spans with less room than this on average, px."""
 _PREEMPT = MARK_KINDS.index("preempt")
 _LEFT, _RIGHT, _TOP = 36, 16, 14
-_STACK = (State.DECODE, State.PREFILL, State.IDLE, State.RECOMPUTE, State.STALLED, State.HELD, WASTED)
+_STACK = (State.DECODE, State.PREFILL, State.IDLE, State.RECOMPUTE, State.STALLED, State.HELD, WASTED, CLOSED)
 """From the top of a column to its bottom, as on the board: useful, spare, waste."""
 
 WORDS = {
     "en": {"line": "{n} iterations, {seconds}, occupancy {occupancy}", "iterations": "iterations"},
-    "zh": {"line": "{n} 次迭代,{seconds},槽位占用率 {occupancy}", "iterations": "迭代"},
+    "zh": {"line": "{n} 次迭代，{seconds}，槽位占用率 {occupancy}", "iterations": "迭代"},
 }
 
 
@@ -166,7 +167,7 @@ def _fill(state: int, request: int, theme: Theme, used: set[tuple[int, str]]) ->
     if state == State.DECODE:
         return colour_of(request)
     if state == State.IDLE:
-        return theme.spare
+        return theme.spare[0]
     if state == State.STALLED:
         return stalled_ground(colour_of(request), theme)
     colour = "" if state in (State.HELD, WASTED) else colour_of(request)
@@ -221,6 +222,10 @@ def _spans(trace: Trace, scale: float, pitch: float, theme: Theme, used: set[tup
 
     for slot, first, end, state in _idle_runs(trace):
         out.append(cell(slot, first, end, _fill(state, -1, theme, used)))
+        if state == State.IDLE and high >= 4:
+            foot = _n(slot * pitch + high - 1)
+            wide = _n((end - first) * scale)
+            out.append(f'<rect x="{_n(first * scale)}" y="{foot}" width="{wide}" height="1" fill="{theme.spare[1]}"/>')
     spans = trace.spans
     table = trace.requests
     ends = {(int(i), int(f)) for i, f, r in zip(table.id, table.finished, table.reason, strict=True) if r >= 0}
@@ -280,8 +285,8 @@ def coarse(trace: Trace, columns: int, parts: int, extent: float, theme: Theme) 
     state, request = dense(trace)
     slots, n = state.shape
     edges = np.linspace(0, extent, columns + 1)
-    shares = np.zeros((7, slots, columns))
-    for code in range(7):
+    shares = np.zeros((8, slots, columns))
+    for code in range(8):
         sums = np.concatenate([np.zeros((slots, 1)), np.cumsum(state == code, axis=1)], axis=1)
         at = np.clip(edges, 0, n)
         low = np.floor(at).astype(int)
@@ -300,11 +305,11 @@ def coarse(trace: Trace, columns: int, parts: int, extent: float, theme: Theme) 
     colours = np.array([rgb(colour) for colour in PALETTE], np.uint8)[whose % len(PALETTE)]
     pale = np.array([rgb(stalled_ground(colour, theme)) for colour in PALETTE], np.uint8)[whose % len(PALETTE)]
     plain = {
-        State.IDLE: rgb(theme.spare),
+        State.IDLE: rgb(theme.spare[0]),
         State.HELD: rgb(theme.held[0]),
         WASTED: rgb(theme.wasted[0]),
     }
-    inks = {State.HELD: rgb(theme.held[1]), WASTED: rgb(theme.wasted[1])}
+    inks = {State.IDLE: rgb(theme.spare[1]), State.HELD: rgb(theme.held[1]), WASTED: rgb(theme.wasted[1])}
     picture = np.zeros((slots, parts, columns, 4), np.uint8)
     level = np.cumsum(np.stack([shares[code] for code in _STACK]), axis=0)
     column = np.arange(columns)
@@ -313,10 +318,13 @@ def coarse(trace: Trace, columns: int, parts: int, extent: float, theme: Theme) 
         chosen = np.argmax(level > place[None], axis=0)
         for rank, code in enumerate(_STACK):
             here = (chosen == rank) & (total > 0)
+            if code == CLOSED:
+                continue
             if code in plain:
                 picture[:, part][here] = (*plain[code], 255)
                 if code in inks:
-                    dots = here & ((column + 2 * part) % 4 == 0)[None]
+                    sparse = (column % 6 == 0) & (part % 4 == 3)
+                    dots = here & (sparse if code == State.IDLE else (column + 2 * part) % 4 == 0)[None]
                     picture[:, part][dots] = (*inks[code], 255)
             else:
                 shade = pale if code == State.STALLED else colours
@@ -396,6 +404,8 @@ def _legend(theme: Theme, y: float, width: int, language: str, used: set[tuple[i
             x, y = float(_LEFT), y + 20
         fill = _fill(state, 0, theme, used) if state != State.DECODE else colour
         out.append(f'<rect x="{_n(x)}" y="{_n(y)}" width="20" height="13" rx="2" fill="{fill}"/>')
+        if state == State.IDLE:
+            out.append(f'<rect x="{_n(x)}" y="{_n(y + 12)}" width="20" height="1" fill="{theme.spare[1]}"/>')
         if state == State.STALLED:
             ink = stalled_ink(colour, theme)
             out.append(f'<rect x="{_n(x)}" y="{_n(y + 5.5)}" width="20" height="2" fill="{ink}"/>')

@@ -1,4 +1,8 @@
-"""The grid as pixels: PNG for slides, GIF for slides that move. Needs Pillow (the notebook extra has it)."""
+"""The grid as pixels: PNG for slides, GIF for slides that move. Needs Pillow (the notebook extra has it).
+
+Latin text is set in the font that Pillow brings. Chinese text needs a font of the machine: the first of `CHINESE_FONTS`
+that is installed.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbviz.board.look import (
+    CLOSED,
     DARK,
     LIGHT,
     STATE_WORDS,
@@ -31,20 +36,42 @@ if TYPE_CHECKING:
 
 _LEFT, _RIGHT = 36, 20
 MOST_FRAMES = 240
+CHINESE_FONTS = (
+    "NotoSansCJK-Regular.ttc",
+    "NotoSansCJKsc-Regular.otf",
+    "NotoSansSC-Regular.otf",
+    "NotoSansSC-Regular.ttf",
+    "SourceHanSansSC-Regular.otf",
+    "PingFang.ttc",
+    "Hiragino Sans GB.ttc",
+    "STHeiti Light.ttc",
+    "msyh.ttc",
+    "simhei.ttf",
+    "wqy-microhei.ttc",
+    "wqy-zenhei.ttc",
+    "DroidSansFallbackFull.ttf",
+)
+"""File names of fonts with Chinese characters, on Linux, macOS and Windows; Pillow knows where systems keep fonts."""
 
 
 def png(
-    traces: Sequence[Trace], path: str | os.PathLike[str], *, dark: bool = False, width: int = 1200, scale: int = 2
+    traces: Sequence[Trace],
+    path: str | os.PathLike[str],
+    *,
+    dark: bool = False,
+    width: int = 1200,
+    scale: int = 2,
+    language: str = "en",
 ) -> Path:
     """Write the whole run as a PNG of `width` × `scale` pixels. Returns the path.
 
     Raises
     ------
     CbvizError
-        No run, a size that makes no sense, or no Pillow.
+        No run, a size or language that makes no sense, no Pillow, or no font for what has to be written.
     """
     target = Path(path)
-    _draw(traces, True, dark, width, scale).save(target, format="PNG")
+    _draw(traces, True, dark, width, scale, language).save(target, format="PNG")
     return target
 
 
@@ -56,6 +83,7 @@ def gif(
     width: int = 900,
     seconds: float = 8.0,
     rate: int = 12,
+    language: str = "en",
 ) -> Path:
     """Write the run as a looping GIF: iterations appear one after the other, then it rests. Returns the path.
 
@@ -73,11 +101,13 @@ def gif(
         How long it plays, above 0, before two seconds of rest.
     rate
         Pictures a second, 1 to 30; at most 240 pictures in all.
+    language
+        "en" or "zh".
 
     Raises
     ------
     CbvizError
-        No run, a number that makes no sense, or no Pillow.
+        No run, a number or language that makes no sense, no Pillow, or no font for what has to be written.
     """
     if isinstance(rate, bool) or not isinstance(rate, int) or not 1 <= rate <= 30:
         raise CbvizError(f"rate must be a whole number of pictures a second from 1 to 30, not {rate!r}.")
@@ -85,8 +115,8 @@ def gif(
         raise CbvizError(f"seconds must lie above 0 and be at most 120, not {seconds!r}.")
     count = max(2, min(MOST_FRAMES, int(seconds * rate)))
     # The whole picture and the bare page are drawn once; every frame is the page with the whole laid over it so far.
-    whole, empty = _draw(traces, True, dark, width, 1), _draw(traces, False, dark, width, 1)
-    frames = [_until(whole, empty, traces, k / (count - 1), dark, width) for k in range(count)]
+    whole, empty = (_draw(traces, run, dark, width, 1, language) for run in (True, False))
+    frames = [_until(whole, empty, traces, k / (count - 1), dark, width, language) for k in range(count)]
     # One palette, from the last picture, which has every colour: no flicker, and small differences.
     image_module, _, _ = _pillow()
     last = frames[-1].quantize(colors=128)
@@ -105,13 +135,15 @@ def _pillow() -> tuple[Any, Any, Any]:
     return Image, ImageDraw, ImageFont
 
 
-def _draw(traces: Sequence[Trace], run: bool, dark: bool, width: int, scale: int) -> Image.Image:
+def _draw(traces: Sequence[Trace], run: bool, dark: bool, width: int, scale: int, language: str) -> Image.Image:
     """The page, and with `run` all lanes with their headings on it."""
     if not traces:
         raise CbvizError("a picture needs at least one run.")
     for name, value, low, high in (("width", width, 240, 8000), ("scale", scale, 1, 4)):
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise CbvizError(f"{name} must be a whole number from {low} to {high}, not {value!r}.")
+    if language not in WORDS:
+        raise CbvizError(f"language must be 'en' or 'zh', not {language!r}.")
     image_module, draw_module, font_module = _pillow()
     theme = DARK if dark else LIGHT
     longest, unit = _scale(traces, width)
@@ -126,19 +158,25 @@ def _draw(traces: Sequence[Trace], run: bool, dark: bool, width: int, scale: int
         for slot in range(0, trace.meta.slots, every):
             pen.text(_LEFT - 8, top + slot * pitch + pitch / 2 - 1, str(slot), theme.faint, 11, "rm")
         if run:
-            _heading(pen, trace, len(trace.iterations), top, width)
+            _heading(pen, trace, len(trace.iterations), top, width, language)
             _lane(pen, image_module, image, trace, top, unit, pitch)
         y = top + trace.meta.slots * pitch + 4
         for value in range(0, longest + 1, tick_step(unit, 70)):
             x = _LEFT + value * unit
             pen.box(x, y, x + 1, y + 4, theme.faint)
             pen.text(x, y + 12, f"{value:,}", theme.faint, 11, "mm")
-    _legend(pen, height - 30)
+    _legend(pen, height - 30, language)
     return image
 
 
 def _until(
-    whole: Image.Image, empty: Image.Image, traces: Sequence[Trace], share: float, dark: bool, width: int
+    whole: Image.Image,
+    empty: Image.Image,
+    traces: Sequence[Trace],
+    share: float,
+    dark: bool,
+    width: int,
+    language: str,
 ) -> Image.Image:
     """The run as far as a share of its longest lane, at scale 1."""
     _, draw_module, font_module = _pillow()
@@ -150,7 +188,7 @@ def _until(
         shown = min(n, longest * share)
         x = width if shown >= n else _LEFT + round(shown * unit)
         frame.paste(whole.crop((_LEFT, top - 4, x, top + high)), (_LEFT, top - 4))
-        _heading(pen, trace, int(shown), top, width)
+        _heading(pen, trace, int(shown), top, width, language)
         if shown < n:
             pen.box(x, top - 2, x + 2, top + high, pen.theme.cursor)
     return frame
@@ -175,10 +213,10 @@ def _places(traces: Sequence[Trace]) -> list[int]:
     return places
 
 
-def _heading(pen: _Pen, trace: Trace, shown: int, top: int, width: int) -> None:
-    words = WORDS["en"]["line"].format(
+def _heading(pen: _Pen, trace: Trace, shown: int, top: int, width: int, language: str) -> None:
+    words = WORDS[language]["line"].format(
         n=f"{shown:,}",
-        seconds=seconds_text(float(trace.iterations.t_end[shown - 1]) if shown else 0.0),
+        seconds=seconds_text(float(trace.iterations.t_end[shown - 1]) if shown else 0.0, language),
         occupancy=f"{_occupancy(trace, shown):.0%}",
     )
     pen.text(width - _RIGHT, top - 18, words, pen.theme.faint, 13, "rm")
@@ -187,7 +225,19 @@ def _heading(pen: _Pen, trace: Trace, shown: int, top: int, width: int) -> None:
 def _occupancy(trace: Trace, shown: int) -> float:
     its = trace.iterations
     useful = int((its.prefill_slots[:shown] + its.decode_slots[:shown]).sum())
-    return useful / (shown * trace.meta.slots) if shown else 0.0
+    return useful / (shown * trace.meta.slots - int(trace.closed_slots[:shown].sum())) if shown else 0.0
+
+
+def _chinese_font(fonts: Any, pixels: int) -> Any:
+    for name in CHINESE_FONTS:
+        try:
+            return fonts.truetype(name, pixels)
+        except OSError:
+            continue
+    raise CbvizError(
+        "this picture has Chinese words in it, and no font for them is installed (looked for Noto Sans CJK, Source Han "
+        "Sans, PingFang, Microsoft YaHei, SimHei and WenQuanYi); install one (Debian: fonts-noto-cjk), or write SVG."
+    )
 
 
 class _Pen:
@@ -195,7 +245,7 @@ class _Pen:
 
     def __init__(self, draw: Any, fonts: Any, scale: int, theme: Theme) -> None:
         self.draw, self.fonts, self.scale, self.theme = draw, fonts, scale, theme
-        self.loaded: dict[int, Any] = {}
+        self.loaded: dict[tuple[int, bool], Any] = {}
 
     def box(self, x0: float, y0: float, x1: float, y1: float, fill: str) -> None:
         s = self.scale
@@ -204,22 +254,27 @@ class _Pen:
 
     def text(self, x: float, y: float, words: str, fill: str, size: int, anchor: str = "lm") -> None:
         clean = "".join(c if c.isprintable() else " " for c in words)
-        if size not in self.loaded:
-            self.loaded[size] = self.fonts.load_default(size=size * self.scale)
+        chinese = any(ord(c) > 0x2E80 for c in clean)
+        if (size, chinese) not in self.loaded:
+            pixels = size * self.scale
+            made = _chinese_font(self.fonts, pixels) if chinese else self.fonts.load_default(size=pixels)
+            self.loaded[size, chinese] = made
         place = (x * self.scale, y * self.scale)
-        self.draw.text(place, clean, fill=fill, font=self.loaded[size], anchor=anchor)
+        self.draw.text(place, clean, fill=fill, font=self.loaded[size, chinese], anchor=anchor)
 
     def cell(self, x0: float, y: float, x1: float, high: float, state: int, request: int) -> None:
         """One span with its state's texture."""
         theme, colour = self.theme, colour_of(request)
         grounds = {
-            State.IDLE: theme.spare,
+            State.IDLE: theme.spare[0],
             State.HELD: theme.held[0],
             State.STALLED: stalled_ground(colour, theme),
             WASTED: theme.wasted[0],
         }
         self.box(x0, y, x1, y + high, grounds.get(State(state) if state != WASTED else WASTED, colour))
-        if state == State.STALLED:
+        if state == State.IDLE and high >= 4:
+            self.box(x0, y + high - 1, x1, y + high, theme.spare[1])
+        elif state == State.STALLED:
             self.box(x0, y + high / 2 - 1, x1, y + high / 2 + 1, stalled_ink(colour, theme))
         elif state == State.RECOMPUTE:
             x = x0 + 1
@@ -276,6 +331,8 @@ def _spans(pen: _Pen, trace: Trace, top: int, unit: float, pitch: int, high: int
         for first, end in pairwise(edges):
             what, who = int(state[slot, first]), int(request[slot, first])
             x0, x1 = _LEFT + first * unit, _LEFT + end * unit
+            if what == CLOSED:
+                continue
             pen.cell(x0, y, x1, high, what, who)
             if what in (State.PREFILL, State.DECODE, State.RECOMPUTE) and (who, end - 1) in ends:
                 pen.box(x1 - mark, y, x1, y + high, pen.theme.end)
@@ -283,10 +340,10 @@ def _spans(pen: _Pen, trace: Trace, top: int, unit: float, pitch: int, high: int
                 pen.text((x0 + x1) / 2, y + high / 2, str(who), text_on(colour_of(who)), 11, "mm")
 
 
-def _legend(pen: _Pen, y: int) -> None:
+def _legend(pen: _Pen, y: int, language: str) -> None:
     x = float(_LEFT)
     for state in (State.PREFILL, State.DECODE, State.HELD, State.STALLED, State.RECOMPUTE, State.IDLE, WASTED):
-        words = STATE_WORDS["en"][state].split(":")[0]
+        words = STATE_WORDS[language][state].replace("\uff1a", ":").split(":")[0]
         pen.cell(x, y, x + 20, 13, state, 0)
         pen.text(x + 26, y + 7, words, pen.theme.faint, 12)
-        x += 26 + 6.4 * len(words) + 18
+        x += 26 + sum(12 if ord(c) > 0x2E80 else 6.4 for c in words) + 18

@@ -60,7 +60,7 @@ class Board:
 
     def to_png(self, path: str | os.PathLike[str], *, dark: bool = False, width: int = 1200, scale: int = 2) -> Path:
         """Write the picture as PNG, `scale` device pixels to each of `width`. Needs Pillow. Returns the path."""
-        return raster.png(self.traces, path, dark=dark, width=width, scale=scale)
+        return raster.png(self.traces, path, dark=dark, width=width, scale=scale, language=self.language)
 
     def to_gif(
         self,
@@ -72,7 +72,7 @@ class Board:
         rate: int = 12,
     ) -> Path:
         """Write a looping GIF for slides: it plays for `seconds` at `rate` pictures a second. Needs Pillow."""
-        return raster.gif(self.traces, path, dark=dark, width=width, seconds=seconds, rate=rate)
+        return raster.gif(self.traces, path, dark=dark, width=width, seconds=seconds, rate=rate, language=self.language)
 
 
 def _write(path: str | os.PathLike[str], text: str) -> Path:

@@ -8,12 +8,12 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from cbviz.board.look import WASTED, colour_of, dense, ink_on, text_on
+from cbviz.board.look import CLOSED, WASTED, colour_of, dense, ink_on, text_on
 from cbviz.errors import CbvizError
 from cbviz.trace.events import State
 from cbviz.trace.trace import Trace
 
-SIGNS = {
+SIGNS: dict[int, str] = {
     State.PREFILL: "/",
     State.DECODE: "█",
     State.RECOMPUTE: "|",
@@ -21,6 +21,7 @@ SIGNS = {
     State.STALLED: "=",
     State.IDLE: " ",
     WASTED: ".",
+    CLOSED: " ",
 }
 """One character a state, so that the grid reads without colour too. END is `]`."""
 END = "]"
@@ -97,10 +98,10 @@ def _row(
     columns = len(edges) - 1
     signs, owners, states = [], [], []
     for low, high in pairwise(edges):
-        counts = np.bincount(state[low:high], minlength=7)
+        counts = np.bincount(state[low:high])
         most = int(counts.argmax())
         cells = request[low:high][state[low:high] == most]
-        signs.append(SIGNS[State(most) if most != WASTED else WASTED])
+        signs.append(SIGNS[most])
         owners.append(int(cells[-1]))
         states.append(most)
     for row in range(len(trace.requests)):
@@ -135,7 +136,7 @@ def _style(state: int, owner: int, sign: str, labelled: bool) -> str:
         return "grey50"
     if state == WASTED:
         return "red"
-    if state == State.IDLE:
+    if state in (State.IDLE, CLOSED):
         return ""
     colour = colour_of(owner)
     if labelled:

@@ -200,6 +200,14 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
             self._meta = {**self._meta, "finish": finish.as_json()}
             self._status = "stopped" if finish.stopped else "finished"
 
+    def show_knob(self, name: str, value: float | str) -> None:
+        """A control was set, by whomever: every page shows it. Raises CbvizError for a control that there is not."""
+        if name not in self._knob_table:
+            raise CbvizError(
+                f"this board has no control {short(name)}; it has {', '.join(self._knob_table) or 'none'}."
+            )
+        self._knobs = [{**knob, "value": value} if knob["name"] == name else knob for knob in self._knobs]
+
     def fail(self, sentence: str) -> None:
         """The run broke: show why, and keep what was run."""
         self.finish(Finish(stopped=True, note=sentence))
@@ -309,9 +317,7 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
             if control.action in ("pause", "resume") and self._status != "stopping":
                 self._status = "paused" if control.action == "pause" else "running"
             if control.action == "set":
-                self._knobs = [
-                    {**knob, "value": control.value} if knob["name"] == control.name else knob for knob in self._knobs
-                ]
+                self.show_knob(control.name, control.value if control.value is not None else "")
         except CbvizError as error:
             self._refuse(str(error))
         except Exception as error:  # whatever the run's owner did must not kill the widget

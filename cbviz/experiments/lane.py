@@ -17,7 +17,7 @@ from cbviz.errors import CapacityError
 from cbviz.memory import BlockPool
 from cbviz.models import LoadedModel
 from cbviz.policies import Policy
-from cbviz.trace import Iteration, Recorder, Trace, TraceMeta
+from cbviz.trace import Iteration, Mark, Recorder, Trace, TraceMeta
 from cbviz.workload import Request, Workload
 
 
@@ -62,6 +62,9 @@ class Lane:
     ) -> None:
         pool = BlockPool(kv_blocks, block_size)
         self.policy = policy
+        self.slots = slots
+        self.kv_blocks = kv_blocks
+        self._changes: tuple[Mark, ...] = ()
         self._loaded = loaded
         self.engine = Engine(executor, policy, slots=slots, pool=pool, lag=lag, arrival_unit=workload.arrival_unit)
         self.engine.submit(*workload)
@@ -98,10 +101,21 @@ class Lane:
         self.engine.submit(*coming)
         self._recorder.add_requests(coming)
 
+    @property
+    def arrival_clock(self) -> float:
+        """Now, in the unit of arrivals."""
+        return self.engine.arrival_clock
+
+    def note(self, *changes: Mark) -> None:
+        """Somebody changed something about the run: the next iteration tells of it."""
+        self._changes += changes
+
     def step(self) -> Iteration | None:
         """Run one iteration and record it; None when the workload is served."""
         event = self.engine.step()
         if event is not None:
+            if self._changes:
+                event, self._changes = replace(event, changed=self._changes), ()
             self._recorder.add(event)
         return event
 

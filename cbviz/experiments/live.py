@@ -40,8 +40,8 @@ def watched(race: Race, language: str = "en") -> LiveBoard:
         on_control=lambda control: _obey(race, board, control),
         actions=(*TRANSPORT, "burst", "cancel"),
     )
-    board.add_requests(map(_shown, race.workload))
-    words = [_Words(race.model) for _ in race.names]
+    board.add_requests(map(shown, race.workload))
+    words = [Words(race.model) for _ in race.names]
 
     def show(number: int, lane: Lane, event: Iteration) -> None:
         board.push(number, event, words[number].of(event))
@@ -56,7 +56,7 @@ def watched(race: Race, language: str = "en") -> LiveBoard:
     return board
 
 
-class _Words:
+class Words:
     """The text that each output token of one lane adds, as it comes."""
 
     def __init__(self, model: LoadedModel) -> None:
@@ -99,11 +99,12 @@ def _burst(race: Race, board: LiveBoard) -> None:
         for i, request in enumerate(drawn)
         if len(request.prompt) < limit
     ]
-    board.add_requests(map(_shown, joining))
+    board.add_requests(map(shown, joining))
     race.submit(*joining)
 
 
-def _shown(request: Request) -> RequestText:
+def shown(request: Request) -> RequestText:
+    """What the board tells of a request before it runs."""
     return RequestText(request.id, request.text, len(request.prompt), request.max_new_tokens)
 
 

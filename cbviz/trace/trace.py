@@ -207,23 +207,26 @@ class Trace:
         return int((self.iterations.prefill_slots + self.iterations.decode_slots).sum())
 
     @property
-    def closed_slots(self) -> IntColumn:
-        """Empty slots of each iteration that nobody could take, because somebody had lowered the number of slots.
+    def open_slots(self) -> IntColumn:
+        """How many slots requests could be in, in each iteration. int64 [iterations].
 
-        Slots close from the highest down; whoever sits in one stays until the end. int64 [iterations].
+        All of them, unless somebody changed their number while it ran ("set" marks). Whoever runs when their number
+        falls goes on, so more may be busy for a while.
         """
-        n, slots, marks = len(self.iterations), self.meta.slots, self.marks
-        open_ = np.full(n, slots, dtype=np.int64)
+        marks = self.marks
+        opened = np.full(len(self.iterations), self.meta.slots, dtype=np.int64)
         about_slots = (marks.kind == MARK_KINDS.index("set")) & (marks.slot >= 0)
         for iteration, count in zip(marks.iteration[about_slots], marks.slot[about_slots], strict=True):
-            open_[iteration:] = count
-        closed = slots - open_
-        beyond = self.spans.slot >= open_.min(initial=slots)
-        for slot, first, end in zip(
-            self.spans.slot[beyond], self.spans.first[beyond], self.spans.end[beyond], strict=True
-        ):
-            closed[first:end] -= slot >= open_[first:end]
-        return closed
+            opened[iteration:] = count
+        return opened
+
+    @property
+    def closed_slots(self) -> IntColumn:
+        """Empty slots that nobody could take in an iteration, because fewer are open. int64 [iterations].
+
+        Of the empty slots they are the highest: the engine fills the lowest first.
+        """
+        return np.minimum(self.iterations.idle_slots, self.meta.slots - self.open_slots)
 
     @property
     def occupancy(self) -> float:

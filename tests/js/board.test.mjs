@@ -5,7 +5,7 @@ import * as board from "../../cbviz/board/board.js";
 import { block, iterations, meta, requests } from "./encode.mjs";
 
 const { Axis, Lane, Run } = board;
-const ARRIVE = 0, ADMIT = 1, FINISH = 2, PREEMPT = 3, STALL = 4, CANCEL = 5;
+const ARRIVE = 0, ADMIT = 1, FINISH = 2, PREEMPT = 3, STALL = 4, CANCEL = 5, SET = 6;
 
 // Two slots, three requests. 0 decodes to its end at 3; 1 ends at 1; 2 waits, takes slot 1 at 2, is preempted at 4,
 // returns at 6 with a recompute, is stalled at 7, and ends at 9.
@@ -40,7 +40,7 @@ test("both languages have every word, with the same blanks", () => {
 test("no word is kept that the board never says", () => {
   const source = readFileSync(new URL("../../cbviz/board/board.js", import.meta.url), "utf8");
   const code = source.slice(source.indexOf("export function say("));
-  const built = /^(why_|clock_)|_title$/; // put together from a state's name
+  const built = /^(why_|clock_|set_)|_title$/; // put together from the name of a state or of a control
   const silent = Object.keys(board.WORDS.en).filter((key) => !built.test(key) && !new RegExp(`["'\`]${key}["'\`]`).test(code));
   assert.deepEqual(silent, []);
 });
@@ -327,4 +327,46 @@ test("a late feed finds the whole run in the widget's state", () => {
   state._status = "finished";
   const feed = new board.Feed(fakeModel(state));
   assert.deepEqual(feed.run.have(), [10]);
+});
+
+test("slots that somebody closes are neither room nor waste, and stay empty on the page", () => {
+  // Three slots, one open from iteration 4 on: who runs there goes on, also beyond the open one; from 8 on all are open.
+  const rows = [["PDD...PDDD", "000...3333"], ["PDDDDD..PD", "111111..44"], ["..PDD.....", "..222....."]];
+  const marks = [
+    [SET, 0, -1, 3, "slots = 3"], [SET, 4, -1, 1, "slots = 1"], [SET, 5, -1, -1, "policy = static"], [SET, 8, -1, 3, "slots = 3"],
+    ...[0, 1, 2, 3, 4].map((id) => [ARRIVE, 0, id, -1]),
+    [ADMIT, 0, 0, 0], [ADMIT, 0, 1, 1], [ADMIT, 2, 2, 2], [ADMIT, 6, 3, 0], [ADMIT, 8, 4, 1],
+    [FINISH, 2, 0, 0, "end"], [FINISH, 4, 2, 2, "end"], [FINISH, 5, 1, 1, "end"], [FINISH, 9, 3, 0, "end"], [FINISH, 9, 4, 1, "end"],
+  ].sort((a, b) => a[1] - b[1]);
+  const waiting = [1, 1, 1, 1, 1, 1, 1, 1, 0, 0];
+  const shown = (lane) => lane.rows.map((_, slot) => Array.from({ length: 10 }, (_, i) => lane.rows[slot].state[lane.spanAt(slot, i)]).join(""));
+  const make = (cuts) => {
+    const lane = new Lane({ name: "a", slots: 3 });
+    cuts.forEach((from, k) => {
+      const { header, arrays } = board.decodeBlock(iterations({ rows, waiting, marks, from, to: cuts[k + 1] ?? 10 }));
+      assert.equal(lane.append(header, arrays), "taken");
+    });
+    return lane;
+  };
+  const lane = make([0]);
+  // "6" is idle while somebody waits, "7" closed, "0" idle while nobody waits.
+  assert.deepEqual(shown(lane), ["1226771222", "1222227712", "6612277700"]);
+  assert.deepEqual(shown(make([0, 3, 4, 7])), shown(lane), "the same, however it travels");
+  const closed = 7;
+  assert.equal(lane.counters(10).occupancy, 18 / (30 - closed));
+  assert.equal(lane.counters(10).wasted, 3);
+  assert.deepEqual([...lane.settings(5)], [["slots", "1"]]);
+  assert.deepEqual([...lane.settings(6)], [["slots", "1"], ["policy", "static"]]);
+  assert.equal(lane.jump(SET, 1, 1), 5);
+  assert.equal(lane.jump(SET, 5, 1), 6);
+  assert.equal(lane.jump(SET, 9, 1), null);
+});
+
+test("what Python says is said in Chinese on a Chinese board, and what others wrote stays", () => {
+  assert.equal(board.inWords("zh", "tiny · cpu · 8 slots · seed 3"), "tiny · cpu · 8 个槽位 · 种子 3");
+  assert.equal(board.inWords("en", "Race"), "Race");
+  assert.equal(board.inWords("zh", "Race"), "竞赛");
+  assert.equal(board.inWords("zh", "My own $1 race"), "My own $1 race");
+  assert.equal(board.inWords("zh", "pause all to prefill when waiting ≥ 1.2 × running or after 20 decodes"), "等待数 ≥ 1.2 × 运行数，或已解码 20 次时，暂停全部请求先做预填充");
+  for (const [english] of board.SAID) assert.match(english.source, /^\^.*\$$/, "whole texts only");
 });
