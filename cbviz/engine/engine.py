@@ -355,9 +355,9 @@ class Engine:
             iteration=self.iteration,
             now=self.now,
             slots=len(slots),
-            waiting=LiveViews(self._waiting, partial(self._waiting_view, leaving=users)),
-            running=LiveViews(running, self._seated_view),
-            finished=LiveViews(np.flatnonzero(ended), self._seated_view),
+            waiting=LiveViews(len(self._waiting), map(partial(self._waiting_view, leaving=users), self._waiting)),
+            running=LiveViews(len(running), self._seated_views(running)),
+            finished=LiveViews(len(leaving), self._seated_views(np.flatnonzero(ended))),
             free_slots=len(slots) - len(running),
             free_blocks=pool.free + len(pool.freed_by(leaving)),
             block_size=pool.block_size,
@@ -377,15 +377,14 @@ class Engine:
         in_use = self.reuse.in_use(found, leaving)
         return live.view(generated, computed=len(found) * self.pool.block_size, blocks=in_use, shared=in_use)
 
-    def _seated_view(self, slot: int) -> RequestView:
-        slots, request = self.slots, int(self.slots.request[slot])
-        return self._live[request].view(
-            generated=int(slots.generated[slot]),
-            computed=int(slots.computed[slot]),
-            slot=int(slot),
-            blocks=int(slots.capacity[slot]) // self.pool.block_size,
-            shared=self.reuse.shared(request, slots, slot) if self.reuse is not None else 0,
-        )
+    def _seated_views(self, seats: Any) -> Iterator[RequestView]:
+        """Views of those who sit in these slots (int64 [n])."""
+        slots, live, reuse = self.slots, self._live, self.reuse
+        blocks = slots.capacity[seats] // self.pool.block_size
+        columns = (slots.request[seats], slots.generated[seats], slots.computed[seats], seats, blocks)
+        for request, generated, computed, slot, owned in zip(*(column.tolist() for column in columns), strict=True):
+            shared = reuse.shared(request, slots, slot) if reuse is not None else 0
+            yield live[request].view(generated, computed, slot, owned, shared)
 
     # ------------------------------------------------------------------ launching
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import overload
 
 from cbviz.policies.base import RequestView
 from cbviz.trace.events import FinishReason
@@ -41,39 +41,43 @@ class Live:
         swapped: int = 0,
     ) -> RequestView:
         """What a policy may see of it: everything but the forced output length and the text."""
-        return RequestView(
-            id=self.request.id,
-            arrival=self.request.arrival,
-            prompt_tokens=len(self.request.prompt),
-            max_new_tokens=self.request.max_new_tokens,
-            generated=generated,
-            computed=computed,
-            slot=slot,
-            admitted=self.admitted,
-            preemptions=self.preemptions,
-            blocks=blocks,
-            shared=shared,
-            swapped=swapped,
+        asked = self.request
+        return RequestView(  # by position: one is made for everybody who runs, before every iteration
+            asked.id,
+            asked.arrival,
+            len(asked.prompt),
+            asked.max_new_tokens,
+            generated,
+            computed,
+            slot,
+            self.admitted,
+            self.preemptions,
+            blocks,
+            shared,
+            swapped,
         )
 
 
 class LiveViews(Sequence[RequestView]):
-    """A sequence of views that makes each one when it is first asked for, and keeps it.
+    """A sequence of views that are made when they are first asked for, and kept.
 
     Most policies look at the front of the queue and no further, so a queue of 10,000 costs them nothing.
     """
 
-    def __init__(self, items: Any, view: Callable[[Any], RequestView]) -> None:
-        self._length = len(items)
-        self._coming = map(view, items)
+    def __init__(self, length: int, views: Iterable[RequestView]) -> None:
+        self._length = length
+        self._coming = iter(views)
         self._made: list[RequestView] = []
 
     def __len__(self) -> int:
         return self._length
 
     def __iter__(self) -> Iterator[RequestView]:
+        made, coming = self._made, self._coming
         for index in range(self._length):
-            yield self[index]
+            if index == len(made):
+                made.append(next(coming))
+            yield made[index]
 
     @overload
     def __getitem__(self, index: int) -> RequestView: ...

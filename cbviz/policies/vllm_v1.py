@@ -108,7 +108,8 @@ class VllmV1:
         return Plan(admit=admit, preempt=preempt, pause=pause, chunk=chunk, put_off=put_off)
 
     def _wanted(self, request: RequestView) -> int:
-        return min(request.lacks, self.long_prefill_token_threshold or request.lacks)
+        lacks, threshold = request.lacks, self.long_prefill_token_threshold
+        return min(lacks, threshold) if threshold else lacks
 
     def _rank(self, request: RequestView) -> tuple[int, float, int]:
         return (self.priority or {}).get(request.id, 0), request.arrival, request.id
