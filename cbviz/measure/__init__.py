@@ -15,6 +15,7 @@ from cbviz.measure.latency import Distribution, Latencies, arrival_seconds, late
 from cbviz.measure.queueing import erlang_c, in_system, pollaczek_khinchine, queue_wait
 from cbviz.measure.side_by_side import SideBySide, side_by_side
 from cbviz.measure.slot_use import SlotUse, slot_use
+from cbviz.measure.stalls import stall_seconds, token_gaps
 from cbviz.measure.summary import Summary, serving_table, summary
 from cbviz.measure.theory import (
     continuous_iterations,
@@ -83,7 +84,9 @@ __all__ = [
     "speedup_truncated_exponential",
     "speedup_uniform",
     "speedup_with_prefill",
+    "stall_seconds",
     "static_iterations",
     "summary",
     "throughput_by_variance",
+    "token_gaps",
 ]
