@@ -31,9 +31,9 @@ from cbviz.engine.slots import Slots
 from cbviz.engine.swap import SwapSpace
 from cbviz.errors import CapacityError, EngineError, PolicyError, WorkloadError
 from cbviz.memory import BlockPool
-from cbviz.policies.base import Policy, RequestView, View
+from cbviz.policies.base import Admit, Policy, RequestView, View
 from cbviz.policies.check import CheckedPlan, ask, growth_shortage
-from cbviz.trace.events import NOBODY, Finish, FinishReason, IntArray, Iteration, Mark, State
+from cbviz.trace.events import NOBODY, Finish, FinishReason, IntArray, Iteration, Mark, Reuse, State
 from cbviz.workload.request import ArrivalUnit, Request
 
 Preemption = Literal["recompute", "swap"]
@@ -441,9 +441,24 @@ class Engine:
         self._waiting.appendleft(live)
         return Mark(request, slot, reason)
 
-    def _admit(self, live: Live, reserve: int, found: list[int], reason: str) -> tuple[Seat, Mark]:
+    def _share(self, plan: CheckedPlan) -> tuple[list[list[int]], tuple[Reuse, ...]]:
+        """Let newcomers have what the prefix cache holds of them: before anybody takes a new block, which could be it.
+
+        Returns the blocks of each newcomer, and what is told of it.
+        """
+        lives = [self._live[entry.request] for entry in plan.admit]
+        if self.reuse is None:
+            return [[] for _ in lives], ()
+        found = [self._found(live) for live in lives]
+        for live, blocks in zip(lives, found, strict=True):
+            self.pool.share(live.request.id, blocks)
+        looked_up = (pair for pair in zip(lives, found, strict=True) if not pair[0].swapped)
+        return found, tuple(self.reuse.reuse(live, len(blocks)) for live, blocks in looked_up)
+
+    def _admit(self, entry: Admit, found: list[int]) -> tuple[Seat, Mark]:
         """Seat a waiting request in the lowest free slot, behind what a cache holds of it."""
-        slots, request = self.slots, live.request
+        slots, live, reason = self.slots, self._live[entry.request], entry.reason
+        request = live.request
         slot = slots.lowest_free()
         output = self.outputs.of(live.row)
         tokens = np.concatenate([np.array(request.prompt, np.int32), output])
@@ -459,7 +474,7 @@ class Engine:
         if found:
             slots.share(slot, found)
             reason = _told(reason, f"{slots.computed[slot]} of its {len(tokens)} tokens were cached")
-        slots.grow(slot, reserve)
+        slots.grow(slot, self._reserve(live, entry.reserve))
         if live.swapped and self.swap is not None:
             blocks = self.swap.blocks_of(request.id)
             self.swap.bring_back(request.id, slots.tables[slot, :blocks].tolist())
@@ -474,16 +489,8 @@ class Engine:
         slots = self.slots
         self._release(plan)
         preempted = [*self._thrown_out, *(self._preempt(request, why) for request, why in plan.preempt.items())]
-        lives = [self._live[entry.request] for entry in plan.admit]
-        reused = tuple(self.reuse.reuse(x, len(self._found(x))) for x in lives if not x.swapped) if self.reuse else ()
-        # What was found is kept before anybody takes a new block, which could be one of those.
-        found = [self._found(live) for live in lives]
-        for live, blocks in zip(lives, found, strict=True):
-            self.pool.share(live.request.id, blocks)
-        entered = [
-            self._admit(live, self._reserve(live, entry.reserve), blocks, entry.reason)
-            for live, entry, blocks in zip(lives, plan.admit, found, strict=True)
-        ]
+        found, reused = self._share(plan)
+        entered = [self._admit(entry, blocks) for entry, blocks in zip(plan.admit, found, strict=True)]
         stalled = tuple(Mark(r, slots.slot_of(r), why) for r, why in plan.pause.items())
 
         count = self._counts(plan)

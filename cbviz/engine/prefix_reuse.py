@@ -49,6 +49,8 @@ class PrefixReuse:
 
         Of an output that has ended, the last token does not count: held rows may write from there on.
         """
+        if not slots.taken.any():
+            return
         known = slots.prompt + np.where(slots.taken, self._outputs.count[slots.row], 0) - slots.ended
         full: IntArray = np.minimum(slots.computed, known) // self.pool.block_size
         for slot in np.flatnonzero(full > slots.kept):
