@@ -55,7 +55,10 @@ class Prediction:
         return say("no guess yet", first=self._worded(self.values[0]), last=self._worded(self.values[-1]))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        bundle: dict[str, Any] = {"text/html": f"<em>{escape(repr(self))}</em>", "text/plain": repr(self)}
+        bundle: dict[str, Any] = {
+            "text/html": f'<span style="opacity:0.75">{escape(repr(self))}</span>',
+            "text/plain": repr(self),
+        }
         widget = self._made()
         if widget is not None:
             bundle[WIDGET] = widget._repr_mimebundle_()[WIDGET]
@@ -181,7 +184,7 @@ def _number(value: Any) -> str:
 def _line(values: list[float], result: float, guess: float | None, worded: Any) -> str:
     """A number line with the result (a disc) and the guess (a ring) on it, as an image that runs no script."""
     low, high = min(values[0], result), max(values[-1], result)
-    width, left, right, middle = 460, 40, 420, 34
+    width, left, right, middle = 520, 60, 440, 34
 
     def at(value: float) -> float:
         return left + (right - left) * (value - low) / (high - low)
