@@ -23,7 +23,7 @@ class SwapSpace:
     """
 
     def __init__(self, blocks: int, block_size: int) -> None:
-        self.pool = BlockPool(blocks, block_size)
+        self.pool = BlockPool(blocks, block_size, name="swap_blocks")
         self._out: list[tuple[int, int]] = []
         self._back: list[tuple[int, int]] = []
 

@@ -30,6 +30,13 @@ class BlockPool:
         Positions in a block, at least 1.
     prefix_cache
         Keep what full blocks hold findable, so that requests with the same beginning share it.
+    name
+        What complaints call the number of blocks.
+
+    Raises
+    ------
+    CapacityError
+        One of them makes no sense.
 
     Attributes
     ----------
@@ -37,10 +44,10 @@ class BlockPool:
         The index of the prefix cache, None without one.
     """
 
-    def __init__(self, blocks: int, block_size: int, *, prefix_cache: bool = False) -> None:
-        for name, value in (("kv_blocks", blocks), ("block_size", block_size)):
+    def __init__(self, blocks: int, block_size: int, *, prefix_cache: bool = False, name: str = "kv_blocks") -> None:
+        for what, value in ((name, blocks), ("block_size", block_size)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise CapacityError(f"{name} must be a whole number of at least 1, not {value!r}.")
+                raise CapacityError(f"{what} must be a whole number of at least 1, not {value!r}.")
         if not isinstance(prefix_cache, bool):
             raise CapacityError(f"prefix_cache must be True or False, not {prefix_cache!r}.")
         self.blocks = blocks
