@@ -95,29 +95,49 @@ def assert_close(ours: Tensor, theirs: Tensor, dtype: torch.dtype) -> None:
 def decode_like_sdpa(
     heads: int, kv_heads: int, size: int, block_size: int, splits: int | None, window: int | None, dtype: torch.dtype
 ) -> None:
+    """Once with everything in the cache, once with each row's newest key and value beside it."""
     context = [37, 1, 0, 64] if window is None else [37, 1, 0, 50]
     cache = Paged(context, kv_heads, size, block_size, dtype)
     query = cache.normal(heads, len(context), size).transpose(0, 1)  # strided, as modelling code passes it
-    out = torch.full_like(query, float("nan"))
-    answer = triton_decode.decode(
-        query,
-        cache.keys,
-        cache.values,
-        cache.tables,
-        cache.slot,
-        cache.context,
-        block_size=block_size,
-        scale=0.3,
-        window=window,
-        splits=splits,
-        out=out,
-    )
-    assert answer is out
-    for row, length in enumerate(context):
-        if length == 0:
-            assert (out[row] == 0).all()
-        else:
-            assert_close(out[row : row + 1], reference(query[row : row + 1], cache, row, 0.3, window), dtype)
+    expected = [
+        reference(query[row : row + 1], cache, row, 0.3, window) if length else None
+        for row, length in enumerate(context)
+    ]
+    whole_keys, whole_values = cache.keys.clone(), cache.values.clone()
+    newest = torch.full((2, kv_heads, len(context), size), float("nan"), dtype=dtype, device=DEVICE).transpose(1, 2)
+    for row, place in enumerate(cache.places):
+        if len(place):
+            newest[0, row], newest[1, row] = cache.keys[place[-1]], cache.values[place[-1]]
+    arrivals = torch.zeros(len(context) * kv_heads, dtype=torch.int32, device=DEVICE)
+    for beside in (None, (newest[0], newest[1])):
+        out = torch.full_like(query, float("nan"))
+        if beside is not None:
+            last = torch.stack([place[-1] for place in cache.places if len(place)])
+            cache.keys[last] = cache.values[last] = float("nan")
+        answer = triton_decode.decode(
+            query,
+            cache.keys,
+            cache.values,
+            cache.tables,
+            cache.slot,
+            cache.context,
+            block_size=block_size,
+            scale=0.3,
+            newest=beside,
+            window=window,
+            splits=splits,
+            arrivals=arrivals,
+            out=out,
+        )
+        assert answer is out
+        for row, right in enumerate(expected):
+            if right is None:
+                assert (out[row] == 0).all()
+            else:
+                assert_close(out[row : row + 1], right, dtype)
+        assert not arrivals.any()
+        assert torch.equal(cache.keys.nan_to_num(), whole_keys.nan_to_num())
+        assert torch.equal(cache.values.nan_to_num(), whole_values.nan_to_num())
 
 
 def store_writes_what_it_should(heads: int, size: int, where: list[int], kind: torch.dtype) -> None:
@@ -318,7 +338,7 @@ def misfits_are_refused() -> None:
     cache = Paged([3, 4], 2, 16, 4, torch.float32)
     good = {"query": cache.normal(2, 4, 16), "keys": cache.keys, "values": cache.values, "tables": cache.tables}
     good |= {"slot": cache.slot, "context": cache.context}
-    bad: list[dict[str, Tensor]] = [
+    bad: list[dict[str, object]] = [
         {"query": cache.normal(2, 3, 16)},
         {"query": cache.normal(2, 4, 8)},
         {"query": cache.normal(2, 16, 4).transpose(1, 2)},
@@ -326,6 +346,7 @@ def misfits_are_refused() -> None:
         {"context": cache.context[:1]},
         {"keys": cache.keys[:, :1]},
         {"keys": cache.keys.transpose(0, 1).contiguous().transpose(0, 1)},
+        {"newest": (cache.keys[:2], cache.values[:1])},
     ]
     for misfit in bad:
         with pytest.raises(EngineError):

@@ -9,7 +9,7 @@ from cbviz.engine import Engine
 from cbviz.engine.graphs import GraphExecutor
 from cbviz.engine.graphs.siblings import lay_side_by_side, merge_siblings
 from cbviz.memory import BlockPool
-from cbviz.policies import Continuous, Policy, Static
+from cbviz.policies import Continuous, Policy, Sarathi, Static
 from cbviz.workload.request import Request, Sampling
 from tests.shapes import make, solo
 from tests.test_engine_answers import Jumpy, requests, serve
@@ -58,6 +58,22 @@ def test_prompts_longer_than_a_pass_are_split(monkeypatch: pytest.MonkeyPatch) -
     assert any(len(r.prompt) > 8 for r in work)
     alone = {r.id: solo(model, r) for r in work}
     assert graph_serve(model, Continuous(), work, slots=6) == alone
+
+
+@pytest.mark.parametrize("most_keys", [12, 32768])
+def test_prompts_that_continue_read_what_is_cached(monkeypatch: pytest.MonkeyPatch, most_keys: int) -> None:
+    monkeypatch.setattr("cbviz.engine.graphs.executor.MOST_KEYS", most_keys)
+    model, work = make("llama"), requests(10, seed=5)
+    alone = {r.id: solo(model, r) for r in work}
+    assert graph_serve(model, Sarathi(chunk_size=6), work, slots=5, lag=1) == alone
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2-sliding"])
+def test_compiled_layers_answer_as_the_model_does(architecture: str) -> None:
+    model, work = make(architecture), requests(4)
+    alone = {r.id: solo(model, r) for r in work}
+    assert graph_serve(model, Continuous(), work[:3], compiled=True) == {r.id: alone[r.id] for r in work[:3]}
+    assert graph_serve(model, Continuous(), work[3:], slots=1, compiled=True) == {3: alone[3]}
 
 
 @pytest.mark.parametrize(("architecture", "groups"), [("llama", 6), ("opt", 3), ("gpt2", 0)])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from torch import Tensor
 
-from cbviz.engine.sampling import draw, gumbel, hash32
+from cbviz.engine.sampling import draw, gumbel, hash32, most_likely
 
 
 def mixed(bits: int) -> int:
@@ -102,3 +103,9 @@ def test_rows_do_not_disturb_each_other() -> None:
     for row in range(8):
         alone = draw(logits[row : row + 1], *(setting[row : row + 1] for setting in settings))
         assert torch.equal(together[row : row + 1], alone)
+
+
+@pytest.mark.parametrize("vocabulary", [7, 128, 1000, 49152])
+def test_the_most_likely_token_is_the_first_of_the_largest(vocabulary: int) -> None:
+    logits = torch.randint(0, 5, (6, vocabulary), generator=torch.Generator().manual_seed(1)).float()
+    assert torch.equal(most_likely(logits), torch.tensor([row.tolist().index(row.max()) for row in logits]))

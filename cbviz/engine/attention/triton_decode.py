@@ -4,7 +4,11 @@ Decoding is bound by memory: every cached key and value is read once and used fo
 has one aim, to keep reads in flight. A program takes one row, one KV head with all its query heads, and one share of
 the row's context ("split KV", Flash-Decoding, Dao et al. 2023); it walks its share tile by tile with a running maximum
 (the online softmax of Milakov and Gimelshein 2018, FlashAttention §3.1) and looks each tile's place up in the block
-table (PagedAttention, SOSP'23, §4.1). Where a row has several shares, a second small kernel weighs them together.
+table (PagedAttention, SOSP'23, §4.1). Where a row has several shares, the program that finishes last weighs them
+together: for a small model at few rows a second kernel would take as long as the first.
+
+The row's own new key and value come from the forward pass, not from the cache: the first share starts its running sums
+with them, and puts them into the cache on the way.
 
 Every length is read on the device, and what is launched depends on shapes alone: a CUDA graph may hold these calls.
 """
@@ -91,12 +95,15 @@ def decode(
     *,
     block_size: int,
     scale: float,
+    newest: tuple[Tensor, Tensor] | None = None,
     window: int | None = None,
     splits: int | None = None,
     launch: Launch | None = None,
+    arrivals: Tensor | None = None,
+    overlap: bool = False,
     out: Tensor | None = None,
 ) -> Tensor:
-    """Attend with one query token a row to the cached positions of its row; its own must be written already.
+    """Attend with one query token a row to the positions of its row up to its own.
 
     Parameters
     ----------
@@ -116,12 +123,21 @@ def decode(
         Positions in a KV block.
     scale
         Factor on the dot products.
+    newest
+        The rows' own new keys and values, [R, KV heads, head size] each, the last dimension contiguous: they are
+        written to the cache, at position context - 1. None says that they lie there already.
     window
         Sliding window: only the last `window` positions are seen. None sees all.
     splits
         Shares of a row's context that run side by side; None takes the launch's.
     launch
         How to launch; None chooses by `plan`.
+    arrivals
+        int32 [at least R × KV heads], zeros, and zeros again afterwards: where the shares of a row count themselves.
+        Calls that may overlap must not share it. None takes a new one.
+    overlap
+        Begin while the kernel before is still at work, and let the next one begin (programmatic dependent launch, from
+        compute capability 9.0 on): right only where the kernel before made neither `slot`, `context` nor `tables`.
     out
         Where to write; any strides but a contiguous last dimension. None takes a new tensor.
 
@@ -146,6 +162,14 @@ def decode(
     out = torch.empty((rows, query_heads, size), dtype=query.dtype, device=query.device) if out is None else out
     if query.stride(2) != 1 or out.stride(2) != 1 or tables.stride(1) != 1 or out.shape != query.shape:
         raise EngineError("queries, outputs and block tables must be contiguous in their last dimension.")
+    key, value = (query, query) if newest is None else newest
+    if newest is not None and not (
+        key.shape == value.shape == (rows, kv_heads, size) and key.stride(2) == value.stride(2) == 1
+    ):
+        raise EngineError(
+            f"new keys {tuple(key.shape)} and values {tuple(value.shape)} must be {(rows, kv_heads, size)}, "
+            f"contiguous in their last dimension."
+        )
     if rows == 0:
         return out
     group = query_heads // kv_heads
@@ -166,9 +190,13 @@ def decode(
     if splits > 1:
         shares = torch.empty((rows, query_heads, splits, size), dtype=torch.float32, device=query.device)
         weight = torch.empty((rows, query_heads, splits), dtype=torch.float32, device=query.device)
+        if arrivals is None:
+            arrivals = torch.zeros(rows * kv_heads, dtype=torch.int32, device=query.device)
     with torch.cuda.device_of(query):  # type: ignore[no-untyped-call]
         _decode_kernel[(kv_heads, splits, rows)](
             query,
+            key,
+            value,
             keys,
             values,
             tables,
@@ -177,9 +205,14 @@ def decode(
             out,
             shares,
             weight,
+            out if arrivals is None else arrivals,
             scale * 1.4426950408889634,  # log2(e): the kernel exponentiates by powers of 2
             query.stride(0),
             query.stride(1),
+            key.stride(0),
+            key.stride(1),
+            value.stride(0),
+            value.stride(1),
             tables.stride(0),
             out.stride(0),
             out.stride(1),
@@ -191,24 +224,15 @@ def decode(
             block_size=block_size,
             tile=launch.tile,
             window=window or 0,
-            alone=splits == 1,
+            splits=splits,
+            splits_width=triton.next_power_of_2(splits),
+            merge_rows=triton.next_power_of_2(group),
+            newest=newest is not None,
+            overlap=overlap,
+            **({"launch_pdl": True} if overlap else {}),
             num_warps=launch.warps,
             num_stages=launch.stages,
         )
-        if splits > 1:
-            _merge_kernel[(query_heads, rows)](
-                shares,
-                weight,
-                out,
-                out.stride(0),
-                out.stride(1),
-                splits,
-                query_heads=query_heads,
-                size=size,
-                width=width,
-                splits_width=triton.next_power_of_2(splits),
-                num_warps=4,
-            )
     return out
 
 
@@ -332,6 +356,8 @@ def _store_kernel(
 @_jit
 def _decode_kernel(
     query: tl.tensor,
+    key: tl.tensor,
+    value: tl.tensor,
     keys: tl.tensor,
     values: tl.tensor,
     tables: tl.tensor,
@@ -340,9 +366,14 @@ def _decode_kernel(
     out: tl.tensor,
     shares: tl.tensor,
     weight: tl.tensor,
+    arrivals: tl.tensor,
     scale: tl.tensor,
     query_row: tl.tensor,
     query_head: tl.tensor,
+    key_row: tl.tensor,
+    key_head: tl.tensor,
+    value_row: tl.tensor,
+    value_head: tl.tensor,
     table_row: tl.tensor,
     out_row: tl.tensor,
     out_head: tl.tensor,
@@ -354,40 +385,59 @@ def _decode_kernel(
     block_size: tl.constexpr,
     tile: tl.constexpr,
     window: tl.constexpr,
-    alone: tl.constexpr,
+    splits: tl.constexpr,
+    splits_width: tl.constexpr,
+    merge_rows: tl.constexpr,
+    newest: tl.constexpr,
+    overlap: tl.constexpr,
 ) -> None:
     """A program attends for one row and one KV head to one share of the context."""
     kv_head = tl.program_id(0)
     split = tl.program_id(1)
-    splits = tl.num_programs(1)
-    row = tl.program_id(2)
+    row = tl.program_id(2).to(tl.int64)
     length = tl.load(context + row).to(tl.int32)
     table = tables + tl.load(slot + row).to(tl.int64) * table_row
-
-    # Of the tiles that hold anything visible, every split takes an equal share; the last ones may go without.
-    oldest = 0
-    if window > 0:
-        oldest = tl.maximum(length - window, 0)
-    first_tile = oldest // tile
-    last_tile = tl.cdiv(length, tile)
-    share = tl.cdiv(last_tile - first_tile, splits)
-    begin = first_tile + split * share
-    end = tl.minimum(begin + share, last_tile)
+    if overlap:  # what comes next is the kernel's before; lengths and tables are older
+        tl.extra.cuda.gdc_wait()
+        tl.extra.cuda.gdc_launch_dependents()
 
     member = tl.arange(0, group_rows)
     number = tl.arange(0, width)
     step = tl.arange(0, tile)
     head = kv_head * group + member
     real = (member < group)[:, None] & (number < size)[None, :]
-    mine = query + row.to(tl.int64) * query_row + head[:, None] * query_head + number[None, :]
-    q = tl.load(mine, mask=real, other=0.0)
+    q = tl.load(query + row * query_row + head[:, None] * query_head + number[None, :], mask=real, other=0.0)
 
     largest = tl.full([group_rows], float("-inf"), tl.float32)
     total = tl.zeros([group_rows], tl.float32)
     sums = tl.zeros([group_rows, width], tl.float32)
+    cached_length = length
+    if newest:
+        cached_length = length - 1
+        if (split == 0) & (length > 0):
+            own = number < size
+            k_own = tl.load(key + row * key_row + kv_head * key_head + number, mask=own, other=0.0)
+            v_own = tl.load(value + row * value_row + kv_head * value_head + number, mask=own, other=0.0)
+            block_own = tl.load(table + cached_length // block_size).to(tl.int64)
+            there_own = ((block_own * block_size + cached_length % block_size) * kv_heads + kv_head) * size + number
+            tl.store(keys + there_own, k_own, mask=own)
+            tl.store(values + there_own, v_own, mask=own)
+            largest = tl.sum(q.to(tl.float32) * k_own.to(tl.float32)[None, :], 1) * scale
+            total += 1.0
+            sums += v_own.to(tl.float32)[None, :]
+
+    # Of the tiles that hold anything visible, every split takes an equal share; the last ones may go without.
+    oldest = 0
+    if window > 0:
+        oldest = tl.maximum(length - window, 0)
+    first_tile = oldest // tile
+    last_tile = tl.cdiv(cached_length, tile)
+    share = tl.cdiv(last_tile - first_tile, splits)
+    begin = first_tile + split * share
+    end = tl.minimum(begin + share, last_tile)
     for i in tl.range(begin, end):
         position = i * tile + step
-        visible = position < length
+        visible = position < cached_length
         if window > 0:
             visible &= position >= oldest
         if block_size % tile == 0:  # the tile lies in one block: one lookup
@@ -397,7 +447,9 @@ def _decode_kernel(
             block = tl.load(table + position // block_size, mask=visible, other=0).to(tl.int64)
             cached = block * block_size + position % block_size
         place = cached * (kv_heads * size) + kv_head * size
-        k = tl.load(keys + place[None, :] + number[:, None], mask=(number < size)[:, None], other=0.0)
+        k = tl.load(
+            keys + place[None, :] + number[:, None], mask=visible[None, :] & (number < size)[:, None], other=0.0
+        )
         scores = tl.dot(q, k, input_precision="ieee") * scale
         scores = tl.where(visible[None, :], scores, float("-inf"))
         largest_now = tl.maximum(largest, tl.max(scores, 1))
@@ -412,42 +464,55 @@ def _decode_kernel(
         largest = largest_now
     average = tl.where(total[:, None] > 0, sums / total[:, None], 0.0)
 
-    if alone:
-        there = out + row.to(tl.int64) * out_row + head[:, None] * out_head + number[None, :]
+    if splits == 1:
+        there = out + row * out_row + head[:, None] * out_head + number[None, :]
         tl.store(there, average.to(out.dtype.element_ty), mask=real)
     else:
-        index = (row.to(tl.int64) * (kv_heads * group) + head) * splits + split
+        index = (row * (kv_heads * group) + head) * splits + split
         tl.store(shares + index[:, None] * size + number[None, :], average, mask=real)
         # The logarithm of the share's weight; minus infinity for a share that saw nothing.
         tl.store(weight + index, largest + tl.log2(total), mask=member < group)
+        # All threads' shares are written before this program counts itself; whoever counts last sees all of them.
+        tl.debug_barrier()
+        counter = arrivals + row * kv_heads + kv_head
+        if tl.atomic_add(counter, 1, sem="acq_rel") == splits - 1:
+            tl.store(counter, 0)
+            first = row * (kv_heads * group) + kv_head * group
+            there = out + row * out_row + kv_head * group * out_head
+            _merge(shares, weight, there, out_head, first, group, merge_rows, splits, splits_width, size, width)
 
 
 @_jit
-def _merge_kernel(
+def _merge(
     shares: tl.tensor,
     weight: tl.tensor,
     out: tl.tensor,
-    out_row: tl.tensor,
     out_head: tl.tensor,
-    splits: tl.tensor,
-    query_heads: tl.constexpr,
+    first: tl.tensor,
+    group: tl.constexpr,
+    group_rows: tl.constexpr,
+    splits: tl.constexpr,
+    splits_width: tl.constexpr,
     size: tl.constexpr,
     width: tl.constexpr,
-    splits_width: tl.constexpr,
 ) -> None:
-    """A program weighs together the shares of one query head."""
-    head = tl.program_id(0)
-    row = tl.program_id(1).to(tl.int64)
+    """Weigh the shares of the query heads from `first` on. Other programs wrote them, so no L1 may answer (.cg)."""
+    member = tl.arange(0, group_rows)
     split = tl.arange(0, splits_width)
     number = tl.arange(0, width)
-    index = (row * query_heads + head) * splits + split
-    log_weight = tl.load(weight + index, mask=split < splits, other=float("-inf"))
-    largest = tl.max(log_weight, 0)
-    counts = log_weight > float("-inf")
-    w = tl.where(counts, tl.exp2(log_weight - largest), 0.0)
-    share = tl.load(
-        shares + index[:, None] * size + number[None, :], mask=counts[:, None] & (number < size)[None, :], other=0.0
-    )
-    total = tl.sum(w, 0)
-    average = tl.where(total > 0, tl.sum(share * w[:, None], 0) / total, 0.0)
-    tl.store(out + row * out_row + head * out_head + number, average.to(out.dtype.element_ty), mask=number < size)
+    real = (member < group)[:, None] & (number < size)[None, :]
+    weights = weight + (first + member) * splits
+    known = (member < group)[:, None] & (split < splits)[None, :]
+    each = tl.load(weights[:, None] + split[None, :], mask=known, other=float("-inf"), cache_modifier=".cg")
+    largest = tl.max(each, 1)
+    total = tl.zeros([group_rows], tl.float32)
+    sums = tl.zeros([group_rows, width], tl.float32)
+    for i in tl.static_range(splits):  # unrolled, so that all loads are under way at once
+        log_weight = tl.load(weights + i, mask=member < group, other=float("-inf"), cache_modifier=".cg")
+        mine = shares + ((first + member) * splits + i)[:, None] * size + number[None, :]
+        share = tl.load(mine, mask=real, other=0.0, cache_modifier=".cg")
+        w = tl.where(log_weight > float("-inf"), tl.exp2(log_weight - largest), 0.0)
+        total += w
+        sums += share * w[:, None]
+    average = tl.where(total[:, None] > 0, sums / total[:, None], 0.0)
+    tl.store(out + member[:, None] * out_head + number[None, :], average.to(out.dtype.element_ty), mask=real)

@@ -45,13 +45,15 @@ class StaticAttention(Protocol):
 class StaticPass:
     """What the attention layers of a captured pass need besides their inputs: all of it at fixed addresses.
 
-    `fields` are the layout's (int32), `tables` int32 [slots + 1, blocks a request]. `layer` counts the attention layers
-    as they come: one compiled layer serves them all, so the layer itself must not know its number.
+    `fields` are the layout's (int32), `tables` int32 [slots + 1, blocks a request], `arrivals` zeros for
+    `triton_decode.decode`. `layer` counts the attention layers as they come: one compiled layer serves them all, so the
+    layer itself must not know its number.
     """
 
     shape: Shape
     fields: dict[str, Tensor]
     tables: Tensor
+    arrivals: Tensor
     cache: KVCache
     attention: StaticAttention
     layer: int = 0

@@ -7,7 +7,8 @@ stopping the device: with `lag` 1 it plans iteration i + 1 while i runs.
 
 Decoding rows and newcomers' prompts share one forward pass (Orca, OSDI'22, §3.2; the weights are read once for both).
 Decode-only iterations use the smallest captured number of rows that holds them; iterations with prompts use one of a
-few prompt sizes. Later chunks of a prompt, which attend to what is cached already, take an eager pass of their own.
+few prompt sizes. Prompts that continue (later chunks, or behind a cached prefix) have graphs of their own, by how much
+is cached; each is captured when it is first needed.
 """
 
 from __future__ import annotations
@@ -23,16 +24,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from cbviz.engine.attention import AttentionBackend, SdpaAttention, ragged, triton_decode
+from cbviz.engine.attention import ragged, triton_decode
 from cbviz.engine.attention_hook import attention_shape, checked_limit, refuse_what_we_cannot_honour
 from cbviz.engine.executor import Result, Step
 from cbviz.engine.graphs.attend import StaticAttention
 from cbviz.engine.graphs.forward import Captured, StaticForward, prepare
-from cbviz.engine.graphs.layout import ALIGNMENT, Shape
+from cbviz.engine.graphs.layout import ALIGNMENT, Pieces, Shape
 from cbviz.engine.graphs.sdpa import SdpaStaticAttention
 from cbviz.engine.kv_cache import cache_for
 from cbviz.engine.model_executor import own_end_tokens
-from cbviz.engine.ragged_forward import RaggedForward
 from cbviz.errors import ModelError
 from cbviz.memory import BlockPool
 from cbviz.trace.events import BoolArray, IntArray
@@ -41,6 +41,10 @@ PROMPT_LENGTHS = (128, 512, 2048, 8192)
 """Lengths of a pass's longest prompt that a graph is made for: attention launches work for prompts of that length."""
 PROMPT_SIZES = (64, 128, 192, 256, 384, 512, 640, 768, 1024, 1280, 1536, 2048, 3072, 4096, 6144, 8192)
 """Prompt tokens that an iteration is padded to. More than the last are split over several passes."""
+FEWEST_KEYS = 1024
+"""Cached positions that an iteration with continued prompts is padded to: this, or a power of 2 times it."""
+MOST_KEYS = 32768
+"""Cached positions that a pass reads for its prompts; a single prompt may need more."""
 RING = 4
 """Pinned buffers in rotation: more than the iterations that can be in flight."""
 
@@ -49,6 +53,11 @@ def row_sizes(slots: int) -> list[int]:
     """Numbers of decoding rows that graphs are captured for: 1, 2, 4, 8, then multiples of 8, of 16 above 64."""
     sizes = [1, 2, 4, 8, *range(16, 65, 8), *range(80, slots + 16, 16)]
     return sorted({min(size, slots) for size in sizes})
+
+
+def keys_size(keys: int) -> int:
+    """`FEWEST_KEYS` times the power of 2 that holds these keys."""
+    return FEWEST_KEYS << max(0, (-(-keys // FEWEST_KEYS) - 1).bit_length())
 
 
 def rows_where(condition: BoolArray) -> IntArray:
@@ -84,8 +93,6 @@ class GraphExecutor:
         As for `ModelExecutor`.
     attention
         Static attention; None takes the Triton kernels on CUDA and PyTorch's elsewhere.
-    backend
-        Attention of later prompt chunks; None takes `SdpaAttention`.
     compiled
         False skips torch.compile: slower steps, no compilation.
     longest_prompt
@@ -112,7 +119,6 @@ class GraphExecutor:
         end_tokens: tuple[int, ...] | None = None,
         limit: int | None = None,
         attention: StaticAttention | None = None,
-        backend: AttentionBackend | None = None,
         compiled: bool = True,
         longest_prompt: int | None = None,
         progress: Callable[[int, int], None] | None = None,
@@ -138,15 +144,16 @@ class GraphExecutor:
             blocks_a_request=blocks_a_request,
             compiled=compiled,
         )
-        self._chunks = RaggedForward(model, self.cache, backend or SdpaAttention())
         self._positions = pool.blocks * pool.block_size
         self._rows = row_sizes(slots)
         self._shapes: dict[tuple[Shape, bool], Captured] = {}
         self._graph_pool = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
         self._sent_tables: IntArray = np.full((slots + 1, blocks_a_request), -2, np.int32)
-        self._known: list[IntArray] = [np.zeros(0, np.int32)] * slots
+        self._prompt: list[IntArray] = [np.zeros(0, np.int32)] * slots  # the tokens that the host has of each seat
+        self._known = np.zeros(slots, np.int32)  # and how many
         pinned = self.device.type == "cuda"
-        most = 4 * (self._rows[-1] + PROMPT_SIZES[-1]) + 6 * (self._rows[-1] + slots) + 16 * ALIGNMENT
+        keys = keys_size(MOST_KEYS + self.context_limit)
+        most = 4 * (self._rows[-1] + PROMPT_SIZES[-1]) + 7 * (self._rows[-1] + slots) + keys + 16 * ALIGNMENT
         self._inputs = cycle([torch.zeros(most, dtype=torch.int32, pin_memory=pinned) for _ in range(2 * RING)])
         self._tables = cycle(
             [torch.zeros(self._sent_tables.shape, dtype=torch.int32, pin_memory=pinned) for _ in range(RING)]
@@ -180,10 +187,10 @@ class GraphExecutor:
         wanted = min(self.slots * self.context_limit, self._positions)
         return next((size for size in PROMPT_SIZES if size >= wanted), PROMPT_SIZES[-1])
 
-    def _prompt_shape(self, tokens: int, longest: int) -> Shape:
-        """The shape for up to `tokens` prompt tokens in prompts of up to `longest`."""
+    def _prompt_shape(self, tokens: int, longest: int, keys: int = 0) -> Shape:
+        """The shape for up to `tokens` prompt tokens in prompts of up to `longest` that see `keys` cached positions."""
         longest = min(tokens, next(size for size in PROMPT_LENGTHS if size >= longest))
-        return Shape(self._rows[-1], tokens, min(self.slots, tokens), longest)
+        return Shape(self._rows[-1], tokens, min(self.slots, tokens), longest, keys)
 
     def _captured(self, shape: Shape, sampled: bool) -> Captured:
         key = (shape, sampled)
@@ -199,32 +206,27 @@ class GraphExecutor:
 
     def launch(self, step: Step) -> Ticket:
         for seat in step.seats:
-            self._known[seat.slot] = seat.tokens
+            self._prompt[seat.slot] = seat.tokens
+            self._known[seat.slot] = len(seat.tokens)
             self._forward.sampling.set(seat.slot, seat.sampling)
         begun = self._event() if not self._in_flight else self._last_done
         self.cache.swap(step.swap_out, step.swap_in)
         self._send_tables(step.tables)
-        fresh = (step.start == 0) & (step.count <= PROMPT_SIZES[-1])
         # A row of one token decodes if the device has that token; the prompts' tokens are on the host.
-        known = np.array([len(self._known[slot]) for slot in step.slot])
-        decoding = rows_where((step.count == 1) & (step.start >= known))
-        prompting = rows_where((step.start < known) & fresh)
-        chunks = rows_where((step.start < known) & ~fresh)
+        known = self._known[step.slot]
+        decoding = rows_where(step.start >= known)
         host = next(self._outputs)
         order = np.zeros(len(step.slot), np.int32)
         used = padded = 0
-        if len(chunks):
-            drawn = self._run_chunks(step, chunks, host)
-            used = len(drawn)
-            order[drawn] = np.arange(used)
-        passes = self._packed(step, prompting)
-        for i, prompts in enumerate(passes):
+        passes = self._passes(step, rows_where(step.start < known))
+        for i, pieces in enumerate(passes):
             rows = decoding if i == len(passes) - 1 else decoding[:0]
-            captured = self._run_shape(step, rows, prompts, host, used)
-            shape = captured.layout.shape
+            # Only the last piece of a pass can be one that its row goes on from: it yields nothing.
+            ended = pieces.row[pieces.end == (step.start + step.count)[pieces.row]]
+            shape = self._run_shape(step, rows, pieces, host, used, len(ended))
             order[rows] = used + np.arange(len(rows))
-            order[prompts] = used + len(rows) + np.arange(len(prompts))
-            used += len(rows) + len(prompts)
+            order[ended] = used + len(rows) + np.arange(len(ended))
+            used += len(rows) + len(ended)
             padded += shape.rows - len(rows)
         done = self._event()
         self._last_done = done
@@ -240,59 +242,54 @@ class GraphExecutor:
         self._in_flight.popleft()
         return Result(ticket.host.numpy()[ticket.order], seconds, ticket.padded)
 
-    def _packed(self, step: Step, prompting: IntArray) -> list[IntArray]:
-        """Prompts in packs that fit the largest graph; one empty pack if there are none."""
-        packs: list[list[int]] = [[]]
-        total = 0
-        for row in prompting:
-            tokens = int(step.count[row])
-            if total + tokens > PROMPT_SIZES[-1]:
-                packs.append([])
-                total = 0
-            packs[-1].append(int(row))
-            total += tokens
-        return [np.array(pack, np.int32) for pack in packs]
+    def _passes(self, step: Step, prompting: IntArray) -> list[Pieces]:
+        """Prompts, or pieces of long ones, in packs that a graph can hold; one empty pack if there are none."""
+        packs: list[list[tuple[int, int, int]]] = [[]]
+        tokens = keys = 0
+        for row in prompting.tolist():
+            start, end = int(step.start[row]), int(step.start[row] + step.count[row])
+            while start < end:
+                room = PROMPT_SIZES[-1] - tokens
+                if room == 0 or (packs[-1] and keys + min(end, start + room) > MOST_KEYS):
+                    packs.append([])
+                    tokens, keys, room = 0, 0, PROMPT_SIZES[-1]
+                count = min(room, end - start)
+                packs[-1].append((row, start, count))
+                start += count
+                tokens += count
+                keys += start
+        return [Pieces(*np.array(pack, np.int32).reshape(-1, 3).T) for pack in packs]
 
-    def _run_shape(self, step: Step, rows: IntArray, prompts: IntArray, host: Tensor, at: int) -> Captured:
-        """Fill, send and replay the smallest shape that holds these rows; copy its tokens to the host from `at` on."""
-        if len(prompts):
-            total = int(step.count[prompts].sum())
+    def _run_shape(self, step: Step, rows: IntArray, pieces: Pieces, host: Tensor, at: int, ended: int) -> Shape:
+        """Fill, send and replay the smallest shape that holds these rows and pieces.
+
+        The tokens of the rows and of the first `ended` pieces go to the host, from `at` on.
+        """
+        if len(pieces.row):
+            total = int(pieces.count.sum())
             size = next(size for size in PROMPT_SIZES if size >= total)
-            shape = self._prompt_shape(size, max(int(step.count[prompts].max()), min(self._longest_prompt, size)))
+            longest = max(int(pieces.count.max()), min(self._longest_prompt, size))
+            shape = self._prompt_shape(size, longest, keys_size(int(pieces.end.sum())) if pieces.start.any() else 0)
         else:
             shape = Shape(next(size for size in self._rows if size >= len(rows)))
-        slots = step.slot[np.concatenate([rows, prompts])]
-        sampled = self._forward.sampling.anybody(slots)
+        sampled = self._forward.sampling.anybody(step.slot[np.concatenate([rows, pieces.row])])
         captured = self._captured(shape, sampled)
         flat = next(self._inputs)[: captured.layout.length]
-        tokens = [self._known[step.slot[row]][: step.count[row]] for row in prompts]
-        captured.layout.fill(flat.numpy(), step, rows, prompts, tokens, self.cache.block_size)
+        tokens = [
+            self._prompt[step.slot[row]][start:end]
+            for row, start, end in zip(pieces.row, pieces.start, pieces.end, strict=True)
+        ]
+        captured.layout.fill(flat.numpy(), step, rows, pieces, tokens, self.cache.block_size)
         captured.flat.copy_(flat, non_blocking=True)
         if captured.graph is None:
             self._forward.run(captured.layout, captured.flat, captured.tokens, sampled)
         else:
             captured.graph.replay()
-        drawn = ((0, len(rows)), (shape.rows, len(prompts)))
-        for begin, n in drawn:
+        for begin, n in ((0, len(rows)), (shape.rows, ended)):
             if n:
                 host[at : at + n].copy_(captured.tokens[begin : begin + n], non_blocking=True)
                 at += n
-        return captured
-
-    def _run_chunks(self, step: Step, chunks: IntArray, host: Tensor) -> IntArray:
-        """Prompt chunks behind cached context: one eager pass. Returns the rows whose tokens it put into `host`."""
-        device, forward = self.device, self._forward
-        ids = np.concatenate([self._known[step.slot[r]][step.start[r] : step.start[r] + step.count[r]] for r in chunks])
-        drawing = chunks[step.draw[chunks] >= 0]
-        with torch.no_grad():
-            logits = self._chunks.logits(step, chunks, torch.from_numpy(ids.astype(np.int64)).to(device))
-            seat = torch.from_numpy(step.slot[drawing].astype(np.int64)).to(device)
-            index = torch.from_numpy(step.draw[drawing].astype(np.int64)).to(device)
-            sampled = forward.sampling.anybody(step.slot[drawing])
-            tokens = forward.sampling.draw(logits, seat, index, sampled=sampled)
-            forward.latest[seat] = tokens
-            host[: len(drawing)].copy_(tokens, non_blocking=True)
-        return drawing
+        return shape
 
     def _send_tables(self, tables: IntArray) -> None:
         """Copy the block tables to the device if they have changed."""

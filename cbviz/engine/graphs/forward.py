@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from cbviz.engine.attention_hook import OurAttention
 from cbviz.engine.graphs.attend import STATIC, StaticAttention, StaticPass, working_on
-from cbviz.engine.graphs.compiled import CompiledParts
+from cbviz.engine.graphs.compiled import CompiledParts, compile_part
 from cbviz.engine.graphs.layout import Layout, Shape
 from cbviz.engine.kv_cache import KVCache
 from cbviz.engine.sampling import SlotSampling
@@ -61,9 +61,12 @@ class StaticForward:
         self._attention = attention
         self.latest = torch.zeros(slots + 1, dtype=torch.int64, device=device)
         self.tables = torch.zeros((slots + 1, blocks_a_request), dtype=torch.int32, device=device)
+        self._arrivals = torch.zeros(slots * cache.kv_heads, dtype=torch.int32, device=device)
         self.sampling = SlotSampling(slots + 1, device)
         self._our_attention = OurAttention(model)
         self._compiled = CompiledParts(model) if compiled else None
+        finish = self._finish
+        self._draw = {one: compile_part(finish, one_token=one) if compiled else finish for one in (False, True)}
 
     @torch.no_grad()
     def run(self, layout: Layout, flat: Tensor, tokens: Tensor, sampled: bool) -> None:
@@ -72,10 +75,10 @@ class StaticForward:
         `sampled` False takes the most likely token everywhere, whatever the slots' temperatures.
         """
         fields = layout.views(flat)
-        given = fields["given"]
+        given, one_token = fields["given"], layout.shape.width == 1
         ids = torch.where(given >= 0, given.long(), self.latest[fields["slot"].long()])
-        static = StaticPass(layout.shape, fields, self.tables, self._cache, self._attention)
-        parts = self._compiled.in_place() if self._compiled else nullcontext()
+        static = StaticPass(layout.shape, fields, self.tables, self._arrivals, self._cache, self._attention)
+        parts = self._compiled.in_place(one_token=one_token) if self._compiled else nullcontext()
         with self._our_attention.in_place(), working_on(static), parts:
             logits: Tensor = self.model(
                 input_ids=ids.unsqueeze(0),
@@ -84,9 +87,15 @@ class StaticForward:
                 logits_to_keep=fields["last"].long(),
                 cbviz_pass=STATIC,
             ).logits[0]
-        seat = fields["seat"].long()
-        chosen = self.sampling.draw(logits, seat, fields["index"].long(), sampled=sampled)
-        self.latest[seat] = chosen
+        torch._dynamo.mark_static(logits, 1)  # the vocabulary never changes
+        self._draw[one_token](logits, fields["seat"], fields["index"], self.latest, tokens, sampled)
+
+    def _finish(
+        self, logits: Tensor, seat: Tensor, index: Tensor, latest: Tensor, tokens: Tensor, sampled: bool
+    ) -> None:
+        """Draw the tokens (int32 [draws]), and keep them as the slots' latest."""
+        chosen = self.sampling.draw(logits, seat.long(), index.long(), sampled=sampled)
+        latest[seat.long()] = chosen
         tokens.copy_(chosen)
 
 

@@ -31,12 +31,14 @@ class Shape:
     """The fixed shape of a graph.
 
     `rows` that decode one token each, then `tokens` of up to `prompts` prompts, none of them longer than `longest`.
+    `keys` 0 says that all prompts begin here; else some continue, and see up to `keys` cached positions together.
     """
 
     rows: int
     tokens: int = 0
     prompts: int = 0
     longest: int = 0
+    keys: int = 0
 
     @property
     def width(self) -> int:
@@ -47,6 +49,20 @@ class Shape:
     def draws(self) -> int:
         """Tokens that come out: one a decoding row, one a prompt."""
         return self.rows + self.prompts
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """What an iteration reads of prompts in one pass: for each piece its row of the step and a range of positions."""
+
+    row: IntArray
+    start: IntArray
+    count: IntArray
+
+    @property
+    def end(self) -> IntArray:
+        """Positions that are cached after the pass."""
+        return self.start + self.count
 
 
 class Layout:
@@ -62,6 +78,8 @@ class Layout:
         Cached positions of each decoding row, the new one included; 0 is padding.
     bounds [prompts + 1]
         Where each prompt's tokens begin, counted from the first prompt token. Padding prompts are empty.
+    key_bounds [prompts + 1], gather [keys]
+        Where some prompts continue: where each prompt's keys begin in `gather`, and the cache positions of the keys.
     last [draws]
         Index of the token after which each output token is drawn.
     seat, index [draws]
@@ -78,6 +96,8 @@ class Layout:
             "where": shape.width,
             "context": shape.rows,
             "bounds": shape.prompts + 1,
+            "key_bounds": shape.prompts + 1 if shape.keys else 0,
+            "gather": shape.keys,
             "last": shape.draws,
             "seat": shape.draws,
             "index": shape.draws,
@@ -106,7 +126,7 @@ class Layout:
         flat: IntArray,
         step: Step,
         decoding: IntArray,
-        prompting: IntArray,
+        pieces: Pieces,
         tokens: Sequence[IntArray],
         block_size: int,
     ) -> None:
@@ -116,10 +136,10 @@ class Layout:
         ----------
         flat
             int32 [length], overwritten.
-        decoding, prompting
-            Rows of the step that feed one token the device knows, and rows that feed a prompt from its beginning.
+        decoding, pieces
+            Rows of the step that feed one token the device knows, and pieces of prompts.
         tokens
-            The prompting rows' token ids.
+            The pieces' token ids.
         block_size
             Positions in a KV block.
         """
@@ -133,27 +153,41 @@ class Layout:
         flat[put["context"]][:n] = position + 1
         flat[put["last"]][:n] = np.arange(n)
         flat[put["index"]][:n] = step.draw[decoding]
-        if not len(prompting):
+        if not len(pieces.row):
             return
-        count = step.count[prompting]
-        begin = np.concatenate([[0], np.cumsum(count)])
+        begin = np.concatenate([[0], np.cumsum(pieces.count)])
         total, first = int(begin[-1]), shape.rows
-        owner = np.repeat(slot[prompting], count)
-        position = (np.arange(total) - np.repeat(begin[:-1], count)).astype(np.int32)
+        owner, position = _positions(slot[pieces.row], pieces.start, pieces.count)
         here = slice(first, first + total)
         flat[put["given"]][here] = np.concatenate(tokens)
         flat[put["slot"]][here] = owner
         flat[put["position"]][here] = position
         flat[put["where"]][here] = _flat_position(step.tables, owner, position, block_size)
-        bounds = flat[put["bounds"]]
-        bounds[: len(begin)] = begin
-        bounds[len(begin) :] = total
-        # A prompt's chunk that yields nothing draws into the scratch slot.
-        draws = slice(shape.rows, shape.rows + len(prompting))
+        _bound(flat[put["bounds"]], pieces.count)
+        if shape.keys:
+            owner, position = _positions(slot[pieces.row], np.zeros_like(pieces.end), pieces.end)
+            flat[put["gather"]][: len(position)] = _flat_position(step.tables, owner, position, block_size)
+            _bound(flat[put["key_bounds"]], pieces.end)
+        # A piece that does not end its chunk, or whose chunk yields nothing, draws into the scratch slot.
+        draws = slice(shape.rows, shape.rows + len(pieces.row))
         flat[put["last"]][draws] = first + begin[1:] - 1
-        yields = step.draw[prompting] >= 0
-        flat[put["seat"]][draws] = np.where(yields, slot[prompting], self.scratch)
-        flat[put["index"]][draws] = np.maximum(step.draw[prompting], 0)
+        draw = np.where(pieces.end == start[pieces.row] + step.count[pieces.row], step.draw[pieces.row], -1)
+        flat[put["seat"]][draws] = np.where(draw >= 0, slot[pieces.row], self.scratch)
+        flat[put["index"]][draws] = np.maximum(draw, 0)
+
+
+def _positions(slot: IntArray, start: IntArray, count: IntArray) -> tuple[IntArray, IntArray]:
+    """Slot and position of every token of ranges that lie end to end."""
+    begin = np.cumsum(count) - count
+    return np.repeat(slot, count), (np.arange(int(count.sum())) + np.repeat(start - begin, count)).astype(np.int32)
+
+
+def _bound(field: IntArray, lengths: IntArray) -> None:
+    """Where each of these lengths begins and ends; whoever comes after them is empty."""
+    ends = np.cumsum(lengths)
+    field[0] = 0
+    field[1 : len(ends) + 1] = ends
+    field[len(ends) + 1 :] = ends[-1]
 
 
 def _flat_position(tables: IntArray, slot: IntArray, position: IntArray, block_size: int) -> IntArray:

@@ -32,14 +32,16 @@ class SdpaStaticAttention:
             return output
         decoding = (fields["context"] > 0).nonzero()[:, 0].tolist()
         bounds = fields["bounds"].tolist()
+        sees = fields["key_bounds"].tolist() if static.shape.keys else bounds
         lengths = [b - a for a, b in itertools.pairwise(bounds) if b > a]
+        contexts = [b - a for a, b in itertools.pairwise(sees) if b > a]
         prompts = [rows + a for a, b in itertools.pairwise(bounds) if b > a]
         ends = [*range(len(decoding) + 1)]
         for length in lengths:
             ends.append(ends[-1] + length)
         batch = RaggedBatch(
             bounds=tuple(ends),
-            context=(*fields["context"][decoding].tolist(), *lengths),
+            context=(*fields["context"][decoding].tolist(), *contexts),
             tables=static.tables[fields["slot"][[*decoding, *prompts]].long()].long(),
             write=fields["where"][written].long(),
             block_size=static.cache.block_size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from cbviz.engine.attention import ragged, triton_decode
@@ -21,6 +22,7 @@ class TritonStaticAttention:
     def __init__(self) -> None:
         if not triton_decode.available():
             raise EngineError("CUDA graphs need Triton and a CUDA GPU; the eager executor runs everywhere.")
+        self._overlap = torch.cuda.get_device_capability() >= (9, 0)
 
     def attend(
         self,
@@ -35,7 +37,6 @@ class TritonStaticAttention:
         """See `StaticAttention`."""
         fields, rows, tokens = static.fields, static.shape.rows, static.shape.tokens
         keys, values = static.cache.keys[layer], static.cache.values[layer]
-        triton_decode.store(key, value, keys, values, fields["where"])
         output = query.new_empty(query.shape)
         triton_decode.decode(
             query[:rows],
@@ -46,18 +47,23 @@ class TritonStaticAttention:
             fields["context"],
             block_size=static.cache.block_size,
             scale=scale,
+            newest=(key[:rows], value[:rows]),
             window=window,
+            arrivals=static.arrivals,
+            overlap=self._overlap and static.shape.width == 1,
             out=output[:rows],
         )
         if tokens:
-            # These prompts begin at position 0, so their own keys are all that they can see.
+            triton_decode.store(key[rows:], value[rows:], keys, values, fields["where"][rows:])
+            # Prompts that all begin here see nothing but their own keys; others find theirs in the cache.
+            shape = static.shape
             packed = ragged.PackedPrompts(
                 query_bounds=fields["bounds"],
-                key_bounds=fields["bounds"],
-                longest_queries=static.shape.longest,
-                longest_context=static.shape.longest,
-                fresh=True,
-                gather=fields["where"],
+                key_bounds=fields["key_bounds"] if shape.keys else fields["bounds"],
+                longest_queries=shape.longest,
+                longest_context=shape.keys or shape.longest,
+                fresh=not shape.keys,
+                gather=fields["gather"],
             )
             output[rows:] = ragged.prefill(
                 query[rows:], key[rows:], value[rows:], keys, values, packed, scale=scale, window=window
