@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from cbviz.engine import Engine, Preemption
+from cbviz.engine import Engine
 from cbviz.engine.model_executor import ModelExecutor
-from cbviz.memory import BlockPool
+from cbviz.memory import BlockPool, Preemption
 from cbviz.policies import (
     TGI,
     Continuous,

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -30,13 +30,11 @@ from cbviz.engine.reckoning import counts, held, shortage, writes_at
 from cbviz.engine.slots import Slots
 from cbviz.engine.swap import SwapSpace
 from cbviz.errors import CapacityError, EngineError, PolicyError, WorkloadError
-from cbviz.memory import BlockPool
+from cbviz.memory import BlockPool, Preemption
 from cbviz.policies.base import Admit, Policy, RequestView, View
 from cbviz.policies.check import CheckedPlan, ask, growth_shortage
 from cbviz.trace.events import NOBODY, Finish, FinishReason, IntArray, Iteration, Mark, Reuse, State
 from cbviz.workload.request import ArrivalUnit, Request
-
-Preemption = Literal["recompute", "swap"]
 
 PATIENCE = 10_000
 """Iterations in a row that may pass without anybody's first-time progress before the run is called stuck."""

@@ -13,9 +13,9 @@ from cbviz.engine.graphs import GraphExecutor
 from cbviz.engine.model_executor import ModelExecutor
 from cbviz.errors import CapacityError
 from cbviz.experiments.breakdown import Breakdown, profiled
-from cbviz.experiments.lane import Lane
+from cbviz.experiments.lane import NO_OPTIONS, Lane
 from cbviz.experiments.progress import Progress
-from cbviz.memory import BlockPool
+from cbviz.memory import BlockPool, KVOptions
 from cbviz.models import LoadedModel
 from cbviz.policies import Policy
 from cbviz.workload import Workload
@@ -54,6 +54,7 @@ class Setting:
     graphs: bool
     compiled: bool
     limit: int | None = None
+    kv: KVOptions = NO_OPTIONS
 
     def executor(self, progress: Progress) -> ModelOrGraphs:
         """Allocate the KV cache and capture the graphs.
@@ -101,9 +102,16 @@ class Setting:
 
     def engine(self, executor: ModelOrGraphs) -> Engine:
         """An engine with the whole workload submitted, and no recorder."""
-        pool = BlockPool(self.kv_blocks, self.block_size)
-        unit = self.workload.arrival_unit
-        engine = Engine(executor, self.policy, slots=self.slots, pool=pool, lag=self.lag, arrival_unit=unit)
+        engine = Engine(
+            executor,
+            self.policy,
+            slots=self.slots,
+            pool=BlockPool(self.kv_blocks, self.block_size, prefix_cache=self.kv.prefix_cache),
+            lag=self.lag,
+            arrival_unit=self.workload.arrival_unit,
+            preemption=self.kv.preemption,
+            swap_blocks=self.kv.swap_blocks,
+        )
         engine.submit(*self.workload)
         return engine
 
@@ -119,6 +127,7 @@ class Setting:
             kv_blocks=self.kv_blocks,
             clock="alone",
             lag=self.lag,
+            kv=self.kv,
         )
 
     def timed(self, executor: ModelOrGraphs, record: bool) -> Run:

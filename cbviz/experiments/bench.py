@@ -29,6 +29,7 @@ from cbviz.experiments.rates import measured_rates, model_facts
 from cbviz.experiments.why import Why, why
 from cbviz.measure.floor import Floor, ModelFacts, Rates, floor
 from cbviz.measure.summary import serving_table
+from cbviz.memory import KVOptions, Preemption
 from cbviz.models import LoadedModel, load
 from cbviz.policies import Policy, get
 from cbviz.trace import Trace
@@ -156,6 +157,9 @@ def bench(
     lag: int | None = None,
     block_size: int | None = None,
     kv_blocks: int | None = None,
+    prefix_cache: bool = False,
+    preemption: Preemption = "recompute",
+    swap_blocks: int | None = None,
     graphs: bool | None = None,
     compiled: bool = True,
     record: bool = True,
@@ -187,6 +191,8 @@ def bench(
     block_size, kv_blocks
         The KV pool. None takes blocks of 32 positions on a GPU (16 on a CPU), and as many as the workload can use and
         the free memory can hold, less a reserve (see `cbviz.experiments.capacity`).
+    prefix_cache, preemption, swap_blocks
+        What is done about KV memory (see `cbviz.memory.KVOptions`).
     graphs
         Whether iterations run as CUDA graphs; None does where the model and the device allow it. On a CPU True runs the
         same passes without graphs.
@@ -244,7 +250,8 @@ def bench(
     if lag is None:
         lag = int(graphs and kind == "cuda")
     shown = progress or SilentProgress()
-    setting = Setting(loaded, chosen, workload, slots, block_size, blocks, lag, graphs, graphs and compiled)
+    kv = KVOptions(prefix_cache, preemption, swap_blocks)
+    setting = Setting(loaded, chosen, workload, slots, block_size, blocks, lag, graphs, graphs and compiled, kv=kv)
     try:
         result = _measured(setting, repeats, record, profile, rates, shown)
         if peers:
@@ -278,6 +285,7 @@ def _measured(
     # Compiled code may outlive the executor; the cache must not.
     executor.cache.keys.clear()
     executor.cache.values.clear()
+    executor.cache.host = None
     facts = model_facts(loaded)
     return BenchResult(
         model=loaded.name,

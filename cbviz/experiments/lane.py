@@ -14,11 +14,13 @@ import transformers
 import cbviz
 from cbviz.engine import Engine, Executor
 from cbviz.errors import CapacityError
-from cbviz.memory import BlockPool
+from cbviz.memory import BlockPool, KVOptions
 from cbviz.models import LoadedModel
 from cbviz.policies import Policy
 from cbviz.trace import Iteration, Mark, Recorder, Trace, TraceMeta
 from cbviz.workload import Request, Workload
+
+NO_OPTIONS = KVOptions()
 
 
 class Lane:
@@ -40,6 +42,8 @@ class Lane:
         "alone" if nothing else runs meanwhile, "lane" if it takes turns with others. Written into the trace.
     lag
         The engine's: 0, or 1 to plan one iteration ahead of the tokens that the host has seen.
+    kv
+        Prefix cache and swapping. Written into the trace.
 
     Raises
     ------
@@ -59,14 +63,24 @@ class Lane:
         kv_blocks: int,
         clock: str,
         lag: int = 0,
+        kv: KVOptions = NO_OPTIONS,
     ) -> None:
-        pool = BlockPool(kv_blocks, block_size)
+        pool = BlockPool(kv_blocks, block_size, prefix_cache=kv.prefix_cache)
         self.policy = policy
         self.slots = slots
         self.kv_blocks = kv_blocks
         self._changes: tuple[Mark, ...] = ()
         self._loaded = loaded
-        self.engine = Engine(executor, policy, slots=slots, pool=pool, lag=lag, arrival_unit=workload.arrival_unit)
+        self.engine = Engine(
+            executor,
+            policy,
+            slots=slots,
+            pool=pool,
+            lag=lag,
+            arrival_unit=workload.arrival_unit,
+            preemption=kv.preemption,
+            swap_blocks=kv.swap_blocks,
+        )
         self.engine.submit(*workload)
         self._recorder = Recorder(
             TraceMeta(
@@ -75,6 +89,7 @@ class Lane:
                 slots=slots,
                 block_size=block_size,
                 total_blocks=kv_blocks,
+                block_bytes=self.engine.block_bytes,
                 model=loaded.name,
                 device=device_name(loaded.device),
                 dtype=str(loaded.dtype).removeprefix("torch."),
@@ -83,7 +98,7 @@ class Lane:
                 arrival_unit=workload.arrival_unit,
                 clock=clock,
                 lag=self.engine.lag,
-                extra=policy_parameters(policy) | {"context_limit": executor.context_limit},
+                extra=policy_parameters(policy) | {"context_limit": executor.context_limit} | kv.chosen(),
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 versions=versions(),
             ),

@@ -22,11 +22,12 @@ from cbviz.engine.graphs import why_no_graphs
 from cbviz.errors import CapacityError, CbvizError, MeasureError, PolicyError, WorkloadError
 from cbviz.experiments.alone import Setting
 from cbviz.experiments.answers import Divergence, divergences
-from cbviz.experiments.lane import Lane, device_name, kv_blocks_for
+from cbviz.experiments.lane import NO_OPTIONS, Lane, device_name, kv_blocks_for
 from cbviz.experiments.progress import Progress, SilentProgress
 from cbviz.experiments.why import Why, lane_why
 from cbviz.experiments.workloads import choose_workload
 from cbviz.measure.side_by_side import SideBySide, side_by_side
+from cbviz.memory import KVOptions, Preemption
 from cbviz.models import LoadedModel, load
 from cbviz.policies import Policy, get
 from cbviz.trace import Trace
@@ -74,6 +75,7 @@ class Race:
         watched: bool = False,
         enough: float | None = None,
         language: str | None = None,
+        kv: KVOptions = NO_OPTIONS,
     ) -> None:
         self.language = chosen(language)
         self.model = loaded
@@ -81,6 +83,7 @@ class Race:
         self.workload = workload
         self.slots = slots
         self.block_size = block_size
+        self.kv = kv
         self.kv_blocks = kv_blocks or kv_blocks_for(workload, slots, block_size)
         self.repeats = repeats
         """Timed runs of every lane: as many as asked for, or as many as were begun within `enough` seconds."""
@@ -222,6 +225,7 @@ class Race:
             block_size=self.block_size,
             kv_blocks=self.kv_blocks,
             clock=clock,
+            kv=self.kv,
         )
 
     def _executor(self, policy: Policy) -> Executor:
@@ -491,6 +495,9 @@ def race(
     block_size: int = 16,
     kv_blocks: int | None = None,
     kv_tokens: int | None = None,
+    prefix_cache: bool = False,
+    preemption: Preemption = "recompute",
+    swap_blocks: int | None = None,
     max_new_tokens: int | None = None,
     live: bool | None = None,
     language: str | None = None,
@@ -524,6 +531,8 @@ def race(
     kv_tokens
         The KV pool in tokens instead of blocks, so that schedulers compete in equal memory: as many whole blocks as it
         holds.
+    prefix_cache, preemption, swap_blocks
+        What each lane does about its KV memory (see `cbviz.memory.KVOptions`).
     max_new_tokens
         The most tokens an answer may have; None takes the workload's.
     live
@@ -568,6 +577,7 @@ def race(
         progress=progress or SilentProgress(),
         watched=live,
         language=language,
+        kv=KVOptions(prefix_cache, preemption, swap_blocks),
     )
     made.check()
     if live:
