@@ -15,7 +15,7 @@ race: $(INSTALLED) ## Race static against continuous batching on the built-in mo
 	$(BIN)/cbviz race --html race.html
 
 lab: $(INSTALLED) ## Open JupyterLab on the first notebook
-	$(BIN)/jupyter lab notebooks/00_watch_it.ipynb
+	$(BIN)/jupyter lab notebooks/en/00_watch_it.ipynb
 
 test: lint types javascript unit notebooks ## Everything that CI runs
 

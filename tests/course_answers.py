@@ -61,6 +61,21 @@ def _batches(lengths: list[int], slots: int) -> list[list[int]]:
 
 
 WRONG: dict[str, list[tuple[Any, str]]] = {
+    "00.groups": [
+        (("static", "continuous"), "the wrong way round"),
+        (("static", "static"), "the group of one is not"),
+        (("continuous", "continuous"), "the group of eight is not"),
+        (("orca", "static"), "'orca' is neither"),
+        ("continuous", "two names"),
+        (("continuous", "static", "static"), "two names"),
+    ],
+    "00.win": [
+        ("A", "the race that you just saw"),
+        ("B", "28 requests wait"),
+        ("c", "even more who wait"),
+        ("E", "one of A, B, C, D"),
+        (32, "this is 32"),
+    ],
     "01.spell": [
         (10, "the hyphens too"),
         (11, "right for the answer Sacramento"),

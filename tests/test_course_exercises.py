@@ -95,7 +95,7 @@ def test_progress_tells_them_apart() -> None:
 
 def test_unknown_exercises_are_refused() -> None:
     for ask in (lambda: check("99.nothing", 1), lambda: course.solution("99.nothing")):
-        with pytest.raises(CbvizError, match=r"no exercise '99.nothing'; there are 01\.spell"):
+        with pytest.raises(CbvizError, match=r"no exercise '99.nothing'; there are 00\.groups"):
             ask()
 
 

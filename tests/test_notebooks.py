@@ -62,6 +62,7 @@ def texts(cell: NotebookNode) -> str:
 
 def test_there_are_notebooks() -> None:
     assert {path.name for path in NOTEBOOKS} <= COURSE
+    assert [path.parent.name for path in NOTEBOOKS if path.name == "00_watch_it.ipynb"] == ["en", "zh"]
     assert [path.name for path in NOTEBOOKS][:1] == ["00_watch_it.ipynb"]
 
 

@@ -188,6 +188,8 @@ TERMS: dict[str, str] = {
     "sooner": "更早",
     "the same": "相同",
     "later": "更晚",
+    "tokens to come": "将要写的 token 数",
+    "tokens/s": "token/秒",
     "exercise": "练习",
     "state": "状态",
 }
