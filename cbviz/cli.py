@@ -78,6 +78,7 @@ def build_parser() -> Parser:
     race.add_argument("--seed", type=at_least(0), default=0, help="seed of the workload (0)")
     race.add_argument("--device", help="cpu, cuda or cuda:N (the GPU if there is one)")
     race.add_argument("--dtype", help="float32, bfloat16 or float16 (float32 on a CPU, bfloat16 on a GPU)")
+    race.add_argument("--weights", choices=("int8",), help="store the model's weights in a byte each (needs torchao)")
     race.add_argument("--prompts", metavar="FILE", help="race your own prompts: one a line, or .jsonl; - reads stdin")
     race.add_argument(
         "--repeats", type=at_least(1), help="timed runs; the median is reported (3, or fewer if they take minutes)"
@@ -133,6 +134,7 @@ def add_bench(commands: Any) -> None:
     bench.add_argument("--repeats", type=at_least(1), default=3, help="timed runs; the median is reported (3)")
     bench.add_argument("--device", help="cpu, cuda or cuda:N (the GPU if there is one)")
     bench.add_argument("--dtype", help="float32, bfloat16 or float16 (float32 on a CPU, bfloat16 on a GPU)")
+    bench.add_argument("--weights", choices=("int8",), help="store the model's weights in a byte each (needs torchao)")
     bench.add_argument(
         "--lag", type=int, choices=(0, 1), help="iterations that are planned ahead of the tokens (1 with CUDA graphs)"
     )
@@ -245,7 +247,13 @@ def prepare(options: argparse.Namespace) -> Race:
     policies = [get(name) for name in options.policies]
     prompts = None if options.prompts is None else read_prompts(options.prompts)
     return race(
-        load(options.model, device=options.device, dtype=options.dtype, progress=not options.quiet),
+        load(
+            options.model,
+            device=options.device,
+            dtype=options.dtype,
+            weights=options.weights,
+            progress=not options.quiet,
+        ),
         policies,
         slots=options.slots,
         requests=options.requests,
@@ -319,6 +327,7 @@ def run_bench(options: argparse.Namespace) -> int:
             slots=options.slots,
             device=options.device,
             dtype=options.dtype,
+            weights=options.weights,
             repeats=options.repeats,
             lag=options.lag,
             block_size=options.block_size,

@@ -67,6 +67,7 @@ class BenchResult:
     model: str
     device: str
     dtype: str
+    weights: str
     policy: str
     workload: str
     seed: int
@@ -116,8 +117,8 @@ class BenchResult:
     def to_json(self) -> dict[str, Any]:
         """The result as plain numbers and strings."""
         names = (
-            "model", "device", "dtype", "policy", "workload", "seed", "requests", "slots", "lag", "block_size",
-            "kv_blocks", "graphs", "compiled", "recorded", "output_tokens", "iterations",
+            "model", "device", "dtype", "weights", "policy", "workload", "seed", "requests", "slots", "lag",
+            "block_size", "kv_blocks", "graphs", "compiled", "recorded", "output_tokens", "iterations",
         )  # fmt: skip
         return {
             **{name: getattr(self, name) for name in names},
@@ -153,6 +154,7 @@ def bench(
     slots: int | None = None,
     device: str | None = None,
     dtype: str | None = None,
+    weights: str | None = None,
     repeats: int = REPEATS,
     lag: int | None = None,
     block_size: int | None = None,
@@ -184,6 +186,8 @@ def bench(
         Requests that can run at once; None takes 32 on a GPU, 8 on a CPU.
     device, dtype
         Where and in what; None takes the GPU in bfloat16 if there is one, else the CPU in float32.
+    weights
+        "int8" stores the model's weights in a byte each (see `cbviz.models.int8`). Peers load them as dtype says.
     repeats
         Timed runs, at least 1. The median is reported, and the range.
     lag
@@ -229,7 +233,7 @@ def bench(
     _check_whole("seed", seed, least=0)
     chosen = get(policy)
     check_peers(peers, model)
-    loaded = load(model, device=device, dtype=dtype) if isinstance(model, str) else model
+    loaded = load(model, device=device, dtype=dtype, weights=weights) if isinstance(model, str) else model
     where, kind = str(loaded.device), loaded.device.type
     if isinstance(workload, Workload):
         if (requests, prompt_tokens, max_new_tokens) != (None, None, None):
@@ -291,6 +295,7 @@ def _measured(
         model=loaded.name,
         device=device_name(loaded.device),
         dtype=trace.meta.dtype,
+        weights=loaded.weights,
         policy=setting.policy.name,
         workload=setting.workload.name,
         seed=setting.workload.seed,

@@ -98,7 +98,7 @@ class Lane:
                 arrival_unit=workload.arrival_unit,
                 clock=clock,
                 lag=self.engine.lag,
-                extra=policy_parameters(policy) | {"context_limit": executor.context_limit} | kv.chosen(),
+                extra=policy_parameters(policy) | _circumstances(loaded, executor) | kv.chosen(),
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 versions=versions(),
             ),
@@ -156,6 +156,12 @@ def policy_parameters(policy: object) -> dict[str, Any]:
         return {}
     values = {field.name: getattr(policy, field.name) for field in fields(policy) if field.name != "name"}
     return {name: value for name, value in values.items() if isinstance(value, int | float | str | None)}
+
+
+def _circumstances(loaded: LoadedModel, executor: Executor) -> dict[str, Any]:
+    """What else decides a run: how long a request may be, and how the weights are stored if not as the dtype says."""
+    weights = {"weights": loaded.weights} if loaded.weights else {}
+    return {"context_limit": executor.context_limit, **weights}
 
 
 def kv_blocks_for(workload: Workload, slots: int, block_size: int) -> int:

@@ -491,6 +491,7 @@ def race(
     seed: int = 0,
     device: str | None = None,
     dtype: str | None = None,
+    weights: str | None = None,
     repeats: int | None = None,
     block_size: int = 16,
     kv_blocks: int | None = None,
@@ -523,6 +524,8 @@ def race(
         Seed of the workload.
     device, dtype
         Where and in what to run; by default the GPU in bfloat16 if there is one, else the CPU in float32.
+    weights
+        "int8" stores the model's weights in a byte each (see `cbviz.models.int8`).
     repeats
         Undisturbed timed runs of every lane; 0 takes turns once and reports lane clocks. None means 0 for a live race,
         else 3, or fewer if they would take minutes.
@@ -562,7 +565,7 @@ def race(
         live = in_notebook()
     if workload is not None and prompts is not None:
         raise WorkloadError("give a workload or prompts, not both.")
-    loaded = load(model, device=device, dtype=dtype) if isinstance(model, str) else model
+    loaded = load(model, device=device, dtype=dtype, weights=weights) if isinstance(model, str) else model
     if workload is None:
         workload = choose_workload(loaded, requests=requests, prompts=prompts, seed=seed, max_new_tokens=max_new_tokens)
     made = Race(

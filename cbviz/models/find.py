@@ -10,6 +10,7 @@ import torch
 from cbviz.errors import ModelError
 from cbviz.models.device import pick_device, pick_dtype
 from cbviz.models.folder import load_folder, ready
+from cbviz.models.int8 import quantised
 from cbviz.models.loaded import LoadedModel
 from cbviz.models.shapes import SHAPES, random_model
 
@@ -36,6 +37,7 @@ def load(
     *,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
+    weights: str | None = None,
     progress: bool = True,
 ) -> LoadedModel:
     """Load a model by name.
@@ -49,13 +51,16 @@ def load(
         "cpu", "cuda" or "cuda:N"; None takes the GPU if there is one.
     dtype
         "float32", "bfloat16" or "float16"; None takes float32 on a CPU and bfloat16 on a GPU.
+    weights
+        "int8" stores the weights of the layers in a byte each (see `cbviz.models.int8`); needs the extra int8.
     progress
         Whether downloads and conversions may draw a progress bar on standard error.
 
     Raises
     ------
     ModelError
-        The name, device or dtype is unknown, the model cannot be fetched, or what is there is no causal LM.
+        The name, device, dtype or way to store weights is unknown, torchao is not installed for it, the model cannot be
+        fetched, or what is there is no causal LM.
     CapacityError
         The model cannot fit into the device's free memory.
     """
@@ -63,6 +68,13 @@ def load(
         raise ModelError(f"a model's name must be a text that is not empty, not {name!r}; {_allowed()}")
     where = pick_device(device)
     what = pick_dtype(dtype, where)
+    if weights not in (None, "int8"):
+        raise ModelError(f"weights can be stored as None (as dtype says) or 'int8', not {weights!r}.")
+    loaded = _loaded(name, where, what, progress)
+    return quantised(loaded) if weights else loaded
+
+
+def _loaded(name: str, where: torch.device, what: torch.dtype, progress: bool) -> LoadedModel:
     if name == "tiny":
         return load_folder(name, TINY, where, what)
     if name == "smollm2-135m":

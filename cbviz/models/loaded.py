@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from cbviz.errors import ModelError
 from cbviz.models.pieces import PieceStream, pieces
@@ -30,6 +31,8 @@ class LoadedModel:
         None for random weights: they know no text.
     device, dtype
         Where the weights lie, and as what.
+    weights
+        "int8" if the layers' weights are stored in int8 (see `cbviz.models.int8`); "" if they are as `dtype` says.
     """
 
     name: str
@@ -37,6 +40,7 @@ class LoadedModel:
     tokenizer: PreTrainedTokenizerBase | None
     device: torch.device
     dtype: torch.dtype
+    weights: str = ""
 
     def encode(self, text: str) -> list[int]:
         """Turn what a person wrote into prompt tokens: for chat models one user turn, ready for the answer.
@@ -128,7 +132,7 @@ class LoadedModel:
 
         (Of the embedding table a pass reads a few rows only, unless the output layer shares it.)
         """
-        return sum(p.numel() * p.element_size() for p in self.model.parameters())
+        return sum(stored_bytes(p) for p in self.model.parameters())
 
     @property
     def _config(self) -> Any:
@@ -138,3 +142,11 @@ class LoadedModel:
         if self.tokenizer is None:
             raise ModelError(f"{self.name} has no tokenizer: it takes token ids and writes no text.")
         return self.tokenizer
+
+
+def stored_bytes(parameter: Tensor) -> int:
+    """Bytes of a parameter as it lies in memory; a quantised one consists of several tensors."""
+    if not hasattr(parameter, "__tensor_flatten__"):
+        return parameter.numel() * parameter.element_size()
+    parts, _ = parameter.__tensor_flatten__()
+    return sum(stored_bytes(getattr(parameter, part)) for part in parts)

@@ -35,18 +35,24 @@ gains."""
 def lay_side_by_side(model: nn.Module) -> int:
     """Move the weights (and biases) of sibling linears next to each other; return how many groups were found.
 
-    Every parameter keeps its identity, shape and values; only its place in memory changes.
+    Every parameter keeps its identity, shape and values; only its place in memory changes. Quantised weights stay where
+    they are: they are several tensors each.
     """
     found = 0
     for module in model.modules():
         for names in GROUPS:
-            linears = [x for name in names if isinstance(x := getattr(module, name, None), nn.Linear)]
+            linears = [x for name in names if isinstance(x := getattr(module, name, None), nn.Linear) and _plain(x)]
             if len(linears) == len(names) and len({linear.in_features for linear in linears}) == 1:
                 _adjoin([linear.weight for linear in linears])
                 if all(linear.bias is not None for linear in linears):
                     _adjoin([linear.bias for linear in linears if linear.bias is not None])
                 found += 1
     return found
+
+
+def _plain(linear: nn.Linear) -> bool:
+    """Whether its weight is one ordinary tensor."""
+    return type(linear.weight.data) is Tensor
 
 
 def _adjoin(parameters: list[Tensor]) -> None:
