@@ -40,7 +40,7 @@ export const WORDS = /** @type {Record<Language, Record<string, string>>} */ ({
     at: "iteration {n}", is_live: "live", of_total: "of {total}",
     next: "Next", previous: "Previous", j_admit: "admission", j_finish: "finish", j_preempt: "preemption", j_stall: "stall", j_set: "change", jump: "Jump to", none_left: "There is no further {what} in that direction.",
     fit: "Fit all", zoom_in: "Zoom in", zoom_out: "Zoom out",
-    running: "running", paused: "paused", stopping: "stopping after this iteration", stopped: "stopped",
+    running: "running", paused: "paused", asked_to_stop: "asked to stop", stopping: "stopping after this iteration", stopped: "stopped",
     so_far_label: "so far", more_finished: "as many requests finished in {last} as in {first}", ahead: "{last} has finished {a}, {first} {b}",
     faster: "{last} was faster than {first}", slower: "{last} was slower than {first}", measured: "measured", computed: "computed",
     part_iterations: "fewer iterations", part_cost: "cost of an iteration, {first} ÷ {last}",
@@ -91,7 +91,7 @@ export const WORDS = /** @type {Record<Language, Record<string, string>>} */ ({
     at: "迭代 {n}", is_live: "实时", of_total: "/ {total}",
     next: "下一个", previous: "上一个", j_admit: "接纳", j_finish: "结束", j_preempt: "抢占", j_stall: "停顿", j_set: "改动", jump: "跳转到", none_left: "该方向上没有更多的{what}。",
     fit: "显示全部", zoom_in: "放大", zoom_out: "缩小",
-    running: "运行中", paused: "已暂停", stopping: "本次迭代后停止", stopped: "已停止",
+    running: "运行中", paused: "已暂停", asked_to_stop: "已请求停止", stopping: "本次迭代后停止", stopped: "已停止",
     so_far_label: "至此", more_finished: "{last} 与 {first} 完成的请求一样多", ahead: "{last} 已完成 {a} 个，{first} 已完成 {b} 个",
     faster: "{last} 比 {first} 快", slower: "{last} 比 {first} 慢", measured: "实测", computed: "计算值",
     part_iterations: "迭代更少", part_cost: "每次迭代的代价，{first} ÷ {last}",
@@ -1541,6 +1541,8 @@ export class BoardView {
     this.inspected = "";
     this.refused = "";
     this.changesInLegend = false;
+    /** Stop was pressed, and the kernel has not answered yet: it may be busy with a cell. */
+    this.askedToStop = false;
     this.controlsKey = "";
     this.textKey = "";
     /** @type {number | undefined} */
@@ -2316,7 +2318,12 @@ export class BoardView {
 
   /** @param {Record<string, any>} message */
   control(message) {
-    if (this.live()) this.host?.send(message);
+    if (!this.live()) return;
+    this.host?.send(message);
+    if (message.action !== "stop") return;
+    this.askedToStop = true;
+    this.textDue = 0;
+    this.changed();
   }
 
   /** @param {string} text */
@@ -2578,7 +2585,8 @@ export class BoardView {
       b.play.setAttribute("aria-label", b.play.title);
     }
     b.stop.hidden = this.host === null || !this.host.state().actions.includes("stop");
-    b.stop.toggleAttribute("disabled", !live || status === "stopping");
+    if (!live || status === "stopping") this.askedToStop = false;
+    b.stop.toggleAttribute("disabled", !live || status === "stopping" || this.askedToStop);
     b.live.hidden = !live;
     b.live.setAttribute("aria-pressed", String(this.follow));
     const extent = this.extent();
@@ -2593,7 +2601,7 @@ export class BoardView {
       : duration(this.language, now) + " " + this.say("of_total", { total: duration(this.language, extent) });
     set(this.place, place);
     this.scrub.setAttribute("aria-valuetext", place);
-    set(this.status, live ? this.say(status === "running" && this.follow ? "is_live" : status === "running" ? "running" : status) : this.host && status === "stopped" ? this.say("stopped") : "");
+    set(this.status, this.askedToStop ? this.say("asked_to_stop") : live ? this.say(status === "running" && this.follow ? "is_live" : status === "running" ? "running" : status) : this.host && status === "stopped" ? this.say("stopped") : "");
     this.status.dataset.status = status;
     this.speedBox.title = this.say("speed_title", { rate: this.num(PACE * this.speed, this.speed < 1 ? 1 : 0) });
     this.parts?.forEach((part, index) => this.drawCounters(part, this.run.lanes[index], index));
@@ -2893,6 +2901,8 @@ export class BoardView {
     data.lit = String(this.pinned >= 0 ? this.pinned : this.hovered);
     data.frames = String(this.frames);
     data.scale = this.axis.scale.toFixed(4);
+    data.changes = lanes.map((lane) => lane.changes.filter(({ at }) => at > 0 && at < this.shown(lane)).length).join(" ");
+    data.asked = this.askedToStop ? "stop" : "";
   }
 
   destroy() {

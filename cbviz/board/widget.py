@@ -9,6 +9,7 @@ goes into one synchronised trait: views that open later need nothing else.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 import weakref
@@ -38,6 +39,24 @@ LINGER = 2.0
 """Seconds that the pump waits for more before its thread ends; the next push starts another."""
 
 TRANSPORT = ("pause", "resume", "step", "stop")
+
+LOADER = """
+const boards = (globalThis.__cbviz_boards ??= new Map());
+function board(model) {
+  const key = model.get("_key");
+  if (!boards.has(key)) {
+    const address = URL.createObjectURL(new Blob([model.get("_code")], { type: "text/javascript" }));
+    boards.set(key, import(address).finally(() => URL.revokeObjectURL(address)));
+  }
+  return boards.get(key);
+}
+export default {
+  initialize: async (props) => (await board(props.model)).default.initialize(props),
+  render: async (props) => (await board(props.model)).default.render(props),
+};
+"""
+"""A browser keeps every module that it ever imported, and anywidget imports one a widget. This one is small, and all
+widgets of a page share the board's own module, so that running a cell again and again costs the page no memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +103,10 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
     one, a run is recorded all the same.
     """
 
-    _esm = script()
+    _esm = LOADER
     _css = style()
+    _code = traitlets.Unicode(script()).tag(sync=True)
+    _key = traitlets.Unicode(hashlib.sha256(script().encode()).hexdigest()[:16]).tag(sync=True)
     _meta = traitlets.Dict().tag(sync=True)
     _status = traitlets.Unicode("running").tag(sync=True)
     _language = traitlets.Unicode("en").tag(sync=True)
@@ -336,10 +357,16 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
             self._pending = [[] for _ in self.lanes]
             self._blocks = [[] for _ in self.lanes]
             self._unsent, self._prompts = [], []
+            self._known, self._encoders = set(), []
+            # A notebook's Out keeps this object; it need not keep the run, nor whoever ran it.
+            self._on_control = None
             self._due.notify_all()
+        # JupyterLab keeps the state of closed widgets, and the state before that, for as long as the page lives: twice
+        # something small takes the place of what was large.
+        with self.hold_sync():
+            self._run, self._code = b"", ""
+        self._status = "closed"
         super().close()
-        # A notebook's Out keeps the object; it need not keep the run.
-        self._run = b""
 
 
 _by_cell: weakref.WeakValueDictionary[str, LiveBoard] = weakref.WeakValueDictionary()

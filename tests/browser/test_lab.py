@@ -176,18 +176,7 @@ def test_pause_step_resume_and_stop(notebook, lab, page: Page, board) -> None:
     assert board("follow", "false") == "false"
     page.locator('[data-action="live"]').click()
     board("follow", "true")
-    took = page.evaluate(
-        """() => new Promise((done) => {
-            const start = performance.now();
-            const board = document.querySelector('.cbviz');
-            new MutationObserver(() => {
-                if (board.dataset.status !== 'running') done([performance.now() - start, board.dataset.status]);
-            }).observe(board, { attributes: true });
-            board.querySelector('[data-action="stop"]').click();
-        })"""
-    )
-    assert took[1] in ("stopping", "stopped")
-    assert took[0] < 1000, "a tenth of a second where nothing else runs; this machine is shared"
+    page.locator('[data-action="stop"]').click()
     board("status", "stopped")
     lab.run_cell(page, 2)
     told = output(page, 2)
@@ -195,6 +184,94 @@ def test_pause_step_resume_and_stop(notebook, lab, page: Page, board) -> None:
     board("received", " ".join(map(str, ran)))
     assert "'pause', 'step', 'resume', 'stop'" in told
     expect(page.locator(".cb-finish")).to_contain_text("stopped before its end")
+
+
+PRESS_STOP = """() => new Promise((done) => {
+    const board = document.querySelector('.cbviz');
+    const start = performance.now();
+    let asked = null;
+    new MutationObserver(() => {
+        if (asked === null && board.dataset.asked === 'stop') asked = performance.now() - start;
+        if (board.dataset.status === 'running') return;
+        done({ asked, told: performance.now() - start, status: board.dataset.status });
+    }).observe(board, { attributes: true });
+    board.querySelector('[data-action="stop"]').click();
+})"""
+
+
+def test_stop_is_acknowledged_within_a_tenth_of_a_second_and_ends_after_the_iteration(notebook, lab, page: Page, board):
+    """The kernel's answer, on the page, while an iteration takes two seconds; the best of five, for others share this
+    machine."""
+    notebook("live = Live(requests=400, pause=2.0)\nlive.start()", "print(live.ran(), live.heard)")
+    tries = []
+    for number in range(5):
+        if number:
+            lab.run_cell(page, 1)
+            page.wait_for_function("() => document.querySelector('.cbviz')?.dataset.status === 'running'")
+        page.wait_for_function("() => Number(document.querySelector('.cbviz').dataset.received.split(' ')[0]) >= 1")
+        tries.append(page.evaluate(PRESS_STOP))
+        assert tries[-1]["status"] == "stopping", "it was said before the iteration was over"
+        board("status", "stopped")
+    assert min(answer["told"] for answer in tries) < 100, tries
+    assert min(answer["asked"] for answer in tries) < 50, "and the button shows it at once"
+    lab.run_cell(page, 2)
+    assert "['stop']" in output(page, 2)
+
+
+def test_stop_shows_as_asked_while_the_kernel_is_busy_with_a_cell(notebook, lab, page: Page, board) -> None:
+    notebook("live = Live(requests=400, pause=0.05)\nlive.start()", "time.sleep(3); print('slept')")
+    lab.run_cell(page, 2)
+    page.locator('[data-action="stop"]').click()
+    board("asked", "stop")
+    expect(page.locator(".cb-status")).to_have_text("asked to stop")
+    assert board("status") == "running"
+    board("status", "stopped")
+    assert board("asked") == ""
+
+
+def test_the_playground_obeys_its_controls_and_its_replay_tells_what_was_changed(notebook, lab, page: Page, board):
+    start = "import cbviz\np = cbviz.play('tiny', slots=3, most_slots=6, rate=60, mean=12, pace=60, seed=4)\np"
+    told = (
+        "p.wait(30); m = p.trace.marks\n"
+        "print([(int(i), r) for i, k, r in zip(m.iteration, m.kind, m.reason) if k == 6 and i])"
+    )
+    notebook(start, told, "p", "print(len(p.trace.iterations), p.trace.closed_slots.min())")
+    page.wait_for_function("() => Number(document.querySelector('.cbviz').dataset.iteration) >= 30", timeout=40_000)
+    expect(page.locator(".cb-lane-summary")).to_contain_text("3 slots · 60 arrivals in 100 iterations")
+    page.locator('[data-knob="slots"]').fill("6")
+    expect(page.locator(".cb-lane-summary")).to_contain_text("6 slots", timeout=10_000)
+    page.locator('[data-knob="policy"]').select_option("static")
+    expect(page.locator(".cb-lane-summary")).to_contain_text("static", timeout=10_000)
+    for knob, value in (("rate", "100"), ("spread", "0")):
+        page.locator(f'[data-knob="{knob}"]').fill(value)
+    expect(page.locator(".cb-lane-summary")).to_contain_text("100 arrivals in 100 iterations · spread of lengths 0")
+    page.get_by_role("button", name="Submit a burst").click()
+    page.wait_for_timeout(600)
+    page.locator('[data-action="stop"]').click()
+    board("status", "stopped")
+    lab.run_cell(page, 2)
+    changes = output(page, 2)
+    assert re.sub(r"\d+, '", "'", changes) == ("[('slots = 6'), ('policy = static'), ('rate = 100'), ('spread = 0')]")
+    board("changes", "4")
+    lab.run_cell(page, 4)
+    ran, closed = output(page, 4).split()
+    assert board("received") == ran
+    assert closed == "0", "once six were open, none was closed"
+    lab.run_cell(page, 3)
+    page.wait_for_function("() => document.querySelectorAll('.cbviz[data-iteration]').length === 2")
+    assert board("changes", "4", which=1) == "4"
+    assert board("received", which=1) == ran
+    first = re.search(r"\((\d+),", changes)
+    replay = page.locator(".cbviz").nth(1)
+    replay.focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("c")
+    assert first
+    board("iteration", str(int(first[1]) + 1), which=1)
+    board("changes", "1", which=1)
+    expect(replay.locator(".cb-lane-summary")).to_contain_text("6 slots")
+    page.keyboard.press("ArrowLeft")
+    expect(replay.locator(".cb-lane-summary")).to_contain_text("3 slots")
 
 
 def test_a_second_view_and_a_late_view_show_the_whole_run(notebook, lab, page: Page, board) -> None:
@@ -281,22 +358,45 @@ def test_axe_finds_nothing_serious_in_the_live_board(notebook, page: Page, board
     assert [(v["id"], v["impact"]) for v in found if v["impact"] in ("serious", "critical")] == []
 
 
-def test_running_the_cell_again_frees_the_earlier_run(notebook, lab, page: Page) -> None:
+def test_ten_more_runs_of_the_cell_leave_no_more_memory_behind_than_one(notebook, lab, page: Page, board) -> None:
+    """Of the kernel and of the browser: objects and bytes after the second run and after the twelfth."""
     count = (
-        "import gc, ipywidgets\nlive.ran(); time.sleep(0.2); gc.collect()\n"
-        "print(sum(isinstance(o, LiveBoard) and len(o._run) > 0 for o in gc.get_objects()))"
+        "import gc, sys\nlive.ran(); live = None; time.sleep(0.3); gc.collect()\n"
+        "alive = [o for o in gc.get_objects() if isinstance(o, LiveBoard) and len(o._run)]\n"
+        "print(len(alive), sum(len(o._run) for o in alive), sys.getallocatedblocks()); del alive"
     )
-    notebook("live = Live(requests=30)\nlive.start()", count)
-    for _ in range(4):
+    notebook("live = Live(requests=300)\nlive.start()", count)
+    chrome = page.context.new_cdp_session(page)
+    kernel, browser = [], []
+    for number in range(12):
+        if number:
+            lab.run_cell(page, 1)
+            page.wait_for_timeout(200)
+        board("status", "finished")
+        page.wait_for_function("() => document.querySelector('.cbviz').dataset.painted.length > 4")
+        before = page.locator(".jp-Notebook .jp-CodeCell").nth(2).locator(".jp-OutputArea-output pre").all_inner_texts()
         lab.run_cell(page, 2)
-        output(page, 2)
-        lab.run_cell(page, 1)
-        page.wait_for_selector(".cbviz[data-iteration]")
-        page.wait_for_timeout(300)
-    lab.run_cell(page, 2)
-    page.wait_for_timeout(1500)
-    assert output(page, 2) == "1"
-    assert page.locator(".cbviz").count() == 1
+        page.wait_for_function(
+            """(before) => {
+                const texts = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')[2]
+                    .querySelectorAll('.jp-OutputArea-output pre')].map((pre) => pre.innerText);
+                return texts.length === 1 && texts[0] !== before[0];
+            }""",
+            arg=before,
+            timeout=30_000,
+        )
+        kernel.append([int(n) for n in output(page, 2).split()])
+        for _ in range(3):
+            chrome.send("HeapProfiler.collectGarbage")
+        browser.append(chrome.send("Runtime.getHeapUsage")["usedSize"])
+        assert page.locator(".cbviz").count() == 1
+    assert [alive for alive, _, _ in kernel] == [1] * 12, "one run is kept: the one that is shown"
+    run = kernel[0][1]
+    assert run > 20_000
+    # A run that stayed would be some 20,000 blocks more in the kernel. In the browser a board that brought its module
+    # again cost 1.2 MB a run; JupyterLab alone takes 0.1 to 0.3 MB every time that a cell is run, whatever it shows.
+    assert kernel[-1][2] - kernel[1][2] < 20_000, kernel
+    assert (browser[-1] - browser[1]) / 10 < 600_000, browser
 
 
 def test_the_dark_theme_of_the_lab_is_the_boards(notebook, page: Page, board) -> None:
