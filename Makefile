@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+TYPESCRIPT := 5.9.3
 
 .DEFAULT_GOAL := help
 .PHONY: help venv race lab test lint types javascript unit notebooks
@@ -37,10 +38,13 @@ lint: $(INSTALLED) ## Style: ruff
 types: $(INSTALLED) ## Types: mypy, strict
 	$(BIN)/mypy
 
-javascript: ## The widget's JavaScript, tested with node
+javascript: ## The widget's JavaScript, tested with node, and its types checked with TypeScript
 	@if command -v node >/dev/null; then node --test tests/js/*.test.mjs; \
 	elif [ -n "$$CI" ]; then echo 'node is not installed, and CI must run the JavaScript tests.' >&2; exit 1; \
 	else echo 'Left out: tests/js (node is not installed).'; fi
+	@if command -v npx >/dev/null; then npx --yes --loglevel=error --package=typescript@$(TYPESCRIPT) -- tsc --project tsconfig.json; \
+	elif [ -n "$$CI" ]; then echo 'npx is not installed (it comes with npm), and CI must check the JavaScript types.' >&2; exit 1; \
+	else echo 'Left out: the types of the JavaScript (npx is not installed; it comes with npm).'; fi
 
 unit: $(INSTALLED) ## Everything in Python, and the browser tests where Chromium is installed
 	$(BIN)/pytest
