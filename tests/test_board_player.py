@@ -14,8 +14,8 @@ import pytest
 from cbviz.board import Board, Finish
 from cbviz.board.pack import read
 from cbviz.board.player import html, mimebundle, text
-from cbviz.board.summary import same_answers
 from cbviz.errors import CbvizError
+from cbviz.measure.compare import same_answers
 from tests.fake_runs import scheduled_trace, wild_trace
 
 HOSTILE = '</script><script>document.title="owned"</script><img src=x onerror=alert(1)> \u202e' + "A" * 100_000

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cbviz.errors import MeasureError
-from cbviz.measure import Divergence, compare
-from cbviz.trace import Recorder, Trace
+from cbviz.measure import Divergence, compare, same_answers
+from cbviz.trace import FinishReason, Recorder, Trace
 from tests.fake_runs import meta, record, request, scheduled, scheduled_trace
 
 LENGTHS = [3, 6, 2, 3, 3, 2, 2]
@@ -101,3 +101,19 @@ def test_different_work_is_refused() -> None:
     empty = Recorder(meta(4), [request(id, output=length) for id, length in enumerate(LENGTHS)]).trace()
     with pytest.raises(MeasureError, match="took no time"):
         compare(continuous, empty)
+
+
+def test_same_answers_counts_whom_every_run_answered() -> None:
+    """Of eight requests the second run cancels one and answers another differently; the third lacks one altogether."""
+    whole = scheduled_trace([3] * 8, 2)
+    rq = whole.requests
+    reason, tokens = rq.reason.copy(), list(rq.tokens)
+    reason[2], tokens[5] = FinishReason.CANCELLED, (*tokens[5][:1], 99, *tokens[5][2:])
+    other = replace(whole, requests=replace(rq, reason=reason, tokens=tuple(tokens)))
+    assert same_answers(whole, other) == (6, 7)
+    assert same_answers(other, whole) == (6, 7)
+    fewer = scheduled_trace([3] * 7, 2)
+    assert same_answers(whole, other, fewer) == (5, 6)
+    assert same_answers(whole) == (8, 8)
+    with pytest.raises(MeasureError, match="where there is a trace"):
+        same_answers()

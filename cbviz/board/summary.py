@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cbviz.errors import CbvizError
-from cbviz.trace.events import FinishReason
+from cbviz.measure.compare import same_answers
 from cbviz.trace.trace import Trace
 
 CLOCKS = ("lane", "alone", "virtual", "")
@@ -84,15 +84,3 @@ class Finish:
     def as_json(self) -> dict[str, Any]:
         """Plain values for the page."""
         return asdict(self)
-
-
-def same_answers(*traces: Trace) -> tuple[int, int]:
-    """(same, compared) over the requests that ended, uncancelled, in every trace: equal output token ids."""
-    answers = []
-    for trace in traces:
-        table = trace.requests
-        whole = (table.reason >= 0) & (table.reason != FinishReason.CANCELLED)
-        answers.append({int(i): table.tokens[row] for row, i in enumerate(table.id) if whole[row]})
-    common = set(answers[0]).intersection(*answers[1:])
-    same = sum(all(other[i] == answers[0][i] for other in answers[1:]) for i in common)
-    return same, len(common)

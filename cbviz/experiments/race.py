@@ -16,7 +16,7 @@ from typing import Any
 
 from cbviz.board import player
 from cbviz.board.language import chosen
-from cbviz.board.summary import Finish, same_answers
+from cbviz.board.summary import Finish
 from cbviz.engine import Executor
 from cbviz.engine.graphs import why_no_graphs
 from cbviz.errors import CapacityError, CbvizError, MeasureError, PolicyError, WorkloadError
@@ -26,6 +26,7 @@ from cbviz.experiments.lane import NO_OPTIONS, Lane, device_name, kv_blocks_for
 from cbviz.experiments.progress import Progress, SilentProgress
 from cbviz.experiments.why import Why, lane_why
 from cbviz.experiments.workloads import choose_workload
+from cbviz.measure.compare import same_answers
 from cbviz.measure.side_by_side import SideBySide, side_by_side
 from cbviz.memory import KVOptions, Preemption
 from cbviz.models import LoadedModel, load

@@ -6,7 +6,7 @@ Everything here reads traces and runs nothing.
 from cbviz.measure.bars import Bars
 from cbviz.measure.chart import Chart
 from cbviz.measure.charts import kv_over_time, latency_cdf, occupancy_over_time, roofline, throughput_by_variance
-from cbviz.measure.compare import Comparison, Divergence, compare
+from cbviz.measure.compare import Comparison, Divergence, compare, same_answers
 from cbviz.measure.explain import CostSplit, Explanation, Prediction, explain
 from cbviz.measure.goodput import MLPERF, Targets, goodput, meets
 from cbviz.measure.hardware import decode_floor, kv_bytes_per_token, kv_tokens_per_busy_slot
@@ -71,6 +71,7 @@ __all__ = [
     "pollaczek_khinchine",
     "queue_wait",
     "roofline",
+    "same_answers",
     "serving_table",
     "side_by_side",
     "slot_use",

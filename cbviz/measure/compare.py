@@ -105,11 +105,16 @@ def check_same_work(first: Trace, second: Trace) -> None:
 
 
 def find_divergences(first: Trace, second: Trace) -> tuple[Divergence, ...]:
-    """The first difference of every request whose outputs differ, in order of the first run's request table."""
+    """The first difference of every request whose outputs differ, in order of the first run's request table.
+
+    Requests that only one of the runs had are left out.
+    """
     done = [dict(zip(t.requests.id.tolist(), completed(t).tolist(), strict=True)) for t in (first, second)]
     other = dict(zip(second.requests.id.tolist(), second.requests.tokens, strict=True))
     found = []
     for request, mine in zip(first.requests.id.tolist(), first.requests.tokens, strict=True):
+        if request not in other:
+            continue
         theirs = other[request]
         both = min(len(mine), len(theirs))
         unequal = np.flatnonzero(np.array(mine[:both]) != np.array(theirs[:both]))
@@ -121,6 +126,19 @@ def find_divergences(first: Trace, second: Trace) -> tuple[Divergence, ...]:
             tokens = (mine[both] if both < len(mine) else None, theirs[both] if both < len(theirs) else None)
             found.append(Divergence(request, both, tokens))
     return tuple(found)
+
+
+def same_answers(*traces: Trace) -> tuple[int, int]:
+    """(same, compared) over the requests whose outputs came to their end in every trace: equal output token ids.
+
+    Raises MeasureError without a trace.
+    """
+    if not traces:
+        raise MeasureError("answers can only be compared where there is a trace.")
+    ended = [set(trace.requests.id[completed(trace)].tolist()) for trace in traces]
+    common = ended[0].intersection(*ended[1:])
+    parted = {place.request for other in traces[1:] for place in find_divergences(traces[0], other)}
+    return len(common - parted), len(common)
 
 
 def _busy(trace: Trace) -> float:
