@@ -15,6 +15,7 @@ from cbviz.memory import BlockPool
 from cbviz.policies import Admit, Continuous, Plan, Policy, Static, View, get
 from cbviz.trace.events import FinishReason, Iteration
 from cbviz.workload.request import Request, Sampling
+from tests.kv_oracle import OracleExecutor
 
 
 def make(
@@ -178,8 +179,16 @@ def test_a_policy_that_never_gets_anywhere_is_stopped(monkeypatch: pytest.Monkey
 
     engine, requests = make(Script(thrash), slots=1), work(2)
     engine.submit(*requests)
-    with pytest.raises(PolicyError, match=r"for 50 iterations .* nobody advanced"):
+    with pytest.raises(PolicyError, match=r"for 50 iterations .* nobody advanced") as caught:
         list(engine.run())
+    (told,) = caught.value.__notes__
+    assert told.splitlines()[0].endswith("1 slots, 0 free; 50 KV blocks of 4, 3 taken")
+    assert told.splitlines()[1:5] == [
+        "running: 1",
+        "  request 0 in slot 0: 1 of 3 tokens computed, 0 of at most 6 given, 3 KV blocks, 26 preemptions",
+        "finished: 0",
+        "waiting: 1",
+    ]
     engine.policy = Continuous()
     finish(engine, requests)
 
@@ -263,6 +272,25 @@ def test_cancelling_while_the_last_token_is_on_its_way_changes_nothing() -> None
         cancelled = any(mark.request == 0 for event in events for mark in event.cancelled)
         assert len(engine.output(0)) == 3 or (cancelled and len(engine.output(0)) - before[0] <= 1)
         assert [len(engine.output(i)) for i in (1, 2, 3)] == [4, 5, 6]
+        assert engine.pool.free == engine.pool.blocks
+
+
+def test_a_cancel_outlives_the_failure_of_the_last_token() -> None:
+    """With lag 1 a cancel may come when the last token is on its way and change nothing: unless that token never comes."""
+    for place in ("launch", "collect"):
+        requests = work(3, 3)
+        engine = make(Continuous(), executor=(executor := OracleExecutor(2, BlockPool(50, 4))), lag=1)
+        engine.submit(*requests)
+        events = [engine.step(), engine.step()]
+        assert engine.slots.ended[0], "the test needs a last token that is on its way"
+        engine.cancel(0)
+        executor.fails_at = place
+        with pytest.raises(EngineError):
+            events += [engine.step(), engine.step()]
+        events += list(engine.run())
+        assert [m.request for e in events if e for m in e.cancelled] == [0]
+        assert len(engine.output(0)) < 3
+        assert [len(engine.output(i)) for i in (1, 2)] == [4, 5]
         assert engine.pool.free == engine.pool.blocks
 
 

@@ -21,6 +21,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from cbviz.engine.dump import dump
 from cbviz.engine.executor import Executor, Seat, Step
 from cbviz.engine.interrupts import interrupts_deferred
 from cbviz.engine.live import Live, LiveViews
@@ -265,9 +266,9 @@ class Engine:
             if self._future:
                 self._pass_time(self._future[0][0])
             elif self._waiting or self.slots.taken.any():
-                raise PolicyError(
-                    f"policy {self.policy.name!r} is stuck at iteration {self.iteration}: {len(self._waiting)} "
-                    f"requests wait and nobody computes; it must admit or resume somebody."
+                raise self._stuck(
+                    f" at iteration {self.iteration}: {len(self._waiting)} requests wait and nobody computes; "
+                    f"it must admit or resume somebody"
                 )
             else:
                 return False
@@ -307,9 +308,9 @@ class Engine:
         self._idle_iterations += 1
         if self._idle_iterations > PATIENCE:
             self._idle_iterations = 0
-            raise PolicyError(
-                f"policy {self.policy.name!r} is stuck: {PATIENCE} times in a row nobody advanced and it waited, while "
-                f"{len(self._waiting)} requests wait; it must admit or resume somebody."
+            raise self._stuck(
+                f": {PATIENCE} times in a row nobody advanced and it waited, while {len(self._waiting)} requests wait; "
+                f"it must admit or resume somebody"
             )
         self._pass_time(min(until, self._future[0][0]) if self._future else until)
 
@@ -615,10 +616,15 @@ class Engine:
         self._idle_iterations = 0 if advanced else self._idle_iterations + 1
         if self._idle_iterations > PATIENCE:
             self._idle_iterations = 0
-            raise PolicyError(
-                f"policy {self.policy.name!r} is stuck: for {PATIENCE} iterations up to {event.index} nobody advanced, "
-                f"while {event.waiting} requests wait."
+            raise self._stuck(
+                f": for {PATIENCE} iterations up to {event.index} nobody advanced, while {event.waiting} requests wait"
             )
+
+    def _stuck(self, how: str) -> PolicyError:
+        """The error for a policy that gets nowhere; who sits where, and who waits, is noted on it."""
+        error = PolicyError(f"policy {self.policy.name!r} is stuck{how}.")
+        error.add_note(dump(self._view()))
+        return error
 
     def _forget_copies(self) -> None:
         """Nobody knows what the device has written: neither cached nor swapped blocks can be trusted any more."""
