@@ -276,7 +276,7 @@ def test_cancelling_while_the_last_token_is_on_its_way_changes_nothing() -> None
 
 
 def test_a_cancel_outlives_the_failure_of_the_last_token() -> None:
-    """With lag 1 a cancel may come when the last token is on its way and change nothing: unless that token never comes."""
+    """With lag 1 a cancel may come when the last token is on its way. It counts if that token never comes."""
     for place in ("launch", "collect"):
         requests = work(3, 3)
         engine = make(Continuous(), executor=(executor := OracleExecutor(2, BlockPool(50, 4))), lag=1)
