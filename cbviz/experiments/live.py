@@ -51,6 +51,7 @@ def watched(race: Race, language: str = "en") -> LiveBoard:
             board.finish(ended.finish())
         else:
             board.fail(str(ended.failure))
+        ended.outputs.replace(ended.kept())
 
     race.watch, race.ended, race.board = show, end, board
     return board

@@ -23,6 +23,7 @@ from cbviz.experiments.alone import Setting
 from cbviz.experiments.endless import Endless
 from cbviz.experiments.lane import Lane, device_name, kv_blocks_for
 from cbviz.experiments.live import BURST, Words, in_notebook, shown
+from cbviz.experiments.notebook import Outputs
 from cbviz.experiments.progress import SilentProgress
 from cbviz.experiments.steered import Steered
 from cbviz.experiments.transport import Transport
@@ -95,6 +96,8 @@ class Play:
         """What broke the run, if something did."""
         self.board: Any = None
         """The live board that watches, if one does."""
+        self.outputs = Outputs()
+        """Where a notebook shows it."""
 
     def _make_lane(self, most_slots: int) -> Lane:
         """A lane with all the slots that may ever be open, each with room for the largest request."""
@@ -281,6 +284,7 @@ class Play:
             self.board.finish(self.finish())
         else:
             self.board.fail(str(self.failure))
+        self.outputs.replace(self.kept())
 
     @property
     def running(self) -> bool:
@@ -307,6 +311,16 @@ class Play:
         """In a notebook: the live board while it runs, afterwards a picture that upgrades itself to the player."""
         if self.running and self.board is not None:
             return self.board._repr_mimebundle_()
+        return self.kept()
+
+    def _ipython_display_(self) -> None:
+        """While it runs: the live board, to be replaced by the player. IPython takes the mime bundle otherwise."""
+        if not self.running or self.board is None:
+            raise NotImplementedError
+        self.outputs.show(self.board)
+
+    def kept(self) -> dict[str, str]:
+        """What a notebook keeps of it: a mime bundle."""
         return player.mimebundle([self.trace], self.finish(), title=TITLES[self.language], language=self.language)
 
     def __repr__(self) -> str:

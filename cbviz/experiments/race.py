@@ -23,6 +23,7 @@ from cbviz.errors import CapacityError, CbvizError, MeasureError, PolicyError, W
 from cbviz.experiments.alone import Setting
 from cbviz.experiments.answers import Divergence, divergences
 from cbviz.experiments.lane import NO_OPTIONS, Lane, device_name, kv_blocks_for
+from cbviz.experiments.notebook import Outputs
 from cbviz.experiments.progress import Progress, SilentProgress
 from cbviz.experiments.why import Why, lane_why
 from cbviz.experiments.workloads import choose_workload
@@ -109,6 +110,8 @@ class Race:
         self._thread: threading.Thread | None = None
         self.board: Any = None
         """The live board that watches, if one does."""
+        self.outputs = Outputs()
+        """Where a notebook shows it."""
         self.watch: Callable[[int, Lane, Any], None] = _nobody
         """Called with lane number, lane and `Iteration` after every iteration of a watched race."""
         self.ended: Callable[[Race], None] = _nothing
@@ -465,7 +468,20 @@ class Race:
         if self.running and self.board is not None:
             return self.board._repr_mimebundle_()
         self.wait()
-        return player.mimebundle(self.traces, self.finish(), language=self.language)
+        return self.kept()
+
+    def _ipython_display_(self) -> None:
+        """While it runs: the live board, to be replaced by the result. IPython takes the mime bundle otherwise."""
+        if not self.running or self.board is None:
+            raise NotImplementedError
+        self.outputs.show(self.board)
+
+    def kept(self) -> dict[str, str]:
+        """What a notebook keeps of a race that has ended, however it ended: a mime bundle."""
+        if not self.traces:
+            return {"text/plain": str(self.failure or self)}
+        finish = self.finish() if self.failure is None else Finish(stopped=True, note=str(self.failure))
+        return player.mimebundle(self.traces, finish, language=self.language)
 
     def __repr__(self) -> str:
         state = "running" if self.running else "stopped" if self.stopped else "ended"

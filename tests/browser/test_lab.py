@@ -218,6 +218,25 @@ def test_stop_is_acknowledged_within_a_tenth_of_a_second_and_ends_after_the_iter
     assert "['stop']" in output(page, 2)
 
 
+def test_a_saved_notebook_keeps_the_race_that_was_watched(notebook, lab, page: Page, board) -> None:
+    notebook("import cbviz\ncbviz.race('tiny', slots=2, requests=6, seed=1)", "print(1)")
+    page.wait_for_selector('[data-cbviz="player"] .cbviz[data-status="recorded"]', timeout=60_000)
+    ran = board("received")
+    page.keyboard.press("Control+s")
+    page.wait_for_timeout(800)
+    name = next(path for path in lab.folder.glob("test_a_saved_notebook*.ipynb"))
+    shown = json.loads(name.read_text("utf-8"))["cells"][1]["outputs"]
+    assert [set(output["data"]) for output in shown] == [{"text/html", "text/plain"}], (
+        "no widget that nobody could show"
+    )
+    assert "order" in "".join(shown[0]["data"]["text/plain"])
+    kernel = lab.api("kernels")[0]["id"]
+    lab.api(f"kernels/{kernel}", "DELETE")
+    page.reload()
+    page.wait_for_selector('[data-cbviz="player"] .cbviz[data-iteration]', timeout=60_000)
+    assert board("received") == ran
+
+
 def test_stop_shows_as_asked_while_the_kernel_is_busy_with_a_cell(notebook, lab, page: Page, board) -> None:
     notebook("live = Live(requests=400, pause=0.05)\nlive.start()", "time.sleep(3); print('slept')")
     lab.run_cell(page, 2)
@@ -248,7 +267,7 @@ def test_the_playground_obeys_its_controls_and_its_replay_tells_what_was_changed
     page.get_by_role("button", name="Submit a burst").click()
     page.wait_for_timeout(600)
     page.locator('[data-action="stop"]').click()
-    board("status", "stopped")
+    board("status", "recorded")  # what ran is kept as the player, so that a saved notebook shows it
     lab.run_cell(page, 2)
     changes = output(page, 2)
     assert re.sub(r"\d+, '", "'", changes) == ("[('slots = 6'), ('policy = static'), ('rate = 100'), ('spread = 0')]")
