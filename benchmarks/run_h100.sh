@@ -58,9 +58,15 @@ long() { script long_run long_run.py; }
 answers() { script answers answers.py --model "${SMOLLM2_WEIGHTS:-smollm2-135m}"; }
 w128_static() { bench w128_static $LLAMA --requests 512 --slots 128 --policy static --repeats 1 --no-profile --save "$OUT/w128_static.cbviz"; }
 eager() { bench w32_eager $LLAMA --requests 128 --slots 32 --no-graphs --repeats 1 --no-profile; }
+stalls() { script stalls stalls.py --svg "$OUT/stalls.svg"; }
+int8() { script int8 int8.py --model "${SMOLLM2_WEIGHTS:-smollm2-135m}" --model random:llama-3.1-8b; }
+lanes() {
+    "$PYTHON" -m cbviz race --model random:llama-3.1-8b --policies static,orca,tgi,vllm_v1 --slots 128 --requests 512 \
+        --kv-tokens 40000 --block-size 32 --repeats 1 --quiet --save "$OUT/lanes"
+}
 peers() { bench w32_peers $LLAMA --requests 128 --slots 32 --repeats 1 --peer transformers-cb --peer transformers-static; }
 
-for part in "${@:-w32 w128 step static small opt recording long answers w128_static peers eager}"; do
+for part in "${@:-w32 w128 step static small opt recording long answers w128_static lanes stalls int8 peers eager}"; do
     for name in $part; do
         echo "== $name, $(date -u +%H:%M:%S)"
         "$name" 2> >(tee "$OUT/$name.stderr" >&2) | tee "$OUT/$name.txt"

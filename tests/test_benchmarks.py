@@ -72,14 +72,49 @@ def test_answers(tmp_path: Path) -> None:
     assert found["output_tokens"] > 0
 
 
+def test_stalls(tmp_path: Path) -> None:
+    sizes = ("--decoding", "2", "--output-tokens", "12", "--long", "2", "--long-prompt", "30:40", "--rate", "50")
+    found = run("stalls", tmp_path, "--model", "tiny", *sizes, "--policy", "tgi", "--policy", "sarathi:8")
+    assert [one["policy"] for one in found["policies"]] == ["tgi", "sarathi"]
+    assert all(0 < one["itl_p50"] <= one["itl_max"] for one in found["policies"])
+    assert found["policies"][1]["stalls"] == 0
+
+
+def test_int8(tmp_path: Path) -> None:
+    (one,) = run("int8", tmp_path, "--model", "tiny", "--requests", "2", "--slots", "2", "--repeats", "1")["models"]
+    before, after = one["weight_bytes"]
+    assert one["kv_tokens_gained"] == (before - after) // one["kv_bytes_per_token"]
+    assert one["agreement"]["requests"] == 2
+
+
+def test_kv_schemes(tmp_path: Path) -> None:
+    target, drawing = tmp_path / "found.json", tmp_path / "kv.svg"
+    options = ["--requests", "14", "--kv-tokens", "2100", "--json", str(target), "--svg", str(drawing)]
+    assert script("kv_schemes").main(options) == 0
+    found = json.loads(target.read_text("utf-8"))["workloads"]
+    assert len(found) == 2
+    for one in found.values():
+        assert one["schemes"]["Orca, maximum"]["used"] < one["schemes"]["vLLM, paged"]["used"]
+    assert drawing.read_text("utf-8").startswith("<svg")
+
+
+def test_planning(tmp_path: Path) -> None:
+    target = tmp_path / "found.json"
+    sizes = ["--requests", "8", "--slots", "4", "--repeats", "1", "--policy", "vllm_v1", "--json", str(target)]
+    assert script("planning").main(sizes) == 0
+    (one,) = json.loads(target.read_text("utf-8"))["policies"]
+    for memory in ("roomy", "tight"):
+        assert 0 < one[memory]["plan_ms"] <= one[memory]["loop_ms"]
+
+
 def test_the_commands_of_the_readme_are_understood() -> None:
     text = (FOLDER / "README.md").read_text("utf-8")
-    commands = [line for line in re.findall(r"cbviz bench [^`\n]*", text) if "…" not in line]
+    commands = [line for line in re.findall(r"cbviz (?:bench|race) [^`\n]*", text) if "…" not in line]
     assert len(commands) >= 4
     for command in commands:
         cli.build_parser().parse_args(command.split()[1:])
     scripts = set(re.findall(r"python benchmarks/(\w+)\.py", text))
-    assert scripts == {"step", "recording", "long_run", "answers"}
+    assert scripts == {"step", "recording", "long_run", "answers", "stalls", "int8", "kv_schemes", "planning"}
     parts = (FOLDER / "run_h100.sh").read_text("utf-8")
     for name in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", text, re.MULTILINE):
         for part in re.findall(r"\w+", name):

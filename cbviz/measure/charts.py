@@ -93,20 +93,21 @@ def occupancy_over_time(*traces: Trace) -> Chart:
 
 
 def kv_over_time(*traces: Trace) -> Chart:
-    """Share of the KV pool's positions over the lane's clock: written and, where a run reserved blocks, all allotted.
+    """Share of the KV pool's positions over the lane's clock: written and, where a run reserved blocks, all allotted
+    (the thinner line).
 
     Raises MeasureError for no traces, or runs that took no time or have no pool.
     """
     series = []
-    for name, trace in _named(traces):
+    for run, (name, trace) in enumerate(_named(traces)):
         it, pool = trace.iterations, trace.meta.total_blocks
         if not pool:
             raise MeasureError(f"the run of {name!r} has no KV pool.")
         positions = pool * trace.meta.block_size
-        series.append(Series(f"{name}, used", *_over_time(trace, it.kv_used / positions), "steps"))
+        series.append(Series(f"{name}, used", *_over_time(trace, it.kv_used / positions), "steps", run))
         if it.blocks_reserved.any():
             allotted = (it.kv_used + it.kv_reserved + it.kv_internal) / positions
-            series.append(Series(f"{name}, allotted", *_over_time(trace, allotted), "steps"))
+            series.append(Series(f"{name}, allotted", *_over_time(trace, allotted), "steps", run, faint=True))
     return Chart("KV cache over time", "seconds on the lane's clock", "share of the pool", tuple(series))
 
 

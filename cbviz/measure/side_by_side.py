@@ -16,7 +16,7 @@ from cbviz.trace import State, Trace
 
 ROWS = {
     "iterations": "{:,.0f}",
-    "seconds": "{:,.3g}",
+    "seconds": "four digits",
     "output tokens/s": "{:,.0f}",
     "occupancy": "{:.1%}",
     "KV memory used": "{:.1%}",
@@ -25,12 +25,12 @@ ROWS = {
     "stalls": "{:,.0f}",
     "preemptions": "{:,.0f}",
     "recomputed tokens": "{:,.0f}",
-    "TTFT p50 (ms)": "{:,.4g}",
-    "TTFT p99 (ms)": "{:,.4g}",
-    "ITL p50 (ms)": "{:,.4g}",
-    "ITL p99 (ms)": "{:,.4g}",
+    "TTFT p50 (ms)": "four digits",
+    "TTFT p99 (ms)": "four digits",
+    "ITL p50 (ms)": "four digits",
+    "ITL p99 (ms)": "four digits",
 }
-"""Every row, and how its number is written."""
+"""Every row, and how its number is written; "four digits" have no exponent."""
 MORE_ROWS = tuple(ROWS)[4:]
 """Those that say how memory was used and how long people waited."""
 
@@ -75,7 +75,13 @@ class SideBySide:
 
     def _written(self, row: str) -> list[str]:
         values = [column[row] for column in self.numbers.values()]
-        return ["–" if math.isnan(value) else ROWS[row].format(value) for value in values]
+        return ["–" if math.isnan(value) else _number(value, ROWS[row]) for value in values]
+
+
+def _number(value: float, form: str) -> str:
+    if form != "four digits":
+        return form.format(value)
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def side_by_side(*traces: Trace, names: Sequence[str] | None = None) -> SideBySide:
