@@ -41,8 +41,8 @@ from tests.schedulers import UNDER_TEST, admissions, spelled
 
 def mirrored(view: View) -> View:
     """The same view with the slots numbered backwards."""
-    running = [replace(r, slot=view.slots - 1 - (r.slot or 0)) for r in view.running]
-    finished = [replace(r, slot=view.slots - 1 - (r.slot or 0)) for r in view.finished]
+    running = [r._replace(slot=view.slots - 1 - (r.slot or 0)) for r in view.running]
+    finished = [r._replace(slot=view.slots - 1 - (r.slot or 0)) for r in view.finished]
     return replace(view, running=running, finished=finished[::-1])
 
 

@@ -12,29 +12,30 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from time import perf_counter
 from typing import Any, get_args
 
 import numpy as np
 
 from cbviz.engine.dump import dump
-from cbviz.engine.executor import Executor, Seat, Step
+from cbviz.engine.executor import Executor, Step
 from cbviz.engine.interrupts import interrupts_deferred
-from cbviz.engine.live import Live, LiveViews
+from cbviz.engine.live import Live
 from cbviz.engine.outputs import Outputs
 from cbviz.engine.prefix_reuse import PrefixReuse
 from cbviz.engine.reckoning import counts, held, shortage, writes_at
+from cbviz.engine.seating import Seating, reserve
+from cbviz.engine.sight import Sight
 from cbviz.engine.slots import Slots
 from cbviz.engine.swap import SwapSpace
 from cbviz.errors import CapacityError, EngineError, PolicyError, WorkloadError
 from cbviz.memory import BlockPool, Preemption
-from cbviz.policies.base import Admit, Policy, RequestView, View
+from cbviz.policies.base import Policy, View
 from cbviz.policies.check import CheckedPlan, ask, growth_shortage
-from cbviz.trace.events import NOBODY, Finish, FinishReason, IntArray, Iteration, Mark, Reuse, State
+from cbviz.trace.events import NOBODY, Finish, FinishReason, IntArray, Iteration, Mark, State
 from cbviz.workload.request import ArrivalUnit, Request
 
 PATIENCE = 10_000
@@ -137,8 +138,9 @@ class Engine:
         self._ticks_skipped = 0
         self._live: dict[int, Live] = {}
         self._future: list[tuple[float, int, Live]] = []
-        self._waiting: deque[Live] = deque()
-        self._admissions = 0
+        self._seating = Seating(self.slots, self.outputs, self.reuse, self.swap)
+        self._waiting = self._seating.waiting
+        self._sight = Sight(self.slots, self.outputs, self._live, self.reuse, self.swap)
         self._last_admission: int | None = None
         self._ends = np.array(executor.end_tokens, np.int32)
         self._flights: deque[Flight] = deque()
@@ -257,7 +259,7 @@ class Engine:
                 if self._someone_computes(plan):
                     self._launch(plan)
                     return True
-                self._release(plan)
+                self._seating.release(plan)
                 if plan.wait_until is not None and not self._flights:
                     self._wait(plan.wait_until)
                     continue
@@ -319,8 +321,7 @@ class Engine:
             return
         slot = NOBODY
         if live in self._waiting:
-            self._waiting.remove(live)
-            self._drop_swapped(live)
+            self._seating.leave_queue(live)
         elif any(entry[2] is live for entry in self._future):
             self._future = [entry for entry in self._future if entry[2] is not live]
             heapq.heapify(self._future)
@@ -338,25 +339,19 @@ class Engine:
         live.reason = FinishReason.CANCELLED
         self._cancelled.append(Mark(live.request.id, slot))
 
-    def _drop_swapped(self, live: Live) -> None:
-        if live.swapped and self.swap is not None:
-            self.swap.drop(live.request.id)
-            live.swapped = 0
-
     def _view(self) -> View:
         slots, pool = self.slots, self.pool
         taken, ended = slots.taken, slots.ended
         running = np.flatnonzero(taken & ~ended)
         running = running[np.argsort(slots.order[running])]
         leaving = slots.request[ended].tolist()
-        users = Counter(block for request in leaving for block in pool.owned(request)) if self.reuse else Counter()
         return View(
             iteration=self.iteration,
             now=self.now,
             slots=len(slots),
-            waiting=LiveViews(len(self._waiting), map(partial(self._waiting_view, leaving=users), self._waiting)),
-            running=LiveViews(len(running), self._seated_views(running)),
-            finished=LiveViews(len(leaving), self._seated_views(np.flatnonzero(ended))),
+            waiting=self._sight.waiting(self._waiting, leaving),
+            running=self._sight.seated(running),
+            finished=self._sight.seated(np.flatnonzero(ended)),
             free_slots=len(slots) - len(running),
             free_blocks=pool.free + len(pool.freed_by(leaving)),
             block_size=pool.block_size,
@@ -365,25 +360,6 @@ class Engine:
             clock=self.arrival_clock,
             last_admission=self._last_admission,
         )
-
-    def _waiting_view(self, live: Live, leaving: Counter[int]) -> RequestView:
-        generated = int(self.outputs.count[live.row])
-        if live.swapped and self.swap is not None:
-            return live.view(generated, computed=live.swapped, swapped=self.swap.blocks_of(live.request.id))
-        if self.reuse is None:
-            return live.view(generated)
-        found = self.reuse.found(live)
-        in_use = self.reuse.in_use(found, leaving)
-        return live.view(generated, computed=len(found) * self.pool.block_size, blocks=in_use, shared=in_use)
-
-    def _seated_views(self, seats: Any) -> Iterator[RequestView]:
-        """Views of those who sit in these slots (int64 [n])."""
-        slots, live, reuse = self.slots, self._live, self.reuse
-        blocks = slots.capacity[seats] // self.pool.block_size
-        columns = (slots.request[seats], slots.generated[seats], slots.computed[seats], seats, blocks)
-        for request, generated, computed, slot, owned in zip(*(column.tolist() for column in columns), strict=True):
-            shared = reuse.shared(request, slots, slot) if reuse is not None else 0
-            yield live[request].view(generated, computed, slot, owned, shared)
 
     # ------------------------------------------------------------------ launching
 
@@ -403,93 +379,22 @@ class Engine:
         """Raise PolicyError if the requests outgrow the pool under this plan."""
 
         def newcomers() -> list[tuple[list[int], int]]:
-            lives = [(self._live[entry.request], entry.reserve) for entry in plan.admit]
-            return [(self._found(live), self.pool.blocks_for(self._reserve(live, reserve))) for live, reserve in lives]
+            lives = [(self._live[entry.request], entry) for entry in plan.admit]
+            return [(self._seating.found(live), self.pool.blocks_for(reserve(live, entry))) for live, entry in lives]
 
         if short := shortage(self.slots, plan, self._counts(plan), newcomers):
             raise growth_shortage(self.policy, self.iteration, *short)
 
-    def _found(self, live: Live) -> list[int]:
-        """The blocks that the prefix cache has for a waiting request. The swapped bring their own."""
-        return self.reuse.found(live) if self.reuse is not None and not live.swapped else []
-
-    @staticmethod
-    def _reserve(live: Live, reserve: int | None) -> int:
-        return len(live.request.prompt) + live.request.max_new_tokens if reserve is None else reserve
-
-    def _release(self, plan: CheckedPlan) -> None:
-        """Let go of finished requests that the plan does not hold."""
-        for slot in np.flatnonzero(self.slots.ended & ~held(self.slots, plan)):
-            self.slots.leave(int(slot))
-
-    def _preempt(self, request: int, reason: str) -> Mark:
-        """Throw a running request out to the head of the queue, its blocks to host memory or away."""
-        slots, live = self.slots, self._live[request]
-        slot = slots.slot_of(request)
-        computed = int(slots.computed[slot])
-        if self.swap is not None:
-            written = slots.tables[slot, : self.pool.blocks_for(computed)].tolist()
-            if self.swap.put(request, written):
-                live.swapped = computed
-                reason = _told(reason, f"its {len(written)} KV blocks wait in host memory")
-            elif written:
-                reason = _told(reason, f"host memory has no room for its {len(written)} KV blocks")
-        live.seen = max(live.seen, computed)
-        live.preemptions += 1
-        slots.leave(slot)
-        self._waiting.appendleft(live)
-        return Mark(request, slot, reason)
-
-    def _share(self, plan: CheckedPlan) -> tuple[list[list[int]], tuple[Reuse, ...]]:
-        """Let newcomers have what the prefix cache holds of them: before anybody takes a new block, which could be it.
-
-        Returns the blocks of each newcomer, and what is told of it.
-        """
-        lives = [self._live[entry.request] for entry in plan.admit]
-        if self.reuse is None:
-            return [[] for _ in lives], ()
-        found = [self._found(live) for live in lives]
-        for live, blocks in zip(lives, found, strict=True):
-            self.pool.share(live.request.id, blocks)
-        looked_up = (pair for pair in zip(lives, found, strict=True) if not pair[0].swapped)
-        return found, tuple(self.reuse.reuse(live, len(blocks)) for live, blocks in looked_up)
-
-    def _admit(self, entry: Admit, found: list[int]) -> tuple[Seat, Mark]:
-        """Seat a waiting request in the lowest free slot, behind what a cache holds of it."""
-        slots, live, reason = self.slots, self._live[entry.request], entry.reason
-        request = live.request
-        slot = slots.lowest_free()
-        output = self.outputs.of(live.row)
-        tokens = np.concatenate([np.array(request.prompt, np.int32), output])
-        slots.request[slot] = request.id
-        slots.prompt[slot] = len(request.prompt)
-        slots.known[slot] = len(tokens)
-        slots.seen[slot] = live.seen
-        slots.generated[slot] = len(output)
-        slots.limit[slot] = self.outputs.limit[live.row]
-        slots.order[slot] = self._admissions
-        slots.row[slot] = live.row
-        self._admissions += 1
-        if found:
-            slots.share(slot, found)
-            reason = _told(reason, f"{slots.computed[slot]} of its {len(tokens)} tokens were cached")
-        slots.grow(slot, self._reserve(live, entry.reserve))
-        if live.swapped and self.swap is not None:
-            blocks = self.swap.blocks_of(request.id)
-            self.swap.bring_back(request.id, slots.tables[slot, :blocks].tolist())
-            slots.computed[slot], live.swapped = live.swapped, 0
-            reason = _told(reason, f"its {blocks} KV blocks came back from host memory")
-        self._waiting.remove(live)
-        live.admitted = self._last_admission = self.iteration
-        return Seat(slot, tokens, request.sampling), Mark(request.id, slot, reason)
-
     def _launch(self, plan: CheckedPlan) -> None:
         """Change the books as the plan says, and hand the step to the executor."""
-        slots = self.slots
-        self._release(plan)
-        preempted = [*self._thrown_out, *(self._preempt(request, why) for request, why in plan.preempt.items())]
-        found, reused = self._share(plan)
-        entered = [self._admit(entry, blocks) for entry, blocks in zip(plan.admit, found, strict=True)]
+        slots, seating = self.slots, self._seating
+        seating.release(plan)
+        preempted = [*self._thrown_out, *(seating.preempt(self._live[r], why) for r, why in plan.preempt.items())]
+        newcomers = [self._live[entry.request] for entry in plan.admit]
+        found, reused = seating.share(newcomers)
+        entered = [seating.admit(*one, self.iteration) for one in zip(newcomers, plan.admit, found, strict=True)]
+        if entered:
+            self._last_admission = self.iteration
         stalled = tuple(Mark(r, slots.slot_of(r), why) for r, why in plan.pause.items())
 
         count = self._counts(plan)
@@ -508,7 +413,7 @@ class Engine:
             [State.HELD, State.RECOMPUTE, State.PREFILL],
             State.DECODE,
         )
-        out, back = self.swap.copies() if self.swap is not None else ((), ())
+        out, back = seating.copies()
         step = Step(
             iteration=self.iteration,
             seats=tuple(seat for seat, _ in entered),
@@ -606,8 +511,7 @@ class Engine:
             self.slots.ended[slot] = True
             self.slots.generated[slot] = self.outputs.count[live.row]
         elif live in self._waiting:  # preempted after this iteration was launched, and over all the same
-            self._waiting.remove(live)
-            self._drop_swapped(live)
+            self._seating.leave_queue(live)
         return Finish(request, slot, reason)
 
     def _watch(self, event: Iteration) -> None:
@@ -626,22 +530,13 @@ class Engine:
         error.add_note(dump(self._view()))
         return error
 
-    def _forget_copies(self) -> None:
-        """Nobody knows what the device has written: neither cached nor swapped blocks can be trusted any more."""
-        if self.reuse is not None:
-            self.reuse.forget()
-        if self.swap is not None:
-            self.swap.drop_all()
-            for live in self._waiting:
-                live.swapped = 0
-
     def _failed(self, error: Exception) -> EngineError:
         """The executor failed: put every unfinished request back in the queue, the oldest admission first."""
         lost = self._flights[0].event.index
         self._arrived = [r for flight in self._flights for r in flight.event.arrived] + self._arrived
         self._cancelled = [m for flight in self._flights for m in flight.event.cancelled] + self._cancelled
         self._flights.clear()
-        self._forget_copies()
+        self._seating.forget_copies()
         for live in self._live.values():
             if live.cancelled and not self.outputs.closed[live.row]:
                 self._end_cancelled(
@@ -664,8 +559,3 @@ class Engine:
             f"the executor failed in iteration {lost} with {type(error).__name__}: {error}; "
             f"{len(back)} unfinished requests are back in the queue and nothing that they had is lost."
         )
-
-
-def _told(reason: str, fact: str) -> str:
-    """A policy's reason, and what the engine adds to it."""
-    return f"{reason}; {fact}" if reason else fact
