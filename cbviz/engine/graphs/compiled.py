@@ -48,7 +48,9 @@ class CompiledParts:
         try:
             for part, forward in forwards:
                 part.forward = forward
-            yield
+            # All models of a process share these few functions, and each compiles its own versions of them.
+            with torch._dynamo.config.patch(recompile_limit=64):
+                yield
         finally:
             for part, _ in forwards:
                 part.__dict__.pop("forward", None)

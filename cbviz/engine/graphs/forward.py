@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -65,8 +66,7 @@ class StaticForward:
         self.sampling = SlotSampling(slots + 1, device)
         self._our_attention = OurAttention(model)
         self._compiled = CompiledParts(model) if compiled else None
-        finish = self._finish
-        self._draw = {one: compile_part(finish, one_token=one) if compiled else finish for one in (False, True)}
+        self._begin, self._finish = (_versions(part, compiled) for part in (begin, self._draw))
 
     @torch.no_grad()
     def run(self, layout: Layout, flat: Tensor, tokens: Tensor, sampled: bool) -> None:
@@ -75,28 +75,38 @@ class StaticForward:
         `sampled` False takes the most likely token everywhere, whatever the slots' temperatures.
         """
         fields = layout.views(flat)
-        given, one_token = fields["given"], layout.shape.width == 1
-        ids = torch.where(given >= 0, given.long(), self.latest[fields["slot"].long()])
+        one_token = layout.shape.width == 1
+        ids, position = self._begin[one_token](fields["given"], fields["position"], fields["slot"], self.latest)
         static = StaticPass(layout.shape, fields, self.tables, self._arrivals, self._cache, self._attention)
         parts = self._compiled.in_place(one_token=one_token) if self._compiled else nullcontext()
         with self._our_attention.in_place(), working_on(static), parts:
             logits: Tensor = self.model(
-                input_ids=ids.unsqueeze(0),
-                position_ids=fields["position"].long().unsqueeze(0),
+                input_ids=ids,
+                position_ids=position,
                 use_cache=False,
-                logits_to_keep=fields["last"].long(),
+                # Decoding rows all draw, in their order: 0 keeps all logits.
+                logits_to_keep=fields["last"].long() if layout.shape.tokens else 0,
                 cbviz_pass=STATIC,
             ).logits[0]
         torch._dynamo.mark_static(logits, 1)  # the vocabulary never changes
-        self._draw[one_token](logits, fields["seat"], fields["index"], self.latest, tokens, sampled)
+        self._finish[one_token](logits, fields["seat"], fields["index"], self.latest, tokens, sampled)
 
-    def _finish(
-        self, logits: Tensor, seat: Tensor, index: Tensor, latest: Tensor, tokens: Tensor, sampled: bool
-    ) -> None:
+    def _draw(self, logits: Tensor, seat: Tensor, index: Tensor, latest: Tensor, tokens: Tensor, sampled: bool) -> None:
         """Draw the tokens (int32 [draws]), and keep them as the slots' latest."""
         chosen = self.sampling.draw(logits, seat.long(), index.long(), sampled=sampled)
         latest[seat.long()] = chosen
         tokens.copy_(chosen)
+
+
+def begin(given: Tensor, position: Tensor, slot: Tensor, latest: Tensor) -> tuple[Tensor, Tensor]:
+    """int64 [1, width] each: the tokens that go through the model, and their positions."""
+    ids = torch.where(given >= 0, given.long(), latest[slot.long()])
+    return ids.unsqueeze(0), position.long().unsqueeze(0)
+
+
+def _versions(part: Callable[..., Any], compiled: bool) -> dict[bool, Callable[..., Any]]:
+    """What runs for several tokens (False) and for a single one (True)."""
+    return {one: compile_part(part, one_token=one) if compiled else part for one in (False, True)}
 
 
 @dataclass(slots=True)
