@@ -66,6 +66,7 @@ def test_a_shared_block_is_free_when_its_last_user_has_left() -> None:
     assert pool.freed_by([1]) == set()
     assert pool.freed_by([2]) == {2}
     assert pool.freed_by([1, 2]) == {0, 1, 2}
+    assert [pool.frees(owners) for owners in ([1], [2], [1, 2], [])] == [0, 1, 3, 0]
     pool.release(1)
     assert pool.free == 2
     pool.release(2)
@@ -95,3 +96,11 @@ def test_pools_that_make_no_sense() -> None:
     with pytest.raises(CapacityError, match="request 1 needs 3 more KV blocks of 4 positions, but only 2 of 2 are"):
         pool.grow(1, 9)
     assert pool.free == 2
+
+
+def test_what_would_be_freed_is_counted_without_a_prefix_cache_too() -> None:
+    pool = BlockPool(9, 4)
+    pool.grow(1, 9)
+    pool.grow(2, 4)
+    for owners in ([1], [2], [1, 2], [3], []):
+        assert pool.frees(owners) == len(pool.freed_by(owners))

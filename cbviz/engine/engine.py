@@ -353,7 +353,7 @@ class Engine:
             running=self._sight.seated(running),
             finished=self._sight.seated(np.flatnonzero(ended)),
             free_slots=len(slots) - len(running),
-            free_blocks=pool.free + len(pool.freed_by(leaving)),
+            free_blocks=pool.free + pool.frees(leaving),
             block_size=pool.block_size,
             total_blocks=pool.blocks,
             context_limit=self.context_limit,

@@ -88,6 +88,12 @@ class BlockPool:
         gone = Counter(block for owner in owners for block in self._owned.get(owner, ()))
         return {block for block, times in gone.items() if times == self._users[block]}
 
+    def frees(self, owners: Iterable[int]) -> int:
+        """How many blocks that would be. Where nothing is shared, the owners' own are counted, not looked at."""
+        if self.prefix is None:
+            return sum(len(self._owned.get(owner, ())) for owner in owners)
+        return len(self.freed_by(owners))
+
     def grow(self, owner: int, positions: int) -> list[int]:
         """Give `owner` blocks until it has room for `positions`; return the new ones.
 
