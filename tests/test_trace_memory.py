@@ -13,6 +13,7 @@ import pytest
 
 from cbviz.engine import Engine, NullExecutor
 from cbviz.errors import TraceError
+from cbviz.measure import serving_table, summary
 from cbviz.memory import BlockPool, Preemption
 from cbviz.policies import POLICIES, Continuous, Orca, Policy, Static, VllmV0, VllmV1
 from cbviz.trace import FinishReason, Recorder, Reuse, Trace, TraceMeta, check, load
@@ -130,6 +131,20 @@ def eventful() -> Trace:
     """A run in which beginnings are found and blocks are swapped."""
     work = requests([5, 5, 4], prompts=[3, 3, 3], arrivals=[0, 1, 1])
     return recorded(VllmV0(), 3, work, blocks=5, size=2, prefix_cache=True, preemption="swap")
+
+
+def test_the_summary_counts_hits_and_bytes() -> None:
+    trace = eventful()
+    found, table = summary(trace), serving_table(trace)
+    it = trace.iterations
+    assert (found.prefix_queries, found.prefix_hits) == (it.prefix_queries.sum(), it.prefix_hits.sum())
+    assert found.evictions == it.evictions.sum() > 0
+    assert found.swapped_in_bytes == it.swapped_in.sum() * 16 > 0
+    assert f"Prefix cache evictions (blocks):         {found.evictions}" in table
+    assert "Swapped out (MiB):" in table
+    plain = serving_table(recorded(Continuous(), 1, requests([2]), blocks=9))
+    assert "cache hits" not in plain
+    assert "Swapped" not in plain
 
 
 def changed(trace: Trace, table: str, column: str, at: int, value: int) -> Trace:

@@ -44,6 +44,11 @@ class Summary:
         fragmentation). Means over the time of the iterations; what they lack of 1 is free.
     kv_peak
         The largest share of the pool's blocks that was allotted in any iteration.
+    prefix_queries, prefix_hits, evictions
+        Tokens of newcomers that were looked up in the prefix cache, those of them that were found and not computed, and
+        cached blocks that were taken for something else.
+    swapped_out_bytes, swapped_in_bytes
+        Keys and values copied to host memory by preemptions, and back.
     """
 
     policy: str
@@ -69,6 +74,11 @@ class Summary:
     kv_reserved: float
     kv_internal: float
     kv_peak: float
+    prefix_queries: int
+    prefix_hits: int
+    evictions: int
+    swapped_out_bytes: int
+    swapped_in_bytes: int
 
 
 def summary(trace: Trace, percentiles: Sequence[float] = (99,), delivery: Delivery = "stream") -> Summary:
@@ -125,6 +135,11 @@ def summary(trace: Trace, percentiles: Sequence[float] = (99,), delivery: Delive
         kv_reserved=float(it.kv_reserved @ weight) / busy / positions,
         kv_internal=float(it.kv_internal @ weight) / busy / positions,
         kv_peak=float(np.max(it.blocks_used + it.blocks_reserved, initial=0)) / pool,
+        prefix_queries=int(it.prefix_queries.sum()),
+        prefix_hits=int(it.prefix_hits.sum()),
+        evictions=int(it.evictions.sum()),
+        swapped_out_bytes=int(it.swapped_out.sum()) * trace.meta.block_bytes,
+        swapped_in_bytes=int(it.swapped_in.sum()) * trace.meta.block_bytes,
     )
 
 
@@ -170,8 +185,14 @@ def serving_table(trace: Trace, percentiles: Sequence[float] = (99,), delivery: 
         _row("Mean KV memory used (%):", s.kv_used * 100),
         _row("Mean KV memory reserved (%):", s.kv_reserved * 100),
         _row("Mean KV memory never used (%):", s.kv_internal * 100),
-        "=" * WIDTH,
     ]
+    if s.prefix_queries:
+        lines.append(_row("Prefix cache hits (% of tokens):", s.prefix_hits / s.prefix_queries * 100))
+        lines.append(_row("Prefix cache evictions (blocks):", s.evictions))
+    if s.swapped_out_bytes:
+        lines.append(_row("Swapped out (MiB):", s.swapped_out_bytes / 2**20))
+        lines.append(_row("Swapped in (MiB):", s.swapped_in_bytes / 2**20))
+    lines.append("=" * WIDTH)
     return "\n".join(lines)
 
 
