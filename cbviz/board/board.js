@@ -2424,7 +2424,7 @@ export class BoardView {
     let waits = -1;
     for (let k = 0; k < parts.length; k++) {
       const index = (this.turn + k) % parts.length;
-      const late = performance.now() - began > PAINT_BUDGET;
+      const late = k > 0 && performance.now() - began > PAINT_BUDGET;
       if (!this.drawLane(parts[index], this.run.lanes[index], late) && waits < 0) waits = index;
     }
     if (waits < 0) return;

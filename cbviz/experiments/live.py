@@ -11,6 +11,7 @@ from cbviz.board.controls import Control
 from cbviz.board.pack import RequestText
 from cbviz.errors import CbvizError
 from cbviz.experiments.lane import Lane, device_name
+from cbviz.experiments.notebook import prepare_host
 from cbviz.experiments.race import Race
 from cbviz.experiments.workloads import choose_workload
 from cbviz.models import LoadedModel
@@ -29,6 +30,7 @@ def watched(race: Race, language: str = "en") -> LiveBoard:
     """Give a race that has not started a live board, and return the board. Needs the notebook extra."""
     from cbviz.board.widget import TRANSPORT, LaneInfo, LiveBoard  # here, so that bare machines can import this module
 
+    prepare_host()
     meta = [race.model.name, device_name(race.model.device), f"{race.slots} slots", f"{len(race.workload)} requests"]
     board = LiveBoard(
         [

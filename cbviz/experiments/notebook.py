@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
+
+
+def prepare_host() -> None:
+    """Google Colab shows widgets that it does not bring itself only when it is told to; every other host just does."""
+    colab = sys.modules.get("google.colab")
+    if colab is not None:
+        colab.output.enable_custom_widget_manager()
 
 
 class Outputs:

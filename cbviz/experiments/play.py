@@ -23,7 +23,7 @@ from cbviz.experiments.alone import Setting
 from cbviz.experiments.endless import Endless
 from cbviz.experiments.lane import Lane, device_name, kv_blocks_for
 from cbviz.experiments.live import BURST, Words, in_notebook, shown
-from cbviz.experiments.notebook import Outputs
+from cbviz.experiments.notebook import Outputs, prepare_host
 from cbviz.experiments.progress import SilentProgress
 from cbviz.experiments.steered import Steered
 from cbviz.experiments.transport import Transport
@@ -193,9 +193,11 @@ class Play:
             self.failure = error
             raise
         finally:
-            self._done.set()
-            if self.board is not None:
-                self._close_board()
+            try:
+                if self.board is not None:
+                    self._close_board()
+            finally:
+                self._done.set()
         return self
 
     def start(self) -> Play:
@@ -266,6 +268,7 @@ class Play:
         """Give the playground a live board, before it starts, and return the board. Needs the notebook extra."""
         from cbviz.board.widget import TRANSPORT, LaneInfo, LiveBoard  # here, so that bare machines can import this
 
+        prepare_host()
         lane = self._lane
         self.board = LiveBoard(
             [LaneInfo(self._steered.name, self._steered.summary, lane.slots, lane.kv_blocks)],

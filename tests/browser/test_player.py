@@ -68,7 +68,7 @@ def test_known_cells_have_their_colours_and_nothing_is_lost(player, page: Page, 
     held = pixel(page, 0, 20, 0)[:3]
     assert held in ([*rgb(LIGHT.held[0])], [*rgb(LIGHT.held[1])]) or held[0] == pytest.approx(held[2], abs=24)
     assert pixel(page, 1, 10, 3)[:3] == list(rgb(colour_of(3)))
-    assert pixel(page, 1, n[1] - 2, 0)[:3] == list(rgb(LIGHT.spare))
+    assert pixel(page, 1, n[1] - 2, 0)[:3] == list(rgb(LIGHT.spare[0]))
     assert pixel(page, 1, n[1] + 3, 0)[3] == 0, "the future is not idle"
 
 
@@ -457,3 +457,45 @@ def test_damaged_data_is_said_and_the_picture_stays(page: Page, tmp_path: Path) 
     page.goto(path.as_uri())
     page.wait_for_function("() => document.querySelector('#board').textContent.includes('rror')")
     expect(page.locator("#board img")).to_be_visible()
+
+
+def test_lanes_that_find_no_time_in_a_frame_are_stretched_into_place_and_painted_soon(
+    page: Page, written: Path
+) -> None:
+    """With a clock on which every lane takes far too long: one lane a frame is painted, the others move over."""
+    page.goto(written.as_uri())
+    page.wait_for_selector(".cbviz[data-iteration]")
+    page.locator(".cbviz").focus()
+    page.keyboard.press("End")
+    page.wait_for_timeout(300)
+    seen = page.evaluate(
+        """async () => {
+            const bases = [...document.querySelectorAll('.cb-base')];
+            const stretched = () => bases.filter((base) => base.style.transform).length;
+            const frame = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+            const picture = () => bases.map((base) => base.toDataURL());
+            const real = performance.now.bind(performance);
+            const board = document.querySelector('.cbviz');
+            const press = (key) => board.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+            let late = 0;
+            performance.now = () => real() + (late += 50);
+            press('+');
+            await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+            const during = stretched();
+            for (let k = 0; k < 20; k++) await frame();
+            performance.now = real;
+            await new Promise((done) => setTimeout(done, 500));
+            const after = stretched();
+            const hurried = picture();
+            for (const base of bases) base.getContext('2d').clearRect(0, 0, base.width, base.height);
+            document.documentElement.style.background = 'rgb(255, 255, 254)';
+            press('l'); press('l'); // a new language paints everything anew, at leisure
+            await new Promise((done) => setTimeout(done, 300));
+            const again = [...document.querySelectorAll('.cb-base')].map((base) => base.toDataURL());
+            return { lanes: bases.length, during, after, same: hurried.every((one, k) => one === again[k]) };
+        }"""
+    )
+    assert seen["lanes"] == 2
+    assert seen["during"] == 1, "one lane had its turn, the other was moved"
+    assert seen["after"] == 0
+    assert seen["same"], "and what is painted late is what is painted at leisure"
