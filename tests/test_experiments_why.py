@@ -213,6 +213,30 @@ def test_a_lack_of_blocks_is_one(name: str) -> None:
     assert found or name in ("one_at_a_time", "request_level_tight", "tgi", "tgi_eager", "tgi_padded", "orca_maximum")
 
 
+@pytest.mark.parametrize("name", ["vllm_v0", "vllm_v1", "sarathi", "continuous"])
+def test_runs_that_share_prefixes_and_swap_are_run_again(name: str) -> None:
+    """With the prompts the schedule is the same again, all its preemptions included; without them it departs."""
+    rng, policy = random.Random(1), UNDER_TEST[name]()
+    work = [replace(r, prompt=(1, 2, 3, 4, *(1000 * r.id + t for t in r.prompt))) for r in drawn(rng, 12)]
+    trace = schedule(
+        policy,
+        Workload("", tuple(work), arrival_unit="iterations"),
+        slots=4,
+        block_size=2,
+        kv_blocks=14,
+        prefix_cache=True,
+        preemption="swap",
+        swap_blocks=6,
+    )
+    assert trace.iterations.prefix_hits.any()
+    assert trace.requests.preemptions.any() or name == "continuous"
+    prompts = {r.id: r.prompt for r in work}
+    last = len(trace.iterations) - 1
+    assert lane_why(trace, policy, 0, last, prompts).answers
+    with pytest.raises(MeasureError, match="departs from its trace"):
+        lane_why(trace, policy, 0, last)
+
+
 # ------------------------------------------------------------------ policies of one's own
 
 

@@ -177,8 +177,8 @@ class _Rerun:
             pool=pool,
             lag=meta.lag,
             arrival_unit=unit,
-            preemption="swap" if meta.block_bytes else "recompute",
-            swap_blocks=meta.extra.get("swap_blocks") if meta.block_bytes else None,
+            preemption=meta.extra.get("preemption", "recompute"),
+            swap_blocks=meta.extra.get("swap_blocks"),
         )
         self._coming: defaultdict[int, list[Request]] = defaultdict(list)
         self._cancelled: defaultdict[int, list[int]] = defaultdict(list)
@@ -220,7 +220,7 @@ def _request(trace: Trace, row: int, prompts: Mapping[int, Sequence[int]]) -> Re
     reason, output, number = int(rq.reason[row]), rq.tokens[row], int(rq.id[row])
     prompt = tuple(prompts.get(number, ()))
     if len(prompt) != rq.prompt_tokens[row]:
-        prompt = (0,) * int(rq.prompt_tokens[row])
+        prompt = (number,) * int(rq.prompt_tokens[row])  # shares nothing with the others'
     most = int(rq.max_new_tokens[row])
     by_itself = reason in (FinishReason.END, FinishReason.STOP)
     return Request(

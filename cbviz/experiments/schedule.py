@@ -13,7 +13,7 @@ from cbviz.engine import Engine, NullExecutor
 from cbviz.engine.executor import Step
 from cbviz.errors import WorkloadError
 from cbviz.experiments.lane import kv_blocks_for, policy_parameters
-from cbviz.memory import BlockPool
+from cbviz.memory import BlockPool, KVOptions, Preemption
 from cbviz.policies import Policy, get
 from cbviz.trace import Recorder, Trace, TraceMeta
 from cbviz.workload import Workload
@@ -29,6 +29,9 @@ def schedule(
     context_limit: int | None = None,
     seconds: float | Callable[[Step], float] = 1.0,
     lag: int = 0,
+    prefix_cache: bool = False,
+    preemption: Preemption = "recompute",
+    swap_blocks: int | None = None,
 ) -> Trace:
     """Serve a workload of forced lengths on an executor that computes nothing.
 
@@ -46,6 +49,8 @@ def schedule(
         How long an iteration takes on the virtual clock: a number, or a function of the step.
     lag
         0, or 1 to plan one iteration ahead of the tokens.
+    prefix_cache, preemption, swap_blocks
+        What is done about KV memory (see `cbviz.memory.KVOptions`).
 
     Raises
     ------
@@ -64,21 +69,31 @@ def schedule(
     longest = max(len(request.prompt) + request.max_new_tokens for request in workload)
     limit = longest if context_limit is None else context_limit
     executor = NullExecutor(context_limit=limit, seconds=seconds)
-    pool, unit = BlockPool(blocks, block_size), workload.arrival_unit
-    engine = Engine(executor, chosen, slots=slots, pool=pool, lag=lag, arrival_unit=unit)
+    kv, unit = KVOptions(prefix_cache, preemption, swap_blocks), workload.arrival_unit
+    engine = Engine(
+        executor,
+        chosen,
+        slots=slots,
+        pool=BlockPool(blocks, block_size, prefix_cache=kv.prefix_cache),
+        lag=lag,
+        arrival_unit=unit,
+        preemption=kv.preemption,
+        swap_blocks=kv.swap_blocks,
+    )
     meta = TraceMeta(
         policy=chosen.name,
         policy_summary=chosen.summary,
         slots=slots,
         block_size=block_size,
         total_blocks=blocks,
+        block_bytes=engine.block_bytes,
         workload=workload.name,
         seed=workload.seed,
         arrival_unit=unit,
         clock="virtual",
         lag=lag,
         versions={"cbviz": cbviz.__version__},
-        extra=policy_parameters(chosen) | {"context_limit": limit},
+        extra=policy_parameters(chosen) | {"context_limit": limit} | kv.chosen(),
     )
     recorder = Recorder(meta, workload)
     for event in engine.run(workload):
