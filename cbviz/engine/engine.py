@@ -19,6 +19,7 @@ from time import perf_counter
 from typing import Any, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from cbviz.engine.dump import dump
 from cbviz.engine.executor import Executor, Step
@@ -35,9 +36,12 @@ from cbviz.errors import CapacityError, EngineError, PolicyError, WorkloadError
 from cbviz.memory import BlockPool, Preemption
 from cbviz.policies.base import Policy, View
 from cbviz.policies.check import CheckedPlan, ask, growth_shortage
-from cbviz.trace.events import NOBODY, Finish, FinishReason, IntArray, Iteration, Mark, State
+from cbviz.trace.events import NOBODY, BoolArray, Finish, FinishReason, IntArray, Iteration, Mark, State
 from cbviz.workload.request import ArrivalUnit, Request
 
+IDLE, PREFILL, DECODE, RECOMPUTE, HELD, STALLED = (
+    np.uint8(state) for state in (State.IDLE, State.PREFILL, State.DECODE, State.RECOMPUTE, State.HELD, State.STALLED)
+)
 PATIENCE = 10_000
 """Iterations in a row that may pass without anybody's first-time progress before the run is called stuck."""
 
@@ -255,9 +259,10 @@ class Engine:
             if self._waiting or self.slots.taken.any():
                 view = self._view()
                 plan = ask(self.policy, view)
-                self._check_room(plan)
-                if self._someone_computes(plan):
-                    self._launch(plan)
+                count = self._counts(plan)
+                self._check_room(plan, count)
+                if plan.admit or count.any():
+                    self._launch(plan, count)
                     return True
                 self._seating.release(plan)
                 if plan.wait_until is not None and not self._flights:
@@ -342,7 +347,7 @@ class Engine:
     def _view(self) -> View:
         slots, pool = self.slots, self.pool
         taken, ended = slots.taken, slots.ended
-        running = np.flatnonzero(taken & ~ended)
+        running = (taken & ~ended).nonzero()[0]
         running = running[np.argsort(slots.order[running])]
         leaving = slots.request[ended].tolist()
         return View(
@@ -351,7 +356,7 @@ class Engine:
             slots=len(slots),
             waiting=self._sight.waiting(self._waiting, leaving),
             running=self._sight.seated(running),
-            finished=self._sight.seated(np.flatnonzero(ended)),
+            finished=self._sight.seated(ended.nonzero()[0]),
             free_slots=len(slots) - len(running),
             free_blocks=pool.free + pool.frees(leaving),
             block_size=pool.block_size,
@@ -372,21 +377,18 @@ class Engine:
                 in_vain[slot] = not self.reuse.holds(int(self.slots.tables[slot, at[slot]]))
         return counts(self.slots, plan, in_vain)
 
-    def _someone_computes(self, plan: CheckedPlan) -> bool:
-        return bool(plan.admit or self._counts(plan).any())
-
-    def _check_room(self, plan: CheckedPlan) -> None:
+    def _check_room(self, plan: CheckedPlan, count: IntArray) -> None:
         """Raise PolicyError if the requests outgrow the pool under this plan."""
 
         def newcomers() -> list[tuple[list[int], int]]:
             lives = [(self._live[entry.request], entry) for entry in plan.admit]
             return [(self._seating.found(live), self.pool.blocks_for(reserve(live, entry))) for live, entry in lives]
 
-        if short := shortage(self.slots, plan, self._counts(plan), newcomers):
+        if short := shortage(self.slots, plan, count, newcomers):
             raise growth_shortage(self.policy, self.iteration, *short)
 
-    def _launch(self, plan: CheckedPlan) -> None:
-        """Change the books as the plan says, and hand the step to the executor."""
+    def _launch(self, plan: CheckedPlan, count: IntArray) -> None:
+        """Change the books as the plan says, and hand the step to the executor. `count` is from before the changes."""
         slots, seating = self.slots, self._seating
         seating.release(plan)
         preempted = [*self._thrown_out, *(seating.preempt(self._live[r], why) for r, why in plan.preempt.items())]
@@ -397,22 +399,19 @@ class Engine:
             self._last_admission = self.iteration
         stalled = tuple(Mark(r, slots.slot_of(r), why) for r, why in plan.pause.items())
 
-        count = self._counts(plan)
-        for slot in np.flatnonzero(~slots.ended & (count > slots.capacity - slots.computed)):
+        if entered:  # those who go had a count of 0 already
+            count = self._counts(plan)
+        for slot in (~slots.ended & (count > slots.capacity - slots.computed)).nonzero()[0]:
             slots.grow(int(slot), int(slots.computed[slot] + count[slot]))
         start = writes_at(slots, self.context_limit)
-        rows = np.flatnonzero(count).astype(np.int32)
+        rows = count.nonzero()[0].astype(np.int32)
         in_vain = slots.ended[rows]
         first, n = start[rows], count[rows]
         yields = first + n == slots.known[rows]
 
-        state = np.where(slots.ended, State.HELD, State.IDLE).astype(np.uint8)
-        state[[mark.slot for mark in stalled]] = State.STALLED
-        state[rows] = np.select(
-            [in_vain, first < slots.seen[rows], first < slots.prompt[rows]],
-            [State.HELD, State.RECOMPUTE, State.PREFILL],
-            State.DECODE,
-        )
+        state = np.where(slots.ended, HELD, IDLE)
+        state[[mark.slot for mark in stalled]] = STALLED
+        state[rows] = _doing(in_vain, first < slots.seen[rows], first < slots.prompt[rows])
         out, back = seating.copies()
         step = Step(
             iteration=self.iteration,
@@ -457,7 +456,7 @@ class Engine:
             swapped_out=len(out),
             swapped_in=len(back),
         )
-        flight = Flight(None, slots.row[rows], rows, np.flatnonzero(yields & ~in_vain).astype(np.int32), event)
+        flight = Flight(None, slots.row[rows], rows, (yields & ~in_vain).nonzero()[0].astype(np.int32), event)
         self._arrived.clear()
         self._cancelled.clear()
         self._thrown_out.clear()
@@ -479,20 +478,20 @@ class Engine:
             raise self._failed(error) from error
         outputs, draft = self.outputs, flight.event
         # Outputs that ended while this iteration was already in flight: its rows were computed in vain.
-        vain = outputs.closed[flight.row] & (draft.state[flight.slot] != State.HELD)
-        draft.state[flight.slot[vain]] = State.HELD
+        draft.state[flight.slot[outputs.closed[flight.row]]] = HELD
         alive = flight.yields[~outputs.closed[flight.row[flight.yields]]]
         row, slot, tokens = flight.row[alive], flight.slot[alive], result.tokens[alive]
         outputs.append(row, tokens)
         draft.token[slot] = tokens
 
-        by_end = np.isin(tokens, self._ends) & ~outputs.forced[row]
-        by_stop = np.zeros(len(row), bool)
-        for i in np.flatnonzero(outputs.stops[row] & ~outputs.forced[row]):
+        free = ~outputs.forced[row]  # where END and stop tokens are what they are
+        by_end = free & np.isin(tokens, self._ends) if free.any() else free
+        by_stop = free & outputs.stops[row]
+        for i in by_stop.nonzero()[0]:
             by_stop[i] = int(tokens[i]) in self._live[int(draft.request[slot[i]])].request.stop_tokens
         by_length = outputs.count[row] >= outputs.limit[row]
         finished = []
-        for i in np.flatnonzero(by_end | by_stop | by_length):
+        for i in (by_end | by_stop | by_length).nonzero()[0]:
             reason = FinishReason.END if by_end[i] else FinishReason.STOP if by_stop[i] else FinishReason.LENGTH
             finished.append(self._finish(int(draft.request[slot[i]]), int(slot[i]), reason))
 
@@ -501,7 +500,7 @@ class Engine:
         event = replace(draft, t_start=start, t_end=self.now, finished=tuple(finished), padded=result.padded)
         self._committed.append(event)
         self._last_seated = event.request
-        self._watch(event)
+        self._watch(event, advanced=bool(len(tokens)) or event.useful > 0)
 
     def _finish(self, request: int, slot: int, reason: FinishReason) -> Finish:
         live = self._live[request]
@@ -514,9 +513,8 @@ class Engine:
             self._seating.leave_queue(live)
         return Finish(request, slot, reason)
 
-    def _watch(self, event: Iteration) -> None:
+    def _watch(self, event: Iteration, *, advanced: bool) -> None:
         """The watchdog: a policy that throws out all that it computes would run for ever."""
-        advanced = event.useful or event.generated
         self._idle_iterations = 0 if advanced else self._idle_iterations + 1
         if self._idle_iterations > PATIENCE:
             self._idle_iterations = 0
@@ -559,3 +557,12 @@ class Engine:
             f"the executor failed in iteration {lost} with {type(error).__name__}: {error}; "
             f"{len(back)} unfinished requests are back in the queue and nothing that they had is lost."
         )
+
+
+def _doing(in_vain: BoolArray, again: BoolArray, prompt: BoolArray) -> npt.NDArray[np.uint8]:
+    """uint8 [R]: the states of rows that are computed; the first that holds, else they decode."""
+    state = np.full(len(in_vain), DECODE)
+    state[prompt] = PREFILL
+    state[again] = RECOMPUTE
+    state[in_vain] = HELD
+    return state

@@ -51,8 +51,9 @@ class Seating:
 
     def release(self, plan: CheckedPlan) -> None:
         """Let go of finished requests that the plan does not hold."""
-        for slot in np.flatnonzero(self._slots.ended & ~held(self._slots, plan)):
-            self._slots.leave(int(slot))
+        if self._slots.ended.any():
+            for slot in (self._slots.ended & ~held(self._slots, plan)).nonzero()[0]:
+                self._slots.leave(int(slot))
 
     def preempt(self, live: Live, reason: str) -> Mark:
         """Throw a running request out to the head of the queue, its blocks to host memory or away."""

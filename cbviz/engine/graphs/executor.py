@@ -45,6 +45,7 @@ FEWEST_KEYS = 1024
 """Cached positions that an iteration with continued prompts is padded to: this, or a power of 2 times it."""
 MOST_KEYS = 32768
 """Cached positions that a pass reads for its prompts; a single prompt may need more."""
+NO_PIECES = Pieces(*np.zeros((3, 0), np.int32))
 RING = 4
 """Pinned buffers in rotation: more than the iterations that can be in flight."""
 
@@ -62,7 +63,7 @@ def keys_size(keys: int) -> int:
 
 def rows_where(condition: BoolArray) -> IntArray:
     """Indices at which it holds."""
-    return np.flatnonzero(condition).astype(np.int32)
+    return condition.nonzero()[0].astype(np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +245,8 @@ class GraphExecutor:
 
     def _passes(self, step: Step, prompting: IntArray) -> list[Pieces]:
         """Prompts, or pieces of long ones, in packs that a graph can hold; one empty pack if there are none."""
+        if not len(prompting):
+            return [NO_PIECES]
         packs: list[list[tuple[int, int, int]]] = [[]]
         tokens = keys = 0
         for row in prompting.tolist():
