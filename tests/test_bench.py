@@ -401,3 +401,12 @@ def test_bad_input_gives_exit_code_2_and_one_sentence(
     assert err.startswith("cbviz: ")
     assert err.endswith(".\n")
     assert err.count("\n") == 1
+
+
+def test_a_benchmark_can_be_asked_why(tiny: LoadedModel) -> None:
+    """Also where prefixes are cached, for which the prompts must be known."""
+    result = bench(tiny, "vllm_v1", requests=6, slots=2, repeats=1, rates=GIVEN, prefix_cache=True)
+    (lane,) = result.why(iteration=1).lanes
+    assert lane.policy == "vllm_v1"
+    assert [answer.verdict for answer in lane.answers] == ["waits"] * 4
+    assert all("slot" in answer.reason for answer in lane.answers)

@@ -52,8 +52,8 @@ class BenchResult:
         Of one run.
     trace
         The recorded run: the one with the median time, or, if timed runs were not recorded, one more.
-    scheduler
-        The policy itself.
+    scheduler, served
+        The policy and the workload themselves.
     recorded
         Whether the timed runs were recorded.
     floor
@@ -84,6 +84,7 @@ class BenchResult:
     runs: tuple[float, ...]
     trace: Trace
     scheduler: Policy
+    served: Workload
     facts: ModelFacts
     rates: Rates
     floor: Floor
@@ -112,7 +113,8 @@ class BenchResult:
 
     def why(self, request: int | None = None, iteration: int = 0) -> Why:
         """Why the recorded run let a request in, or did not (see `cbviz.experiments.why`). Raises MeasureError."""
-        return why(self.trace, request, iteration, policy=self.scheduler)
+        prompts = {request.id: request.prompt for request in self.served}
+        return why(self.trace, request, iteration, policy=self.scheduler, prompts=prompts)
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain numbers and strings."""
@@ -312,6 +314,7 @@ def _measured(
         runs=tuple(run.seconds for run in runs),
         trace=trace,
         scheduler=setting.policy,
+        served=setting.workload,
         facts=facts,
         rates=rates,
         floor=floor(trace, facts, rates),
