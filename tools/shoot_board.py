@@ -18,6 +18,7 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+from typing import ClassVar
 
 from playwright.sync_api import Page, sync_playwright
 
@@ -37,6 +38,24 @@ class ShortPromptsFirst:
     def plan(self, view: cbviz.View) -> cbviz.Plan:
         waiting = sorted(view.waiting, key=lambda request: request.prompt_tokens)
         return cbviz.Plan(admit=[cbviz.Admit(r.id, reason="shortest prompt") for r in waiting[: view.free_slots]])
+
+
+class Hand:
+    """Stands where a board stands, and changes a playground as somebody might who tries things out."""
+
+    CHANGES: ClassVar = {59: ("slots", 4), 119: ("rate", 50), 169: ("policy", "static"), 259: ("slots", 8)}
+
+    def __init__(self, play: cbviz.Play) -> None:
+        self.play = play
+
+    def push(self, lane: int, event: cbviz.Iteration, pieces: object) -> None:
+        if event.index in self.CHANGES:
+            self.play.set(*self.CHANGES[event.index])
+
+    def add_requests(self, rows: object) -> None: ...
+    def show_knob(self, name: str, value: object) -> None: ...
+    def finish(self, summary: object) -> None: ...
+    def fail(self, sentence: str) -> None: ...
 
 
 def show(tab: Page, traces: list[cbviz.Trace], folder: Path, title: str = "Race") -> None:
@@ -106,7 +125,7 @@ def shoot_live(tab: Page, folder: Path) -> None:
         tab.wait_for_function(
             "() => Number(document.querySelector('.cbviz')?.dataset.iteration ?? 0) >= 110", timeout=120_000
         )
-        tab.locator('[data-action="play"]').click()
+        tab.locator('.cbviz[data-live="true"] [data-action="play"]').click()
         shoot(tab, "live")
     finally:
         server.terminate()
@@ -150,6 +169,14 @@ def main() -> None:
         compared = tab(1400)
         show(compared, four, folder, title="Four policies, the same requests")
         shoot(compared, "four-lanes")
+        played = cbviz.play(
+            "tiny", slots=6, most_slots=8, rate=25, mean=24, pace=240, iterations=340, live=False, run=False
+        )
+        played.board = Hand(played)
+        played.run()
+        tried = tab(1400)
+        show(tried, [played.trace], folder, title="Playground")
+        shoot(tried, "play")
         live = browser.new_page(viewport={"width": 1700, "height": 1250}, device_scale_factor=1.5)
         shoot_live(live, folder)
         browser.close()

@@ -123,7 +123,7 @@ export const WORDS = /** @type {Record<Language, Record<string, string>>} */ ({
  */
 export const SAID = [
   [/^Race$/, "竞赛"], [/^Run$/, "运行"], [/^Playground$/, "试验场"], [/^playground$/, "试验场"],
-  [/^([\d,]+) slots$/, "$1 个槽位"], [/^([\d,]+) requests$/, "$1 个请求"], [/^seed (\d+)$/, "种子 $1"], [/^tasks$/, "任务"], [/^questions$/, "问答"],
+  [/^([\d,]+) slots$/, "$1 个槽位"], [/^([\d,]+) requests$/, "$1 个请求"], [/^seed (\d+)$/, "种子 $1"], [/^tasks, mean (\S+)$/, "任务，平均 $1"], [/^(\d+) questions$/, "$1 个问题"], [/^yardstick of (\d+) requests$/, "$1 个请求的标准负载"],
   [/^run every batch to its longest request$/, "每一批都运行到其中最长的请求结束"],
   [/^run every batch for (\d+) iterations$/, "每一批都运行 $1 次迭代"],
   [/^refill a slot the iteration after it is freed$/, "槽位空出后，下一次迭代立即补入"],
@@ -2558,7 +2558,9 @@ export class BoardView {
     part.flag.style.transform = `translateX(${(GUTTER + at).toFixed(2)}px)`;
     set(part.flagLabel, this.say("lane_done", { n: this.num(lane.n), s: duration(this.language, lane.secondsAt(lane.n)) }));
     part.context.font = `600 12px ${this.font}`;
-    part.flagLabel.hidden = at + 30 + part.context.measureText(part.flagLabel.textContent ?? "").width > part.width;
+    const ends = at + 30 + part.context.measureText(part.flagLabel.textContent ?? "").width;
+    const cursor = this.axis.x(this.now());
+    part.flagLabel.hidden = ends > part.width || (cursor > at + 8 && cursor < ends);
   }
 
   /** @param {number} time */
