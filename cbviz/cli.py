@@ -359,7 +359,9 @@ def bench_sentences(facts: dict[str, Any]) -> list[str]:
         f", the median of {facts['repeats']} runs, which took {low:.2f} to {high:.2f} s" if facts["repeats"] > 1 else ""
     )
     told = [
-        "{model} in {dtype} on {device}, {slots} slots, {requests} requests: {workload}".format(**facts),
+        "{model} in {dtype}{stored} on {device}, {slots} slots, {requests} requests: {workload}".format(
+            stored=f" with {facts['weights']} weights" if facts["weights"] else "", **facts
+        ),
         f"{facts['tokens_per_second']:,.0f} tokens/s{spread}.",
         f"The floor of this run is {facts['floor_tokens_per_second']:,.0f} tokens/s "
         f"({facts['rates']['bandwidth'] / 1e12:.3g} TB/s and {facts['rates']['flops'] / 1e12:.3g} TFLOP/s, measured): "
@@ -407,7 +409,10 @@ def print_result(race: Race, drawn: bool) -> None:
             f"{lane.occupancy:.0%}",
             f"{lane.tokens_per_second:,.0f}",
         )
-    setting = "{model} on {device}, {slots} slots, {requests} requests, seed {seed}".format(**facts)
+    stored = f" with {facts['weights']} weights" if facts["weights"] else ""
+    setting = "{model}{stored} on {device}, {slots} slots, {requests} requests, seed {seed}".format(
+        stored=stored, **facts
+    )
     more = Text(race.table().text(MORE_ROWS))
     console.print(Text(setting, style="dim"), table, "", more, "", *map(Text, comparison(facts)), sep="\n")
 

@@ -388,6 +388,7 @@ class Race:
         low, high = self.speedup_range
         return {
             "model": self.model.name,
+            "weights": self.model.weights,
             "device": device_name(self.model.device),
             "slots": self.slots,
             "requests": len(self.requests),
