@@ -373,6 +373,12 @@ def test_dark_and_forced_colours_come_from_the_host(browser: Browser, written: P
     dark.context.close()
     forced = fresh(browser, written, forced_colors="active", reduced_motion="reduce")
     expect(forced.locator(".cb-big")).to_be_visible()
+    looks = "button => { const look = getComputedStyle(button); return [look.color, look.backgroundColor]; }"
+    for action in ("iterations", "play"):
+        ink, ground = forced.locator(f'[data-action="{action}"]').evaluate(looks)
+        assert ink != ground, action
+    ends = forced.locator(".cb-flag").first.evaluate("flag => getComputedStyle(flag).backgroundImage")
+    assert "conic-gradient" in ends, "the flag keeps its chequers"
     forced.context.close()
 
 
@@ -499,3 +505,33 @@ def test_lanes_that_find_no_time_in_a_frame_are_stretched_into_place_and_painted
     assert seen["during"] == 1, "one lane had its turn, the other was moved"
     assert seen["after"] == 0
     assert seen["same"], "and what is painted late is what is painted at leisure"
+
+
+def test_two_fingers_zoom_and_one_pans(browser: Browser, written: Path) -> None:
+    tab = fresh(browser, written, has_touch=True, reduced_motion="reduce")
+    plot = tab.locator(".cb-canvas").first.bounding_box()
+    touch = tab.context.new_cdp_session(tab)
+    middle, y = plot["x"] + plot["width"] / 2, plot["y"] + 20
+
+    def fingers(kind: str, *places: float) -> None:
+        points = [{"x": x, "y": y, "id": number} for number, x in enumerate(places)]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    def scale() -> float:
+        return float(tab.locator(".cbviz").get_attribute("data-scale"))
+
+    before = scale()
+    fingers("touchStart", middle - 40, middle + 40)
+    for apart in (60, 90, 120, 160):
+        fingers("touchMove", middle - apart, middle + apart)
+    fingers("touchEnd")
+    tab.wait_for_function("(before) => Number(document.querySelector('.cbviz').dataset.scale) > 2 * before", arg=before)
+    assert tab.locator(".cbviz").get_attribute("data-fitted") == "false"
+    zoomed = scale()
+    fingers("touchStart", middle)
+    for moved in (10, 40, 90):
+        fingers("touchMove", middle - moved)
+    fingers("touchEnd")
+    tab.wait_for_timeout(300)
+    assert scale() == zoomed
+    tab.context.close()
