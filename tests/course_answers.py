@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+from cbviz.policies import Admit, Continuous, OneAtATime, Plan, Static, View
 
 
 def _no_end(next_token: Any, prompt: list[int], limit: int, end: int) -> list[int]:
@@ -54,6 +57,60 @@ def _no_return(next_token: Any, prompt: list[int], limit: int, end: int) -> None
 
 def _raises(next_token: Any, prompt: list[int], limit: int, end: int) -> list[int]:
     return prompt.tokens  # type: ignore[attr-defined]
+
+
+class Learner:
+    """A policy as a learner may write it; `plan` is given."""
+
+    name = "mine"
+    summary = "a try"
+
+    def __init__(self, plan: Callable[[View], Any]) -> None:
+        self.plan = plan
+
+
+class Nameless:
+    def plan(self, view: View) -> Plan:
+        return Plan()
+
+
+def _longest_first(view: View) -> Plan:
+    fitting = []
+    blocks = view.free_blocks
+    for request in sorted(view.waiting, key=lambda request: -request.max_new_tokens)[: view.free_slots]:
+        blocks -= view.blocks_for(request.most)
+        if blocks < 0:
+            break
+        fitting.append(request.id)
+    return Plan(admit=fitting)
+
+
+def _grows_without_looking(view: View) -> Plan:
+    admit, blocks = [], view.free_blocks
+    for request in view.waiting[: view.free_slots]:
+        blocks -= view.blocks_for(request.known)
+        if blocks < 0:
+            break
+        admit.append(Admit(request.id, reserve=request.known))
+    return Plan(admit=admit)
+
+
+def _seven(view: View) -> Plan:
+    return Plan(admit=view.fitting()[: max(0, 7 - len(view.running))])
+
+
+ILLEGAL: list[tuple[Any, str]] = [
+    (Nameless(), "Hand over an object with a name"),
+    (Continuous, "Hand over an object with a name"),
+    (Learner(lambda view: None), "plan() must return a Plan, not NoneType"),
+    (Learner(lambda view: Plan(admit=view.waiting)), "only 8 slots are free"),
+    (Learner(lambda view: Plan(admit=view.waiting[: view.free_slots])), "does not fit"),
+    (Learner(lambda view: Plan()), "is stuck"),
+    (Learner(lambda view: Plan(admit=[0, 0])), "admitted twice"),
+    (Learner(lambda view: Plan(admit=[99])), "does not wait"),
+    (Learner(lambda view: view.nobody), "raised AttributeError"),
+    (Learner(_grows_without_looking), "preempt or pause"),
+]
 
 
 def _batches(lengths: list[int], slots: int) -> list[list[int]]:
@@ -162,6 +219,47 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         ("D", "the model's positions"),
         ("E", "one of A, B, C, D"),
         (8, "this is 8"),
+    ],
+    "07.blocks": [
+        (6, "a position for END"),
+        (2, "the answer only"),
+        (4, "the prompt only"),
+        (80, "a number of positions"),
+        (9, "are not what it takes"),
+        (5.06, "a whole number"),
+    ],
+    "07.waste": [
+        (lambda positions, size: positions % size, "not what it lacks"),
+        (lambda positions, size: size - positions % size, "nothing is wasted"),
+        (lambda positions, size: -(-positions // size), "the number of blocks"),
+        (lambda positions, size: positions // size * size - positions, "rounded down"),
+        (lambda positions, size: size - 1, "11 places stay empty"),
+        (lambda positions, size: 0.5, "no whole number"),
+        (lambda positions: 0, "stops with TypeError"),
+        (11, "a function"),
+    ],
+    "07.scheme": [
+        ("A", "the other end"),
+        ("B", "what engines use"),
+        ("D", "last row of the table"),
+        ("E", "one of A, B, C, D"),
+        (384, "this is 384"),
+    ],
+    "11.legal": ILLEGAL,
+    "11.sooner": [
+        (Continuous(), "exactly as under plain continuous batching"),
+        (Static(), "Legal, but slower"),
+        (OneAtATime(), "Legal, but slower"),
+        (Learner(_longest_first), "Legal, but slower"),
+        (Learner(_seven), "iterations on average"),
+        *ILLEGAL,
+    ],
+    "11.fewer": [
+        (Continuous(), "exactly as many"),
+        (Static(), "where plain continuous batching takes"),
+        (OneAtATime(), "where plain continuous batching takes"),
+        (Learner(_seven), "a game"),
+        *ILLEGAL,
     ],
     "04.share": [
         (50, "looks like percent"),

@@ -58,3 +58,15 @@ def test_tokens_need_tokens() -> None:
         course.tokens([])
     with pytest.raises(CbvizError, match="one to 2 groups"):
         course.tokens(["a"], ["b"], ["c"])
+
+
+def test_memory_draws_what_is_written_and_what_is_kept() -> None:
+    shown = course.memory([("paged", [("A", 3, 1), ("", 0, 2), ("<B>", 2, 0)])], total=10)
+    assert repr(shown) == "paged: A 3+1, – 2, <B> 2+0, – 2"
+    assert "<B>" not in shown.html
+
+
+def test_memory_refuses_what_does_not_fit() -> None:
+    for rows, total in (([("x", [("A", 8, 3)])], 10), ([("x", [("A", -1, 0)])], 10), ([], 10)):
+        with pytest.raises(CbvizError, match=r"does not fit|at least one row"):
+            course.memory(rows, total)

@@ -9,7 +9,7 @@ course.check("01.spell", 20)
 
 from cbviz.course.exercise import check, progress, solution
 from cbviz.course.predict import predict
-from cbviz.course.show import table, tokens
+from cbviz.course.show import memory, table, tokens
 from cbviz.course.words import language, term
 
-__all__ = ["check", "language", "predict", "progress", "solution", "table", "term", "tokens"]
+__all__ = ["check", "language", "memory", "predict", "progress", "solution", "table", "term", "tokens"]

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+import sysconfig
 from collections.abc import Callable
+from pathlib import Path
 from time import monotonic
 from types import FrameType
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+
+_OURS = (str(Path(__file__).parents[1]), sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))
+"""Where code lies that needs no watching line by line: this package, and what is installed."""
 
 
 class TooSlow(BaseException):
@@ -16,10 +21,11 @@ class TooSlow(BaseException):
 
 
 def within(seconds: float, call: Callable[[], Result]) -> Result:
-    """Call, and raise TooSlow in any line of Python that runs later than `seconds` from now.
+    """Call, and raise TooSlow in a line of Python that runs later than `seconds` from now.
 
-    Every line asks the clock, on every operating system and without a second thread; a single call into C that never
-    returns cannot be stopped this way. A debugger's or a coverage tool's own trace function is put back afterwards.
+    Every line of the learner's code and every call of ours asks the clock, on every operating system and without a
+    second thread; a single call into C that never returns cannot be stopped this way. A debugger's or a coverage tool's
+    own trace function is put back afterwards.
 
     Raises
     ------
@@ -32,7 +38,7 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
         if monotonic() > end:
             raise TooSlow
-        return trace
+        return None if event == "call" and frame.f_code.co_filename.startswith(_OURS) else trace
 
     sys.settrace(trace)
     try:

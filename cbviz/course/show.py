@@ -6,6 +6,7 @@ wrote is escaped.
 
 from __future__ import annotations
 
+import base64
 import math
 import unicodedata
 from collections.abc import Sequence
@@ -17,6 +18,11 @@ from cbviz.errors import CbvizError
 
 GREEN, BLUE, GREY = "rgba(0,158,115,0.28)", "rgba(0,114,178,0.26)", "rgba(116,122,130,0.22)"
 """Okabe & Ito's hues, thin enough that the text on them reads on a white and on a dark page."""
+
+
+INK = "#747a82"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#9A7BC0", "#7A6A00")
+"""White letters read on each of them."""
 
 
 class Shown:
@@ -93,6 +99,54 @@ def tokens(*groups: Sequence[str], marks: Sequence[str] = ("prompt", "answer")) 
         boxes += [_box(_visible(piece), BLUE if piece == "" else ground) for piece in group]
         lines.append(f"{term(mark)}: {' '.join(map(_visible, group))}  ({len(group)})")
     return Shown(f'<div style="line-height:2.1;font-family:monospace">{"".join(boxes)}</div>', "\n".join(lines))
+
+
+def memory(rows: Sequence[tuple[str, Sequence[tuple[str, int, int]]]], total: int) -> Shown:
+    """Memory as bars, one a row: what each owner has written (full) and what it keeps beside that (pale, dashed).
+
+    Parameters
+    ----------
+    rows
+        Name of the bar, and its owners from left to right: (name, positions written, positions kept and unwritten). An
+        owner with an empty name is a hole.
+    total
+        Positions of a whole bar.
+
+    Raises
+    ------
+    CbvizError
+        No row, a negative number, or more than there is.
+    """
+    if not rows or total < 1:
+        raise CbvizError("memory needs at least one row, and a total of at least 1.")
+    parts, lines, scale = [], [], 560 / total
+    for number, (name, owners) in enumerate(rows):
+        at, top, said = 0, 30 * number + 4, []
+        for i, (owner, written, kept) in enumerate(owners):
+            if written < 0 or kept < 0 or at + written + kept > total:
+                raise CbvizError(f"{name!r} does not fit into {total} positions.")
+            colour = COLOURS[i % len(COLOURS)]
+            x, wide = 170 + at * scale, (written + kept) * scale
+            if owner:
+                parts.append(
+                    f'<rect x="{x:.1f}" y="{top}" width="{wide:.1f}" height="20" fill="{colour}" fill-opacity="0.15" '
+                    f'stroke="{colour}" stroke-dasharray="3 2"/><rect x="{x:.1f}" y="{top}" '
+                    f'width="{written * scale:.1f}" height="20" fill="{colour}"/>'
+                    f'<text x="{x + 4:.1f}" y="{top + 15}" fill="#ffffff" font-weight="600">{escape(owner)}</text>'
+                )
+            said.append(f"{owner} {written}+{kept}" if owner else f"– {kept}")
+            at += written + kept
+        parts.append(
+            f'<rect x="170" y="{top}" width="560" height="20" fill="none" stroke="{INK}"/>'
+            f'<text x="160" y="{top + 15}" text-anchor="end" fill="{INK}">{escape(term(name))}</text>'
+        )
+        lines.append(f"{term(name)}: {', '.join(said)}, – {total - at}")
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="740" height="{30 * len(rows)}" font-size="13" '
+        f'font-family="system-ui, sans-serif">{"".join(parts)}</svg>'
+    )
+    source = base64.b64encode(svg.encode("utf-8")).decode("ascii")
+    return Shown(f'<img alt="" src="data:image/svg+xml;base64,{source}">', "\n".join(lines))
 
 
 def _box(text: str, ground: str) -> str:
