@@ -120,14 +120,15 @@ def memory(rows: Sequence[tuple[str, Sequence[tuple[str, int, int]]]], total: in
     if not rows or total < 1:
         raise CbvizError("memory needs at least one row, and a total of at least 1.")
     parts, lines, scale = [], [], 560 / total
+    known = list(dict.fromkeys(owner for _, owners in rows for owner, _, _ in owners if owner))
     for number, (name, owners) in enumerate(rows):
         at, top, said = 0, 30 * number + 4, []
-        for i, (owner, written, kept) in enumerate(owners):
+        for owner, written, kept in owners:
             if written < 0 or kept < 0 or at + written + kept > total:
                 raise CbvizError(f"{name!r} does not fit into {total} positions.")
-            colour = COLOURS[i % len(COLOURS)]
             x, wide = 170 + at * scale, (written + kept) * scale
             if owner:
+                colour = COLOURS[known.index(owner) % len(COLOURS)]
                 parts.append(
                     f'<rect x="{x:.1f}" y="{top}" width="{wide:.1f}" height="20" fill="{colour}" fill-opacity="0.15" '
                     f'stroke="{colour}" stroke-dasharray="3 2"/><rect x="{x:.1f}" y="{top}" '
