@@ -8,14 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+import torch
 
 from cbviz.engine import Engine, NullExecutor, Result, Step
+from cbviz.engine.model_executor import ModelExecutor
 from cbviz.errors import CapacityError, EngineError, PolicyError, WorkloadError
 from cbviz.memory import BlockPool
 from cbviz.policies import Admit, Continuous, Plan, Policy, Static, View, get
 from cbviz.trace.events import FinishReason, Iteration
 from cbviz.workload.request import Request, Sampling
 from tests.kv_oracle import OracleExecutor
+from tests.shapes import make as shape
 
 
 def make(
@@ -233,6 +236,24 @@ def test_a_failing_executor_loses_nobody(policy: Policy, when: str, lag: int) ->
         assert [event.index for event in events] == list(range(len(events)))
         assert sorted(r for event in events for r in event.arrived) == [r.id for r in requests]
         assert engine.pool.free == engine.pool.blocks
+
+
+def test_a_full_device_ends_the_run_in_one_sentence_and_the_engine_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, pool = shape("llama"), BlockPool(40, 4)
+    executor = ModelExecutor(model, slots=3, pool=pool, end_tokens=())
+    requests, logits = work(4), executor._forward.logits
+    engine = Engine(executor, Continuous(), slots=3, pool=pool)
+    engine.submit(*requests)
+    engine.step()
+
+    def full(*_: object, **__: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    monkeypatch.setattr(executor._forward, "logits", full)
+    with pytest.raises(EngineError, match=r"cpu ran out of memory while computing 3 tokens .* ask for fewer slots"):
+        engine.step()
+    monkeypatch.setattr(executor._forward, "logits", logits)
+    finish(engine, requests)
 
 
 def test_cancelling_wherever_it_is() -> None:

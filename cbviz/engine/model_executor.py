@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from cbviz.engine.attention import AttentionBackend, SdpaAttention
 from cbviz.engine.attention_hook import checked_limit, refuse_what_we_cannot_honour
+from cbviz.engine.device_memory import out_of_memory_told
 from cbviz.engine.executor import Result, Seat, Step
 from cbviz.engine.kv_cache import cache_for
 from cbviz.engine.ragged_forward import RaggedForward
@@ -92,7 +93,8 @@ class ModelExecutor:
         for seat in step.seats:
             self._seat(seat)
         drawing = np.flatnonzero(step.draw >= 0)
-        with torch.inference_mode(), self._threads():
+        computing = out_of_memory_told(self.device, f"computing {int(step.count.sum()):,} tokens in one pass")
+        with computing, torch.inference_mode(), self._threads():
             logits = self._forward.logits(step, np.arange(len(step.slot), dtype=np.int32), latest=self._tokens)
             rows, index, after = (
                 torch.from_numpy(numbers[drawing].astype(np.int64)).to(self.device)

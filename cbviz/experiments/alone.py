@@ -8,12 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 
-import torch
-
 from cbviz.engine import Engine
 from cbviz.engine.graphs import GraphExecutor
 from cbviz.engine.model_executor import ModelExecutor
-from cbviz.errors import CapacityError
 from cbviz.experiments.breakdown import Breakdown, profiled
 from cbviz.experiments.lane import NO_OPTIONS, Lane
 from cbviz.experiments.progress import Progress
@@ -99,23 +96,17 @@ class Setting:
             progress.advance(title, done - shown)
             shown = done
 
-        try:
-            return GraphExecutor(
-                model,
-                slots=self.slots,
-                pool=pool,
-                lag=self.lag,
-                end_tokens=ends,
-                limit=limit,
-                compiled=self.compiled,
-                longest_prompt=max(len(request.prompt) for request in self.workload),
-                progress=captured,
-            )
-        except torch.OutOfMemoryError as error:
-            raise CapacityError(
-                f"{self.loaded.device} ran out of memory while CUDA graphs were captured beside a KV cache of "
-                f"{self.kv_blocks:,} blocks; ask for fewer with kv_blocks, or for fewer slots."
-            ) from error
+        return GraphExecutor(
+            model,
+            slots=self.slots,
+            pool=pool,
+            lag=self.lag,
+            end_tokens=ends,
+            limit=limit,
+            compiled=self.compiled,
+            longest_prompt=max(len(request.prompt) for request in self.workload),
+            progress=captured,
+        )
 
     def engine(self, executor: ModelOrGraphs) -> Engine:
         """An engine with the whole workload submitted, and no recorder."""

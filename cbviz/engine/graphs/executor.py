@@ -26,6 +26,7 @@ from transformers import PreTrainedModel
 
 from cbviz.engine.attention import ragged, triton_decode
 from cbviz.engine.attention_hook import attention_shape, checked_limit, refuse_what_we_cannot_honour
+from cbviz.engine.device_memory import out_of_memory_told
 from cbviz.engine.executor import Result, Step
 from cbviz.engine.graphs.attend import StaticAttention
 from cbviz.engine.graphs.forward import Captured, StaticForward, prepare
@@ -196,7 +197,8 @@ class GraphExecutor:
     def _captured(self, shape: Shape, sampled: bool) -> Captured:
         key = (shape, sampled)
         if key not in self._shapes:
-            self._shapes[key] = prepare(self._forward, shape, self.slots, sampled=sampled, pool=self._graph_pool)
+            with out_of_memory_told(self.device, f"capturing the graph of {shape.width:,} tokens"):
+                self._shapes[key] = prepare(self._forward, shape, self.slots, sampled=sampled, pool=self._graph_pool)
         return self._shapes[key]
 
     # ------------------------------------------------------------------ running
