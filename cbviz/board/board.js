@@ -1483,6 +1483,8 @@ const TABLE_ROWS = 500;
 const SETTLE = 140;
 /** Milliseconds of painting in one frame after which the other lanes wait for the next one, stretched into place. */
 const PAINT_BUDGET = 6;
+/** And so many lanes at most while the view moves (zooming: of large runs). Without a GPU a browser needs more time for what was painted than painting took. */
+const MOST_PANNING = 2, MOST_ZOOMING = 1;
 let boards = 0;
 
 /**
@@ -1726,7 +1728,7 @@ export class BoardView {
       this.lanesBox?.append(box);
       this.listen(plot, index);
       const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-      return { canvas, context, counters, meter, summary, chips, waiting, box, base, cursor, chosen, scale, flag, flagLabel, key: "", backKey: "", axisKey: "", place: 0, axis: /** @type {Axis | null} */ (null), heights: laneHeights(lane.slots, this.run.lanes.length, false), width: 0 };
+      return { canvas, context, counters, meter, summary, chips, waiting, box, base, cursor, chosen, scale, flag, flagLabel, key: "", backKey: "", axisKey: "", place: 0, axis: /** @type {Axis | null} */ (null), cost: 0, heights: laneHeights(lane.slots, this.run.lanes.length, false), width: 0 };
     });
     for (const { canvas } of this.parts) this.sizes?.observe(canvas.parentElement ?? canvas);
     this.buildLegend();
@@ -2421,10 +2423,14 @@ export class BoardView {
    */
   drawLanes(parts) {
     const began = performance.now();
+    const moves = began - this.movedAt < SETTLE;
+    const zooms = parts.some((part) => part.axis !== null && part.axis.scale !== this.axis.scale);
+    const cheap = parts.reduce((sum, part) => sum + part.cost, 0) < PAINT_BUDGET / 2;
+    const most = !moves || (zooms && cheap) ? parts.length : zooms ? MOST_ZOOMING : MOST_PANNING;
     let waits = -1;
     for (let k = 0; k < parts.length; k++) {
       const index = (this.turn + k) % parts.length;
-      const late = k > 0 && performance.now() - began > PAINT_BUDGET;
+      const late = k > 0 && (k >= most || performance.now() - began > PAINT_BUDGET);
       if (!this.drawLane(parts[index], this.run.lanes[index], late) && waits < 0) waits = index;
     }
     if (waits < 0) return;
@@ -2448,6 +2454,7 @@ export class BoardView {
     const stale = key !== part.key || place !== part.place;
     const waits = late && stale && part.axis !== null && part.axis.mode === this.mode && part.key !== "";
     if (stale && !waits) {
+      const paints = performance.now();
       // Everything that does not move with the cursor is painted once and then only copied.
       const base = /** @type {CanvasRenderingContext2D} */ (part.base.getContext("2d"));
       const by = Math.round(place - part.place);
@@ -2476,6 +2483,7 @@ export class BoardView {
         paintChanges(base, scene);
         base.restore();
       }
+      part.cost = performance.now() - paints;
     }
     const end = this.axis.right(lane, lane.n);
     const cut = Math.max(0, Math.min(width, this.follow ? end : Math.min(end, this.axis.x(this.cursor))));
