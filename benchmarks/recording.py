@@ -54,7 +54,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         add(event)
         within += perf_counter() - began
 
-    lane._recorder.add = timed_add  # type: ignore[method-assign]
+    lane._recorder.add = timed_add  # type: ignore[method-assign, assignment]
     began = perf_counter()
     while lane.step() is not None:
         pass
