@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Protocol
 
 from cbviz.course.exercise import Exercise
-from cbviz.course.lessons import lesson00, lesson01, lesson02, lesson03, lesson04, lesson05, lesson07, lesson11
+from cbviz.course.lessons import (
+    lesson00,
+    lesson01,
+    lesson02,
+    lesson03,
+    lesson04,
+    lesson05,
+    lesson06,
+    lesson07,
+    lesson11,
+)
 from cbviz.course.words import Text
 
 
@@ -19,4 +29,4 @@ class Lesson(Protocol):
     def EXERCISES(self) -> tuple[Exercise, ...]: ...  # noqa: N802
 
 
-LESSONS: tuple[Lesson, ...] = (lesson00, lesson01, lesson02, lesson03, lesson04, lesson05, lesson07, lesson11)
+LESSONS: tuple[Lesson, ...] = (lesson00, lesson01, lesson02, lesson03, lesson04, lesson05, lesson06, lesson07, lesson11)

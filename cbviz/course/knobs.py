@@ -1,0 +1,118 @@
+"""Sliders over a function: whoever moves one sees what it returns for the new values; nobody has to.
+
+    def stalls(ratio=1.2, patience=20):
+        ...
+        return course.table(...)
+
+    course.knobs(stalls, ratio=[0, 0.3, 1.2, 3], patience=[5, 20, 80])
+
+A saved notebook shows the function's value for its defaults.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cbviz.course.predict import WIDGET
+from cbviz.course.show import Shown
+from cbviz.course.words import term
+from cbviz.errors import CbvizError
+
+
+class Knobs:
+    """A function under sliders. Made by `knobs`.
+
+    Attributes
+    ----------
+    chosen
+        The present value of every knob.
+    """
+
+    def __init__(
+        self, show: Callable[..., Shown | Sequence[Shown]], values: dict[str, tuple[Any, ...]], chosen: dict[str, Any]
+    ) -> None:
+        self.show = show
+        self.values = values
+        self.chosen = chosen
+        self._widget: Any = None
+        self._page: Any = None
+
+    def _shown(self) -> Shown:
+        """What the function returns now; several things stand one below the other."""
+        returned = self.show(**self.chosen)
+        parts: list[Any] = list(returned) if isinstance(returned, list | tuple) else [returned]
+        if not parts or not all(isinstance(part, Shown) for part in parts):
+            raise CbvizError(f"a function under knobs returns what course.table and the like return, not {returned!r}.")
+        return Shown("".join(f"<div>{part.html}</div>" for part in parts), "\n".join(part.text for part in parts))
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{term(name)} = {value}" for name, value in self.chosen.items())
+        return f"{settings}\n{self._shown()!r}"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        bundle: dict[str, Any] = {"text/html": self._shown().html, "text/plain": repr(self)}
+        widget = self._made()
+        if widget is not None:
+            bundle[WIDGET] = widget._repr_mimebundle_()[WIDGET]
+        return bundle
+
+    def _made(self) -> Any:
+        """The widget, made once; None where ipywidgets is not installed."""
+        if self._widget is None:
+            try:
+                import ipywidgets
+            except ImportError:
+                return None
+            self._page = ipywidgets.HTML(self._shown().html)
+            sliders = []
+            for name, offered in self.values.items():
+                slider = ipywidgets.SelectionSlider(
+                    options=[(str(value), value) for value in offered],
+                    value=self.chosen[name],
+                    description=str(term(name)),
+                    continuous_update=False,
+                    style={"description_width": "190px"},
+                    layout={"width": "520px"},
+                )
+                slider.observe(self._moved(name), names="value")
+                sliders.append(slider)
+            self._widget = ipywidgets.VBox([*sliders, self._page])
+        return self._widget
+
+    def _moved(self, name: str) -> Callable[[dict[str, Any]], None]:
+        def moved(change: dict[str, Any]) -> None:
+            self.chosen[name] = change["new"]
+            self._page.value = self._shown().html
+
+        return moved
+
+
+def knobs(show: Callable[..., Shown | Sequence[Shown]], /, **values: Sequence[Any]) -> Knobs:
+    """Put sliders over a function.
+
+    Parameters
+    ----------
+    show
+        Called with one value of every knob, by name; its defaults are where the sliders begin. It returns what
+        `course.table`, `course.timeline` or the like return, or a list of such.
+    values
+        For each knob what can be chosen, in order. Names are translated by `cbviz.course.words.TERMS`.
+
+    Raises
+    ------
+    CbvizError
+        No knob, one that the function does not have or has no default for, or a default that cannot be chosen.
+    """
+    if not callable(show) or not values:
+        raise CbvizError("knobs needs a function, and for at least one of its parameters the values to choose from.")
+    parameters = inspect.signature(show).parameters
+    chosen = {}
+    for name, offered in values.items():
+        if name not in parameters or parameters[name].default is inspect.Parameter.empty:
+            raise CbvizError(f"the function has no parameter {name!r} with a default; the slider would begin there.")
+        if parameters[name].default not in offered:
+            raise CbvizError(f"the default of {name!r}, {parameters[name].default!r}, is not among its values.")
+        chosen[name] = parameters[name].default
+    return Knobs(show, {name: tuple(offered) for name, offered in values.items()}, chosen)

@@ -1,0 +1,76 @@
+"""When somebody's tokens came: one line a run, a mark a token, the longest gap in another colour.
+
+Plain SVG in an image and plain text, the same bytes for the same times.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Sequence
+from html import escape
+from itertools import pairwise
+
+from cbviz.course.show import INK, Shown
+from cbviz.course.words import term
+from cbviz.errors import CbvizError
+
+TOKEN, GAP = "#009E73", "#D55E00"
+"""Okabe & Ito's bluish green and vermilion; they read on white and on dark pages. The gap is thick, too."""
+LEFT, WIDE, ROW = 150, 560, 34
+
+
+def timeline(rows: Sequence[tuple[str, Sequence[float]]], arrivals: Sequence[float] = ()) -> Shown:
+    """Draw when tokens came.
+
+    Parameters
+    ----------
+    rows
+        Name of the run, and the times of one request's tokens, at least two, rising, all on the same clock.
+    arrivals
+        When others arrived: small triangles below.
+
+    Raises
+    ------
+    CbvizError
+        No row, times that do not rise, or fewer than two.
+    """
+    if not rows:
+        raise CbvizError("a timeline needs at least one row.")
+    for name, times in rows:
+        if len(times) < 2 or not all(math.isfinite(t) for t in times) or any(b <= a for a, b in pairwise(times)):
+            raise CbvizError(f"the times of {name!r} must be at least two finite numbers that rise.")
+    begin = min(0.0, *(float(times[0]) for _, times in rows))
+    end = max(*(float(times[-1]) for _, times in rows), *map(float, arrivals), begin + 1e-9)
+    scale = WIDE / (end - begin)
+
+    def at(time: float) -> float:
+        return LEFT + (float(time) - begin) * scale
+
+    parts, lines = [], []
+    for number, (name, times) in enumerate(rows):
+        y = ROW * number + 22
+        start, stop = max(pairwise(times), key=lambda pair: pair[1] - pair[0])
+        middle = min(max((at(start) + at(stop)) / 2, LEFT + 16), LEFT + WIDE - 16)
+        marks = "".join(f"M{at(t):.1f} {y - 6}v12" for t in times)
+        parts.append(
+            f'<text x="{LEFT - 12}" y="{y + 4}" text-anchor="end" fill="{INK}">{escape(term(name))}</text>'
+            f'<path d="M{at(times[0]):.1f} {y}H{at(times[-1]):.1f}" stroke="{INK}" stroke-opacity="0.4"/>'
+            f'<path d="{marks}" stroke="{TOKEN}" stroke-width="1.4"/>'
+            f'<path d="M{at(start):.1f} {y}H{at(stop):.1f}" stroke="{GAP}" stroke-width="4"/>'
+            f'<text x="{middle:.1f}" y="{y - 9}" text-anchor="middle" font-weight="600" fill="{GAP}">'
+            f"{stop - start:.1f}</text>"
+        )
+        lines.append(
+            f"{term(name)}: {len(times)} {term('tokens')}, {term('longest gap')} {stop - start:.1f} "
+            f"({start:.1f} – {stop:.1f})"
+        )
+    bottom = ROW * len(rows) + 8
+    triangles = "".join(f"M{at(t):.1f} {bottom}l-4 8h8z" for t in arrivals)
+    height = bottom + (12 if arrivals else 0)
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDE + 20}" height="{height}" font-size="13" '
+        f'font-family="system-ui, sans-serif">{"".join(parts)}<path d="{triangles}" fill="{INK}"/></svg>'
+    )
+    source = base64.b64encode(svg.encode("utf-8")).decode("ascii")
+    return Shown(f'<img alt="" src="data:image/svg+xml;base64,{source}">', "\n".join(lines))
