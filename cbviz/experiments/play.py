@@ -26,7 +26,7 @@ from cbviz.experiments.live import BURST, Words, in_notebook, shown
 from cbviz.experiments.notebook import Outputs, prepare_host
 from cbviz.experiments.progress import SilentProgress
 from cbviz.experiments.steered import Steered
-from cbviz.experiments.transport import Transport
+from cbviz.experiments.transport import Controlled
 from cbviz.models import LoadedModel, load
 from cbviz.policies import POLICIES, Policy, get
 from cbviz.trace import NOBODY, Mark, Trace
@@ -39,7 +39,7 @@ MOST_PACE = 240
 BLOCK = 16
 
 
-class Play:
+class Play(Controlled):
     """A playground that runs, ran, or waits to be started. Make one with `cbviz.play`.
 
     `set`, `burst`, `cancel`, `pause`, `resume`, `step_once` and `stop` may be called from any thread and take effect
@@ -61,6 +61,7 @@ class Play:
         seed: int,
         language: str | None,
     ) -> None:
+        super().__init__("playground")
         self.model = loaded
         self.language = chosen(language)
         self.policies = {policy.name: policy for policy in policies}
@@ -84,16 +85,12 @@ class Play:
         self._source = Endless(loaded, mean, seed)
         self._steered = Steered(policies[0], slots)
         self._lane = self._make_lane(most_slots)
-        self._transport = Transport()
         self._lock = threading.Lock()
         self._changes: dict[str, float | str] = dict(self.values)
         self._bursts = 0
         self._next_id = 1
         self._next_arrival = 0.0
-        self._done = threading.Event()
         self._words = Words(loaded)
-        self.failure: BaseException | None = None
-        """What broke the run, if something did."""
         self.board: Any = None
         """The live board that watches, if one does."""
         self.outputs = Outputs()
@@ -145,22 +142,6 @@ class Play:
         """End a request's output where it stands. Raises WorkloadError for a stranger."""
         self._lane.engine.cancel(request)
 
-    def pause(self) -> None:
-        """Stop the clock after the iteration in flight."""
-        self._transport.pause()
-
-    def resume(self) -> None:
-        """Go on after a pause."""
-        self._transport.resume()
-
-    def step_once(self) -> None:
-        """While paused: run one more iteration."""
-        self._transport.step_once()
-
-    def stop(self) -> None:
-        """End the run after the iteration in flight. What was run is kept."""
-        self._transport.stop()
-
     def obey(self, control: Control) -> None:
         """Do what somebody asked for on the board."""
         if control.action == "set":
@@ -177,7 +158,7 @@ class Play:
         """Run to the end in this thread."""
         try:
             done = 0
-            while done < self.iterations and self._transport.may_go_on():
+            while done < self.iterations and self._may_go_on():
                 began = perf_counter()
                 self._take_changes()
                 self._let_arrive()
@@ -188,7 +169,7 @@ class Play:
                 done += 1
                 if self.board is not None:
                     self.board.push(0, event, self._words.of(event))
-                self._transport.rest(1 / float(self.values["pace"]) - (perf_counter() - began))
+                self._rest(1 / float(self.values["pace"]) - (perf_counter() - began))
         except BaseException as error:
             self.failure = error
             raise
@@ -198,26 +179,6 @@ class Play:
                     self._close_board()
             finally:
                 self._done.set()
-        return self
-
-    def start(self) -> Play:
-        """Run in a thread of its own, so that a notebook stays usable."""
-
-        def work() -> None:
-            try:
-                self.run()
-            except BaseException:  # kept in `failure`; whoever waits gets it
-                return
-
-        threading.Thread(target=work, name="cbviz play", daemon=True).start()
-        return self
-
-    def wait(self, timeout: float | None = None) -> Play:
-        """Wait for the end, at most `timeout` seconds. Raises TimeoutError, or what broke the run."""
-        if not self._done.wait(timeout):
-            raise TimeoutError(f"the playground was not over after {timeout} seconds.")
-        if self.failure is not None:
-            raise self.failure
         return self
 
     def _take_changes(self) -> None:
@@ -250,7 +211,7 @@ class Play:
         if self.values["rate"]:
             self._next_arrival = self._lane.arrival_clock
         else:
-            self._transport.rest(0.05)
+            self._rest(0.05)
 
     def _submit(self) -> None:
         request = self._source.draw(self._next_id, float(self.values["spread"]))
@@ -290,17 +251,13 @@ class Play:
         self.outputs.replace(self.kept())
 
     @property
-    def running(self) -> bool:
-        return not self._done.is_set()
-
-    @property
     def trace(self) -> Trace:
         """What has happened so far."""
         return self._lane.trace()
 
     def finish(self) -> Finish:
         """The end as the board shows it."""
-        return Finish(clock="alone", stopped=self._transport.stopped)
+        return Finish(clock="alone", stopped=self.stopped)
 
     def to_html(self, path: str | Path, *, language: str | None = None) -> Path:
         """Write one page that replays the run, without a kernel or a network; returns its path."""

@@ -8,7 +8,6 @@ people watch live. *Alone*: every lane runs undisturbed, several times; that is 
 from __future__ import annotations
 
 import statistics
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from cbviz.experiments.answers import Divergence, divergences
 from cbviz.experiments.lane import NO_OPTIONS, Lane, device_name, kv_blocks_for
 from cbviz.experiments.notebook import Outputs
 from cbviz.experiments.progress import Progress, SilentProgress
+from cbviz.experiments.transport import Controlled
 from cbviz.experiments.why import Why, lane_why
 from cbviz.experiments.workloads import choose_workload
 from cbviz.measure.compare import same_answers
@@ -56,7 +56,7 @@ class LaneResult:
     trace: Trace
 
 
-class Race:
+class Race(Controlled):
     """A race that runs, ran, or was stopped. Make one with `cbviz.race`.
 
     Results (`lanes`, `speedup`, …) wait for the end; `stop()` ends it after the iteration in flight and keeps valid
@@ -79,6 +79,7 @@ class Race:
         language: str | None = None,
         kv: KVOptions = NO_OPTIONS,
     ) -> None:
+        super().__init__("race")
         self.language = chosen(language)
         self.model = loaded
         self.policies = tuple(policies)
@@ -93,13 +94,6 @@ class Race:
         self.names = _distinct([policy.name for policy in policies])
         self._progress = progress
         self._watched = watched
-        self._going = threading.Event()
-        self._going.set()
-        self._stopping = threading.Event()
-        self._single_steps = threading.Semaphore(0)
-        self._done = threading.Event()
-        self.failure: BaseException | None = None
-        """What broke the race, if something did."""
         self._runs: list[list[Trace]] = [[] for _ in policies]
         self._raced: list[Trace] = []
         self._divergences: list[Divergence] = []
@@ -107,7 +101,6 @@ class Race:
         self._turns: tuple[Lane, ...] = ()
         """The lanes while they take turns."""
         self._executors: dict[int, Executor] = {}
-        self._thread: threading.Thread | None = None
         self.board: Any = None
         """The live board that watches, if one does."""
         self.outputs = Outputs()
@@ -124,9 +117,9 @@ class Race:
         try:
             if self._watched or not self.repeats:
                 self._race_in_turns()
-            if not self._stopping.is_set():
+            if not self.stopped:
                 self._time_alone()
-            if not self._stopping.is_set():
+            if not self.stopped:
                 self._compare_answers()
         except BaseException as error:
             self.failure = error
@@ -137,34 +130,9 @@ class Race:
             self.ended(self)
         return self
 
-    def start(self) -> Race:
-        """Run in a thread of its own, so that a notebook stays usable."""
-
-        def work() -> None:
-            try:
-                self.run()
-            except BaseException:  # kept in `failure`; whoever asks for a result gets it
-                return
-
-        self._thread = threading.Thread(target=work, name="cbviz race", daemon=True)
-        self._thread.start()
-        return self
-
     def check(self) -> None:
         """Raise CbvizError now for what no lane could serve: requests that never fit, a cache that has no room."""
         self._lane(0, "alone")
-
-    def pause(self) -> None:
-        """Stop the clocks after the iteration in flight."""
-        self._going.clear()
-
-    def resume(self) -> None:
-        """Go on after a pause."""
-        self._going.set()
-
-    def step_once(self) -> None:
-        """While paused: run one more iteration."""
-        self._single_steps.release()
 
     def cancel(self, request: int) -> None:
         """End a request's output where it stands, in every lane that runs. Raises WorkloadError for a stranger."""
@@ -178,44 +146,6 @@ class Race:
         for lane in self._turns:
             lane.submit(*requests)
         self._joined += requests
-
-    def stop(self) -> None:
-        """End the race after the iteration in flight. What was run is kept."""
-        self._stopping.set()
-        self._going.set()
-
-    def wait(self, timeout: float | None = None) -> Race:
-        """Wait for the end (a paused race goes on), at most `timeout` seconds, and return the race.
-
-        Raises
-        ------
-        TimeoutError
-            It was not over in time.
-        CbvizError
-            Whatever stopped it.
-        KeyboardInterrupt
-            The wait was interrupted: the race was stopped after its iteration in flight.
-        """
-        self._going.set()
-        try:
-            if not self._done.wait(timeout):
-                raise TimeoutError(f"the race was not over after {timeout} seconds.")
-        except KeyboardInterrupt:
-            self.stop()
-            self._done.wait()
-            raise
-        if self.failure is not None:
-            raise self.failure
-        return self
-
-    @property
-    def running(self) -> bool:
-        return not self._done.is_set()
-
-    @property
-    def stopped(self) -> bool:
-        """Whether somebody stopped it before its end."""
-        return self._stopping.is_set()
 
     def _lane(self, number: int, clock: str) -> Lane:
         # Lanes that take turns need a cache each; those that run one after the other can have the same.
@@ -249,13 +179,6 @@ class Race:
             compiled=False,  # a race is over before compiling would have paid off
         )
         return setting.executor(SilentProgress())
-
-    def _may_go_on(self) -> bool:
-        """Wait while paused; False once the race is to stop."""
-        while not self._going.wait(timeout=0.05):
-            if self._single_steps.acquire(blocking=False):
-                return True
-        return not self._stopping.is_set()
 
     def _race_in_turns(self) -> None:
         """All lanes at once on one device: the lane whose clock is behind goes next."""
@@ -295,7 +218,7 @@ class Race:
                     self._progress.advance(name, len(event.finished), note)
                     if not self._may_go_on():
                         break
-                if self._stopping.is_set():
+                if self.stopped:
                     if not self._raced:
                         self._runs[number].append(lane.trace())
                     return

@@ -3,19 +3,47 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
+from typing import Any, Self
 
 
-class Transport:
-    """The buttons under a run. Any thread may press them; the run asks `may_go_on()` before every iteration."""
+class Controlled(ABC):
+    """A run with the buttons under a board. Any thread may press them; the run asks `_may_go_on()` between iterations.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    name
+        What it is called in messages, such as "race".
+    """
+
+    def __init__(self, name: str) -> None:
+        self.failure: BaseException | None = None
+        """What broke the run, if something did."""
+        self._name = name
         self._going = threading.Event()
         self._going.set()
         self._stopping = threading.Event()
-        self._steps = threading.Semaphore(0)
+        self._single_steps = threading.Semaphore(0)
+        self._done = threading.Event()
+
+    @abstractmethod
+    def run(self) -> Any:
+        """Run to the end in this thread. Sets `failure` if it raises, and `_done` at last."""
+
+    def start(self) -> Self:
+        """Run in a thread of its own, so that a notebook stays usable."""
+
+        def work() -> None:
+            try:
+                self.run()
+            except BaseException:  # kept in `failure`; whoever asks for a result gets it
+                return
+
+        threading.Thread(target=work, name=f"cbviz {self._name}", daemon=True).start()
+        return self
 
     def pause(self) -> None:
-        """Stop the clock after the iteration in flight."""
+        """Stop the clocks after the iteration in flight."""
         self._going.clear()
 
     def resume(self) -> None:
@@ -24,24 +52,53 @@ class Transport:
 
     def step_once(self) -> None:
         """While paused: run one more iteration."""
-        self._steps.release()
+        self._single_steps.release()
 
     def stop(self) -> None:
-        """End after the iteration in flight."""
+        """End after the iteration in flight. What was run is kept."""
         self._stopping.set()
         self._going.set()
 
+    def wait(self, timeout: float | None = None) -> Self:
+        """Wait for the end (what is paused goes on), at most `timeout` seconds, and return the run.
+
+        Raises
+        ------
+        TimeoutError
+            It was not over in time.
+        CbvizError
+            Whatever stopped it.
+        KeyboardInterrupt
+            The wait was interrupted: the run was stopped after its iteration in flight.
+        """
+        self._going.set()
+        try:
+            if not self._done.wait(timeout):
+                raise TimeoutError(f"the {self._name} was not over after {timeout} seconds.")
+        except KeyboardInterrupt:
+            self.stop()
+            self._done.wait()
+            raise
+        if self.failure is not None:
+            raise self.failure
+        return self
+
+    @property
+    def running(self) -> bool:
+        return not self._done.is_set()
+
     @property
     def stopped(self) -> bool:
+        """Whether somebody stopped it before its end."""
         return self._stopping.is_set()
 
-    def may_go_on(self) -> bool:
+    def _may_go_on(self) -> bool:
         """Wait while paused; False once the run is to stop."""
         while not self._going.wait(timeout=0.05):
-            if self._steps.acquire(blocking=False):
+            if self._single_steps.acquire(blocking=False):
                 return True
         return not self.stopped
 
-    def rest(self, seconds: float) -> None:
+    def _rest(self, seconds: float) -> None:
         """Let time pass on the wall, unless somebody stops the run."""
         self._stopping.wait(seconds)
