@@ -91,6 +91,9 @@ def test_progress_tells_them_apart() -> None:
     lines = repr(course.progress()).splitlines()[1:]
     states = [line.removeprefix(name).strip() for name, line in zip(names, lines, strict=True)]
     assert states[:3] == ["right", "not yet", "not answered"]
+    assert len(repr(course.progress("01")).splitlines()) == 4
+    with pytest.raises(CbvizError, match="no notebook '77'"):
+        course.progress("77")
 
 
 def test_unknown_exercises_are_refused() -> None:

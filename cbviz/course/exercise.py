@@ -138,10 +138,24 @@ def solution(name: str) -> Shown:
     return Shown(f"<details open><summary>{escape(title)}</summary>{code}</details>", f"{title}\n{exercise.solution}")
 
 
-def progress() -> Shown:
-    """A table of all exercises and how each went in this kernel: right, not yet, or not answered."""
+def progress(notebook: str = "") -> Shown:
+    """How the exercises went in this kernel: right, not yet, or not answered.
+
+    Parameters
+    ----------
+    notebook
+        Number of a notebook, such as "11"; "" is the whole course.
+
+    Raises
+    ------
+    CbvizError
+        No notebook of that number has exercises.
+    """
+    chosen = [name for name in exercises() if name.startswith(str(notebook))]
+    if not chosen:
+        raise CbvizError(f"no notebook {notebook!r} has exercises.")
     rows = []
-    for name in exercises():
+    for name in chosen:
         record = _records.get(name)
         rows.append((name, say("open" if record is None else "done" if record.right else "tried")))
     return as_table(["exercise", "state"], rows)
