@@ -15,8 +15,8 @@ help: ## List what there is
 race: $(INSTALLED) ## Race static against continuous batching on the built-in model; writes race.html
 	$(BIN)/cbviz race --html race.html
 
-lab: $(INSTALLED) ## Open JupyterLab on the first notebook
-	$(BIN)/jupyter lab notebooks/en/00_watch_it.ipynb
+lab: $(INSTALLED) ## Copy the course into cbviz-course, and open JupyterLab on its first notebook
+	$(BIN)/cbviz lab
 
 test: lint types javascript unit notebooks ## Everything that CI runs
 

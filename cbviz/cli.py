@@ -87,6 +87,7 @@ def build_parser() -> Parser:
     race.add_argument("--block-size", type=at_least(1), default=16, help="positions in a KV block (16)")
     race.add_argument("--kv-blocks", type=at_least(1), help="KV blocks of each lane (enough for every slot)")
     race.add_argument("--kv-tokens", type=at_least(1), help="the same in tokens: as many whole blocks as they fill")
+    add_kv(race)
     race.add_argument(
         "--html", type=Path, metavar="PATH", help="write one page that replays the race without a network"
     )
@@ -104,9 +105,45 @@ def build_parser() -> Parser:
     replay.add_argument("--html", type=Path, metavar="PATH", help="write the page here, and open no browser")
     replay.set_defaults(run=replay_runs)
 
+    add_course(commands)
+
     models = commands.add_parser("models", help="list the models that cbviz knows by name")
     models.set_defaults(run=list_models)
     return parser
+
+
+def add_course(commands: Any) -> None:
+    """`cbviz lab` and `cbviz slides`: for those who learn, and for those who teach."""
+    lab = commands.add_parser(
+        "lab",
+        help="copy the course's notebooks into a folder and open JupyterLab on the first",
+        description="Copy the course's notebooks into a folder and open JupyterLab on the first. Notebooks that are "
+        "there already stay as they are.",
+    )
+    lab.add_argument("folder", nargs="?", type=Path, default=Path("cbviz-course"), help="(cbviz-course)")
+    lab.add_argument("--language", choices=("en", "zh"), default="en", help="en or zh (en)")
+    lab.add_argument("--no-open", action="store_true", help="only copy")
+    lab.set_defaults(run=run_lab)
+
+    slides = commands.add_parser("slides", help="write the recorded races as pictures, for slides")
+    slides.add_argument("folder", type=Path, help="where to, a new folder or an old one; files of the same name go")
+    slides.add_argument("--language", choices=("en", "zh"), default="en", help="en or zh (en)")
+    slides.add_argument("--dark", action="store_true", help="for dark slides")
+    slides.set_defaults(run=run_slides)
+
+
+def add_kv(command: argparse.ArgumentParser) -> None:
+    """What to do about prompts that begin alike, and about memory that runs out: the same words for race and bench."""
+    command.add_argument(
+        "--prefix-cache", action="store_true", help="prompts that begin alike share the blocks of what they share"
+    )
+    command.add_argument(
+        "--preemption",
+        choices=("recompute", "swap"),
+        default="recompute",
+        help="what becomes of the cache of a preempted request: computed again, or kept on the host (recompute)",
+    )
+    command.add_argument("--swap-blocks", type=at_least(1), help="blocks on the host (as many as on the device)")
 
 
 def add_bench(commands: Any) -> None:
@@ -142,6 +179,7 @@ def add_bench(commands: Any) -> None:
     bench.add_argument(
         "--kv-blocks", type=at_least(1), help="KV blocks (what the workload can use and memory can hold)"
     )
+    add_kv(bench)
     bench.add_argument("--no-graphs", action="store_true", help="eager passes, no CUDA graphs")
     bench.add_argument("--no-compile", action="store_true", help="CUDA graphs without torch.compile")
     bench.add_argument(
@@ -179,6 +217,29 @@ def list_models(_: argparse.Namespace) -> int:
     width = max(len(name) for name in catalogue())
     for name, summary in catalogue().items():
         print(f"{name:<{width}}  {summary}")
+    return 0
+
+
+def run_lab(options: argparse.Namespace) -> int:
+    """Copy the notebooks; then JupyterLab, until it is shut down."""
+    from cbviz import lab
+
+    if not options.no_open:
+        lab.check_jupyterlab()
+    copied = lab.copy(options.folder, options.language)
+    for line in copied.told():
+        print(line, flush=True)
+    if not options.no_open:
+        lab.open_jupyterlab(copied.folder / lab.originals(options.language)[0].name)
+    return 0
+
+
+def run_slides(options: argparse.Namespace) -> int:
+    """Write the pictures, and name each as it is there."""
+    from cbviz import slides
+
+    for path in slides.export(options.folder, language=options.language, dark=options.dark):
+        print(path, flush=True)
     return 0
 
 
@@ -264,6 +325,9 @@ def prepare(options: argparse.Namespace) -> Race:
         block_size=options.block_size,
         kv_blocks=options.kv_blocks,
         kv_tokens=options.kv_tokens,
+        prefix_cache=options.prefix_cache,
+        preemption=options.preemption,
+        swap_blocks=options.swap_blocks,
         live=False,
         run=False,
         progress=SilentProgress() if options.quiet or not sys.stderr.isatty() else TerminalProgress(),
@@ -332,6 +396,9 @@ def run_bench(options: argparse.Namespace) -> int:
             lag=options.lag,
             block_size=options.block_size,
             kv_blocks=options.kv_blocks,
+            prefix_cache=options.prefix_cache,
+            preemption=options.preemption,
+            swap_blocks=options.swap_blocks,
             graphs=False if options.no_graphs else None,
             compiled=not options.no_compile,
             record=not options.no_record,

@@ -7,16 +7,19 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import nbformat
 import pytest
 
 import cbviz
-from cbviz import cli
+from cbviz import cli, lab
 from cbviz.cli import main
 
 Run = Callable[..., tuple[int, str, str]]
@@ -83,6 +86,17 @@ BAD = {
     "html in no folder": ("race", "--html", "nowhere/race.html"),
     "html a folder": ("race", "--html", "."),
     "save on a file": ("race", "--save", "empty.txt"),
+    "unknown preemption": ("race", "--preemption", "nap"),
+    "swap-blocks 0": ("race", "--preemption", "swap", "--swap-blocks", "0"),
+    "swap-blocks without swapping": ("race", "--swap-blocks", "8"),
+    "unknown preemption of a benchmark": ("bench", "--preemption", "nap"),
+    "swap-blocks of a benchmark not whole": ("bench", "--preemption", "swap", "--swap-blocks", "half"),
+    "lab in an unknown language": ("lab", "--no-open", "--language", "fr"),
+    "lab into a file": ("lab", "empty.txt", "--no-open"),
+    "lab below a file": ("lab", "empty.txt/course", "--no-open"),
+    "slides without a folder": ("slides",),
+    "slides into a file": ("slides", "empty.txt"),
+    "slides in an unknown language": ("slides", "pictures", "--language", "fr"),
 }
 
 
@@ -266,3 +280,143 @@ def test_replay_refuses_what_is_no_trace(tmp_path: Path, capsys: pytest.CaptureF
         said = capsys.readouterr().err
         assert said.startswith("cbviz: ")
         assert said.count("\n") == 1
+
+
+def test_shared_beginnings_and_swapping_can_be_asked_for(run: Run, tmp_path: Path) -> None:
+    asked = ("--prefix-cache", "--preemption", "swap", "--swap-blocks", "6", "--kv-blocks", "24", "--block-size", "16")
+    narrow = ("race", "--slots", "4", "--requests", "12", "--device", "cpu", "--repeats", "1")
+    code, out, err = run(*narrow, *asked, "--policies", "vllm_v0", "--json", "--save", str(tmp_path / "traces"))
+    assert code == 0, err
+    assert json.loads(out)["identical_outputs"] is True
+    (trace,) = (cbviz.load(path) for path in (tmp_path / "traces").iterdir())
+    asked_for = {"prefix_cache": True, "preemption": "swap", "swap_blocks": 6}
+    assert trace.meta.extra.items() >= asked_for.items()
+
+
+@pytest.mark.parametrize("command", ["race", "bench"])
+def test_by_default_nothing_is_shared_and_the_preempted_are_computed_again(command: str) -> None:
+    options = cli.build_parser().parse_args([command])
+    assert (options.prefix_cache, options.preemption, options.swap_blocks) == (False, "recompute", None)
+
+
+def test_a_benchmark_passes_on_how_memory_is_handled(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    import cbviz.experiments.bench as module
+    from cbviz.errors import MeasureError
+
+    def refuse(*_: object, **options: object) -> object:
+        raise MeasureError(f"{options['prefix_cache']} {options['preemption']} {options['swap_blocks']}.")
+
+    monkeypatch.setattr(module, "bench", refuse)
+    code, _, err = run("bench", "--prefix-cache", "--preemption", "swap", "--swap-blocks", "7")
+    assert (code, err) == (2, "cbviz: True swap 7.\n")
+
+
+@pytest.mark.parametrize("language", lab.LANGUAGES)
+def test_lab_copies_the_course(language: str, run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    code, out, err = run("lab", str(folder), "--language", language, "--no-open")
+    assert (code, err) == (0, "")
+    names = [path.name for path in lab.originals(language)]
+    assert out == f"{len(names)} notebooks copied to {folder / language}\n"
+    assert sorted(path.name for path in (folder / language).iterdir()) == names
+    first = nbformat.read(folder / language / "00_watch_it.ipynb", as_version=4)
+    assert f'course.language("{language}")' in "".join(cell.source for cell in first.cells)
+
+
+def test_copies_lead_nowhere_outside_their_folder(tmp_path: Path) -> None:
+    for path in sorted(lab.copy(tmp_path).folder.glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+        for target in re.findall(
+            r"\]\(([^)#:]+)\)", "".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+        ):
+            assert "/" not in target, f"{path.name} leads to {target}"
+
+
+def test_lab_never_touches_what_a_learner_wrote(run: Run, tmp_path: Path) -> None:
+    run("lab", str(tmp_path), "--no-open")
+    mine = tmp_path / "en" / "01_one_token_at_a_time.ipynb"
+    mine.write_text("my answers")
+    gone = tmp_path / "en" / "03_what_fits.ipynb"
+    gone.unlink()
+    code, out, _ = run("lab", str(tmp_path), "--no-open")
+    assert code == 0
+    assert mine.read_text() == "my answers"
+    assert gone.exists()
+    lines = out.splitlines()
+    assert lines[0] == f"1 notebook copied to {tmp_path / 'en'}"
+    assert lines[1] == f"{len(lab.originals('en')) - 2} notebooks were there already, unchanged."
+    assert lines[2].startswith("Kept as you left them: 01_one_token_at_a_time.ipynb (")
+
+
+def test_lab_opens_jupyterlab_on_the_first_notebook(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+    monkeypatch.setattr(lab, "open_jupyterlab", opened.append)
+    assert run("lab", str(tmp_path), "--language", "zh")[0] == 0
+    assert opened == [tmp_path / "zh" / "00_watch_it.ipynb"]
+    assert opened[0].is_file()
+
+
+def test_lab_without_jupyterlab_says_how_to_get_it(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lab.importlib.util, "find_spec", lambda name: None)
+    code, out, err = run("lab", str(tmp_path / "course"))
+    assert (code, out) == (2, "")
+    assert err == "cbviz: JupyterLab is not installed; run: pip install 'cbviz[notebook]'\n"
+    assert not (tmp_path / "course").exists(), "nothing is half done"
+    assert run("lab", str(tmp_path / "course"), "--no-open")[0] == 0, "copying needs no JupyterLab"
+
+
+def test_an_installation_without_notebooks_says_so(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lab, "__file__", str(tmp_path / "site-packages" / "cbviz" / "lab.py"))
+    code, _, err = run("lab", str(tmp_path / "course"), "--no-open")
+    assert code == 2
+    assert err.startswith("cbviz: this installation of cbviz came without the notebooks")
+
+
+def test_the_wheel_brings_the_notebooks(tmp_path: Path) -> None:
+    """Built as an installer builds it, and unpacked: its lab finds them, and nothing else has slipped in."""
+    source = tmp_path / "source"
+    root = Path(__file__).resolve().parents[1]
+    shutil.copytree(root / "cbviz", source / "cbviz", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(root / "notebooks", source / "notebooks", ignore=shutil.ignore_patterns("*checkpoints"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(root / name, source / name)
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"),
+            "-w",
+            tmp_path,
+            source,
+        ],
+        check=True,
+    )
+    (built,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(built) as wheel:
+        inside = {name for name in wheel.namelist() if name.startswith("cbviz/notebooks/")}
+        wheel.extractall(tmp_path / "installed")
+    assert inside == {
+        f"cbviz/notebooks/{p.parent.name}/{p.name}" for language in lab.LANGUAGES for p in lab.originals(language)
+    }
+    asked = "from pathlib import Path; from cbviz import lab; print(lab.__file__, *lab.copy(Path('course'), 'zh').new)"
+    called = subprocess.run(
+        [sys.executable, "-c", asked],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "installed")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    where, *copied = called.stdout.split()
+    assert Path(where).is_relative_to(tmp_path / "installed")
+    assert copied == [path.name for path in lab.originals("zh")]
+
+
+def test_slides_are_written_for_every_recording(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cbviz.trace.RECORDINGS", {"smollm2-8": "the smallest"})
+    code, out, err = run("slides", str(tmp_path / "pictures"), "--dark")
+    assert (code, err) == (0, "")
+    paths = [tmp_path / "pictures" / f"smollm2-8.{kind}" for kind in ("svg", "png", "gif")]
+    assert out.split() == [str(path) for path in paths]
+    assert paths[0].read_text("utf-8").startswith("<svg")
+    assert paths[1].read_bytes().startswith(b"\x89PNG")
+    assert paths[2].read_bytes().startswith(b"GIF8")

@@ -1,0 +1,102 @@
+"""The course in a folder of your own: copy the notebooks there and open JupyterLab on the first.
+
+Notebooks that are there already are never overwritten: a learner's answers are in them. One that differs from the
+original is kept and named.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cbviz.errors import CbvizError
+
+LANGUAGES = ("en", "zh")
+LEADS_AWAY = re.compile(r"\[([^\]\"\n]+)\]\(\.\./[^)\"\n]*\)")
+"""A link to a file above the notebooks, which a copy does not have beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What `copy` did: the folder with the notebooks, and their names by what became of them."""
+
+    folder: Path
+    new: tuple[str, ...]
+    same: tuple[str, ...]
+    kept: tuple[str, ...]
+    """Differ from the original and were left alone."""
+
+    def told(self) -> list[str]:
+        """The same in sentences."""
+        lines = []
+        if self.new:
+            lines.append(f"{_counted(self.new)} copied to {self.folder}")
+        if self.same:
+            lines.append(f"{_counted(self.same)} were there already, unchanged.")
+        if self.kept:
+            lines.append(f"Kept as you left them: {', '.join(self.kept)} (move one away to get the original again).")
+        return lines
+
+
+def _counted(names: Sequence[str]) -> str:
+    return f"{len(names)} notebook{'' if len(names) == 1 else 's'}"
+
+
+def originals(language: str) -> list[Path]:
+    """The notebooks of the course in one language, first to last: those in the package, or those of the checkout.
+
+    Raises CbvizError if there are none.
+    """
+    if language not in LANGUAGES:
+        raise CbvizError(f"language must be 'en' or 'zh', not {language!r}.")
+    here = Path(__file__).resolve().parent
+    for place in (here / "notebooks", here.parent / "notebooks"):
+        if found := sorted((place / language).glob("*.ipynb")):
+            return found
+    raise CbvizError("this installation of cbviz came without the notebooks; install it from a wheel or a checkout.")
+
+
+def copy(folder: Path, language: str = "en") -> Copied:
+    """Copy the notebooks into `folder`/`language`, which may be new. What is there already stays as it is.
+
+    Raises CbvizError if the folder is a file or cannot be written, or the language is unknown.
+    """
+    wanted = originals(language)
+    target = folder / language
+    new: list[str] = []
+    same: list[str] = []
+    kept: list[str] = []
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for source in wanted:
+            text = LEADS_AWAY.sub(r"\1", source.read_text("utf-8")).encode("utf-8")
+            place = target / source.name
+            try:
+                with place.open("xb") as fresh:
+                    fresh.write(text)
+                new.append(source.name)
+            except FileExistsError:
+                unchanged = place.is_file() and place.read_bytes() == text
+                (same if unchanged else kept).append(source.name)
+    except OSError as error:
+        raise CbvizError(
+            f"cannot copy the notebooks to {target}: {error.strerror}; give a folder that is new or can be written."
+        ) from error
+    return Copied(target, tuple(new), tuple(same), tuple(kept))
+
+
+def check_jupyterlab() -> None:
+    """Raises CbvizError if JupyterLab is not installed."""
+    if importlib.util.find_spec("jupyterlab") is None:
+        raise CbvizError("JupyterLab is not installed; run: pip install 'cbviz[notebook]'")
+
+
+def open_jupyterlab(notebook: Path) -> None:
+    """Run JupyterLab on a notebook until it is shut down. Raises CbvizError if it is not installed."""
+    check_jupyterlab()
+    from jupyterlab.labapp import LabApp
+
+    LabApp.launch_instance([str(notebook)])
