@@ -18,7 +18,7 @@ from cbviz.course.show import table as as_table
 from cbviz.course.words import say
 from cbviz.errors import CbvizError
 
-PATIENCE = 20.0
+PATIENCE = 30.0
 """Seconds after which a learner's function is stopped."""
 
 
