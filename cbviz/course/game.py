@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from cbviz.engine import Engine, NullExecutor
+from cbviz.memory import BlockPool
 from cbviz.policies import Continuous, Policy, get
 from cbviz.workload import Request
 
@@ -61,9 +63,6 @@ def play(policy: Policy, seeds: tuple[int, ...] = SEEDS) -> Result:
     PolicyError
         It is no policy, it raised, planned something illegal, or is stuck.
     """
-    from cbviz.engine import Engine, NullExecutor
-    from cbviz.memory import BlockPool
-
     chosen = get(policy)
     iterations, ends, preemptions = [], [], 0
     for seed in seeds:
