@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = []
     for path in options.paths or sorted((NOTEBOOKS / "en").glob("*.ipynb")):
         bytes_held, seconds = of_notebook(path)
-        rows.append({"notebook": path.stem, "peak_bytes": bytes_held, "seconds": round(seconds, 1)})
+        rows.append({"notebook": path.stem, "peak_bytes": bytes_held})
         print(f"{path.stem:<32} {bytes_held / 1e6:6.0f} MB   {seconds:5.0f} s", flush=True)
     server = of_jupyterlab()
     print(f"{'JupyterLab itself':<32} {server / 1e6:6.0f} MB")
