@@ -117,6 +117,28 @@ def _batches(lengths: list[int], slots: int) -> list[list[int]]:
     return [lengths[i : i + slots] for i in range(0, len(lengths), slots)]
 
 
+def _found(cached: list[list[int]], prompt: list[int], block: int) -> int:
+    return max((_begin_alike(one, prompt) // block * block for one in cached), default=0)
+
+
+def _begin_alike(one: list[int], other: list[int]) -> int:
+    differ = [a != b for a, b in zip(one, other, strict=False)]
+    return differ.index(True) if True in differ else len(differ)
+
+
+def _found_anywhere(cached: list[list[int]], prompt: list[int], block: int) -> int:
+    starts = range(0, len(prompt) - block, block)
+    return max((sum(block for i in starts if c[i : i + block] == prompt[i : i + block]) for c in cached), default=0)
+
+
+def _found_in_part(cached: list[list[int]], prompt: list[int], block: int) -> int:
+    return max((_begin_alike(one, prompt[:-1]) for one in cached), default=0)
+
+
+def _found_whole_prompt(cached: list[list[int]], prompt: list[int], block: int) -> int:
+    return _found(cached, prompt, block)
+
+
 WRONG: dict[str, list[tuple[Any, str]]] = {
     "00.groups": [
         (("static", "continuous"), "the wrong way round"),
@@ -269,6 +291,23 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         ("D", "last row of the table"),
         ("E", "one of A, B, C, D"),
         (384, "this is 384"),
+    ],
+    "08.again": [
+        (20, "the prompt alone"),
+        (30, "its prompt are gone as well"),
+        (49, "never fed"),
+        (51, "in the pass after"),
+        (1, "after swapping"),
+        (60, "not what the pass takes in"),
+    ],
+    "08.found": [
+        (_found_anywhere, "different beginnings"),
+        (_found_in_part, "only whole blocks"),
+        (_found_whole_prompt, "nothing to draw the answer from"),
+        (lambda cached, prompt, block: _found(cached, prompt[:-1], block) // block, "counts blocks"),
+        (lambda cached, prompt, block: _found(cached[:1], prompt[:-1], block), "a later prompt"),
+        (lambda cached, prompt, block: 99, "the engine finds 4"),
+        (lambda cached, prompt, block: None, "no whole number"),
     ],
     "11.legal": ILLEGAL,
     "11.sooner": [

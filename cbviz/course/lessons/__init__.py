@@ -14,6 +14,7 @@ from cbviz.course.lessons import (
     lesson05,
     lesson06,
     lesson07,
+    lesson08,
     lesson11,
 )
 from cbviz.course.words import Text
@@ -29,4 +30,15 @@ class Lesson(Protocol):
     def EXERCISES(self) -> tuple[Exercise, ...]: ...  # noqa: N802
 
 
-LESSONS: tuple[Lesson, ...] = (lesson00, lesson01, lesson02, lesson03, lesson04, lesson05, lesson06, lesson07, lesson11)
+LESSONS: tuple[Lesson, ...] = (
+    lesson00,
+    lesson01,
+    lesson02,
+    lesson03,
+    lesson04,
+    lesson05,
+    lesson06,
+    lesson07,
+    lesson08,
+    lesson11,
+)
