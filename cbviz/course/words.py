@@ -331,6 +331,7 @@ TERMS: dict[str, str] = {
     "other beginning": "开头不同",
     "decode slot-iterations": "解码的槽位迭代数",
     "most blocks in use": "最多占用块数",
+    "preemption": "抢占方式",
     "exercise": "练习",
     "state": "状态",
 }
