@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 TYPESCRIPT := 5.9.3
 
 .DEFAULT_GOAL := help
-.PHONY: help venv race lab test lint types javascript unit notebooks
+.PHONY: help venv race lab docs test lint types javascript unit notebooks
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ race: $(INSTALLED) ## Race static against continuous batching on the built-in mo
 
 lab: $(INSTALLED) ## Copy the course into cbviz-course, and open JupyterLab on its first notebook
 	$(BIN)/cbviz lab
+
+docs: $(INSTALLED) ## The site (course, API, design, benchmarks) into site/; open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 test: lint types javascript unit notebooks ## Everything that CI runs
 

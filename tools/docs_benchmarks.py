@@ -1,0 +1,199 @@
+"""The benchmarks page of the site, written from benchmarks/results/*.json whenever the site is built.
+
+    python tools/docs_benchmarks.py      # print it
+
+No figure is typed here: each comes from a file, and each file is named. A file of a form that is not known gets a line
+with its name, so that nothing that was measured goes unmentioned.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
+
+HEAD = """# Benchmarks
+
+Every figure on this page is read from a recorded result when the page is built; the file stands beside it. *Tokens* are
+output tokens that requests asked for: prompts, held rows and padding never count. The *floor* is what the very schedule
+that was run must read and compute, at the bandwidth and the arithmetic rate that were measured just before.
+"""
+
+
+def results() -> list[Path]:
+    """The recorded results, by name."""
+    return sorted(RESULTS.glob("*.json"))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; the first column is text, the others are numbers."""
+    lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
+    lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def link(path: Path) -> str:
+    """To the file itself."""
+    return f"[{path.stem}](results/{path.name})"
+
+
+def is_bench(result: Any) -> bool:
+    """Whether `cbviz bench --json` wrote it."""
+    return isinstance(result, dict) and {"tokens_per_second", "efficiency", "policy", "rates"} <= result.keys()
+
+
+def is_step(result: Any) -> bool:
+    """Whether benchmarks/step.py wrote it."""
+    return isinstance(result, dict) and "steps" in result
+
+
+def throughput(found: dict[Path, Any]) -> str:
+    """Runs of `cbviz bench`."""
+    rows = []
+    for path, r in found.items():
+        low, high = r["seconds_range"]
+        spread = f"{r['seconds']:.2f} ({low:.2f} to {high:.2f})" if r["repeats"] > 1 else f"{r['seconds']:.2f}"
+        rows.append(
+            (
+                f"{link(path)}: {r['model']}, {r['dtype']}",
+                r["policy"],
+                f"{r['requests']:,}",
+                f"{r['slots']:,}",
+                f"{r['iterations']:,}",
+                spread,
+                f"{r['tokens_per_second']:,.0f}",
+                f"{r['efficiency']:.0%}",
+            )
+        )
+    head = ("run", "policy", "requests", "slots", "iterations", "seconds (range)", "tokens/s", "of the floor")
+    devices = sorted({f"{r['device']}, torch {r['versions']['torch']}, {r['date'][:10]}" for r in found.values()})
+    return f"## Throughput\n\n{'; '.join(devices)}.\n\n" + table(head, rows)
+
+
+def breakdown(found: dict[Path, Any]) -> str:
+    """Where the time of a step goes."""
+    rows = [
+        (
+            link(path),
+            f"{1000 * r['breakdown']['step_seconds']:.2f}",
+            *(f"{r['breakdown'][part]:.0%}" for part in ("gemm", "attention", "other", "gaps")),
+        )
+        for path, r in found.items()
+        if r.get("breakdown")
+    ]
+    head = ("run", "ms a step", "matrix products", "attention", "other kernels", "gaps")
+    return "## Where a step's time goes\n\n" + table(head, rows) if rows else ""
+
+
+def steps(found: dict[Path, Any]) -> str:
+    """Time of a decode step by rows."""
+    rows = [
+        (
+            f"{link(path)}: {r['model']}",
+            f"{r['rows']:,}",
+            f"{r['context']:,}",
+            f"{r['engine_ms']:.2f}",
+            f"{r['floor_ms']:.2f}",
+            f"{r['efficiency']:.0%}",
+        )
+        for path, result in found.items()
+        for r in result["steps"]
+    ]
+    return "## One decode step\n\n" + table(("model", "rows", "context", "ms", "floor, ms", "of the floor"), rows)
+
+
+def kv_schemes(path: Path, result: Any) -> str:
+    """Share of KV memory that is put to use under four schemes."""
+    parts = [
+        f"## KV memory put to use\n\n{link(path)}: a pool of {result['kv_tokens']:,} tokens, {result['date'][:10]}.\n"
+    ]
+    for name, work in result["workloads"].items():
+        rows = [
+            (scheme, f"{r['used']:.1%}", f"{r['paper']:.1%}", f"{r['running']:.1f}", f"{r['iterations']:,}")
+            for scheme, r in work["schemes"].items()
+        ]
+        parts.append(f"**{name}**: {work['workload']}\n")
+        parts.append(table(("scheme", "used", "in the paper", "requests at once", "iterations"), rows))
+    return "\n".join(parts)
+
+
+def frames(path: Path, result: Any) -> str:
+    """Frames a second that the board paints."""
+    rows = [
+        (f"{r['run']}, {r['movement']}", f"{r['frames']:.0f}", f"{r['gap']:.1f}", f"{r['own']:.1f}")
+        for r in result["rows"]
+    ]
+    head = ("run and movement", "frames a second", "gap, ms (95th percentile)", "the board's own work, ms (95th)")
+    return f"## The board in a browser\n\n{link(path)}: {result['browser']}, {result['processor']}.\n\n" + table(
+        head, rows
+    )
+
+
+def recording(path: Path, result: Any) -> str:
+    """What it costs to record every iteration."""
+    rows = [
+        (
+            f"{r['model']}, {r['requests']:,} requests",
+            f"{r['slots']:,}",
+            f"{r['seconds_off']:.3f}",
+            f"{r['seconds_on']:.3f}",
+            f"{r['cost']:.1%}",
+        )
+        for r in result["runs"]
+    ]
+    head = ("run", "slots", "seconds without", "seconds with", "cost")
+    return f"## What recording costs\n\n{link(path)}: medians of runs in turns, {result['date'][:10]}.\n\n" + table(
+        head, rows
+    )
+
+
+def long_run(path: Path, result: Any) -> str:
+    """A long run, from part to part."""
+    rows = [
+        (
+            f"{number}",
+            f"{part['iterations']:,}",
+            f"{part['wall_ms']:.2f}",
+            f"{part['resident_mib']:,.0f}",
+            f"{part['device_allocated_mib']:,.0f}",
+        )
+        for number, part in enumerate(result["parts"], start=1)
+    ]
+    head = ("part", "iterations", "ms an iteration", "host memory, MiB", "device memory, MiB")
+    what = f"{result['requests']:,} requests on {result['slots']} slots, {result['model']}, {result['device']}"
+    return f"## A long run\n\n{link(path)}: {what}.\n\n" + table(head, rows)
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    read = {path: json.loads(path.read_text("utf-8")) for path in results()}
+    bench = {path: result for path, result in read.items() if is_bench(result)}
+    step = {path: result for path, result in read.items() if is_step(result)}
+    parts = [HEAD]
+    if bench:
+        parts += [throughput(bench), breakdown(bench)]
+    if step:
+        parts.append(steps(step))
+    rest = []
+    for path, result in read.items():
+        if path.name == "kv_schemes.json":
+            parts.append(kv_schemes(path, result))
+        elif path.name == "board_frames.json":
+            parts.append(frames(path, result))
+        elif path.name.startswith("recording_"):
+            parts.append(recording(path, result))
+        elif path.name.startswith("long_run_"):
+            parts.append(long_run(path, result))
+        elif path not in bench and path not in step:
+            rest.append(f"- {link(path)}")
+    if rest:
+        parts.append("## More, as data\n\n" + "\n".join(rest) + "\n")
+    return "\n".join(part for part in parts if part)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

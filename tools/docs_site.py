@@ -1,0 +1,198 @@
+"""What the site shows that is written nowhere else: made from notebooks, results and recordings when it is built.
+
+mkdocs calls the functions whose names begin with `on_` (mkdocs.yml, `hooks`). The course's pages are the notebooks with
+the outputs that are committed; the figures of the benchmarks page are those of benchmarks/results; the player pages are
+recorded runs. So none of them can say anything else than the repository does.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from latex2mathml.converter import convert
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+from nbformat import NotebookNode
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import docs_benchmarks
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = ROOT / "notebooks"
+LANGUAGES = ("en", "zh")
+LINK = re.compile(r"\[([^\]\n]+)\]\(([^)#:\s]+)(#[^)\s]*)?\)")
+MATH = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$\n]+)\$", re.DOTALL)
+
+ALONE = "---\nhide:\n  - navigation\n---\n\n"
+"""Before a page that stands alone in its part of the site."""
+
+_pieces: dict[str, str] = {}
+"""HTML that must reach the page untouched by Markdown, by its mark."""
+
+
+def notebooks(language: str) -> list[Path]:
+    """The course in one language, first to last."""
+    return sorted((NOTEBOOKS / language).glob("*.ipynb"))
+
+
+def title(notebook: NotebookNode) -> str:
+    """Its first heading."""
+    return str(notebook.cells[0].source.splitlines()[0].removeprefix("# "))
+
+
+def question(notebook: NotebookNode) -> str:
+    """The line in bold below it."""
+    return next(line.strip("*") for line in notebook.cells[0].source.splitlines() if line.startswith("**"))
+
+
+def kept(html: str) -> str:
+    """A mark that `on_page_content` replaces by this HTML."""
+    mark = f"cbviz-piece-{len(_pieces)}"
+    _pieces[mark] = html
+    return mark
+
+
+# ---------------------------------------------------------------------- notebooks as pages
+
+
+def notebook_page(path: Path) -> str:
+    """A notebook as Markdown: text as it is, code, and marks where its outputs go."""
+    notebook = nbformat.read(path, as_version=4)
+    parts = [text_cell(c.source, path) if c.cell_type == "markdown" else code_cell(c) for c in notebook.cells]
+    return "\n\n".join(parts)
+
+
+def text_cell(source: str, path: Path) -> str:
+    """Links lead to pages of the site, formulas become MathML, which browsers draw by themselves."""
+
+    def link(found: re.Match[str]) -> str:
+        words, target, anchor = found[1], found[2], found[3] or ""
+        if target.endswith(".ipynb"):
+            there = (path.parent / target).is_file()
+            return f"[{words}]({target.removesuffix('.ipynb')}.md{anchor})" if there else words
+        return f"[{words}](../../index.md)" if target.endswith("README.md") else words
+
+    def formula(found: re.Match[str]) -> str:
+        block, inline = found[1], found[2]
+        return kept(convert(block or inline, display="block" if block else "inline"))
+
+    return LINK.sub(link, MATH.sub(formula, source))
+
+
+def code_cell(cell: NotebookNode) -> str:
+    """The code, and below it the mark of what it showed."""
+    shown = "".join(map(output, cell.outputs))
+    code = f"```python\n{cell.source}\n```"
+    mark = kept('<div class="cell-output">' + shown + "</div>")
+    return f"{code}\n\n{mark}" if shown else code
+
+
+def output(shown: NotebookNode) -> str:
+    """One output as HTML: its own HTML or picture, else its text."""
+    if shown.output_type == "stream":
+        return f"<pre>{escape(shown.text)}</pre>"
+    if shown.output_type == "error":
+        return f"<pre>{escape(f'{shown.ename}: {shown.evalue}')}</pre>"
+    data: Mapping[str, Any] = shown.data
+    if "text/html" in data:
+        return str(data["text/html"])
+    if "image/svg+xml" in data:
+        return str(data["image/svg+xml"])
+    if "image/png" in data:
+        return f'<img alt="{escape(data.get("text/plain", ""))}" src="data:image/png;base64,{data["image/png"]}">'
+    plain = str(data.get("text/plain", ""))
+    return "" if plain.startswith("LiveBoard(") else f"<pre>{escape(plain)}</pre>"  # the recorded board stands below
+
+
+def course_page() -> str:
+    """The table of contents of the course, both languages."""
+    lines = [
+        "# The course",
+        "",
+        "Each notebook is one question, answered by running a real model; ten to fifteen minutes.",
+    ]
+    lines += ["What stands here are the notebooks with the outputs that they were committed with, boards included.", ""]
+    for language, head in (("en", ("", "question")), ("zh", ("", "问题"))):
+        lines += [f"## {'English' if language == 'en' else '中文'}", "", f"| {head[0]} | {head[1]} |", "|---|---|"]
+        for path in notebooks(language):
+            notebook = nbformat.read(path, as_version=4)
+            name = f"{path.stem[:2]} {title(notebook)}"
+            lines.append(f"| [{name}]({language}/{path.stem}.md) | {question(notebook)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def teaching_page() -> str:
+    """TEACHING.md, its links turned to the pages of the site."""
+
+    def link(found: re.Match[str]) -> str:
+        target = found[2]
+        if target.endswith(".ipynb"):
+            return f"[{found[1]}]({target.replace('notebooks/', 'course/').removesuffix('.ipynb')}.md)"
+        return found[1]
+
+    return ALONE + LINK.sub(link, (ROOT / "TEACHING.md").read_text("utf-8"))
+
+
+def players() -> dict[str, str]:
+    """Stand-alone pages of the recorded runs, by path."""
+    from cbviz.board import player
+    from cbviz.trace import RECORDINGS, recorded
+
+    return {f"players/{name}.html": player.html(recorded(name), title=name, autoplay=False) for name in RECORDINGS}
+
+
+# ---------------------------------------------------------------------- what mkdocs calls
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """The notebooks there are, in the navigation."""
+
+    def filled(entry: Any) -> Any:
+        if isinstance(entry, list):
+            return [filled(item) for item in entry]
+        if isinstance(entry, dict):
+            return {name: filled(value) for name, value in entry.items()}
+        if entry in {f"course/{language}" for language in LANGUAGES}:
+            language = entry.removeprefix("course/")
+            return [
+                {f"{p.stem[:2]} {title(nbformat.read(p, as_version=4))}": f"{entry}/{p.stem}.md"}
+                for p in notebooks(language)
+            ]
+        return entry
+
+    config.nav = filled(config.nav)
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Everything that is generated joins the files of docs/."""
+    _pieces.clear()
+    made = {
+        "course/index.md": course_page(),
+        "teaching.md": teaching_page(),
+        "benchmarks.md": ALONE + docs_benchmarks.page(),
+        **{f"course/{language}/{p.stem}.md": notebook_page(p) for language in LANGUAGES for p in notebooks(language)},
+        **{f"results/{path.name}": path.read_text("utf-8") for path in docs_benchmarks.results()},
+        **players(),
+    }
+    for place, content in made.items():
+        files.append(File.generated(config, place, content=content))
+    return files
+
+
+def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Put the pieces that Markdown must not see where their marks stand."""
+
+    def piece(found: re.Match[str]) -> str:
+        return _pieces[found[1] or found[2]]
+
+    html = re.sub(r"<p>(cbviz-piece-\d+)</p>|(cbviz-piece-\d+)", piece, html)
+    return f'<div lang="zh">{html}</div>' if page.file.src_uri.startswith("course/zh/") else html
