@@ -1,0 +1,109 @@
+"""Give every notebook its links to Colab and Binder, and the cell that installs cbviz where it is missing.
+
+    python tools/badges.py             # put them in, or bring them up to date
+    python tools/badges.py --check     # change nothing; fail if a notebook differs from what this would make of it
+    python tools/badges.py --remove
+
+The repository's address stands in one place, pyproject.toml: `Repository` under `[project.urls]`, on GitHub. Without it
+there is nothing that a link could lead to: then no notebook may have them, and `--check` says so.
+
+The links are words, not pictures: a picture would come from a network whenever somebody looks. Outputs are kept, and
+running it twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import tomllib
+from collections.abc import Sequence
+
+import nbformat
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell
+from normalise_notebooks import NOTEBOOKS, normalised
+from notebook_pairs import digits
+
+PYPROJECT = NOTEBOOKS.parent / "pyproject.toml"
+BRANCH = "main"
+LINKS, INSTALL = "open-it", "install"
+"""Ids of the two cells; they stand behind the title."""
+
+WORDS = {
+    "en": "[Open in Colab]({colab}) · [Open on Binder]({binder})",
+    "zh": "[在 Colab 中打开]({colab}) · [在 Binder 上打开]({binder})",
+}
+GUARD = """import importlib.util
+
+if importlib.util.find_spec("cbviz") is None:  # on Colab; where cbviz is installed, nothing happens
+    get_ipython().run_line_magic("pip", "install --quiet 'cbviz[notebook,gguf] @ git+{repository}'")"""
+
+
+def repository() -> str | None:
+    """The repository's address, or None if pyproject.toml does not say it. Raises ValueError if it is not on GitHub."""
+    urls = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"].get("urls", {})
+    if "Repository" not in urls:
+        return None
+    address = str(urls["Repository"]).removesuffix("/").removesuffix(".git")
+    if not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", address):
+        raise ValueError(f"Repository in pyproject.toml must be https://github.com/OWNER/NAME, not {address!r}.")
+    return address
+
+
+def cells(address: str, language: str, name: str) -> list[NotebookNode]:
+    """The two cells of a notebook."""
+    place = address.removeprefix("https://github.com/")
+    links = {
+        "colab": f"https://colab.research.google.com/github/{place}/blob/{BRANCH}/notebooks/{language}/{name}",
+        "binder": f"https://mybinder.org/v2/gh/{place}/{BRANCH}?urlpath=lab/tree/notebooks/{language}/{name}",
+    }
+    text = new_markdown_cell(WORDS[language].format(**links), id=LINKS)
+    if language != "en":
+        english = cells(address, "en", name)[0].source
+        text.metadata["translates"] = digits(english)
+    return [text, new_code_cell(GUARD.format(repository=address), id=INSTALL)]
+
+
+def dressed(notebook: NotebookNode, address: str | None, language: str, name: str) -> NotebookNode:
+    """A copy with the two cells behind the title, or without them if there is no address; normalised."""
+    copy = nbformat.from_dict(notebook)
+    others = [cell for cell in notebook.cells if cell.id not in (LINKS, INSTALL)]
+    copy.cells = others[:1] + (cells(address, language, name) if address else []) + others[1:]
+    return normalised(copy)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns 1 if `--check` finds a difference, 2 if the address is missing or makes no sense."""
+    parser = argparse.ArgumentParser(description="Links to Colab and Binder, and the cell that installs cbviz there.")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true", help="change nothing; exit 1 if something would change")
+    what.add_argument("--remove", action="store_true", help="take them out")
+    options = parser.parse_args(argv)
+    try:
+        address = None if options.remove else repository()
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if address is None and not (options.remove or options.check):
+        print("pyproject.toml names no Repository under [project.urls]; links need one.", file=sys.stderr)
+        return 2
+    different = 0
+    for language in WORDS:
+        for path in sorted((NOTEBOOKS / language).glob("*.ipynb")):
+            before = path.read_text("utf-8")
+            notebook = nbformat.reads(before, as_version=4)
+            after = nbformat.writes(dressed(notebook, address, language, path.name)) + "\n"
+            if after == before:
+                continue
+            different = 1
+            if options.check:
+                print(f"{language}/{path.name}: run python tools/badges.py", file=sys.stderr)
+            else:
+                path.write_text(after, "utf-8")
+                print(f"{language}/{path.name}: rewritten")
+    return different if options.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
