@@ -30,6 +30,7 @@ def test_knobs_begin_at_the_defaults_and_follow_their_sliders() -> None:
     assert bundle["text/plain"] == "slots = 2, ratio = 0.5\nslots  ratio\n    4    0.5"
     assert WIDGET in bundle
     first, second, page = knobs._made().children
+    assert "jp-RenderedHTMLCommon" in page._dom_classes
     assert (first.value, second.value) == (2, 0.5)
     first.value, second.value = 3, 1.5
     assert knobs.chosen == {"slots": 3, "ratio": 1.5}

@@ -66,6 +66,7 @@ class Knobs:
             except ImportError:
                 return None
             self._page = ipywidgets.HTML(self._shown().html)
+            self._page.add_class("jp-RenderedHTMLCommon")  # tables look like those of other cells
             sliders = []
             for name, offered in self.values.items():
                 slider = ipywidgets.SelectionSlider(

@@ -280,7 +280,7 @@ TERMS: dict[str, str] = {
     "longest gap, milliseconds": "最长间隔（毫秒）",
     "median gap, milliseconds": "间隔中位数（毫秒）",
     "first token of the last newcomer, milliseconds": "最后一位新来者的首 token 延迟（毫秒）",
-    "gaps with prefill-first are the longest": "预填充优先时间隔最长",
+    "writers who are paused have the longest gaps": "会停顿的写作者间隔最长",
     "same schedule without a model": "不用模型，调度也相同",
     "longest gap, ticks": "最长间隔（拍）",
     "median gap, ticks": "间隔中位数（拍）",
