@@ -188,6 +188,17 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """A recorded run where a page of docs/ asks for one: `<!-- player NAME -->`."""
+    from cbviz.board import Board
+    from cbviz.trace import recorded
+
+    def board(found: re.Match[str]) -> str:
+        return kept(Board(*recorded(found[1]), title=found[1])._repr_mimebundle_()["text/html"])
+
+    return re.sub(r"<!-- player ([\w-]+) -->", board, markdown)
+
+
 def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Put the pieces that Markdown must not see where their marks stand."""
 
