@@ -156,7 +156,7 @@ class Play(Controlled):
 
     def run(self) -> Play:
         """Run to the end in this thread."""
-        try:
+        with self._to_the_end(self._close_board):
             done = 0
             while done < self.iterations and self._may_go_on():
                 began = perf_counter()
@@ -170,15 +170,6 @@ class Play(Controlled):
                 if self.board is not None:
                     self.board.push(0, event, self._words.of(event))
                 self._rest(1 / float(self.values["pace"]) - (perf_counter() - began))
-        except BaseException as error:
-            self.failure = error
-            raise
-        finally:
-            try:
-                if self.board is not None:
-                    self._close_board()
-            finally:
-                self._done.set()
         return self
 
     def _take_changes(self) -> None:
@@ -244,6 +235,8 @@ class Play(Controlled):
         return self.board
 
     def _close_board(self) -> None:
+        if self.board is None:
+            return
         if self.failure is None:
             self.board.finish(self.finish())
         else:

@@ -114,20 +114,16 @@ class Race(Controlled):
 
     def run(self) -> Race:
         """Run to the end in this thread."""
-        try:
-            if self._watched or not self.repeats:
-                self._race_in_turns()
-            if not self.stopped:
-                self._time_alone()
-            if not self.stopped:
-                self._compare_answers()
-        except BaseException as error:
-            self.failure = error
-            raise
-        finally:
-            self._progress.close()
-            self._done.set()
-            self.ended(self)
+        with self._to_the_end(lambda: self.ended(self)):
+            try:
+                if self._watched or not self.repeats:
+                    self._race_in_turns()
+                if not self.stopped:
+                    self._time_alone()
+                if not self.stopped:
+                    self._compare_answers()
+            finally:
+                self._progress.close()
         return self
 
     def check(self) -> None:

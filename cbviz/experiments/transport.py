@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 
@@ -25,10 +27,28 @@ class Controlled(ABC):
         self._stopping = threading.Event()
         self._single_steps = threading.Semaphore(0)
         self._done = threading.Event()
+        self._told = threading.Event()
+        self._runner: threading.Thread | None = None
 
     @abstractmethod
     def run(self) -> Any:
-        """Run to the end in this thread. Sets `failure` if it raises, and `_done` at last."""
+        """Run to the end in this thread, within `_to_the_end()`."""
+
+    @contextmanager
+    def _to_the_end(self, tell: Callable[[], None]) -> Iterator[None]:
+        """Around the run: keeps what broke it in `failure`, and has whoever watches told when it is over."""
+        self._runner = threading.current_thread()
+        try:
+            yield
+        except BaseException as error:
+            self.failure = error
+            raise
+        finally:
+            self._done.set()
+            try:
+                tell()
+            finally:
+                self._told.set()
 
     def start(self) -> Self:
         """Run in a thread of its own, so that a notebook stays usable."""
@@ -75,6 +95,8 @@ class Controlled(ABC):
         try:
             if not self._done.wait(timeout):
                 raise TimeoutError(f"the {self._name} was not over after {timeout} seconds.")
+            if threading.current_thread() is not self._runner:  # who tells of the end asks for results, too
+                self._told.wait()
         except KeyboardInterrupt:
             self.stop()
             self._done.wait()
