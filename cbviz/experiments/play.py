@@ -23,7 +23,7 @@ from cbviz.experiments.alone import Setting
 from cbviz.experiments.endless import Endless
 from cbviz.experiments.lane import Lane, device_name, kv_blocks_for
 from cbviz.experiments.live import BURST, Words, in_notebook, shown
-from cbviz.experiments.notebook import Outputs, prepare_host
+from cbviz.experiments.notebook import prepare_host
 from cbviz.experiments.progress import SilentProgress
 from cbviz.experiments.steered import Steered
 from cbviz.experiments.transport import Controlled
@@ -91,10 +91,6 @@ class Play(Controlled):
         self._next_id = 1
         self._next_arrival = 0.0
         self._words = Words(loaded)
-        self.board: Any = None
-        """The live board that watches, if one does."""
-        self.outputs = Outputs()
-        """Where a notebook shows it."""
 
     def _make_lane(self, most_slots: int) -> Lane:
         """A lane with all the slots that may ever be open, each with room for the largest request."""
@@ -265,12 +261,6 @@ class Play(Controlled):
         if self.running and self.board is not None:
             return self.board._repr_mimebundle_()
         return self.kept()
-
-    def _ipython_display_(self) -> None:
-        """While it runs: the live board, to be replaced by the player. IPython takes the mime bundle otherwise."""
-        if not self.running or self.board is None:
-            raise NotImplementedError
-        self.outputs.show(self.board)
 
     def kept(self) -> dict[str, str]:
         """What a notebook keeps of it: a mime bundle."""

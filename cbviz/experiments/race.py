@@ -22,7 +22,6 @@ from cbviz.errors import CapacityError, CbvizError, MeasureError, PolicyError, W
 from cbviz.experiments.alone import Setting
 from cbviz.experiments.answers import Divergence, divergences
 from cbviz.experiments.lane import NO_OPTIONS, Lane, device_name, kv_blocks_for
-from cbviz.experiments.notebook import Outputs
 from cbviz.experiments.progress import Progress, SilentProgress
 from cbviz.experiments.transport import Controlled
 from cbviz.experiments.why import Why, lane_why
@@ -101,10 +100,6 @@ class Race(Controlled):
         self._turns: tuple[Lane, ...] = ()
         """The lanes while they take turns."""
         self._executors: dict[int, Executor] = {}
-        self.board: Any = None
-        """The live board that watches, if one does."""
-        self.outputs = Outputs()
-        """Where a notebook shows it."""
         self.watch: Callable[[int, Lane, Any], None] = _nobody
         """Called with lane number, lane and `Iteration` after every iteration of a watched race."""
         self.ended: Callable[[Race], None] = _nothing
@@ -391,12 +386,6 @@ class Race(Controlled):
             return self.board._repr_mimebundle_()
         self.wait()
         return self.kept()
-
-    def _ipython_display_(self) -> None:
-        """While it runs: the live board, to be replaced by the result. IPython takes the mime bundle otherwise."""
-        if not self.running or self.board is None:
-            raise NotImplementedError
-        self.outputs.show(self.board)
 
     def kept(self) -> dict[str, str]:
         """What a notebook keeps of a race that has ended, however it ended: a mime bundle."""

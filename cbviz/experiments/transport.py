@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
+from cbviz.experiments.notebook import Outputs
+
 
 class Controlled(ABC):
     """A run with the buttons under a board. Any thread may press them; the run asks `_may_go_on()` between iterations.
@@ -21,6 +23,10 @@ class Controlled(ABC):
     def __init__(self, name: str) -> None:
         self.failure: BaseException | None = None
         """What broke the run, if something did."""
+        self.board: Any = None
+        """The live board that watches, if one does."""
+        self.outputs = Outputs()
+        """Where a notebook shows it."""
         self._name = name
         self._going = threading.Event()
         self._going.set()
@@ -104,6 +110,12 @@ class Controlled(ABC):
         if self.failure is not None:
             raise self.failure
         return self
+
+    def _ipython_display_(self) -> None:
+        """While it runs: the live board, to be replaced at the end. Else IPython is told to take the mime bundle."""
+        if not self.running or self.board is None:
+            raise NotImplementedError  # IPython's way to decline
+        self.outputs.show(self.board)
 
     @property
     def running(self) -> bool:
