@@ -237,15 +237,29 @@ def test_a_saved_notebook_keeps_the_race_that_was_watched(notebook, lab, page: P
     assert board("received") == ran
 
 
+WRITE_DOWN = """() => {
+    const board = document.querySelector('.cbviz');
+    window.seen = [];
+    new MutationObserver(() => {
+        const { asked, status } = board.dataset;
+        const now = `${asked} · ${status} · ${board.querySelector('.cb-status').textContent}`;
+        if ((asked || status !== 'running') && window.seen.at(-1) !== now) window.seen.push(now);
+    }).observe(board, { attributeFilter: ['data-asked', 'data-status'] });
+}"""
+"""Write down, in order, what the board says of being stopped."""
+
+
 def test_stop_shows_as_asked_while_the_kernel_is_busy_with_a_cell(notebook, lab, page: Page, board) -> None:
     notebook("live = Live(requests=400, pause=0.05)\nlive.start()", "time.sleep(3); print('slept')")
+    page.evaluate(WRITE_DOWN)
     lab.run_cell(page, 2)
     page.locator('[data-action="stop"]').click()
-    board("asked", "stop")
-    expect(page.locator(".cb-status")).to_have_text("asked to stop")
-    assert board("status") == "running"
     board("status", "stopped")
-    assert board("asked") == ""
+    # How long each state stays is the kernel's affair: where its messages have a thread of their own, a tenth of a
+    # second. So what is read is the order in which they came.
+    seen = page.evaluate("() => window.seen")
+    assert seen[:2] == ["stop · running · asked to stop", " · stopping · stopping after this iteration"], seen
+    assert seen[-1].startswith(" · stopped"), seen
 
 
 def test_the_playground_obeys_its_controls_and_its_replay_tells_what_was_changed(notebook, lab, page: Page, board):
@@ -327,7 +341,7 @@ def test_a_reloaded_page_and_a_restarted_kernel_leave_something_to_read(notebook
 
 
 def test_a_page_reloaded_in_the_middle_of_a_run_catches_up(notebook, lab, page: Page, board) -> None:
-    notebook("live = Live(requests=500, pause=0.01)\nlive.start()", "print(live.ran())")
+    notebook("live = Live(requests=3000, pause=0.01)\nlive.start()", "print(live.ran())")  # minutes, if nobody stops it
     page.wait_for_function("() => Number(document.querySelector('.cbviz').dataset.iteration) >= 20")
     page.keyboard.press("Control+s")
     page.wait_for_timeout(500)
