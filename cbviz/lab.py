@@ -1,12 +1,13 @@
 """The course in a folder of your own: copy the notebooks there and open JupyterLab on the first.
 
-Notebooks that are there already are never overwritten: a learner's answers are in them. One that differs from the
-original is kept and named.
+A copy has no outputs: whoever sees a result before the guess has nothing left to guess. Notebooks that are there
+already are never overwritten: a learner's answers are in them. One that differs from such a copy is kept and named.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,6 +60,15 @@ def originals(language: str) -> list[Path]:
     raise CbvizError("this installation of cbviz came without the notebooks; install it from a wheel or a checkout.")
 
 
+def fresh(notebook: Path) -> bytes:
+    """A notebook as a learner gets it: without outputs, and without links to what is not beside it."""
+    content = json.loads(LEADS_AWAY.sub(r"\1", notebook.read_text("utf-8")))
+    for cell in content["cells"]:
+        if cell["cell_type"] == "code":
+            cell |= {"outputs": [], "execution_count": None}
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode("utf-8")
+
+
 def copy(folder: Path, language: str = "en") -> Copied:
     """Copy the notebooks into `folder`/`language`, which may be new. What is there already stays as it is.
 
@@ -72,11 +82,11 @@ def copy(folder: Path, language: str = "en") -> Copied:
     try:
         target.mkdir(parents=True, exist_ok=True)
         for source in wanted:
-            text = LEADS_AWAY.sub(r"\1", source.read_text("utf-8")).encode("utf-8")
+            text = fresh(source)
             place = target / source.name
             try:
-                with place.open("xb") as fresh:
-                    fresh.write(text)
+                with place.open("xb") as file:
+                    file.write(text)
                 new.append(source.name)
             except FileExistsError:
                 unchanged = place.is_file() and place.read_bytes() == text

@@ -321,6 +321,8 @@ def test_lab_copies_the_course(language: str, run: Run, tmp_path: Path) -> None:
     assert sorted(path.name for path in (folder / language).iterdir()) == names
     first = nbformat.read(folder / language / "00_watch_it.ipynb", as_version=4)
     assert f'course.language("{language}")' in "".join(cell.source for cell in first.cells)
+    code_cells = [cell for cell in first.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in code_cells), "a guess comes before its result"
 
 
 def test_copies_lead_nowhere_outside_their_folder(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cbviz import course
-from cbviz.course.predict import WIDGET
+from cbviz.course.control import WIDGET
 from cbviz.errors import CbvizError
 
 

@@ -18,6 +18,7 @@ from cbviz.errors import MeasureError
 from cbviz.measure import latencies, slot_use, summary
 from cbviz.measure.chart import HEIGHT, MOST_POINTS, WIDTH, Chart, Series
 from cbviz.measure.charts import kv_over_time, latency_cdf, occupancy_over_time, roofline, throughput_by_variance
+from cbviz.measure.svg import image
 from cbviz.trace import Recorder, Trace
 from tests.fake_runs import meta, record, request, scheduled, scheduled_trace, wild_trace
 
@@ -167,7 +168,8 @@ def test_names_are_text_and_never_markup(traces: tuple[Trace, Trace]) -> None:
 def test_a_notebook_shows_a_still_picture_and_plain_text(traces: tuple[Trace, Trace]) -> None:
     chart = latency_cdf(*traces)
     bundle = chart._repr_mimebundle_()
-    assert set(bundle) == {"image/svg+xml", "text/plain"}
+    assert set(bundle) == {"text/html", "text/plain"}
+    assert bundle["text/html"] == image(chart.svg(), repr(chart)[1:-1]), "an image: shown before a notebook is trusted"
     assert bundle["text/plain"].startswith("<Chart 'End-to-end latency'")
 
 

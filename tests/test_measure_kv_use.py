@@ -13,6 +13,7 @@ from cbviz.errors import MeasureError, WorkloadError
 from cbviz.experiments.kv_schemes import PAPER, KVSchemes, article_workload, kv_schemes, paper_workload
 from cbviz.experiments.schedule import schedule
 from cbviz.measure import Bars, kv_shares
+from cbviz.measure.svg import image
 from cbviz.models import load
 from cbviz.policies import Continuous, Orca, VllmV1
 from cbviz.workload import Request, Workload
@@ -114,7 +115,7 @@ def test_bars_draw_what_they_are_given(tmp_path: Path) -> None:
     assert widths == pytest.approx([0.25 * whole, 0.75 * whole, 0.5 * whole], abs=0.1)
     assert "<one>" not in bars.svg()
     assert bars.to_svg(tmp_path / "bars.svg").read_text("utf-8") == bars.svg()
-    assert bars._repr_mimebundle_()["image/svg+xml"] == bars.svg()
+    assert bars._repr_mimebundle_()["text/html"] == image(bars.svg(), repr(bars)[1:-1])
     figure = bars.to_plotly()
     assert [trace.x for trace in figure.data] == [(0.25, 0.5), (0.75, 0.0), (0.4,)]
     assert figure.layout.barmode == "stack"

@@ -103,12 +103,9 @@ def output(shown: NotebookNode) -> str:
     data: Mapping[str, Any] = shown.data
     if "text/html" in data:
         return str(data["text/html"])
-    if "image/svg+xml" in data:
-        return str(data["image/svg+xml"])
     if "image/png" in data:
         return f'<img alt="{escape(data.get("text/plain", ""))}" src="data:image/png;base64,{data["image/png"]}">'
-    plain = str(data.get("text/plain", ""))
-    return "" if plain.startswith("LiveBoard(") else f"<pre>{escape(plain)}</pre>"  # the recorded board stands below
+    return f"<pre>{escape(str(data.get('text/plain', '')))}</pre>"
 
 
 def course_page() -> str:

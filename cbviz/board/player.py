@@ -22,6 +22,7 @@ from cbviz.board.pack import meta_block, trace_blocks
 from cbviz.board.picture import svg
 from cbviz.board.summary import Finish
 from cbviz.errors import CbvizError
+from cbviz.measure.svg import data_uri
 from cbviz.trace.trace import Trace
 
 _HERE = Path(__file__).parent
@@ -158,11 +159,6 @@ mount(document.getElementById("board"), document.getElementById("run").textConte
 </body>
 </html>
 """
-
-
-def data_uri(picture: str) -> str:
-    """An SVG as the source of an image element, where no script in it can ever run."""
-    return "data:image/svg+xml;base64," + base64.b64encode(picture.encode("utf-8")).decode("ascii")
 
 
 def fragment(traces: Sequence[Trace], summary: Finish | None, *, title: str, language: str = "en") -> str:

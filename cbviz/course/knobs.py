@@ -15,13 +15,13 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cbviz.course.predict import WIDGET
+from cbviz.course.control import Control
 from cbviz.course.show import Shown
 from cbviz.course.words import term
 from cbviz.errors import CbvizError
 
 
-class Knobs:
+class Knobs(Control):
     """A function under sliders. Made by `knobs`.
 
     Attributes
@@ -36,7 +36,6 @@ class Knobs:
         self.show = show
         self.values = values
         self.chosen = chosen
-        self._widget: Any = None
         self._page: Any = None
 
     def _shown(self) -> Shown:
@@ -47,40 +46,27 @@ class Knobs:
             raise CbvizError(f"a function under knobs returns what course.table and the like return, not {returned!r}.")
         return Shown("".join(f"<div>{part.html}</div>" for part in parts), "\n".join(part.text for part in parts))
 
-    def __repr__(self) -> str:
+    def _still(self) -> Shown:
         settings = ", ".join(f"{term(name)} = {value}" for name, value in self.chosen.items())
-        return f"{settings}\n{self._shown()!r}"
+        shown = self._shown()
+        return Shown(shown.html, f"{settings}\n{shown.text}")
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        bundle: dict[str, Any] = {"text/html": self._shown().html, "text/plain": repr(self)}
-        widget = self._made()
-        if widget is not None:
-            bundle[WIDGET] = widget._repr_mimebundle_()[WIDGET]
-        return bundle
-
-    def _made(self) -> Any:
-        """The widget, made once; None where ipywidgets is not installed."""
-        if self._widget is None:
-            try:
-                import ipywidgets
-            except ImportError:
-                return None
-            self._page = ipywidgets.HTML(self._shown().html)
-            self._page.add_class("jp-RenderedHTMLCommon")  # tables look like those of other cells
-            sliders = []
-            for name, offered in self.values.items():
-                slider = ipywidgets.SelectionSlider(
-                    options=[(str(value), value) for value in offered],
-                    value=self.chosen[name],
-                    description=str(term(name)),
-                    continuous_update=False,
-                    style={"description_width": "190px"},
-                    layout={"width": "520px"},
-                )
-                slider.observe(self._moved(name), names="value")
-                sliders.append(slider)
-            self._widget = ipywidgets.VBox([*sliders, self._page])
-        return self._widget
+    def _build(self, widgets: Any) -> Any:
+        self._page = widgets.HTML(self._shown().html)
+        self._page.add_class("jp-RenderedHTMLCommon")  # tables look like those of other cells
+        sliders = []
+        for name, offered in self.values.items():
+            slider = widgets.SelectionSlider(
+                options=[(str(value), value) for value in offered],
+                value=self.chosen[name],
+                description=str(term(name)),
+                continuous_update=False,
+                style={"description_width": "190px"},
+                layout={"width": "520px"},
+            )
+            slider.observe(self._moved(name), names="value")
+            sliders.append(slider)
+        return widgets.VBox([*sliders, self._page])
 
     def _moved(self, name: str) -> Callable[[dict[str, Any]], None]:
         def moved(change: dict[str, Any]) -> None:

@@ -11,18 +11,18 @@ notebook; a saved one shows that no guess was made.
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Iterable
 from html import escape
 from itertools import pairwise
 from typing import Any
 
+from cbviz.course.control import Control
 from cbviz.course.show import Shown
 from cbviz.course.words import say
 from cbviz.errors import CbvizError
+from cbviz.measure.svg import image
 
-WIDGET = "application/vnd.jupyter.widget-view+json"
 MOST_CHOICES = 8
 NEAR = 1.1
 """A guess within this factor of the result is well guessed."""
@@ -31,7 +31,7 @@ INK, MEASURED, GUESSED = "#747a82", "#009E73", "#D55E00"
 """Ink that reads on white and on dark pages, and two of Okabe & Ito's colours; the marks differ in shape, too."""
 
 
-class Prediction:
+class Prediction(Control):
     """What somebody guesses before the run. Made by `predict`.
 
     Attributes
@@ -45,45 +45,30 @@ class Prediction:
         self.unit = unit
         self.choices = choices
         self.guess: Any = None
-        self._widget: Any = None
 
-    def __repr__(self) -> str:
+    def _still(self) -> Shown:
+        text = self._told()
+        return Shown(f'<span style="opacity:0.75">{escape(text)}</span>', text)
+
+    def _told(self) -> str:
         if self.guess is not None:
             return say("guessed", guess=self._worded(self.guess))
         if self.choices:
             return say("no choice yet", choices=", ".join(map(str, self.values)))
         return say("no guess yet", first=self._worded(self.values[0]), last=self._worded(self.values[-1]))
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        bundle: dict[str, Any] = {
-            "text/html": f'<span style="opacity:0.75">{escape(repr(self))}</span>',
-            "text/plain": repr(self),
-        }
-        widget = self._made()
-        if widget is not None:
-            bundle[WIDGET] = widget._repr_mimebundle_()[WIDGET]
-        return bundle
-
-    def _made(self) -> Any:
-        """The widget, made once; None where ipywidgets is not installed."""
-        if self._widget is None:
-            try:
-                import ipywidgets
-            except ImportError:
-                return None
-            if self.choices:
-                control = ipywidgets.ToggleButtons(
-                    options=[str(value) for value in self.values], value=None, style={"button_width": "auto"}
-                )
-            else:
-                # The slider rests on a question mark: whoever does not move it has made no guess.
-                control = ipywidgets.SelectionSlider(
-                    options=["?", *map(self._worded, self.values)], value="?", layout={"width": "440px"}
-                )
-            control.observe(self._record, names="index")
-            label = ipywidgets.Label(say("guess"))
-            self._widget = ipywidgets.HBox([label, control])
-        return self._widget
+    def _build(self, widgets: Any) -> Any:
+        if self.choices:
+            control = widgets.ToggleButtons(
+                options=[str(value) for value in self.values], value=None, style={"button_width": "auto"}
+            )
+        else:
+            # The slider rests on a question mark: whoever does not move it has made no guess.
+            control = widgets.SelectionSlider(
+                options=["?", *map(self._worded, self.values)], value="?", layout={"width": "440px"}
+            )
+        control.observe(self._record, names="index")
+        return widgets.HBox([widgets.Label(say("guess")), control])
 
     def _record(self, change: Any) -> None:
         """The control's index, counted from the question mark for sliders, becomes the guess."""
@@ -208,5 +193,4 @@ def _line(values: list[float], result: float, guess: float | None, worded: Any) 
     if guess is not None:
         parts.append(mark(guess, GUESSED, True, middle + 24))
     svg = "".join([*parts, "</svg>"])
-    source = base64.b64encode(svg.encode("utf-8")).decode("ascii")
-    return f'<img alt="" src="data:image/svg+xml;base64,{source}">'
+    return image(svg)

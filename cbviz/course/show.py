@@ -6,7 +6,6 @@ wrote is escaped.
 
 from __future__ import annotations
 
-import base64
 import math
 import unicodedata
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import Any
 
 from cbviz.course.words import term
 from cbviz.errors import CbvizError
+from cbviz.measure.svg import image
 
 GREEN, BLUE, GREY = "rgba(0,158,115,0.28)", "rgba(0,114,178,0.26)", "rgba(116,122,130,0.22)"
 """Okabe & Ito's hues, thin enough that the text on them reads on a white and on a dark page."""
@@ -146,8 +146,7 @@ def memory(rows: Sequence[tuple[str, Sequence[tuple[str, int, int]]]], total: in
         f'<svg xmlns="http://www.w3.org/2000/svg" width="740" height="{30 * len(rows)}" font-size="13" '
         f'font-family="system-ui, sans-serif">{"".join(parts)}</svg>'
     )
-    source = base64.b64encode(svg.encode("utf-8")).decode("ascii")
-    return Shown(f'<img alt="" src="data:image/svg+xml;base64,{source}">', "\n".join(lines))
+    return Shown(image(svg), "\n".join(lines))
 
 
 def _box(text: str, ground: str) -> str:

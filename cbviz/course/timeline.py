@@ -5,7 +5,6 @@ Plain SVG in an image and plain text, the same bytes for the same times.
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Sequence
 from html import escape
@@ -14,6 +13,7 @@ from itertools import pairwise
 from cbviz.course.show import INK, Shown
 from cbviz.course.words import term
 from cbviz.errors import CbvizError
+from cbviz.measure.svg import image
 
 TOKEN, GAP = "#009E73", "#D55E00"
 """Okabe & Ito's bluish green and vermilion; they read on white and on dark pages. The gap is thick, too."""
@@ -72,5 +72,4 @@ def timeline(rows: Sequence[tuple[str, Sequence[float]]], arrivals: Sequence[flo
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDE + 20}" height="{height}" font-size="13" '
         f'font-family="system-ui, sans-serif">{"".join(parts)}<path d="{triangles}" fill="{INK}"/></svg>'
     )
-    source = base64.b64encode(svg.encode("utf-8")).decode("ascii")
-    return Shown(f'<img alt="" src="data:image/svg+xml;base64,{source}">', "\n".join(lines))
+    return Shown(image(svg), "\n".join(lines))

@@ -11,7 +11,8 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from cbviz.errors import MeasureError
-from cbviz.measure.chart import COLOURS, FONT, INK, WIDTH, write_svg
+from cbviz.measure.chart import COLOURS, FONT, INK, WIDTH
+from cbviz.measure.svg import image, write_svg
 
 ROW, GAP, TOP, FOOT, NAMES, RIGHT = 26, 14, 60, 44, 150, 24
 PATTERNS = ("", "M0 6L6 0", "M0 0L6 6M0 6L6 0", "M0 3H6")
@@ -62,7 +63,7 @@ class Bars:
         return f"<Bars {self.title!r}: {', '.join(self.parts)} of {', '.join(self.rows)}>"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"image/svg+xml": self.svg(), "text/plain": repr(self)}
+        return {"text/html": image(self.svg(), repr(self).strip("<>")), "text/plain": repr(self)}
 
     def to_svg(self, path: str | os.PathLike[str]) -> Path:
         """Write the picture. Returns the path. Raises MeasureError if it cannot be written."""

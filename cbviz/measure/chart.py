@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cbviz.errors import MeasureError
+from cbviz.measure.svg import image, write_svg
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -110,7 +111,7 @@ class Chart:
         return f"<Chart {self.title!r}: {self.y_label} against {self.x_label} of {names}>"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"image/svg+xml": self.svg(), "text/plain": repr(self)}
+        return {"text/html": image(self.svg(), repr(self).strip("<>")), "text/plain": repr(self)}
 
     def to_svg(self, path: str | os.PathLike[str]) -> Path:
         """Write the picture. Returns the path. Raises MeasureError if it cannot be written."""
@@ -218,16 +219,6 @@ class Chart:
             f'<text transform="translate(16 {middle:g}) rotate(-90)" text-anchor="middle">'
             f"{escape(self.y_label)}</text>",
         ]
-
-
-def write_svg(path: str | os.PathLike[str], svg: str) -> Path:
-    """Write a picture and return its path. Raises MeasureError if it cannot be written."""
-    target = Path(path)
-    try:
-        target.write_text(svg, encoding="utf-8")
-    except OSError as error:
-        raise MeasureError(f"{target} cannot be written: {error.strerror}.") from None
-    return target
 
 
 @dataclass(frozen=True, slots=True)
