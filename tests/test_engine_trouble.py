@@ -82,6 +82,9 @@ def test_requests_that_can_never_fit_are_refused_and_nobody_else() -> None:
         engine.submit(*good, Request(9, (1,) * 10, 200))
     with pytest.raises(CapacityError, match=r"25 positions = 7 KV blocks of 4.* the whole pool has 5"):
         engine.submit(*good, Request(9, (1,) * 5, 20))
+    engine.executor.vocabulary = 100
+    with pytest.raises(WorkloadError, match=r"request 9 has the token 100 in its prompt.* knows 0 to 99\."):
+        engine.submit(*good, Request(9, (1, 100, 2), 3))
     engine.submit(*good)
     with pytest.raises(WorkloadError, match="submitted before"):
         engine.submit(good[1])

@@ -240,3 +240,6 @@ def test_workloads_that_a_model_cannot_read(tiny: LoadedModel) -> None:
     random = load("random:smollm2-135m", device="cpu", progress=False)
     with pytest.raises(WorkloadError, match="no tokenizer"):
         race(random, prompts=["Hello"], live=False)
+    beyond = Workload("beyond", (Request(0, (3, 64_000), 4),))
+    with pytest.raises(WorkloadError, match="request 0 has the token 64,000 in its prompt, but the model knows 0 to"):
+        race(tiny, workload=beyond, live=False)

@@ -166,7 +166,7 @@ class Engine:
         Raises
         ------
         WorkloadError
-            An id that was used before.
+            An id that was used before, or a prompt with a token that the model does not know.
         CapacityError
             A request that can never fit the context or the pool.
         """
@@ -175,6 +175,7 @@ class Engine:
             for request in requests:
                 if request.id in self._known_ids or request.id in ids:
                     raise WorkloadError(f"request {request.id} was submitted before; ids must be unique.")
+                self._check_known(request)
                 self._check_fits(request)
                 ids.add(request.id)
             self._known_ids |= ids
@@ -205,6 +206,14 @@ class Engine:
     def untold_cancellations(self) -> tuple[Mark, ...]:
         """Cancellations that no event has told yet, because no iteration came after them."""
         return tuple(self._cancelled)
+
+    def _check_known(self, request: Request) -> None:
+        vocabulary, highest = self.executor.vocabulary, max(request.prompt)
+        if vocabulary is not None and highest >= vocabulary:
+            raise WorkloadError(
+                f"request {request.id} has the token {highest:,} in its prompt, "
+                f"but the model knows 0 to {vocabulary - 1:,}."
+            )
 
     def _check_fits(self, request: Request) -> None:
         positions = len(request.prompt) + request.max_new_tokens

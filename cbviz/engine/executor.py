@@ -93,6 +93,11 @@ class Executor(Protocol):
         ...
 
     @property
+    def vocabulary(self) -> int | None:
+        """Token ids of prompts lie below this; None if any will do."""
+        ...
+
+    @property
     def end_tokens(self) -> tuple[int, ...]:
         """Token ids with which the model ends an output."""
         ...

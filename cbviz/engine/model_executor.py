@@ -75,6 +75,7 @@ class ModelExecutor:
         self.model = model
         self.device = model.device
         self.context_limit = checked_limit(model, limit)
+        self.vocabulary = own_vocabulary(model)
         self.end_tokens = own_end_tokens(model) if end_tokens is None else end_tokens
         self.cache = cache_for(model, pool)
         self._forward = RaggedForward(model, self.cache, backend or SdpaAttention())
@@ -127,6 +128,11 @@ class ModelExecutor:
         tokens = torch.from_numpy(seat.tokens.astype(np.int64)).to(self.device)
         self._tokens[seat.slot, : len(tokens)] = tokens
         self._sampling.set(seat.slot, seat.sampling)
+
+
+def own_vocabulary(model: PreTrainedModel) -> int:
+    """Rows of a model's embedding: ids beyond them would read foreign memory, or stop a GPU for good."""
+    return int(model.get_input_embeddings().weight.shape[0])
 
 
 def own_end_tokens(model: PreTrainedModel) -> tuple[int, ...]:

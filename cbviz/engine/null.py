@@ -29,6 +29,7 @@ class NullExecutor:
         end_tokens: tuple[int, ...] = (),
     ) -> None:
         self.context_limit = context_limit
+        self.vocabulary: int | None = None  # nothing looks a token up
         self.end_tokens = end_tokens
         self._seconds = seconds
         self._first = np.zeros(0, np.int64)

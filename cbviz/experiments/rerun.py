@@ -166,6 +166,7 @@ class _Rerun:
             self._tokens[row, : len(tokens)] = tokens
         self.end_tokens = tuple({t[-1] for t, why in zip(rq.tokens, rq.reason, strict=True) if why == FinishReason.END})
         most = int((rq.prompt_tokens + rq.max_new_tokens).max(initial=1))
+        self.vocabulary = None
         self.context_limit = int(meta.extra.get("context_limit", most))
         unit: Any = meta.arrival_unit
         pool = BlockPool(meta.total_blocks, meta.block_size, prefix_cache=bool(meta.extra.get("prefix_cache")))

@@ -33,7 +33,7 @@ from cbviz.engine.graphs.forward import Captured, StaticForward, prepare
 from cbviz.engine.graphs.layout import ALIGNMENT, Pieces, Shape
 from cbviz.engine.graphs.sdpa import SdpaStaticAttention
 from cbviz.engine.kv_cache import cache_for
-from cbviz.engine.model_executor import own_end_tokens
+from cbviz.engine.model_executor import own_end_tokens, own_vocabulary
 from cbviz.errors import ModelError
 from cbviz.memory import BlockPool
 from cbviz.trace.events import BoolArray, IntArray
@@ -131,6 +131,7 @@ class GraphExecutor:
         self.slots = slots
         self.lag = lag
         self.context_limit = checked_limit(model, limit)
+        self.vocabulary = own_vocabulary(model)
         self.end_tokens = own_end_tokens(model) if end_tokens is None else end_tokens
         self.cache = cache_for(model, pool)
         blocks_a_request = min(pool.blocks, pool.blocks_for(self.context_limit))
