@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 import torch
 
-from cbviz.engine import Engine, NullExecutor, Result, Step
+from cbviz.engine import Engine, NullExecutor, Result, Step, thinking
 from cbviz.engine.model_executor import ModelExecutor
 from cbviz.errors import CapacityError, EngineError, PolicyError, WorkloadError
 from cbviz.memory import BlockPool
@@ -334,6 +336,64 @@ def test_an_interrupt_waits_for_the_iteration_and_loses_no_event() -> None:
     seen.extend(event.index for event in engine.run())
     assert seen == list(range(len(seen)))
     finish(engine, requests)
+
+
+def endless(view: View) -> Plan:
+    """A policy with a mistake: it never comes to an end from iteration 2 on."""
+    while view.iteration >= 2:
+        try:
+            [0].index(1)
+        except Exception:
+            continue
+    return Plan(admit=view.fitting())
+
+
+def test_an_interrupt_reaches_a_policy_that_plans_without_end() -> None:
+    engine, requests = make(Script(endless)), work()
+    engine.submit(*requests)
+    assert [event.index for event in (engine.step(), engine.step()) if event] == [0, 1]
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        engine.step()
+    engine.policy = Continuous()
+    finish(engine, requests)
+
+
+@pytest.mark.parametrize("thread", ["main", "another"])
+def test_a_policy_that_plans_without_end_is_broken_off(thread: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thinking, "PATIENCE", 0.4)
+    engine, requests = make(Script(endless)), work()
+    engine.submit(*requests)
+    told: list[str] = []
+
+    def run() -> None:
+        with pytest.raises(PolicyError, match=r"policy 'script' was still planning iteration 2 after \d s") as caught:
+            list(engine.run())
+        told.append(str(caught.value))
+
+    if thread == "main":
+        run()
+    else:
+        other = threading.Thread(target=run)
+        other.start()
+        other.join(20)
+    assert told
+    engine.policy = Continuous()
+    finish(engine, requests)
+
+
+def test_a_long_plan_that_ends_in_time_is_let_be_and_nothing_strikes_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thinking, "PATIENCE", 1.5)
+
+    def slow(view: View) -> Plan:
+        if view.iteration == 1:
+            time.sleep(0.6)
+        return Plan(admit=view.fitting())
+
+    engine, requests = make(Script(slow)), work()
+    engine.submit(*requests)
+    finish(engine, requests)
+    time.sleep(1.5)  # what is past its time here is nobody's plan
 
 
 def test_a_process_that_ignores_interrupts_goes_on_ignoring_them() -> None:

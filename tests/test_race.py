@@ -150,6 +150,25 @@ def test_unknown_models_and_devices() -> None:
         race("tiny", device="quantum", live=False)
 
 
+class Endless:
+    name = "endless"
+    summary = "never makes up its mind"
+
+    def plan(self, view: View) -> Plan:
+        while True:
+            pass
+
+
+def test_a_race_whose_policy_plans_without_end_can_be_stopped_and_says_whose_it_was(tiny: LoadedModel) -> None:
+    lanes = race(tiny, [Endless(), "continuous"], requests=2, slots=1, live=True)
+    time.sleep(0.3)
+    assert lanes.running
+    lanes.stop()
+    with pytest.raises(PolicyError, match=r"policy 'endless' was still planning iteration 0 after \d s and was broken"):
+        lanes.wait(timeout=30)
+    assert not lanes.running
+
+
 def test_a_race_in_the_background_pauses_steps_and_stops(tiny: LoadedModel) -> None:
     def served(lanes: Race) -> int:
         return sum(counted)

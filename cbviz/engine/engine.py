@@ -32,6 +32,7 @@ from cbviz.engine.seating import Seating, reserve
 from cbviz.engine.sight import Sight
 from cbviz.engine.slots import Slots
 from cbviz.engine.swap import SwapSpace
+from cbviz.engine.thinking import Endless, Thinking
 from cbviz.errors import CapacityError, EngineError, PolicyError, WorkloadError
 from cbviz.memory import BlockPool, Preemption
 from cbviz.policies.base import Policy, View
@@ -94,8 +95,9 @@ class Engine:
 
     Notes
     -----
-    `step()` is atomic: an interrupt waits for the iteration in flight, and a failing policy changes nothing. `submit`
-    and `cancel` may be called from any thread and take effect before the next iteration.
+    `step()` is atomic: an interrupt waits for the iteration in flight, and a failing policy changes nothing, nor does
+    one that is broken off after planning for 30 seconds. `submit` and `cancel` may be called from any thread and take
+    effect before the next iteration.
     """
 
     def __init__(
@@ -145,6 +147,7 @@ class Engine:
         self._seating = Seating(self.slots, self.outputs, self.reuse, self.swap)
         self._waiting = self._seating.waiting
         self._sight = Sight(self.slots, self.outputs, self._live, self.reuse, self.swap)
+        self._thinking = Thinking()
         self._last_admission: int | None = None
         self._ends = np.array(executor.end_tokens, np.int32)
         self._flights: deque[Flight] = deque()
@@ -238,14 +241,15 @@ class Engine:
         Raises
         ------
         PolicyError
-            The policy raised, planned something illegal, or is stuck. Nothing has changed; another policy may go on.
+            The policy raised, planned something illegal or without an end, or is stuck. Nothing has changed; another
+            policy may go on.
         EngineError
             The executor failed. Every unfinished request is back in the queue with its output so far.
         KeyboardInterrupt
-            After the iteration in flight was committed; the next call returns it.
+            After the iteration in flight was committed, and the next call returns it; or while the policy planned.
         """
         if not self._committed:
-            with interrupts_deferred():
+            with interrupts_deferred(lambda: self._thinking.here):
                 self._advance()
         return self._committed.popleft() if self._committed else None
 
@@ -267,7 +271,7 @@ class Engine:
             self._take_arrivals()
             if self._waiting or self.slots.taken.any():
                 view = self._view()
-                plan = ask(self.policy, view)
+                plan = self._plan(view)
                 count = self._counts(plan)
                 self._check_room(plan, count)
                 if plan.admit or count.any():
@@ -288,6 +292,18 @@ class Engine:
                 )
             else:
                 return False
+
+    def _plan(self, view: View) -> CheckedPlan:
+        """What the policy wants. Nothing has been changed when it is asked, so it may be broken off."""
+        began = perf_counter()
+        try:
+            return self._thinking.let(lambda: ask(self.policy, view))
+        except Endless:
+            raise PolicyError(
+                f"policy {self.policy.name!r} was still planning iteration {view.iteration} after "
+                f"{perf_counter() - began:.0f} s and was broken off; a plan takes milliseconds: look for a loop that "
+                "never ends."
+            ) from None
 
     # ------------------------------------------------------------------ before an iteration
 

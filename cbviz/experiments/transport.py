@@ -8,7 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
+from cbviz.engine.thinking import hurry
 from cbviz.experiments.notebook import Outputs
+
+LAST_THOUGHT = 2.0
+"""Seconds that a policy may go on planning when its run was told to stop."""
 
 
 class Controlled(ABC):
@@ -84,6 +88,8 @@ class Controlled(ABC):
         """End after the iteration in flight. What was run is kept."""
         self._stopping.set()
         self._going.set()
+        if self._runner is not None:
+            hurry(self._runner.ident, LAST_THOUGHT)
 
     def wait(self, timeout: float | None = None) -> Self:
         """Wait for the end (what is paused goes on), at most `timeout` seconds, and return the run.
