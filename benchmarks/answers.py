@@ -10,20 +10,18 @@ divergence is reported with that gap, computed by a plain forward pass. The run 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+from result_file import write
 from transformers import GenerationConfig
 
 from cbviz.experiments.answers import top_two_gap
 from cbviz.experiments.bench import bench
 from cbviz.experiments.bench_work import named_workload, suitable
-from cbviz.experiments.lane import versions
 from cbviz.measure.floor import Rates
 from cbviz.models import LoadedModel, load
 from cbviz.workload import Request
@@ -83,7 +81,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     largest = max((place["gap"] for place in apart), default=0.0)
     told = {
-        "command": "python benchmarks/answers.py",
         "model": loaded.name,
         "device": found.device,
         "dtype": found.dtype,
@@ -93,12 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "divergences": apart,
         "largest_gap": largest,
         "tolerance": options.tolerance,
-        "versions": versions(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     print(f"{len(apart)} of {len(work)} answers part from the model's own; the largest gap there is {largest:.3g}.")
     if options.json:
-        options.json.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+        write(options.json, __file__, argv, **told)
     return 0 if largest <= options.tolerance else 1
 
 

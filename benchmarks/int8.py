@@ -7,14 +7,13 @@ python benchmarks/int8.py --model random:llama-3.1-8b --slots 1 --slots 32
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
+from result_file import write
+
 from cbviz.experiments.int8 import int8
-from cbviz.experiments.lane import versions
 
 MODELS = ("tiny", "smollm2-135m")
 
@@ -47,9 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{result}\n", flush=True)
             found.append(result.to_json())
             if options.json:
-                about = {"command": "python benchmarks/int8.py", "versions": versions()}
-                date = datetime.now(UTC).isoformat(timespec="seconds")
-                options.json.write_text(json.dumps({**about, "date": date, "models": found}, indent=1) + "\n", "utf-8")
+                write(options.json, __file__, argv, models=found)
     return 0
 
 

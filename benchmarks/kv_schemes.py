@@ -9,14 +9,13 @@ schedules, so the numbers are the same on every machine.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
+from result_file import write
+
 from cbviz.experiments.kv_schemes import KV_TOKENS, REQUESTS, article_workload, kv_schemes, paper_workload
-from cbviz.experiments.lane import versions
 
 WORKLOADS = {"the article's": article_workload, "lengths like ShareGPT's": paper_workload}
 
@@ -38,9 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             result.chart().to_svg(options.svg)
         found[name] = {"workload": work.name, "requests": len(work), "schemes": result.to_json()}
     if options.json:
-        about = {"command": "python benchmarks/kv_schemes.py", "versions": versions(), "kv_tokens": options.kv_tokens}
-        date = datetime.now(UTC).isoformat(timespec="seconds")
-        options.json.write_text(json.dumps({**about, "date": date, "workloads": found}, indent=1) + "\n", "utf-8")
+        write(options.json, __file__, argv, kv_tokens=options.kv_tokens, workloads=found)
     return 0
 
 

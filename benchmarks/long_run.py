@@ -12,22 +12,21 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
 
 import torch
+from result_file import write
 
 from cbviz.experiments.alone import Setting
 from cbviz.experiments.bench_work import named_workload
 from cbviz.experiments.capacity import choose_kv_blocks
-from cbviz.experiments.lane import device_name, versions
+from cbviz.experiments.lane import device_name
 from cbviz.experiments.progress import SilentProgress
 from cbviz.models import load
 from cbviz.policies import Continuous
@@ -98,7 +97,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         print(parts[-1], flush=True)
     found = {
-        "command": "python benchmarks/long_run.py",
         "model": loaded.name,
         "device": device_name(loaded.device),
         "slots": options.slots,
@@ -108,12 +106,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "seconds": seconds,
         "tokens_per_second": tokens / seconds,
         "parts": parts,
-        "versions": versions(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     print(f"{options.requests:,} requests, {len(times):,} iterations, {tokens / seconds:,.0f} tokens/s")
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        write(options.json, __file__, argv, **found)
     return 0
 
 

@@ -11,12 +11,13 @@ preempted.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from result_file import write
 
 from cbviz.experiments.bench import bench
 from cbviz.experiments.rates import measured_rates
@@ -98,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         facts.append({"name": name, **result.to_json(), "recomputed": again, "hits": hits, "moved_mib": moved})
     if options.json:
-        options.json.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write(options.json, __file__, argv, runs=facts)
     return 0
 
 

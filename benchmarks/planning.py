@@ -11,20 +11,18 @@ disturb little; 99th percentiles beside them.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from time import thread_time
 from typing import Any
 
 import numpy as np
+from result_file import write
 
 import cbviz.engine.engine as loop
 from cbviz.engine import Engine, NullExecutor
-from cbviz.experiments.lane import versions
 from cbviz.memory import BlockPool
 from cbviz.policies import Policy, get
 from cbviz.workload.lengths import ExponentialClipped
@@ -96,16 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     found = [measure(name, options) for name in options.policy or POLICIES]
     if options.json:
-        facts = {
-            "command": "python benchmarks/planning.py",
-            "machine": platform.processor() or platform.machine(),
-            "versions": versions(),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "slots": options.slots,
-            "requests": options.requests,
-            "policies": found,
-        }
-        options.json.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+        machine = platform.processor() or platform.machine()
+        sizes = {"slots": options.slots, "requests": options.requests}
+        write(options.json, __file__, argv, machine=machine, **sizes, policies=found)
     return 0
 
 

@@ -10,19 +10,19 @@ is timed by itself. Runs differ by more than recording costs, so the time within
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
 
+from result_file import write
+
 from cbviz.experiments.alone import Setting
 from cbviz.experiments.bench_work import named_workload
 from cbviz.experiments.capacity import choose_kv_blocks
-from cbviz.experiments.lane import device_name, versions
+from cbviz.experiments.lane import device_name
 from cbviz.experiments.progress import SilentProgress
 from cbviz.models import load
 from cbviz.policies import Continuous
@@ -104,9 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in options.model or MODELS:
         found.append(measure(name, options))
         if options.json:
-            about = {"command": "python benchmarks/recording.py", "versions": versions()}
-            date = datetime.now(UTC).isoformat(timespec="seconds")
-            options.json.write_text(json.dumps({**about, "date": date, "runs": found}, indent=1) + "\n", "utf-8")
+            write(options.json, __file__, argv, runs=found)
     return 0
 
 

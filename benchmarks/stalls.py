@@ -7,13 +7,12 @@ python benchmarks/stalls.py --model tiny --decoding 4 --output-tokens 60 --long 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
-from cbviz.experiments.lane import versions
+from result_file import write
+
 from cbviz.experiments.stalls import POLICIES, stall_workload, stalls
 from cbviz.models import load
 from cbviz.policies import Policy, Sarathi, get
@@ -71,16 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.svg:
         found.chart().to_svg(options.svg)
     if options.json:
-        facts = {
-            "command": "python benchmarks/stalls.py",
-            "versions": versions(),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "model": found.model,
-            "device": found.device,
-            "workload": found.workload,
-            "policies": [one.to_json() for one in found.found],
-        }
-        options.json.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+        policies = [one.to_json() for one in found.found]
+        about = {"model": found.model, "device": found.device, "workload": found.workload}
+        write(options.json, __file__, argv, **about, policies=policies)
     return 0
 
 

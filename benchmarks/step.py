@@ -11,22 +11,21 @@ Contexts grow by one a step; `--context` is the middle of them.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import deque
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
 
 import numpy as np
+from result_file import write
 
 from cbviz.engine.executor import Executor, Seat, Step
 from cbviz.experiments.alone import Setting
 from cbviz.experiments.capacity import choose_kv_blocks
-from cbviz.experiments.lane import device_name, versions
+from cbviz.experiments.lane import device_name
 from cbviz.experiments.progress import SilentProgress
 from cbviz.experiments.rates import measured_rates, model_facts
 from cbviz.models import LoadedModel, load
@@ -160,9 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = device_name(loaded.device)
         found += measure(loaded, rows, options.context, options.steps, options)
         if options.json:
-            about = {"command": "python benchmarks/step.py", "device": name, "versions": versions()}
-            date = datetime.now(UTC).isoformat(timespec="seconds")
-            options.json.write_text(json.dumps({**about, "date": date, "steps": found}, indent=1) + "\n", "utf-8")
+            write(options.json, __file__, argv, device=name, steps=found)
         del loaded
     return 0
 

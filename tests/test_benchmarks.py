@@ -19,6 +19,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
 @pytest.fixture(autouse=True)
 def _quick_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))  # where a script finds its neighbours
     monkeypatch.setitem(rates.COPY_BYTES, "cpu", 2**20)
     monkeypatch.setitem(rates.SQUARE, "cpu", 64)
 
@@ -37,6 +38,7 @@ def run(name: str, tmp_path: Path, *options: str) -> dict[str, Any]:
     assert script(name).main([*options, "--device", "cpu", "--json", str(target)]) == 0
     found: dict[str, Any] = json.loads(target.read_text("utf-8"))
     assert set(found) >= {"command", "versions", "date"}
+    assert found["command"] == " ".join(["python", f"benchmarks/{name}.py", *options, "--device", "cpu"])
     return found
 
 
@@ -105,6 +107,15 @@ def test_planning(tmp_path: Path) -> None:
     (one,) = json.loads(target.read_text("utf-8"))["policies"]
     for memory in ("roomy", "tight"):
         assert 0 < one[memory]["plan_ms"] <= one[memory]["loop_ms"]
+
+
+def test_memory(tmp_path: Path) -> None:
+    sizes = ("--requests", "6", "--slots", "3", "--stem", "8", "--prompt", "4", "--output-tokens", "12")
+    tight = ("--block-size", "4", "--share", "0.5", "--repeats", "1")
+    runs = run("memory", tmp_path, "--model", "tiny", *sizes, *tight)["runs"]
+    assert [one["hits"] > 0 for one in runs] == [False, True, False, False]
+    assert [one["recomputed"] > 0 for one in runs] == [False, False, True, False]
+    assert [one["moved_mib"] > 0 for one in runs] == [False, False, False, True]
 
 
 def test_the_commands_of_the_readme_are_understood() -> None:
