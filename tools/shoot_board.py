@@ -1,6 +1,7 @@
-"""Take the README's pictures of the board: docs/board-*.png. Run it from the repository's root, and look at each.
+"""Take the README's pictures of the board: docs/board-*. Run it from the repository's root, and look at each.
 
     python tools/shoot_board.py
+    python tools/shoot_board.py film      # only the moving pictures
 
 Needs Chromium and the development extra. The runs are races of the built-in model on this machine, so the numbers on
 the pictures are measured here and now.
@@ -80,6 +81,14 @@ def shoot(tab: Page, name: str) -> None:
     print(DOCS / f"board-{name}.png")
 
 
+def film() -> None:
+    """The race of the README, on a light and on a dark ground, as pictures that move; each lane ran alone."""
+    race = cbviz.race("tiny", slots=8, requests=64, seed=0, repeats=1, live=False)
+    board = cbviz.Board(*race.traces)
+    for name, dark in (("race", False), ("race-dark", True)):
+        print(board.to_gif(DOCS / f"board-{name}.gif", dark=dark, seconds=8))
+
+
 def shoot_live(tab: Page, folder: Path) -> None:
     """A race in the middle of its run, in a JupyterLab of its own on the loopback."""
     cell = {
@@ -133,7 +142,10 @@ def shoot_live(tab: Page, folder: Path) -> None:
 
 
 def main() -> None:
-    """Race, open, shoot."""
+    """Race, film, open, shoot."""
+    film()
+    if sys.argv[1:] == ["film"]:
+        return
     pair = list(cbviz.race("tiny", slots=8, requests=40, seed=5, repeats=0).traces)
     lanes = [cbviz.Static(run_to=256, name="static, padded"), "static", "continuous", ShortPromptsFirst()]
     four = list(cbviz.race("tiny", lanes, slots=8, requests=40, seed=5, repeats=0).traces)
