@@ -8,6 +8,7 @@ import pytest
 from cbviz.errors import MeasureError
 from cbviz.experiments.schedule import schedule
 from cbviz.measure import latencies, side_by_side, slot_use
+from cbviz.measure.side_by_side import CHINESE, ROWS
 from cbviz.policies import TGI, Sarathi, VllmV1
 from cbviz.trace import Recorder, State, Trace
 from cbviz.workload import Workload
@@ -73,3 +74,13 @@ def test_nonsense_gets_one_sentence(traces: tuple[Trace, ...]) -> None:
         side_by_side("race")  # type: ignore[arg-type]
     with pytest.raises(MeasureError, match="2 traces and 1 names"):
         side_by_side(*traces, names=["one"])
+
+
+def test_a_chinese_notebook_gets_chinese_rows_and_the_same_numbers(traces: tuple[Trace, ...]) -> None:
+    assert CHINESE.keys() == ROWS.keys()
+    english, chinese = side_by_side(*traces), side_by_side(*traces, language="zh")
+    assert str(english) == str(chinese)
+    shown = chinese._repr_mimebundle_()["text/html"]
+    assert "<th>槽位占用率</th>" in shown
+    assert "occupancy" not in shown
+    assert shown.count("<tr>") == english._repr_mimebundle_()["text/html"].count("<tr>")

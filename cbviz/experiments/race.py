@@ -335,7 +335,7 @@ class Race(Controlled):
         Of the trace of each lane: the run with the median time, where there were several.
         """
         self.wait()
-        return side_by_side(*self.traces, names=self.names[: len(self.traces)])
+        return side_by_side(*self.traces, names=self.names[: len(self.traces)], language=self.language)
 
     def why(self, request: int | None = None, iteration: int = 0, lane: str | None = None) -> Why:
         """Why a request was let in, kept waiting, stalled or thrown out in an iteration: in every lane, or in one.

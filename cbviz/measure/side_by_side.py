@@ -31,15 +31,41 @@ ROWS = {
     "ITL p99 (ms)": "four digits",
 }
 """Every row, and how its number is written; "four digits" have no exponent."""
+CHINESE = {
+    "iterations": "迭代数",
+    "seconds": "秒",
+    "output tokens/s": "输出 token/秒",
+    "occupancy": "槽位占用率",
+    "KV memory used": "KV 显存：已写入",
+    "KV memory reserved": "KV 显存：留待后用",
+    "KV memory never used": "KV 显存：从未用到",
+    "stalls": "停顿次数",
+    "preemptions": "抢占次数",
+    "recomputed tokens": "重计算的 token 数",
+    "TTFT p50 (ms)": "首 token 延迟 p50（毫秒）",
+    "TTFT p99 (ms)": "首 token 延迟 p99（毫秒）",
+    "ITL p50 (ms)": "token 间延迟 p50（毫秒）",
+    "ITL p99 (ms)": "token 间延迟 p99（毫秒）",
+}
+"""What the rows are called in a Chinese notebook."""
 MORE_ROWS = tuple(ROWS)[4:]
 """Those that say how memory was used and how long people waited."""
 
 
 @dataclass(frozen=True, slots=True)
 class SideBySide:
-    """Numbers of several runs: `numbers[run][row]`, in the order of `ROWS`. Print it; in a notebook it is a table."""
+    """Numbers of several runs: `numbers[run][row]`, in the order of `ROWS`. Print it; in a notebook it is a table.
+
+    Attributes
+    ----------
+    numbers
+        Run → row → number.
+    language
+        "zh" names the rows of the notebook's table in Chinese; plain text and JSON are English.
+    """
 
     numbers: dict[str, dict[str, float]]
+    language: str = "en"
 
     def __str__(self) -> str:
         return self.text(tuple(ROWS))
@@ -59,8 +85,9 @@ class SideBySide:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         head = "".join(f"<th>{escape(name)}</th>" for name in ("", *self.numbers))
+        called = CHINESE if self.language == "zh" else {row: row for row in ROWS}
         body = "".join(
-            f"<tr><th>{escape(row)}</th>{''.join(f'<td>{cell}</td>' for cell in self._written(row))}</tr>"
+            f"<tr><th>{escape(called[row])}</th>{''.join(f'<td>{cell}</td>' for cell in self._written(row))}</tr>"
             for row in ROWS
         )
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -84,7 +111,7 @@ def _number(value: float, form: str) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
-def side_by_side(*traces: Trace, names: Sequence[str] | None = None) -> SideBySide:
+def side_by_side(*traces: Trace, names: Sequence[str] | None = None, language: str = "en") -> SideBySide:
     """Iterations, time, occupancy, KV memory, stalls, preemptions and latencies of several runs.
 
     - *Occupancy* is useful slot-iterations / all slot-iterations.
@@ -99,6 +126,8 @@ def side_by_side(*traces: Trace, names: Sequence[str] | None = None) -> SideBySi
         Runs, one column each.
     names
         What to call them; None takes the policies' names. Equal names are numbered.
+    language
+        Of the table in a notebook: "en" or "zh".
 
     Raises
     ------
@@ -111,7 +140,7 @@ def side_by_side(*traces: Trace, names: Sequence[str] | None = None) -> SideBySi
     if len(called) != len(traces):
         raise MeasureError(f"there are {len(traces)} traces and {len(called)} names; give one name for each.")
     distinct = [n if called.count(n) == 1 else f"{n} {called[: i + 1].count(n)}" for i, n in enumerate(called)]
-    return SideBySide({name: _numbers(trace) for name, trace in zip(distinct, traces, strict=True)})
+    return SideBySide({name: _numbers(trace) for name, trace in zip(distinct, traces, strict=True)}, language)
 
 
 def _numbers(trace: Trace) -> dict[str, float]:
