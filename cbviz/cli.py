@@ -123,6 +123,13 @@ def add_course(commands: Any) -> None:
     lab.add_argument("folder", nargs="?", type=Path, default=Path("cbviz-course"), help="(cbviz-course)")
     lab.add_argument("--language", choices=("en", "zh"), default="en", help="en or zh (en)")
     lab.add_argument("--no-open", action="store_true", help="only copy")
+    lab.add_argument(
+        "--jupyter",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help="an option for JupyterLab, such as --jupyter=--no-browser; may be given several times",
+    )
     lab.set_defaults(run=run_lab)
 
     slides = commands.add_parser("slides", help="write the recorded races as pictures, for slides")
@@ -230,7 +237,7 @@ def run_lab(options: argparse.Namespace) -> int:
     for line in copied.told():
         print(line, flush=True)
     if not options.no_open:
-        lab.open_jupyterlab(copied.folder / lab.originals(options.language)[0].name)
+        lab.open_jupyterlab(copied.folder / lab.originals(options.language)[0].name, options.jupyter)
     return 0
 
 

@@ -104,9 +104,12 @@ def check_jupyterlab() -> None:
         raise CbvizError("JupyterLab is not installed; run: pip install 'cbviz[notebook]'")
 
 
-def open_jupyterlab(notebook: Path) -> None:
-    """Run JupyterLab on a notebook until it is shut down. Raises CbvizError if it is not installed."""
+def open_jupyterlab(notebook: Path, options: Sequence[str] = ()) -> None:
+    """Run JupyterLab on a notebook, with options of its own, until it is shut down.
+
+    Raises CbvizError if it is not installed.
+    """
     check_jupyterlab()
     from jupyterlab.labapp import LabApp
 
-    LabApp.launch_instance([str(notebook)])
+    LabApp.launch_instance([str(notebook), *options])

@@ -352,11 +352,11 @@ def test_lab_never_touches_what_a_learner_wrote(run: Run, tmp_path: Path) -> Non
 
 
 def test_lab_opens_jupyterlab_on_the_first_notebook(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[Path] = []
-    monkeypatch.setattr(lab, "open_jupyterlab", opened.append)
-    assert run("lab", str(tmp_path), "--language", "zh")[0] == 0
-    assert opened == [tmp_path / "zh" / "00_watch_it.ipynb"]
-    assert opened[0].is_file()
+    opened: list[tuple[Path, list[str]]] = []
+    monkeypatch.setattr(lab, "open_jupyterlab", lambda notebook, options: opened.append((notebook, options)))
+    assert run("lab", str(tmp_path), "--language", "zh", "--jupyter=--allow-root", "--jupyter", "notebook")[0] == 0
+    assert opened == [(tmp_path / "zh" / "00_watch_it.ipynb", ["--allow-root", "notebook"])]
+    assert opened[0][0].is_file()
 
 
 def test_lab_without_jupyterlab_says_how_to_get_it(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
