@@ -64,9 +64,11 @@ lanes() {
     "$PYTHON" -m cbviz race --model random:llama-3.1-8b --policies static,orca,tgi,vllm_v1 --slots 128 --requests 512 \
         --kv-tokens 40000 --block-size 32 --repeats 1 --quiet --save "$OUT/lanes"
 }
+memory() { script memory memory.py; }
+attention() { script attention attention.py; }
 peers() { bench w32_peers $LLAMA --requests 128 --slots 32 --repeats 1 --peer transformers-cb --peer transformers-static; }
 
-for part in "${@:-w32 w128 step static small opt recording long answers w128_static lanes stalls int8 peers eager}"; do
+for part in "${@:-w32 w128 step static small opt recording long answers w128_static lanes stalls memory int8 peers eager attention}"; do
     for name in $part; do
         echo "== $name, $(date -u +%H:%M:%S)"
         "$name" 2> >(tee "$OUT/$name.stderr" >&2) | tee "$OUT/$name.txt"
