@@ -52,8 +52,8 @@ class Thinking:
                 return think()
             finally:
                 self._over()
-        except Endless:
-            self._over()  # it may have struck just when the plan was done
+        except BaseException:
+            self._over()  # an interrupt, or Endless, may have struck just there
             raise
 
     def _over(self) -> None:
