@@ -150,13 +150,24 @@ def check_decode(
         if len(at):
             query = arguments["query"][row : row + 1]
             truth[row] = exact(query, cache.keys[at], cache.values[at], arguments["scale"], window)[0]
+    # Once with every key in the cache; once with each row's newest at hand, which the kernel has to put there.
+    alive = [row for row, at in enumerate(owned) if len(at)]
+    last = torch.stack([owned[row][-1] for row in alive])
+    newest = tuple(torch.full_like(arguments["query"][:, : shape.kv_heads], float("nan")) for _ in range(2))
+    for new, cached in zip(newest, (cache.keys, cache.values), strict=True):
+        new[alive] = cached[last]
     worst = 0.0
     for launch, splits in launches:
-        out = torch.full_like(arguments["query"], float("nan"))
-        decode(**arguments, window=window, launch=launch, splits=splits, out=out)
-        error = float((out.float() - truth).norm() / truth.norm())
-        assert error < 1e-2, (shape, block_size, window, launch, splits, error)
-        worst = max(worst, error)
+        for given in (None, newest):
+            if given is not None:
+                cache.keys[last], cache.values[last] = float("nan"), float("nan")
+            out = torch.full_like(arguments["query"], float("nan"))
+            decode(**arguments, window=window, launch=launch, splits=splits, newest=given, out=out)
+            error = float((out.float() - truth).norm() / truth.norm())
+            assert error < 1e-2, (shape, block_size, window, launch, splits, given is not None, error)
+            worst = max(worst, error)
+        assert torch.equal(cache.keys[last], newest[0][alive]), (shape, block_size, launch, splits)
+        assert torch.equal(cache.values[last], newest[1][alive]), (shape, block_size, launch, splits)
     return worst
 
 

@@ -330,6 +330,13 @@ def test_the_plan_splits_until_the_device_is_busy_and_never_below_a_tile(
         assert number & (number - 1) == 0
 
 
+@pytest.mark.parametrize(("rows", "tile"), [(1, 128), (32, 128), (128, 32), (256, 32)])
+def test_small_heads_get_short_tiles_where_the_rows_alone_fill_the_device(rows: int, tile: int) -> None:
+    launch = triton_decode.plan(rows, 3, group=3, head_size=64, itemsize=2, block_size=32, context=4096, processors=132)
+    assert (launch.tile, launch.warps) == (tile, 1 if tile == 32 else 4)
+    assert (launch.splits == 1) == (rows >= 128)
+
+
 def test_what_does_not_fit_is_refused(on_device: Callable[..., None]) -> None:
     on_device(misfits_are_refused)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from cbviz.errors import CbvizError, MeasureError, PolicyError, WorkloadError
+from cbviz.experiments.alone import Setting
 from cbviz.experiments.schedule import schedule
 from cbviz.experiments.stalls import Stalls, stall_workload, stalls
 from cbviz.measure.latency import latencies
@@ -69,6 +72,25 @@ def test_how_it_is_shown(found: Stalls) -> None:
     facts = found.found[0].to_json()
     assert facts["itl_p99"] == found.found[0].itl.percentiles[99]
     assert all(np.isfinite(value) for value in facts.values() if isinstance(value, float))
+
+
+@pytest.mark.parametrize(("shapes", "times"), [([3, 3], 2), ([1, 4, 4], 3), ([1, 2, 3, 4, 5, 6, 7], 5)])
+def test_a_run_that_met_a_new_shape_is_not_reported(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch, shapes: list[int], times: int
+) -> None:
+    """`shapes` are those that are ready after each time; a capture in the middle of a run would look like a stall."""
+    served = []
+    timed = Setting.timed
+
+    def counted(self: Setting, executor: Any, record: bool) -> Any:
+        served.append(record)
+        return timed(self, executor, record)
+
+    monkeypatch.setattr(Setting, "timed", counted)
+    monkeypatch.setattr("cbviz.experiments.stalls._shapes", lambda executor: [0, *shapes][len(served)])
+    work = Workload("", tuple(requests([3, 2])))
+    stalls(tiny, [TGI()], workload=work, decoding=1)
+    assert len(served) == times
 
 
 def test_the_same_arrivals_every_time() -> None:

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from cbviz.engine.graphs import why_no_graphs
+from cbviz.engine.executor import Executor
+from cbviz.engine.graphs import GraphExecutor, why_no_graphs
 from cbviz.errors import CbvizError, PolicyError
 from cbviz.experiments.alone import Setting
 from cbviz.experiments.capacity import choose_kv_blocks
@@ -32,6 +33,7 @@ from cbviz.workload.checks import whole
 from cbviz.workload.lengths import Fixed, Uniform
 from cbviz.workload.synthetic import synthetic
 
+_MOST_TIMES = 5
 POLICIES = ("tgi", "vllm_v0", "vllm_v1", "sarathi")
 
 
@@ -177,7 +179,9 @@ def stalls(
 ) -> Stalls:
     """Serve the same arrivals under several policies, undisturbed, and measure what the long prompts do to the others.
 
-    Every policy serves the work twice, one after the other on one executor; the second time is reported.
+    Every policy serves the work twice, one after the other on one executor; the second time is reported. On a GPU a
+    policy whose second time still met a shape of its own serves again, up to three times more: what capturing a graph
+    takes is no stall of the scheduler's.
 
     Parameters
     ----------
@@ -219,14 +223,23 @@ def stalls(
         shown.start("stalls", 2 * len(chosen))
         found = []
         for policy in chosen:
-            for _ in range(2):
+            for time in range(_MOST_TIMES):
+                ready = _shapes(executor)
                 lane = replace(setting, policy=policy).timed(executor, record=True).lane
-                shown.advance("stalls", note=policy.name)
+                if time < 2:
+                    shown.advance("stalls", note=policy.name)
+                if time and _shapes(executor) == ready:
+                    break
             assert lane is not None
             found.append(_measured(policy.name, lane.trace(texts=False), decoding))
     finally:
         shown.close()
     return Stalls(loaded.name, device_name(loaded.device), work.name, tuple(found))
+
+
+def _shapes(executor: Executor) -> int:
+    """How many shapes it has captured."""
+    return executor.ready if isinstance(executor, GraphExecutor) else 0
 
 
 def _measured(policy: str, trace: Trace, decoding: int) -> PolicyStalls:

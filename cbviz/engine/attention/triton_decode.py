@@ -265,9 +265,10 @@ def plan(
     The rule is what `benchmarks/attention.py` found on an H100; `benchmarks/results/attention_h100.json` has it all.
 
     - A tile that lies in one block needs one lookup, and then few threads suffice: 32 positions, or 16 in blocks of 16.
-      Heads of up to 64 numbers want longer tiles, for a tile of the same bytes.
-    - The lookup takes stages of Triton's pipeline for itself: 5 stages keep two tiles in flight, 9 keep four, 3 one.
+    - The lookup takes stages of Triton's pipeline for itself: 3 stages keep one tile in flight, 5 two, 7 three, 9 four.
     - Splits pay while there are too few programs to keep every multiprocessor busy; then the merge costs more.
+    - Heads of up to 64 numbers want longer tiles, for a tile of the same bytes; where programs are many, a single warp
+      over a short one is faster.
 
     Parameters
     ----------
@@ -284,7 +285,10 @@ def plan(
     processors
         Multiprocessors of the device.
     """
-    if head_size <= 64:
+    room = 3 * processors // (rows * kv_heads)  # for so many shares of a row
+    if head_size <= 64 and block_size % 32 == 0 and room < 2:
+        tile, stages, warps = 32, 7, 1
+    elif head_size <= 64:
         tile, stages, warps = 128, 3, 4
     elif block_size % 32 == 0:
         tile, stages, warps = 32, 5, 2
@@ -296,7 +300,7 @@ def plan(
         stages = 3  # two tiles would not fit the shared memory of smaller GPUs
     # The running sums live in registers: more of them need more threads.
     warps = min(8, warps * max(1, _padded(group) * _padded(head_size) // 2048))
-    useful = min(3 * processors // (rows * kv_heads), context // tile, _MOST_SPLITS)
+    useful = min(room, context // tile, _MOST_SPLITS)
     splits = 1 << max(0, useful.bit_length() - 1)  # the power of 2 at or below it
     return Launch(tile=tile, splits=splits, stages=stages, warps=warps)
 

@@ -185,6 +185,11 @@ class GraphExecutor:
         if progress:
             progress(len(shapes), len(shapes))
 
+    @property
+    def ready(self) -> int:
+        """How many shapes can run at once. One that is first needed in the middle of a run stops it for its capture."""
+        return len(self._shapes)
+
     def _most_prompt_tokens(self) -> int:
         """The largest prompt size worth capturing: all slots' prompts at once, if they are that long."""
         wanted = min(self.slots * self.context_limit, self._positions)
