@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -327,11 +326,15 @@ def table(value: object) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, help="where to write all results")
+    tries = {f"{name}:{block_size}": (name, block_size, launches) for name, block_size, launches in TRY}
+    parser.add_argument(
+        "--only", action="append", choices=tries, metavar="SHAPE:BLOCK", help=f"decoding only ({', '.join(tries)})"
+    )
     options = parser.parse_args()
     torch.manual_seed(1)
     began = time.perf_counter()
     results: dict[str, Any] = {
-        "command": "python " + " ".join(["benchmarks/attention.py", *sys.argv[1:]]),
+        "command": " ".join(["python benchmarks/attention.py", *(f"--only {name}" for name in options.only or [])]),
         "date": datetime.now(UTC).date().isoformat(),
         "device": torch.cuda.get_device_name(),
         "versions": {"torch": torch.__version__, "triton": triton.__version__, "cuda": torch.version.cuda},
@@ -348,6 +351,10 @@ def main() -> None:
             lines = [f"{json.dumps(key)}: {table(value)}" for key, value in results.items()]
             options.json.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
 
+    if options.only:
+        for name in options.only:
+            keep("decode", time_decode(*tries[name], copy))
+        return
     errors = []
     for name, shape in SHAPES.items():
         for dtype in (torch.bfloat16, torch.float16):
@@ -377,8 +384,8 @@ def main() -> None:
         *(f"  {f['shape']} {f['rows']} rows {f['microseconds']:.1f} µs {f['share_of_copy']:.1%}" for f in found),
         sep="\n",
     )
-    for name, block_size, tries in TRY:
-        keep("decode", time_decode(name, block_size, tries, copy))
+    for name in tries:
+        keep("decode", time_decode(*tries[name], copy))
 
 
 if __name__ == "__main__":

@@ -27,10 +27,13 @@ def write(path: Path, script: str, argv: Sequence[str] | None, **found: Any) -> 
     found
         Whatever JSON can hold.
     """
-    options = [option for option in (sys.argv[1:] if argv is None else argv) if not option.startswith("--json=")]
-    if "--json" in options:  # where the answer went says nothing about it, and may name a place on somebody's machine
-        place = options.index("--json")
-        del options[place : place + 2]
+    # Where the answer went says nothing about it, and may name a place on somebody's machine.
+    options = list(sys.argv[1:] if argv is None else argv)
+    for kind in ("--json", "--svg"):
+        options = [option for option in options if not option.startswith(f"{kind}=")]
+        if kind in options:
+            place = options.index(kind)
+            del options[place : place + 2]
     about = {
         "command": shlex.join(["python", f"benchmarks/{Path(script).name}", *options]),
         "versions": versions(),

@@ -46,7 +46,10 @@ SMOLLM2="--model random:smollm2-135m --workload exponential"
 
 w32() { bench w32 $LLAMA --requests 128 --slots 32 --save "$OUT/w32_continuous.cbviz"; }
 w128() { bench w128 $LLAMA --requests 512 --slots 128 --save "$OUT/w128_continuous.cbviz"; }
-step() { script step step.py; }
+step() {
+    script step step.py &&
+        script step_smollm2_256 step.py --case random:smollm2-135m:128 --context 256
+}
 static() { bench w32_static $LLAMA --requests 128 --slots 32 --policy static --repeats 1 --no-profile --save "$OUT/w32_static.cbviz"; }
 small() {
     bench smollm2_1 $SMOLLM2 --requests 16 --slots 1 &&

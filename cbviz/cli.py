@@ -507,8 +507,9 @@ def comparison(facts: dict[str, Any]) -> list[str]:
         sentences.append(f"All {facts['requests']} answers are the same, token by token.")
     else:
         gap = max(divergence["gap"] for divergence in facts["divergences"])
+        differ = len({divergence["request"] for divergence in facts["divergences"]})
         sentences.append(
-            f"{len(facts['divergences'])} of {facts['requests']} answers differ; where they part, the model's two best "
-            f"tokens were at most {gap:.2g} apart."
+            f"{differ} of {facts['requests']} answers differ; where they part, the model's two best tokens were at "
+            f"most {gap:.2g} apart."
         )
     return sentences

@@ -93,7 +93,9 @@ def test_kv_schemes(tmp_path: Path) -> None:
     target, drawing = tmp_path / "found.json", tmp_path / "kv.svg"
     options = ["--requests", "14", "--kv-tokens", "2100", "--json", str(target), "--svg", str(drawing)]
     assert script("kv_schemes").main(options) == 0
-    found = json.loads(target.read_text("utf-8"))["workloads"]
+    result = json.loads(target.read_text("utf-8"))
+    assert result["command"] == "python benchmarks/kv_schemes.py --requests 14 --kv-tokens 2100", "and no place of ours"
+    found = result["workloads"]
     assert len(found) == 2
     for one in found.values():
         assert one["schemes"]["Orca, maximum"]["used"] < one["schemes"]["vLLM, paged"]["used"]

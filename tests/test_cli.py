@@ -422,3 +422,14 @@ def test_slides_are_written_for_every_recording(run: Run, tmp_path: Path, monkey
     assert paths[0].read_text("utf-8").startswith("<svg")
     assert paths[1].read_bytes().startswith(b"\x89PNG")
     assert paths[2].read_bytes().startswith(b"GIF8")
+
+
+def test_an_answer_that_differs_in_three_lanes_is_one_answer() -> None:
+    lanes = [{"policy": name} for name in ("static", "orca", "tgi", "vllm_v1")]
+    parted = [{"request": request, "gap": gap} for request, gap in ((4, 0.125), (4, 0.0), (4, 0.0625), (7, 0.03))]
+    facts = {
+        "lanes": lanes, "iteration_ratio": 2.0, "speedup": 1.5, "speedup_range": [1.4, 1.6], "repeats": 3,
+        "requests": 64, "identical_outputs": False, "divergences": parted,
+    }  # fmt: skip
+    assert cli.comparison(facts)[1].startswith("2 of 64 answers differ; where they part, the model's two best tokens")
+    assert "at most 0.12 apart" in cli.comparison(facts)[1]

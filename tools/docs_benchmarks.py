@@ -1,9 +1,9 @@
-"""The benchmarks page of the site, written from benchmarks/results/*.json whenever the site is built.
+"""The benchmarks page of the site, written from benchmarks/results/ whenever the site is built.
 
     python tools/docs_benchmarks.py      # print it
 
-No figure is typed here: each comes from a file, and each file is named. A file of a form that is not known gets a line
-with its name, so that nothing that was measured goes unmentioned.
+No figure is typed here: each comes from a file, and each file is named. What was printed (.txt) stands as it is. A file
+of a form that is not known gets a line with its name, so that nothing that was measured goes unmentioned.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ that was run must read and compute, at the bandwidth and the arithmetic rate tha
 
 def results() -> list[Path]:
     """The recorded results, by name."""
-    return sorted(RESULTS.glob("*.json"))
+    return sorted(path for path in RESULTS.iterdir() if path.suffix in {".json", ".txt"})
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -101,7 +101,7 @@ def steps(found: dict[Path, Any]) -> str:
             f"{r['efficiency']:.0%}",
         )
         for path, result in found.items()
-        for r in result["steps"]
+        for r in sorted(result["steps"], key=lambda step: (step["rows"], step["context"]))
     ]
     return "## One decode step\n\n" + table(("model", "rows", "context", "ms", "floor, ms", "of the floor"), rows)
 
@@ -133,22 +133,21 @@ def frames(path: Path, result: Any) -> str:
     )
 
 
-def recording(path: Path, result: Any) -> str:
+def recording(found: dict[Path, Any]) -> str:
     """What it costs to record every iteration."""
     rows = [
         (
-            f"{r['model']}, {r['requests']:,} requests",
+            f"{link(path)}: {r['model']}, {r['requests']:,} requests",
             f"{r['slots']:,}",
-            f"{r['seconds_off']:.3f}",
-            f"{r['seconds_on']:.3f}",
-            f"{r['cost']:.1%}",
+            f"{r['seconds_off']:.3f} ({min(r['runs_off']):.3f} to {max(r['runs_off']):.3f})",
+            f"{r['seconds_on']:.3f} ({min(r['runs_on']):.3f} to {max(r['runs_on']):.3f})",
+            f"{r['cost']:+.1%}",
         )
+        for path, result in found.items()
         for r in result["runs"]
     ]
-    head = ("run", "slots", "seconds without", "seconds with", "cost")
-    return f"## What recording costs\n\n{link(path)}: medians of runs in turns, {result['date'][:10]}.\n\n" + table(
-        head, rows
-    )
+    head = ("run", "slots", "seconds without (range)", "seconds with (range)", "difference")
+    return "## What recording costs\n\nMedians of runs in turns.\n\n" + table(head, rows)
 
 
 def long_run(path: Path, result: Any) -> str:
@@ -168,9 +167,42 @@ def long_run(path: Path, result: Any) -> str:
     return f"## A long run\n\n{link(path)}: {what}.\n\n" + table(head, rows)
 
 
+def stalls(path: Path, result: Any) -> str:
+    """What long prompts do to those who decode."""
+    milliseconds = ("itl_p50", "itl_p99", "itl_max", "longest_stall", "ttft_p50", "ttft_p99")
+    rows = [
+        (r["policy"], f"{r['stalls']:,}", *(f"{1000 * r[name]:,.1f}" for name in milliseconds))
+        for r in result["policies"]
+    ]
+    head = ("scheduler", "stalls", "ITL p50, ms", "p99", "longest", "longest stall", "TTFT p50, ms", "p99")
+    what = f"{result['model']}, {result['device']}, {result['date'][:10]}: {result['workload']}"
+    told = "ITL and stalls are those of the requests that decode, TTFT that of the long prompts."
+    return f"## What long prompts do to the others\n\n{link(path)}: {what}. {told}\n\n" + table(head, rows)
+
+
+def answers(path: Path, result: Any) -> str:
+    """Greedy answers against the model's own."""
+    rows = [(f"{d['request']}", f"{d['position'] + 1} of its answer", f"{d['gap']:.4f}") for d in result["divergences"]]
+    setting = (
+        f"{result['model']}, {result['dtype']}, {result['slots']} slots, {result['device']}, {result['date'][:10]}"
+    )
+    told = (
+        f"{len(rows)} of {result['requests']} answers part from `model.generate`; the two best tokens are at most "
+        f"{result['largest_gap']:.3g} apart there"
+    )
+    return f"## Answers\n\n{link(path)}: {setting}. {told}.\n\n" + table(
+        ("request", "token", "gap of the two best"), rows
+    )
+
+
+def printed(path: Path) -> str:
+    """What a command printed."""
+    return f"## Four schedulers in equal KV memory\n\n{link(path)}\n\n```\n{path.read_text('utf-8')}```\n"
+
+
 def page() -> str:
     """The whole page as Markdown."""
-    read = {path: json.loads(path.read_text("utf-8")) for path in results()}
+    read = {path: json.loads(path.read_text("utf-8")) for path in results() if path.suffix == ".json"}
     bench = {path: result for path, result in read.items() if is_bench(result)}
     step = {path: result for path, result in read.items() if is_step(result)}
     parts = [HEAD]
@@ -178,18 +210,24 @@ def page() -> str:
         parts += [throughput(bench), breakdown(bench)]
     if step:
         parts.append(steps(step))
+    recordings = {path: result for path, result in read.items() if path.name.startswith("recording_")}
+    if recordings:
+        parts.append(recording(recordings))
     rest = []
     for path, result in read.items():
         if path.name == "kv_schemes.json":
             parts.append(kv_schemes(path, result))
         elif path.name == "board_frames.json":
             parts.append(frames(path, result))
-        elif path.name.startswith("recording_"):
-            parts.append(recording(path, result))
         elif path.name.startswith("long_run_"):
             parts.append(long_run(path, result))
-        elif path not in bench and path not in step:
+        elif path.name.startswith("stalls_"):
+            parts.append(stalls(path, result))
+        elif path.name.startswith("answers_"):
+            parts.append(answers(path, result))
+        elif path not in bench and path not in step and path not in recordings:
             rest.append(f"- {link(path)}")
+    parts += [printed(path) for path in results() if path.suffix == ".txt"]
     if rest:
         parts.append("## More, as data\n\n" + "\n".join(rest) + "\n")
     return "\n".join(part for part in parts if part)
