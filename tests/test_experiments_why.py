@@ -267,6 +267,24 @@ def test_a_policy_without_reasons_is_asked_again() -> None:
     assert said(ShortestFirst(), tight, 2, 1)[2].endswith("it would let it in if more KV blocks were free")
 
 
+class Brooding(ShortestFirst):
+    """Never done in a memory that it does not know."""
+
+    def plan(self, view: View) -> Plan:
+        while view.total_blocks > 20:
+            pass
+        return super().plan(view)
+
+
+def test_a_policy_that_broods_when_it_is_asked_again_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cbviz.experiments.why.PATIENCE", 0.2)
+    work = [Request(i, (1,) * n, 3, output_length=3) for i, n in enumerate([1, 2])]
+    trace = trace_of(Brooding(), 3, work, blocks=20)
+    reason = said(Brooding(), trace, 1, 1)[2]
+    assert reason == "the policy gave no reason; asked again, it was not done with its plan after 0.2 seconds"
+    assert said(ShortestFirst(), trace_of(ShortestFirst(), 3, work, blocks=20), 1, 1)[1] == "waits", "nothing is left"
+
+
 class Counting:
     """Remembers how often it was asked: every second time it lets somebody in."""
 

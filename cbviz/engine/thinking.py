@@ -43,12 +43,13 @@ class Thinking:
         """Whether the policy is planning in the thread that asks: then an interrupt need not wait."""
         return self._until is not None and self._thread == threading.get_ident()
 
-    def let(self, think: Callable[[], Thought]) -> Thought:
-        """Call `think`, and raise Endless inside it once its time is up."""
+    def let(self, think: Callable[[], Thought], seconds: float | None = None) -> Thought:
+        """Call `think`, and raise Endless inside it once its time is up; None gives it `PATIENCE`."""
         _watch()
         try:
             try:
-                self._thread, self._until = threading.get_ident(), time.monotonic() + PATIENCE
+                patience = PATIENCE if seconds is None else seconds
+                self._thread, self._until = threading.get_ident(), time.monotonic() + patience
                 return think()
             finally:
                 self._over()

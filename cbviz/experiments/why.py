@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
+from cbviz.engine.thinking import Endless, Thinking
 from cbviz.errors import MeasureError
 from cbviz.experiments.rerun import Decision, decision, policy_of, seat_of
 from cbviz.policies import Policy, RequestView, View
@@ -21,6 +22,8 @@ from cbviz.trace import FinishReason, State, Trace
 
 SHOWN = 20
 """Waiting requests that a list shows, from the head of the queue."""
+PATIENCE = 5.0
+"""Seconds for a policy that is asked again."""
 PUT_OFF = ", which is put off: "
 
 
@@ -255,8 +258,11 @@ def _asked_again(made: Decision, seen: RequestView) -> str:
         "if it stood first and nothing else were running": replace(empty, waiting=first),
     }
     for change, otherwise in changes.items():
-        if _lets_in(made.policy, otherwise, seen.id):
-            return f"the policy gave no reason; asked again, it would let it in {change}"
+        try:
+            if _lets_in(made.policy, otherwise, seen.id):
+                return f"the policy gave no reason; asked again, it would let it in {change}"
+        except Endless:
+            return f"the policy gave no reason; asked again, it was not done with its plan after {PATIENCE:g} seconds"
     return (
         "the policy gave no reason; asked again, it would not let it in with more KV blocks, at the head of the queue, "
         "or into an empty engine either"
@@ -265,7 +271,7 @@ def _asked_again(made: Decision, seen: RequestView) -> str:
 
 def _lets_in(policy: Policy, view: View, request: int) -> bool:
     try:
-        plan = check(copy.deepcopy(policy).plan(view), view)
+        plan = check(Thinking().let(lambda: copy.deepcopy(policy).plan(view), PATIENCE), view)
     except Exception:  # a learner's policy, in a situation that it may never have met
         return False
     return any(entry.request == request for entry in plan.admit)
