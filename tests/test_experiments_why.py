@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import numpy as np
 import pytest
 
 import cbviz
+from cbviz.board.language import speak
 from cbviz.engine import Engine, NullExecutor
 from cbviz.errors import MeasureError
 from cbviz.experiments.race import Race, race
 from cbviz.experiments.rerun import decision, policy_of
 from cbviz.experiments.schedule import schedule
-from cbviz.experiments.why import Why, answered, lane_why, why
+from cbviz.experiments.why import Why, _setting, answered, lane_why, why
+from cbviz.experiments.why_in_chinese import in_chinese
 from cbviz.memory import BlockPool
 from cbviz.policies import TGI, Continuous, Orca, Plan, Policy, RequestLevel, Static, View, VllmV0, VllmV1
 from cbviz.policies.check import check
@@ -305,6 +308,71 @@ def test_a_policy_that_remembers_is_not_disturbed() -> None:
     assert said(policy, trace, 2, 1)[1] == "waits"
     assert said(policy, trace, 2, 2)[1] == "let in"
     assert policy.asked == before
+
+
+# ------------------------------------------------------------------ in Chinese
+
+
+def english(told: str) -> set[str]:
+    """The English words in it, beside those that Chinese uses, too."""
+    return set(re.findall(r"[A-Za-z_]+", told)) - {"token", "KV", "END", "max_new_tokens"}
+
+
+@pytest.mark.parametrize("name", UNDER_TEST)
+def test_whatever_the_built_in_policies_say_is_said_in_chinese(name: str) -> None:
+    policy = UNDER_TEST[name]()
+    for seed in range(3):
+        trace = trace_of(policy, 3, drawn(random.Random(seed), 9), blocks=24)
+        for iteration in range(0, len(trace.iterations), 3):
+            made = decision(trace, iteration, policy)
+            assert not english(in_chinese(_setting(made)))
+            for request in range(9):
+                answer = answered(made, trace, request)
+                for told in (answer.verdict, answer.reason):
+                    assert not english(in_chinese(told)), told
+                    assert not told or in_chinese(told) != told
+                numbers = [sorted(re.findall(r"\d+", text)) for text in (in_chinese(answer.reason), answer.reason)]
+                assert set(numbers[0]) <= set(numbers[1])
+
+
+def test_the_other_sentences_are_chinese_too() -> None:
+    work = [Request(i, (1,) * n, 3, output_length=3) for i, n in enumerate([1, 2, 3])]
+    for trace, request in (
+        (trace_of(ShortestFirst(), 3, work, blocks=20), 1),
+        (trace_of(ShortestFirst(), 3, work, blocks=20), 2),
+        (trace_of(ShortestFirst(), 3, work[1:], blocks=9), 2),
+    ):
+        reason = said(ShortestFirst(), trace, request, 1)[2]
+        assert reason.startswith("the policy gave no reason; asked again, ")
+        assert not english(in_chinese(reason)), reason
+        assert in_chinese(reason).startswith("策略没有说明理由；再问一次：")
+
+
+def test_a_chinese_notebook_is_answered_in_chinese() -> None:
+    trace = trace_of(Continuous(), 1, requests([4, 4]))
+    assert str(why(trace, 2, 0)).endswith(
+        "request 2 (number 2 in the queue): waits — the last free slot went to request 1."
+    )
+    speak("zh")
+    try:
+        told = why(trace, 2, 0)
+    finally:
+        speak("en")
+    assert str(told).splitlines() == [
+        "continuous，第 0 次迭代：0 个在运行，2 个在等待；1 个槽位空闲 1 个，4000 个 KV 块空闲 4000 个",
+        "  请求 2（队列第 2 位）：等待——最后一个空槽位给了请求 1。",
+    ]
+    page = told._repr_mimebundle_()["text/html"]
+    assert "<th>请求</th><th>队列中的位置</th>" in page
+    assert not english(re.sub(r"<[^>]*>", "", page)) - {"continuous"}
+
+
+def test_what_somebody_wrote_is_left_as_it_is() -> None:
+    assert in_chinese("because I say so; and: that is that") == "because I say so; and: that is that"
+    assert (
+        in_chinese("behind request 3, which is put off: <b>too long</b>")
+        == "排在请求 3 之后，而后者被推迟：<b>too long</b>"
+    )
 
 
 # ------------------------------------------------------------------ races, recordings, files, nonsense

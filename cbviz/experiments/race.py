@@ -354,7 +354,8 @@ class Race(Controlled):
                 lane_why(self.traces[n], self.policies[n], request, iteration, prompts, self.names[n])
                 for n in asked
                 if n == longest or iteration < len(self.traces[n].iterations)
-            )
+            ),
+            self.language,
         )
 
     def finish(self) -> Finish:

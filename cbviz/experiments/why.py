@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
+from cbviz.board.language import spoken
 from cbviz.engine.thinking import Endless, Thinking
 from cbviz.errors import MeasureError
 from cbviz.experiments.rerun import Decision, decision, policy_of, seat_of
+from cbviz.experiments.why_in_chinese import in_chinese
 from cbviz.policies import Policy, RequestView, View
 from cbviz.policies.check import check
 from cbviz.trace import FinishReason, State, Trace
@@ -48,9 +50,16 @@ class Answer:
     verdict: str
     reason: str = ""
 
-    def __str__(self) -> str:
+    def text(self, language: str = "en") -> str:
+        """One line."""
+        if language == "zh":
+            queued = f"（队列第 {self.place} 位）" if self.place else ""
+            reason = f"——{in_chinese(self.reason)}" if self.reason else ""
+            return f"请求 {self.request}{queued}：{in_chinese(self.verdict)}{reason}。"
         queued = f" (number {self.place} in the queue)" if self.place else ""
         return f"request {self.request}{queued}: {self.verdict}{f' — {self.reason}' if self.reason else ''}."
+
+    __str__ = text
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,35 +71,46 @@ class LaneWhy:
     setting: str
     answers: tuple[Answer, ...]
 
-    def __str__(self) -> str:
-        return "\n".join(
-            [f"{self.policy}, iteration {self.iteration}: {self.setting}", *(f"  {a}" for a in self.answers)]
-        )
+    def text(self, language: str = "en") -> str:
+        """A line for the iteration, and one for each who was asked about."""
+        return "\n".join([self._title(language), *(f"  {answer.text(language)}" for answer in self.answers)])
 
-    def html(self) -> str:
+    __str__ = text
+
+    def html(self, language: str = "en") -> str:
+        """A table."""
+        told = in_chinese if language == "zh" else str
         rows = "".join(
-            f"<tr><td>{a.request}</td><td>{a.place or ''}</td><td>{escape(a.verdict)}</td>"
-            f'<td style="text-align:left">{escape(a.reason)}</td></tr>'
+            f"<tr><td>{a.request}</td><td>{a.place or ''}</td><td>{escape(told(a.verdict))}</td>"
+            f'<td style="text-align:left">{escape(told(a.reason))}</td></tr>'
             for a in self.answers
         )
-        title = escape(f"{self.policy}, iteration {self.iteration}: {self.setting}")
-        head = "<tr><th>request</th><th>in the queue</th><th></th><th></th></tr>"
-        return f"<p>{title}</p><table><thead>{head}</thead><tbody>{rows}</tbody></table>"
+        heads = ("请求", "队列中的位置") if language == "zh" else ("request", "in the queue")
+        head = "".join(f"<th>{word}</th>" for word in (*heads, "", ""))
+        return (
+            f"<p>{escape(self._title(language))}</p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        )
+
+    def _title(self, language: str) -> str:
+        if language == "zh":
+            return f"{self.policy}，第 {self.iteration} 次迭代：{in_chinese(self.setting)}"
+        return f"{self.policy}, iteration {self.iteration}: {self.setting}"
 
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """The answer to `why`: one part a lane. Print it; in a notebook it is a table."""
+    """The answer to `why`: one part a lane. Print it; in a notebook it is a table, in the notebook's language."""
 
     lanes: tuple[LaneWhy, ...]
+    language: str = "en"
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.lanes))
+        return "\n".join(lane.text(self.language) for lane in self.lanes)
 
     __repr__ = __str__
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/plain": str(self), "text/html": "".join(lane.html() for lane in self.lanes)}
+        return {"text/plain": str(self), "text/html": "".join(lane.html(self.language) for lane in self.lanes)}
 
 
 def why(
@@ -122,7 +142,7 @@ def why(
         There is no such run, iteration or request, or the schedule cannot be run again.
     """
     if isinstance(run, Trace):
-        return Why((lane_why(run, policy or policy_of(run), request, iteration, prompts),))
+        return Why((lane_why(run, policy or policy_of(run), request, iteration, prompts),), spoken())
     if callable(own := getattr(run, "why", None)):
         if policy is not None or prompts is not None:
             raise MeasureError("a race and a benchmark know their policies and prompts; pass these only for a trace.")
