@@ -7,6 +7,7 @@ import torch
 
 from cbviz.engine import Engine
 from cbviz.engine.graphs import GraphExecutor
+from cbviz.engine.graphs.outbox import Outbox
 from cbviz.engine.graphs.siblings import lay_side_by_side, merge_siblings
 from cbviz.memory import BlockPool
 from cbviz.policies import Continuous, Policy, Sarathi, Static
@@ -49,6 +50,32 @@ def test_sampled_rows_draw_as_in_the_eager_executor() -> None:
         for r in requests(10, seed=7)
     ]
     assert graph_serve(model, Continuous(), work) == serve(model, Continuous(), work)
+
+
+def test_a_buffer_is_filled_again_only_when_the_device_has_fetched_it() -> None:
+    """A step may have more passes than there are buffers, and the host is done with all of them long before the GPU."""
+    told: list[str] = []
+
+    class Event:
+        def synchronize(self) -> None:
+            told.append("waited")
+
+        def record(self, stream: object) -> None:
+            told.append("sent")
+
+    outbox = Outbox(4, torch.device("cpu"))
+    target = torch.zeros((1, 2), dtype=torch.int32)
+    outbox.open(2)[:] = [7, 8]
+    outbox.send(target)
+    assert target.tolist() == [[7, 8]]
+    outbox._sent = Event()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "current_stream", lambda device: "stream")
+        for number in (1, 2):
+            outbox.open(2)[:] = number
+            outbox.send(target)
+            assert target.tolist() == [[number, number]]
+    assert told == ["waited", "sent"] * 2
 
 
 def test_prompts_longer_than_a_pass_are_split(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ from cbviz.engine.executor import Result, Step
 from cbviz.engine.graphs.attend import StaticAttention
 from cbviz.engine.graphs.forward import Captured, StaticForward, prepare
 from cbviz.engine.graphs.layout import ALIGNMENT, Pieces, Shape
+from cbviz.engine.graphs.outbox import Outbox
 from cbviz.engine.graphs.sdpa import SdpaStaticAttention
 from cbviz.engine.kv_cache import cache_for
 from cbviz.engine.model_executor import own_end_tokens, own_vocabulary
@@ -48,7 +49,7 @@ MOST_KEYS = 32768
 """Cached positions that a pass reads for its prompts; a single prompt may need more."""
 NO_PIECES = Pieces(*np.zeros((3, 0), np.int32))
 RING = 4
-"""Pinned buffers in rotation: more than the iterations that can be in flight."""
+"""Pinned buffers in rotation: more than the iterations that can be in flight. An iteration may have many passes."""
 
 
 def row_sizes(slots: int) -> list[int]:
@@ -157,10 +158,8 @@ class GraphExecutor:
         pinned = self.device.type == "cuda"
         keys = keys_size(MOST_KEYS + self.context_limit)
         most = 4 * (self._rows[-1] + PROMPT_SIZES[-1]) + 7 * (self._rows[-1] + slots) + keys + 16 * ALIGNMENT
-        self._inputs = cycle([torch.zeros(most, dtype=torch.int32, pin_memory=pinned) for _ in range(2 * RING)])
-        self._tables = cycle(
-            [torch.zeros(self._sent_tables.shape, dtype=torch.int32, pin_memory=pinned) for _ in range(RING)]
-        )
+        self._inputs = cycle([Outbox(most, self.device) for _ in range(2 * RING)])
+        self._tables = cycle([Outbox(self._sent_tables.size, self.device) for _ in range(RING)])
         self._outputs = cycle([torch.zeros(slots, dtype=torch.int32, pin_memory=pinned) for _ in range(RING)])
         self._longest_prompt = min(longest_prompt or PROMPT_LENGTHS[-1], PROMPT_LENGTHS[-1])
         self._last_done: Any = None
@@ -285,13 +284,14 @@ class GraphExecutor:
             shape = Shape(next(size for size in self._rows if size >= len(rows)))
         sampled = self._forward.sampling.anybody(step.slot[np.concatenate([rows, pieces.row])])
         captured = self._captured(shape, sampled)
-        flat = next(self._inputs)[: captured.layout.length]
+        outbox = next(self._inputs)
         tokens = [
             self._prompt[step.slot[row]][start:end]
             for row, start, end in zip(pieces.row, pieces.start, pieces.end, strict=True)
         ]
-        captured.layout.fill(flat.numpy(), step, rows, pieces, tokens, self.cache.block_size)
-        captured.flat.copy_(flat, non_blocking=True)
+        flat = outbox.open(captured.layout.length)
+        captured.layout.fill(flat, step, rows, pieces, tokens, self.cache.block_size)
+        outbox.send(captured.flat)
         if captured.graph is None:
             self._forward.run(captured.layout, captured.flat, captured.tokens, sampled)
         else:
@@ -308,9 +308,9 @@ class GraphExecutor:
             return
         self._sent_tables[:-1] = tables
         self._sent_tables[-1] = 0
-        host = next(self._tables)
-        host.numpy()[:] = self._sent_tables
-        self._forward.tables.copy_(host, non_blocking=True)
+        outbox = next(self._tables)
+        outbox.open(self._sent_tables.size)[:] = self._sent_tables.reshape(-1)
+        outbox.send(self._forward.tables)
 
     def _event(self) -> Any:
         if self.device.type != "cuda":
