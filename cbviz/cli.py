@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import os
+import shlex
 import sys
 import tempfile
 import webbrowser
@@ -208,6 +209,7 @@ def add_bench(commands: Any) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Bad options raise SystemExit(2), as argparse does."""
     options = build_parser().parse_args(argv)
+    options.command_line = command_line(sys.argv[1:] if argv is None else argv)
     try:
         return int(options.run(options))
     except CbvizError as error:
@@ -216,6 +218,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("cbviz: interrupted; nothing was kept.", file=sys.stderr)
         return INTERRUPTED
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """What was typed, for a result to carry: without where it was saved, which may name a place on somebody's disk."""
+    kept: list[str] = []
+    drop = False
+    for word in argv:
+        if not drop and word not in ("--save", "--json", "--quiet") and not word.startswith("--save="):
+            kept.append(word)
+        drop = word == "--save"
+    return shlex.join(["cbviz", *kept])
 
 
 def list_models(_: argparse.Namespace) -> int:
@@ -418,7 +431,7 @@ def run_bench(options: argparse.Namespace) -> int:
                 result.trace.save(options.save)
             except OSError as error:
                 raise TraceError(f"cannot write {error.filename}: {error.strerror}.") from error
-    facts = result.to_json()
+    facts = {"command": options.command_line, **result.to_json()}
     if options.json:
         print(json.dumps(facts, ensure_ascii=False, allow_nan=False))
     else:

@@ -210,6 +210,31 @@ def test_blocks_are_what_the_memory_holds(shape: LoadedModel, monkeypatch: pytes
     assert found.trace.iterations.idle_slots.max() == 3
 
 
+def test_lanes_that_take_turns_share_the_memory(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_block, reserve = 16 * tiny.kv_bytes_per_token, capacity.LEAST_RESERVE["cpu"]
+    monkeypatch.setattr(capacity, "free_bytes", lambda _: reserve + 90 * a_block)
+    options: dict[str, Any] = {"slots": 8, "requests": 6, "live": False, "run": False}
+    assert cbviz.race(tiny, repeats=1, **options).kv_blocks == 90, "one lane after the other, in the same cache"
+    assert cbviz.race(tiny, repeats=0, **options).kv_blocks == 45
+    assert cbviz.race(tiny, ["static", "orca", "tgi"], repeats=0, **options).kv_blocks == 30
+    with pytest.raises(
+        CapacityError, match=r"2 KV caches of 46 blocks each × 16 positions × .* do not fit: .* 45 blocks"
+    ):
+        cbviz.race(tiny, repeats=0, kv_blocks=46, **options)
+
+
+@pytest.mark.parametrize("options", [{"kv_blocks": 10**8}, {"kv_tokens": 4 * 10**12}, {"slots": 10**8}])
+def test_races_and_playgrounds_too_large_are_refused(tiny: LoadedModel, options: dict[str, Any]) -> None:
+    with pytest.raises(CapacityError, match=r"blocks fit\.$|slots must be at most 65,536, not 100,000,000\.$"):
+        cbviz.race(tiny, requests=4, live=False, **options)
+
+
+def test_a_playground_takes_what_the_memory_holds(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity, "free_bytes", lambda _: capacity.LEAST_RESERVE["cpu"] + 2**10)
+    with pytest.raises(CapacityError, match=r"does not fit"):
+        cbviz.play(tiny, live=False)
+
+
 def test_too_much_is_refused_before_anything_is_allocated(shape: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*_: Any, **__: Any) -> None:
         raise AssertionError("something was allocated or measured")
@@ -267,6 +292,7 @@ def test_rates_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
         ("sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize128x128x64_cublas", "gemm"),
         ("void cublasLt::splitKreduce_kernel<32, 16>", "gemm"),
         ("triton_red_fused_add_mean_mul_pow_rsqrt_0", "other"),
+        ("triton_per_fused__to_copy__unsafe_view_add_mean_mm_mul_pow_rsqrt_t_view_5", "gemm"),
         ("Memcpy HtoD (Pinned -> Device)", "other"),
     ],
 )

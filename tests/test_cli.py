@@ -433,3 +433,14 @@ def test_an_answer_that_differs_in_three_lanes_is_one_answer() -> None:
     }  # fmt: skip
     assert cli.comparison(facts)[1].startswith("2 of 64 answers differ; where they part, the model's two best tokens")
     assert "at most 0.12 apart" in cli.comparison(facts)[1]
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("bench --model tiny --json --save out.cbviz --slots 2", "cbviz bench --model tiny --slots 2"),
+        ("bench --save=out.cbviz --quiet --policy static", "cbviz bench --policy static"),
+    ],
+)
+def test_a_result_carries_its_command_without_where_it_was_saved(typed: str, kept: str) -> None:
+    assert cli.command_line(typed.split()) == kept

@@ -9,6 +9,7 @@ from cbviz.engine import Engine
 from cbviz.engine.graphs import GraphExecutor
 from cbviz.engine.graphs.outbox import Outbox
 from cbviz.engine.graphs.siblings import lay_side_by_side, merge_siblings
+from cbviz.errors import EngineError
 from cbviz.memory import BlockPool
 from cbviz.policies import Continuous, Policy, Sarathi, Static
 from cbviz.workload.request import Request, Sampling
@@ -50,6 +51,43 @@ def test_sampled_rows_draw_as_in_the_eager_executor() -> None:
         for r in requests(10, seed=7)
     ]
     assert graph_serve(model, Continuous(), work) == serve(model, Continuous(), work)
+
+
+def test_a_second_executor_leaves_the_weights_where_the_first_one_s_graphs_read_them() -> None:
+    model = make("llama")
+    GraphExecutor(model, slots=2, pool=BlockPool(8, 4), compiled=False)
+    places = [parameter.data_ptr() for parameter in model.parameters()]
+    GraphExecutor(model, slots=2, pool=BlockPool(8, 4), compiled=True)
+    assert [parameter.data_ptr() for parameter in model.parameters()] == places
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_a_full_device_ends_the_run_and_the_engine_goes_on(lag: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, work, pool = make("llama"), requests(6), BlockPool(64, 4)
+    alone = {r.id: solo(model, r) for r in work}
+    executor = GraphExecutor(model, slots=3, pool=pool, lag=lag, compiled=False)
+    engine = Engine(executor, Continuous(), slots=3, pool=pool, lag=lag)
+    engine.submit(*work)
+    for _ in range(2):
+        engine.step()
+    executor._shapes.clear()
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cbviz.engine.graphs.executor.prepare", full)
+        with pytest.raises(EngineError, match=r"ran out of memory while capturing the graph of .* ask for fewer slots"):
+            finish(engine)
+    assert executor._latest is None, "what failed is not in flight"
+    finish(engine)
+    assert {r.id: engine.output(r.id) for r in work} == alone
+    assert pool.free == pool.blocks
+
+
+def finish(engine: Engine) -> None:
+    while engine.step() is not None:
+        pass
 
 
 def test_a_buffer_is_filled_again_only_when_the_device_has_fetched_it() -> None:
@@ -109,6 +147,9 @@ def test_siblings_move_together_and_nothing_else_changes(architecture: str, grou
     prompt = torch.tensor([[5, 6, 7, 8]])
     logits = model(prompt).logits
     assert lay_side_by_side(model) == groups
+    places = [parameter.data_ptr() for parameter in model.parameters()]
+    assert lay_side_by_side(model) == groups
+    assert [parameter.data_ptr() for parameter in model.parameters()] == places, "graphs may read them there"
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     torch.testing.assert_close(model(prompt).logits, logits, rtol=0, atol=0)
 

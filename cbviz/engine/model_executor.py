@@ -90,7 +90,8 @@ class ModelExecutor:
         return self.cache.provide_swap(blocks)
 
     def launch(self, step: Step) -> Ticket:
-        self.cache.swap(step.swap_out, step.swap_in)
+        with out_of_memory_told(self.device, f"swapping {len(step.swap_out) + len(step.swap_in):,} KV blocks"):
+            self.cache.swap(step.swap_out, step.swap_in)
         for seat in step.seats:
             self._seat(seat)
         drawing = np.flatnonzero(step.draw >= 0)

@@ -255,15 +255,17 @@ def bench(
         graphs = kind == "cuda" and why_no_graphs(loaded.model) is None
     if lag is None:
         lag = int(graphs and kind == "cuda")
+    name, precision = loaded.name, str(loaded.dtype).removeprefix("torch.")
+    # Made now, so that what peers cannot serve is refused before anything runs.
+    job = PeerJob.of(name, workload, device=where, dtype=precision, slots=slots, repeats=repeats) if peers else None
     shown = progress or SilentProgress()
     kv = KVOptions(prefix_cache, preemption, swap_blocks)
     setting = Setting(loaded, chosen, workload, slots, block_size, blocks, lag, graphs, graphs and compiled, kv=kv)
     try:
         result = _measured(setting, repeats, record, profile, rates, shown)
-        if peers:
+        if job is not None:
             del setting, loaded
             _give_memory_back()
-            job = PeerJob.of(result.model, workload, device=where, dtype=result.dtype, slots=slots, repeats=repeats)
             result = replace(result, peers=tuple(run_peer(peer, job, shown) for peer in peers))
     finally:
         shown.close()

@@ -17,8 +17,9 @@ from cbviz.engine import Engine
 
 ATTENTION = ("flash", "fmha", "attention", "attn", "_decode_kernel", "_merge_kernel", "_store_kernel")
 """Parts of names of kernels that attend, merge splits, or write keys and values into the cache."""
-GEMM = ("gemm", "gemv", "cutlass", "cublas", "nvjet", "xmma", "splitk", "matmul")
-"""Parts of names of matrix products."""
+GEMM = ("gemm", "gemv", "cutlass", "cublas", "nvjet", "xmma", "splitk", "matmul", "_mm_")
+"""Parts of names of matrix products. `_mm_` is Inductor's, for a product that it has fused with what stands around it:
+with a single token a matrix times a vector, together with the norm before it or the activation after it."""
 LISTED = 12
 
 

@@ -35,20 +35,49 @@ def choose_kv_blocks(
             f"request {longest.id} needs {positions:,} positions (a prompt of {len(longest.prompt):,} + max_new_tokens "
             f"{longest.max_new_tokens:,}), but {loaded.name} has a context of {loaded.context_limit:,}."
         )
+    kv_blocks_for(workload, slots, block_size)  # says what is wrong with slots and block size
     usable = kv_blocks_for(workload, min(slots, len(workload)), block_size)
-    most = affordable_blocks(loaded, block_size)
-    if most is None:
-        return kv_blocks or usable
-    least = kv_blocks or -(-positions // block_size)
-    if least > most:
-        gib, free = least * block_size * loaded.kv_bytes_per_token / 2**30, free_now(loaded.device) or 0
+    return afforded(loaded, usable, block_size, asked=kv_blocks, least=-(-positions // block_size))
+
+
+def afforded(
+    loaded: LoadedModel, usable: int, block_size: int, *, asked: int | None = None, least: int = 1, caches: int = 1
+) -> int:
+    """KV blocks for each of so many caches: those asked for, or else as many as are of use and the device can hold.
+
+    Parameters
+    ----------
+    usable
+        More would be of no use.
+    asked
+        Somebody's wish; None has none.
+    least
+        With fewer nothing could be served.
+    caches
+        Caches that are held at the same time, such as those of lanes that take turns.
+
+    Raises
+    ------
+    CapacityError
+        The blocks asked for, or the fewest that are of use, exceed the device's free memory less the reserve. The
+        message shows the arithmetic.
+    """
+    if asked is not None and (isinstance(asked, bool) or not isinstance(asked, int) or asked < 1):
+        raise CapacityError(f"kv_blocks must be a whole number of at least 1, not {asked!r}.")
+    room = affordable_blocks(loaded, block_size)
+    if room is None:
+        return asked or usable
+    most, wanted = room // caches, asked or least
+    if wanted > most:
+        gib, free = caches * wanted * block_size * loaded.kv_bytes_per_token / 2**30, free_now(loaded.device) or 0
+        each = f"{caches} KV caches of {wanted:,} blocks each" if caches > 1 else f"a KV cache of {wanted:,} blocks"
         raise CapacityError(
-            f"a KV cache of {least:,} blocks × {block_size} positions × {loaded.kv_bytes_per_token:,} bytes = "
-            f"{gib:.1f} GiB does not fit: {free / 2**30:.1f} GiB are free on {loaded.device}, and "
+            f"{each} × {block_size} positions × {loaded.kv_bytes_per_token:,} bytes = {gib:.1f} GiB "
+            f"{'do' if caches > 1 else 'does'} not fit: {free / 2**30:.1f} GiB are free on {loaded.device}, and "
             f"{reserve(loaded.device) / 2**30:.1f} GiB of them are kept for activations and CUDA graphs; "
-            f"{most:,} blocks fit."
+            f"{most:,} blocks{' each' * (caches > 1)} fit."
         )
-    return kv_blocks or min(usable, most)
+    return asked or min(usable, most)
 
 
 def affordable_blocks(loaded: LoadedModel, block_size: int) -> int | None:

@@ -164,14 +164,20 @@ def _circumstances(loaded: LoadedModel, executor: Executor) -> dict[str, Any]:
     return {"context_limit": executor.context_limit, **weights}
 
 
+MOST_SLOTS = 65_536
+"""Far more than any engine has; every slot costs memory of the host, whether somebody sits there or not."""
+
+
 def kv_blocks_for(workload: Workload, slots: int, block_size: int) -> int:
     """Blocks with which every slot can hold the workload's longest request (prompt + max_new_tokens).
 
-    Raises CapacityError if `slots` or `block_size` is no whole number of at least 1.
+    Raises CapacityError if `slots` or `block_size` is no whole number of at least 1, or `slots` above `MOST_SLOTS`.
     """
     for name, value in (("slots", slots), ("block_size", block_size)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise CapacityError(f"{name} must be a whole number of at least 1, not {value!r}.")
+    if slots > MOST_SLOTS:
+        raise CapacityError(f"slots must be at most {MOST_SLOTS:,}, not {slots:,}.")
     longest = max(len(request.prompt) + request.max_new_tokens for request in workload)
     return slots * -(-longest // block_size)
 

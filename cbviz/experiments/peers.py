@@ -127,7 +127,10 @@ def run_peer(peer: str, job: PeerJob, progress: Progress) -> PeerResult:
     if ended.returncode:
         lines = ended.stderr.strip().splitlines() or [f"it ended with exit code {ended.returncode}."]
         return PeerResult(peer, error=lines[-1])
-    told = json.loads(ended.stdout.strip().splitlines()[-1])
-    found = PeerResult(peer, tuple(told["runs"]), told["output_tokens"])
+    try:
+        told = json.loads(ended.stdout.strip().splitlines()[-1])
+        found = PeerResult(peer, tuple(told["runs"]), told["output_tokens"])
+    except (IndexError, KeyError, TypeError, ValueError):
+        return PeerResult(peer, error=f"what it printed is no result: {ended.stdout.strip()[-200:]!r}.")
     progress.advance(peer, note=f"{found.tokens_per_second:,.0f} tokens/s")
     return found

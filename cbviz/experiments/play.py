@@ -20,6 +20,7 @@ from cbviz.board.summary import Finish
 from cbviz.engine.graphs import why_no_graphs
 from cbviz.errors import CbvizError, PolicyError
 from cbviz.experiments.alone import Setting
+from cbviz.experiments.capacity import afforded
 from cbviz.experiments.endless import Endless
 from cbviz.experiments.lane import Lane, device_name, kv_blocks_for
 from cbviz.experiments.live import BURST, Words, in_notebook, shown
@@ -96,7 +97,8 @@ class Play(Controlled):
         """A lane with all the slots that may ever be open, each with room for the largest request."""
         first = Workload("playground", (self._source.draw(0, float(self.values["spread"])),), self.seed, "iterations")
         largest = Workload("playground", (self._source.largest,))
-        blocks = kv_blocks_for(largest, most_slots, BLOCK)
+        one = kv_blocks_for(largest, 1, BLOCK)
+        blocks = afforded(self.model, kv_blocks_for(largest, most_slots, BLOCK), BLOCK, least=one)
         graphs = self.model.device.type == "cuda" and why_no_graphs(self.model.model) is None
         setting = Setting(self.model, self._steered, largest, most_slots, BLOCK, blocks, 0, graphs, False)
         self._first = tuple(first)

@@ -21,6 +21,7 @@ from cbviz.engine.graphs import why_no_graphs
 from cbviz.errors import CapacityError, CbvizError, MeasureError, PolicyError, WorkloadError
 from cbviz.experiments.alone import Setting
 from cbviz.experiments.answers import Divergence, divergences
+from cbviz.experiments.capacity import afforded
 from cbviz.experiments.lane import NO_OPTIONS, Lane, device_name, kv_blocks_for
 from cbviz.experiments.progress import Progress, SilentProgress
 from cbviz.experiments.transport import Controlled
@@ -86,7 +87,15 @@ class Race(Controlled):
         self.slots = slots
         self.block_size = block_size
         self.kv = kv
-        self.kv_blocks = kv_blocks or kv_blocks_for(workload, slots, block_size)
+        caches = len(policies) if watched or not repeats else 1
+        self.kv_blocks = afforded(
+            loaded,
+            kv_blocks_for(workload, slots, block_size),
+            block_size,
+            asked=kv_blocks,
+            least=kv_blocks_for(workload, 1, block_size),
+            caches=caches,
+        )
         self.repeats = repeats
         """Timed runs of every lane: as many as asked for, or as many as were begun within `enough` seconds."""
         self._enough = enough

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from cbviz.engine.graphs.siblings import compile_for_one_token, compile_with_merged_siblings, lay_side_by_side
+from cbviz.engine.graphs.siblings import compile_for_one_token, compile_with_merged_siblings
 from cbviz.errors import ModelError
 
 TOGETHER = 6
@@ -27,8 +27,6 @@ TOGETHER = 6
 class CompiledParts:
     """The compiled layers of a model, its final norm and its rotary embedding.
 
-    Sibling projections are laid side by side in memory first; nothing else about the model changes.
-
     Raises
     ------
     ModelError
@@ -36,7 +34,6 @@ class CompiledParts:
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        lay_side_by_side(model)
         layers = decoder_layers(model)
         runs, companions = _runs(model, layers), _companions(model, layers)
         self._forwards = {one: _stand_ins(runs, companions, one_token=one) for one in (False, True)}

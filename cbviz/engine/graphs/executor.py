@@ -13,7 +13,6 @@ is cached; each is captured when it is first needed.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle
@@ -68,7 +67,7 @@ def rows_where(condition: BoolArray) -> IntArray:
     return condition.nonzero()[0].astype(np.int32)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ticket:
     """A launched step."""
 
@@ -79,6 +78,7 @@ class Ticket:
     begun: Any
     done: Any
     padded: int
+    collected: bool = False
 
 
 class GraphExecutor:
@@ -162,8 +162,7 @@ class GraphExecutor:
         self._tables = cycle([Outbox(self._sent_tables.size, self.device) for _ in range(RING)])
         self._outputs = cycle([torch.zeros(slots, dtype=torch.int32, pin_memory=pinned) for _ in range(RING)])
         self._longest_prompt = min(longest_prompt or PROMPT_LENGTHS[-1], PROMPT_LENGTHS[-1])
-        self._last_done: Any = None
-        self._in_flight: deque[Any] = deque()
+        self._latest: Ticket | None = None
         self.capture(progress)
 
     # ------------------------------------------------------------------ capturing
@@ -217,8 +216,11 @@ class GraphExecutor:
             self._prompt[seat.slot] = seat.tokens
             self._known[seat.slot] = len(seat.tokens)
             self._forward.sampling.set(seat.slot, seat.sampling)
-        begun = self._event() if not self._in_flight else self._last_done
-        self.cache.swap(step.swap_out, step.swap_in)
+        # Behind a step that is still in flight this one begins when that one ends. A step that failed is not behind.
+        before, self._latest = self._latest, None
+        begun = self._event() if before is None or before.collected else before.done
+        with out_of_memory_told(self.device, f"swapping {len(step.swap_out) + len(step.swap_in):,} KV blocks"):
+            self.cache.swap(step.swap_out, step.swap_in)
         self._send_tables(step.tables)
         # A row of one token decodes if the device has that token; the prompts' tokens are on the host.
         known = self._known[step.slot]
@@ -236,18 +238,16 @@ class GraphExecutor:
             order[ended] = used + len(rows) + np.arange(len(ended))
             used += len(rows) + len(ended)
             padded += shape.rows - len(rows)
-        done = self._event()
-        self._last_done = done
-        self._in_flight.append(done)
-        return Ticket(host, order, begun, done, padded)
+        self._latest = Ticket(host, order, begun, self._event(), padded)
+        return self._latest
 
     def collect(self, ticket: Ticket) -> Result:
+        ticket.collected = True
         seconds = None
         if ticket.done is not None:
             ticket.done.synchronize()
             if self.lag:
                 seconds = ticket.begun.elapsed_time(ticket.done) / 1e3
-        self._in_flight.popleft()
         return Result(ticket.host.numpy()[ticket.order], seconds, ticket.padded)
 
     def _passes(self, step: Step, prompting: IntArray) -> list[Pieces]:
@@ -335,5 +335,5 @@ def best_static_attention(device: torch.device) -> StaticAttention:
     if device.type == "cuda":
         from cbviz.engine.graphs.triton import TritonStaticAttention
 
-        return TritonStaticAttention()
+        return TritonStaticAttention(device)
     return SdpaStaticAttention()

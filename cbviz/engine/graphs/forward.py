@@ -15,6 +15,7 @@ from cbviz.engine.attention_hook import OurAttention
 from cbviz.engine.graphs.attend import STATIC, StaticAttention, StaticPass, working_on
 from cbviz.engine.graphs.compiled import CompiledParts, compile_part
 from cbviz.engine.graphs.layout import Layout, Shape
+from cbviz.engine.graphs.siblings import lay_side_by_side
 from cbviz.engine.kv_cache import KVCache
 from cbviz.engine.sampling import SlotSampling
 
@@ -65,6 +66,8 @@ class StaticForward:
         self._arrivals = torch.zeros(slots * cache.kv_heads, dtype=torch.int32, device=device)
         self.sampling = SlotSampling(slots + 1, device)
         self._our_attention = OurAttention(model)
+        # Before anything is captured, compiled or not: the first graphs of a model fix where its weights lie for good.
+        lay_side_by_side(model)
         self._compiled = CompiledParts(model) if compiled else None
         self._begin, self._finish = (_versions(part, compiled) for part in (begin, self._draw))
 
@@ -128,6 +131,14 @@ def prepare(forward: StaticForward, shape: Shape, scratch: int, *, sampled: bool
     captured = Captured(layout, flat, torch.zeros(shape.draws, dtype=torch.int32, device=device))
     if device.type != "cuda":
         return captured
+    # Graphs are captured on a stream of the current device, which need not be the model's.
+    with torch.cuda.device(device):
+        _warm_up_and_capture(forward, captured, sampled, pool)
+    return captured
+
+
+def _warm_up_and_capture(forward: StaticForward, captured: Captured, sampled: bool, pool: Any) -> None:
+    layout, device = captured.layout, forward.device
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
@@ -137,4 +148,3 @@ def prepare(forward: StaticForward, shape: Shape, scratch: int, *, sampled: bool
     captured.graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(captured.graph, pool=pool):
         forward.run(layout, captured.flat, captured.tokens, sampled)
-    return captured

@@ -9,6 +9,7 @@ weights are neighbours in memory are replaced by one linear over the whole stret
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 from operator import getitem
 from typing import Any
 
@@ -35,8 +36,9 @@ gains."""
 def lay_side_by_side(model: nn.Module) -> int:
     """Move the weights (and biases) of sibling linears next to each other; return how many groups were found.
 
-    Every parameter keeps its identity, shape and values; only its place in memory changes. Quantised weights stay where
-    they are: they are several tensors each.
+    Every parameter keeps its identity, shape and values; only its place in memory changes. Those that lie so already
+    stay, for graphs may have been captured over their addresses. Quantised weights stay where they are, too: they are
+    several tensors each.
     """
     found = 0
     for module in model.modules():
@@ -56,6 +58,8 @@ def _plain(linear: nn.Linear) -> bool:
 
 
 def _adjoin(parameters: list[Tensor]) -> None:
+    if all(_is_next(one.data, other.data) for one, other in pairwise(parameters)):
+        return
     whole = torch.cat([parameter.data for parameter in parameters])
     for parameter, part in zip(parameters, torch.split(whole, [len(p) for p in parameters]), strict=True):
         parameter.data = part

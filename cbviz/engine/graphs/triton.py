@@ -19,10 +19,10 @@ class TritonStaticAttention:
         There is no Triton here, or no device that it could run on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
         if not triton_decode.available():
             raise EngineError("CUDA graphs need Triton and a CUDA GPU; the eager executor runs everywhere.")
-        self._overlap = torch.cuda.get_device_capability() >= (9, 0)
+        self._overlap = torch.cuda.get_device_capability(device) >= (9, 0)
 
     def attend(
         self,
