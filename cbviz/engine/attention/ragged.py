@@ -4,6 +4,10 @@ The rows lie end to end; FlashAttention is told where each begins ("varlen"). A 
 more keys than queries, and its queries are the last of them: FlashAttention aligns causal rows lower right, as we do.
 It reads its keys end to end as well, so where a row has earlier context the cached keys are gathered first. Rows that
 begin here need no gathering: the keys they see are the ones just computed.
+
+From torch 2.12.1 on PyTorch's function can look keys up in a block table itself (`block_table`), which would spare the
+gathering. It is not used: older versions have no such argument, and the gathering is one copy of what the chunk's
+attention then reads many times. Decoding, where the lookup matters, has kernels of its own (`triton_decode`).
 """
 
 from __future__ import annotations
