@@ -15,6 +15,7 @@ UNDER_TEST: dict[str, Callable[[], Policy]] = {
     "tgi_eager": lambda: TGI(waiting_served_ratio=1, max_waiting_tokens=4, max_batch_total_tokens=20),
     "tgi_padded": lambda: TGI(padded=True, max_batch_prefill_tokens=30),
     "vllm_v0_watermark": lambda: VllmV0(watermark=0.2),
+    "vllm_v0_budget": lambda: VllmV0(max_num_batched_tokens=30),
     "vllm_v1_tight": lambda: VllmV1(max_num_batched_tokens=4),
     "vllm_v1_rash": lambda: VllmV1(5, long_prefill_token_threshold=2, reserve_full_sequence=False),
     "vllm_v1_priority": lambda: VllmV1(5, reserve_full_sequence=False, priority={i: i % 3 for i in range(99)}),

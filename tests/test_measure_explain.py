@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import cbviz
 from cbviz.errors import MeasureError
 from cbviz.measure import explain, speedup_empirical
 from cbviz.trace import Trace
+from cbviz.workload import Request, Workload
 from tests.fake_runs import Cost, record, request, scheduled, scheduled_trace, wild_trace
 
 LENGTHS = [max(1, round(x)) for x in np.random.default_rng(4).exponential(20, 96)]
@@ -47,6 +49,32 @@ def test_the_difference_in_slot_iterations_is_accounted_for(lengths: list[int], 
     assert found.prediction is not None
     assert found.prediction.iterations == (a, b)
     assert str(found)
+
+
+def test_a_pool_that_says_no_is_not_predicted() -> None:
+    """The closed forms are for slots that are the only limit; with few KV blocks they would be wrong by a factor."""
+    work = Workload("", tuple(Request(i, (1,) * 8, n, output_length=n) for i, n in enumerate(LENGTHS)))
+    roomy, tight = (
+        [cbviz.schedule(name, work, slots=8, kv_blocks=blocks) for name in ("static", "continuous")]
+        for blocks in (800, 12)
+    )
+    found = explain(*roomy)
+    assert found.prediction is not None
+    assert found.prediction.iterations == found.comparison.iterations
+    found = explain(*tight)
+    assert found.prediction is None
+    assert "not predicted: 'static' left slots empty while somebody waited: KV memory limited it" in str(found)
+
+
+def test_orca_is_continuous_and_one_at_a_time_has_one_slot() -> None:
+    work = Workload("", tuple(Request(i, (1,) * 8, n, output_length=n) for i, n in enumerate(LENGTHS)))
+    one, orca = (cbviz.schedule(name, work, slots=8) for name in ("one_at_a_time", "orca"))
+    found = explain(one, orca)
+    assert found.prediction is not None
+    assert found.prediction.iterations == found.comparison.iterations
+    assert found.prediction.endless == pytest.approx(8)
+    found = explain(one, cbviz.schedule("tgi", work, slots=8))
+    assert found.no_prediction == "there is no closed form for the policy 'tgi'."
 
 
 def test_what_an_iteration_costs_is_found_again() -> None:

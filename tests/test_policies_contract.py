@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from cbviz.engine import Engine, NullExecutor
 from cbviz.errors import PolicyError
 from cbviz.memory import BlockPool
-from cbviz.policies import POLICIES, Continuous, Plan, View, get
+from cbviz.policies import POLICIES, Continuous, Plan, Static, View, get
 from tests.pictures import picture, requests, run
 
 
@@ -109,3 +110,9 @@ def test_every_policy_has_a_name_and_a_line_about_itself() -> None:
         assert 10 < len(policy.summary) < 100
         assert "\n" not in policy.summary
         assert type(policy).__doc__
+
+
+@pytest.mark.parametrize("until", [0, -1, 2.5, float("nan"), "x", True])
+def test_a_static_batch_runs_for_whole_iterations(until: Any) -> None:
+    with pytest.raises(PolicyError, match="static: run_to must be None or a whole number of at least 1, not"):
+        Static(run_to=until)

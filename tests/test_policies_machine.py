@@ -27,6 +27,7 @@ from cbviz.policies import (
     Orca,
     Plan,
     Policy,
+    RequestView,
     Sarathi,
     View,
     VllmV0,
@@ -98,6 +99,7 @@ class Spy:
             decodes = sum(r.lacks == 1 and r.id in taken for r in running)
             assert not any(r.lacks == 1 and r.id in plan.pause for r in running), "Sarathi stalls no decode"
             assert sum(taken.values()) <= max(policy.chunk_size, decodes)
+            self._leaves_free(int(policy.watermark * view.total_blocks), view, newcomers)
         elif isinstance(policy, TGI):
             total = policy.max_batch_total_tokens or view.total_blocks * view.block_size
             assert not plan.preempt
@@ -109,6 +111,10 @@ class Spy:
                 if why == {"ratio met"}:
                     assert len(newcomers) >= int(len(running) * policy.waiting_served_ratio)
                 assert policy.padded or sum(r.most for r in [*running, *newcomers]) <= total
+                known = [r.known for r in newcomers]
+                inputs = len(known) * max(known) if policy.padded else sum(known)
+                assert inputs <= (policy.max_batch_prefill_tokens or total)
+                assert inputs + sum(r.max_new_tokens - r.generated for r in newcomers) <= total
         elif isinstance(policy, VllmV0):
             if any(r.swapped for r in view.waiting):
                 assert all(r.swapped for r in newcomers), "nobody is prefilled while somebody is swapped out"
@@ -117,10 +123,19 @@ class Spy:
             else:
                 assert not newcomers or set(plan.pause) == {r.id for r in running}, "a prefill stalls everybody"
                 assert newcomers or not plan.pause
+                budget = policy.max_num_batched_tokens or max(view.context_limit, 2048)
+                assert sum(r.lacks for r in newcomers) <= budget
+                self._leaves_free(int(policy.watermark * view.total_blocks), view, newcomers)
         else:
             assert not plan.preempt
             assert not plan.pause
             assert not plan.chunk
+
+    @staticmethod
+    def _leaves_free(watermark: int, view: View, newcomers: list[RequestView]) -> None:
+        """An admission beside others leaves the watermark free."""
+        if newcomers and (view.running or len(newcomers) > 1):
+            assert view.free_blocks - sum(view.blocks_taken(r, r.known) for r in newcomers) >= watermark
 
 
 class World(RuleBasedStateMachine):

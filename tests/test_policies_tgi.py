@@ -119,3 +119,11 @@ def test_requests_that_no_budget_ever_admits() -> None:
         run(TGI(max_batch_total_tokens=10), 2, work)
     with pytest.raises(PolicyError, match=r"request 1 needs 7 tokens \(its prompt\), but max_batch_prefill"):
         run(TGI(max_batch_prefill_tokens=6), 2, work)
+
+
+def test_a_ratio_that_nobody_can_meet() -> None:
+    """Its product with those who run is infinite; newcomers come in by waiting alone, or into an empty engine."""
+    steps = run(TGI(waiting_served_ratio=1e308, max_waiting_tokens=5), 4, requests([9, 9, 4, 4], arrivals=[0, 0, 1, 2]))
+    assert steps
+    with pytest.raises(PolicyError, match="padded must be True or False, not 'no'"):
+        TGI(padded="no")  # type: ignore[arg-type]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from cbviz.errors import PolicyError
+from cbviz.experiments.schedule import schedule
 from cbviz.policies import VllmV1
+from cbviz.trace import MARK_KINDS
+from cbviz.workload import Request, Workload
 from tests.pictures import picture, reasons, requests, run, tokens
 
 
@@ -111,3 +116,39 @@ def test_parameters_that_make_no_sense() -> None:
     for priority in ([1, 2], {1: "high"}, 3):
         with pytest.raises(PolicyError, match="priority must map request ids to whole numbers"):
             VllmV1(priority=priority)  # type: ignore[arg-type]
+
+
+def test_two_who_share_blocks_with_each_other_free_them_together() -> None:
+    """Requests 1 and 2 begin alike. One by one they free next to nothing; when both have gone, all of it is free.
+
+    Request 0 takes in its prompt in chunks of 8 and needs 8 blocks at once: throwing out 2 and then 1 makes room, so it
+    goes on itself. (Counted one by one, the room would never suffice, and everybody would be thrown out.)
+    """
+    stem = tuple(range(100, 124))
+    work = Workload(
+        "",
+        (
+            Request(0, tuple(range(1, 41)), 2, output_length=2),
+            Request(1, (*stem, 1), 9, output_length=9),
+            Request(2, (*stem, 2), 9, arrival=3, output_length=9),
+        ),
+        arrival_unit="iterations",
+    )
+    policy = VllmV1(64, long_prefill_token_threshold=8)
+    trace = schedule(policy, work, slots=3, block_size=1, kv_blocks=60, prefix_cache=True)
+    preempted = trace.marks.request[trace.marks.kind == MARK_KINDS.index("preempt")].tolist()
+    assert set(preempted) == {1, 2}
+    assert [len(tokens) for tokens in trace.requests.tokens] == [2, 9, 9]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"reserve_full_sequence": "no"}, "reserve_full_sequence must be True or False, not 'no'"),
+        ({"priority": {1: True}}, "priority must map request ids to whole numbers"),
+        ({"priority": {"a": 1}}, "priority must map request ids to whole numbers"),
+    ],
+)
+def test_flags_and_ranks_that_make_no_sense(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(PolicyError, match=told):
+        VllmV1(**options)

@@ -13,8 +13,9 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import Any, get_args
 
@@ -389,7 +390,12 @@ class Engine:
             context_limit=self.context_limit,
             clock=self.arrival_clock,
             last_admission=self._last_admission,
+            freed_together=None if self.reuse is None else partial(self._freed_together, leaving),
         )
+
+    def _freed_together(self, leaving: list[int], others: Sequence[int]) -> int:
+        """Blocks that come free when others leave, too."""
+        return self.pool.frees([*leaving, *others]) - self.pool.frees(leaving)
 
     # ------------------------------------------------------------------ launching
 

@@ -21,6 +21,9 @@ from cbviz.measure.slot_use import SlotUse, slot_use
 from cbviz.measure.theory import continuous_iterations, speedup_empirical, static_iterations
 from cbviz.trace import Trace
 
+CLOSED_FORMS = ("static", "continuous", "orca", "one_at_a_time")
+"""Policies whose iterations follow from the output lengths while memory suffices. Orca, which reserves what is
+declared, is continuous batching then; one request at a time is continuous batching on a single slot."""
 FEATURES = ("rows", "prefill tokens", "KV blocks")
 FEWEST_ITERATIONS = 20
 """Below this many iterations a fit of four coefficients would say nothing."""
@@ -223,28 +226,29 @@ def explain(first: Any, second: Trace | None = None) -> Explanation:
 
 def _predict(first: Trace, second: Trace) -> tuple[Prediction | None, str]:
     """A prediction, or the reason why there is none."""
-    predicted = []
+    predicted: list[int] = []
+    endless: list[float] = []  # iterations for each request, in units of the mean length
     for trace in (first, second):
         name, rq = trace.meta.policy, trace.requests
-        if name not in ("static", "continuous"):
+        if name not in CLOSED_FORMS:
             return None, f"there is no closed form for the policy {name!r}."
         if not completed(trace).all():
             return None, f"not every request of {name!r} ran to its end."
         if rq.arrived.any():
             return None, "requests came over time; the closed forms are for a queue that is there at the beginning."
+        if name != "one_at_a_time" and slot_use(trace).wasted_idle:
+            return None, f"{name!r} left slots empty while somebody waited: KV memory limited it, not the slots."
         lengths = [len(tokens) for tokens in rq.tokens]
         order = np.argsort(rq.admitted, kind="stable")
         in_order = [lengths[row] for row in order]
-        slots = trace.meta.slots
-        if name == "continuous":
-            predicted.append(continuous_iterations(in_order, slots))
-        else:
+        slots = 1 if name == "one_at_a_time" else trace.meta.slots
+        if name == "static":
             predicted.append(static_iterations(in_order, slots, trace.meta.extra.get("run_to")))
-    ratio = predicted[0] / predicted[1]
-    endless = {"static": speedup_empirical(first.meta.slots, lengths), "continuous": 1.0}
-    slots_ratio = second.meta.slots / first.meta.slots
-    s = endless[first.meta.policy] / endless[second.meta.policy] * slots_ratio
-    return Prediction((predicted[0], predicted[1]), ratio, s), ""
+            endless.append(speedup_empirical(slots, lengths) / slots)
+        else:
+            predicted.append(continuous_iterations(in_order, slots))
+            endless.append(1 / slots)
+    return Prediction((predicted[0], predicted[1]), predicted[0] / predicted[1], endless[0] / endless[1]), ""
 
 
 def _features(trace: Trace) -> npt.NDArray[np.float64]:

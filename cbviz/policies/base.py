@@ -7,7 +7,7 @@ default: every running request takes in the rest of its prompt, or decodes one t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -71,7 +71,7 @@ class RequestView(NamedTuple):
 
     @property
     def frees(self) -> int:
-        """Blocks that are free once it leaves."""
+        """Blocks that are free once it leaves, and nobody else does (see `View.freed_by`)."""
         return self.blocks - self.shared
 
 
@@ -106,6 +106,9 @@ class View:
         Now, in the unit of `RequestView.arrival` (seconds, or iterations): `clock - arrival` is how long it has waited.
     last_admission
         Index of the last iteration that admitted anybody, also if they are gone by now; None before the first.
+    freed_together
+        Where requests share KV blocks: how many come free once all of these ids have left. None where nothing is
+        shared; `freed_by` serves both.
     """
 
     iteration: int
@@ -121,6 +124,17 @@ class View:
     context_limit: int
     clock: float = 0.0
     last_admission: int | None = None
+    freed_together: Callable[[Sequence[int]], int] | None = field(default=None, repr=False, compare=False)
+
+    def freed_by(self, request: RequestView, gone: Sequence[RequestView] = ()) -> int:
+        """Blocks that come free when a running request leaves besides those who are gone already.
+
+        Two who share blocks with nobody but each other free none of these one by one, and all of them together.
+        """
+        if self.freed_together is None:
+            return request.frees
+        before = [other.id for other in gone]
+        return self.freed_together([*before, request.id]) - self.freed_together(before)
 
     def blocks_for(self, positions: int) -> int:
         """Blocks that hold this many positions."""

@@ -123,7 +123,11 @@ def _check_admissions(
     slots = view.free_slots - len(hold) + len(plan.preempt)
     if len(admit) > slots:
         raise PolicyError(f"{len(admit)} requests are admitted but only {slots} slots are free.")
-    blocks = view.free_blocks - sum(finished[r].frees for r in hold) + sum(running[r].frees for r in plan.preempt)
+    blocks = view.free_blocks - sum(finished[r].frees for r in hold)
+    gone: list[RequestView] = []
+    for victim in plan.preempt:
+        blocks += view.freed_by(running[victim], gone)
+        gone.append(running[victim])
     needed = 0
     for entry in admit:
         newcomer = newcomers[entry.request]

@@ -20,6 +20,12 @@ def whole_or_none(policy: str, name: str, value: object, least: int = 1) -> None
         raise PolicyError(f"{policy}: {name} must be None or a whole number of at least {least}, not {value!r}.")
 
 
+def flag(policy: str, name: str, value: object) -> None:
+    """Raise PolicyError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise PolicyError(f"{policy}: {name} must be True or False, not {value!r}.")
+
+
 def not_negative(policy: str, name: str, value: object, below: float = math.inf) -> None:
     """Raise PolicyError unless `value` is a finite number of at least 0 and below `below`."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < below:

@@ -16,8 +16,11 @@ class Sarathi:
     Sarathi-Serve, OSDI'24, §4.2 and algorithm 3; `sarathi_scheduler.py` of its repository. A decode is never paused,
     however many there are: prompts get what the decodes leave of the budget. A decode that needs a block when none is
     free preempts the newest behind it, in the end itself. A newcomer gets blocks for all tokens that it has at
-    admission, also after a preemption, so a prompt that has begun never lacks one. Nobody is admitted in an iteration
-    that preempts: the preempted stand at the head of the queue.
+    admission, also after a preemption, so a prompt that has begun never lacks one.
+
+    Two things differ from the repository. There a decode preempts as soon as no block is free, here only if it needs
+    one just then. There newcomers are looked at in an iteration that preempts, too; here nobody is admitted in it, as
+    under `vllm_v1`: the preempted stand at the head of the queue, and would come back at once to do everything again.
 
     A request that lacks a single token counts as a decode, also if that token is the last of its prompt. As under
     `vllm_v0`, the watermark does not count while nothing runs.
@@ -45,6 +48,7 @@ class Sarathi:
     def plan(self, view: View) -> Plan:
         budget, free = self.chunk_size, view.free_blocks
         preempt: dict[int, str] = {}
+        gone: list[RequestView] = []
         prefills: list[RequestView] = []
         behind = deque(view.running)
         while behind:
@@ -55,10 +59,12 @@ class Sarathi:
             needed = view.blocks_lacking(request, 1)
             while needed > free and behind:
                 newest = behind.pop()
-                free += newest.frees
+                free += view.freed_by(newest, gone)
+                gone.append(newest)
                 preempt[newest.id] = f"request {request.id} needs its blocks"
             if needed > free:
-                free += request.frees
+                free += view.freed_by(request, gone)
+                gone.append(request)
                 preempt[request.id] = "no block is free"
             else:
                 budget, free = budget - 1, free - needed

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cbviz.errors import PolicyError
 from cbviz.policies.base import Plan, View
+from cbviz.policies.parameters import whole_or_none
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,7 @@ class Static:
     name: str = "static"
 
     def __post_init__(self) -> None:
-        if self.run_to is not None and (isinstance(self.run_to, bool) or self.run_to < 1):
-            raise PolicyError(f"static: run_to must be a whole number of at least 1 or None, not {self.run_to!r}.")
+        whole_or_none(self.name, "run_to", self.run_to)
 
     @property
     def summary(self) -> str:

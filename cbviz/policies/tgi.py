@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cbviz.policies.base import Admit, Plan, RequestView, View, lacks_blocks
-from cbviz.policies.parameters import not_negative, whole, whole_or_none, within
+from cbviz.policies.parameters import flag, not_negative, whole, whole_or_none, within
+
+_NEVER = 10**9
+"""More than ever wait; a ratio may be so large that its product with those who run is infinite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class TGI:
 
     def __post_init__(self) -> None:
         not_negative(self.name, "waiting_served_ratio", self.waiting_served_ratio)
+        flag(self.name, "padded", self.padded)
         whole(self.name, "max_waiting_tokens", self.max_waiting_tokens, least=0)
         whole_or_none(self.name, "max_batch_total_tokens", self.max_batch_total_tokens)
         whole_or_none(self.name, "max_batch_prefill_tokens", self.max_batch_prefill_tokens)
@@ -77,7 +81,7 @@ class TGI:
             if waiting_tokens >= self.max_waiting_tokens:
                 least, reason = 1, "waited too long"
             else:
-                least, reason = int(len(view.running) * self.waiting_served_ratio), "ratio met"
+                least, reason = int(min(len(view.running) * self.waiting_served_ratio, _NEVER)), "ratio met"
         if len(view.waiting) < least:
             return Plan(put_off=view.closed(f"{len(view.waiting)} wait, and {self._asked(view, least)}"))
         if not view.free_slots:

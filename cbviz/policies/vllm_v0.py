@@ -111,15 +111,18 @@ class VllmV0:
         """
         running, free = deque(view.running), view.free_blocks
         preempted: dict[int, str] = {}
+        gone: list[RequestView] = []
         while running:
             oldest = running.popleft()
             needed = view.blocks_lacking(oldest, oldest.lacks)
             while needed > free and running:
                 newest = running.pop()
-                free += newest.frees
+                free += view.freed_by(newest, gone)
+                gone.append(newest)
                 preempted[newest.id] = f"request {oldest.id} needs its blocks"
             if needed > free:
-                free += oldest.frees
+                free += view.freed_by(oldest, gone)
+                gone.append(oldest)
                 preempted[oldest.id] = "no block is free"
             else:
                 free -= needed

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cbviz.errors import PolicyError
 from cbviz.policies.base import Admit, Plan, RequestView, View, lacks_blocks
-from cbviz.policies.parameters import whole
+from cbviz.policies.parameters import flag, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,10 @@ class VllmV1:
     def __post_init__(self) -> None:
         whole(self.name, "max_num_batched_tokens", self.max_num_batched_tokens)
         whole(self.name, "long_prefill_token_threshold", self.long_prefill_token_threshold, least=0)
+        flag(self.name, "reserve_full_sequence", self.reserve_full_sequence)
         if self.priority is not None and not (
-            isinstance(self.priority, Mapping) and all(isinstance(rank, int) for rank in self.priority.values())
+            isinstance(self.priority, Mapping)
+            and all(isinstance(n, int) and not isinstance(n, bool) for pair in self.priority.items() for n in pair)
         ):
             raise PolicyError(f"{self.name}: priority must map request ids to whole numbers, not be {self.priority!r}.")
 
@@ -64,6 +66,7 @@ class VllmV1:
         tokens: dict[int, int] = {}
         blocks: dict[int, int] = {}
         preempt: dict[int, str] = {}
+        gone: list[RequestView] = []
         for request in tuple(running):
             if request.id in preempt:
                 continue
@@ -75,7 +78,8 @@ class VllmV1:
                 preempt[victim.id] = (
                     "no block is free" if victim is request else f"request {request.id} needs its blocks"
                 )
-                free += victim.frees + blocks.pop(victim.id, 0)
+                free += view.freed_by(victim, gone) + blocks.pop(victim.id, 0)
+                gone.append(victim)
                 budget += tokens.pop(victim.id, 0)
             if request.id not in preempt:
                 budget, free = budget - n, free - needed
