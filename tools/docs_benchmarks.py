@@ -195,9 +195,10 @@ def answers(path: Path, result: Any) -> str:
     )
 
 
-def printed(path: Path) -> str:
-    """What a command printed."""
-    return f"## Four schedulers in equal KV memory\n\n{link(path)}\n\n```\n{path.read_text('utf-8')}```\n"
+def printed(paths: list[Path]) -> str:
+    """What commands printed."""
+    blocks = [f"{link(path)}\n\n```\n{path.read_text('utf-8')}```\n" for path in paths]
+    return "\n".join(["## Four schedulers in equal KV memory\n", *blocks])
 
 
 def page() -> str:
@@ -227,7 +228,8 @@ def page() -> str:
             parts.append(answers(path, result))
         elif path not in bench and path not in step and path not in recordings:
             rest.append(f"- {link(path)}")
-    parts += [printed(path) for path in results() if path.suffix == ".txt"]
+    if texts := [path for path in results() if path.suffix == ".txt"]:
+        parts.append(printed(texts))
     if rest:
         parts.append("## More, as data\n\n" + "\n".join(rest) + "\n")
     return "\n".join(part for part in parts if part)
