@@ -87,7 +87,13 @@ class Race(Controlled):
         self.slots = slots
         self.block_size = block_size
         self.kv = kv
-        caches = len(policies) if watched or not repeats else 1
+        self.repeats = repeats
+        """Timed runs of every lane: as many as asked for, or as many as were begun within `enough` seconds."""
+        self._enough = enough
+        self.names = _distinct([policy.name for policy in policies])
+        self._progress = progress
+        self._watched = watched
+        caches = len(policies) if self._in_turns else 1
         self.kv_blocks = afforded(
             loaded,
             kv_blocks_for(workload, slots, block_size),
@@ -96,12 +102,6 @@ class Race(Controlled):
             least=kv_blocks_for(workload, 1, block_size),
             caches=caches,
         )
-        self.repeats = repeats
-        """Timed runs of every lane: as many as asked for, or as many as were begun within `enough` seconds."""
-        self._enough = enough
-        self.names = _distinct([policy.name for policy in policies])
-        self._progress = progress
-        self._watched = watched
         self._runs: list[list[Trace]] = [[] for _ in policies]
         self._raced: list[Trace] = []
         self._divergences: list[Divergence] = []
@@ -116,11 +116,16 @@ class Race(Controlled):
 
     # ------------------------------------------------------------------ running
 
+    @property
+    def _in_turns(self) -> bool:
+        """Whether the lanes share the device, an iteration each, before or instead of running alone."""
+        return self._watched or not self.repeats
+
     def run(self) -> Race:
         """Run to the end in this thread."""
         with self._to_the_end(lambda: self.ended(self)):
             try:
-                if self._watched or not self.repeats:
+                if self._in_turns:
                     self._race_in_turns()
                 if not self.stopped:
                     self._time_alone()
@@ -149,7 +154,7 @@ class Race(Controlled):
 
     def _lane(self, number: int, clock: str) -> Lane:
         # Lanes that take turns need a cache each; those that run one after the other can have the same.
-        mine = number if self._watched or not self.repeats else 0
+        mine = number if self._in_turns else 0
         if mine not in self._executors:
             self._executors[mine] = self._executor(self.policies[number])
         return Lane(

@@ -116,7 +116,6 @@ _SAID: list[tuple[str, str]] = [
     (r"no block is free", "没有空闲块"),
     (r"request (?P<a>\d+) needs its blocks", "请求 {a} 需要它的块"),
     (r"the executor failed", "执行器失败"),
-    (r"the policy gave no reason", "策略没有说明理由"),
 ]
 _PATTERNS = [(re.compile(english), chinese) for english, chinese in _SAID]
 
