@@ -27,7 +27,8 @@ import triton
 from torch import Tensor
 
 from cbviz.engine.attention import RaggedBatch, ragged
-from cbviz.engine.attention.triton_decode import Launch, decode, store
+from cbviz.engine.attention.triton_decode import Launch, decode
+from cbviz.engine.attention.triton_store import store
 
 
 class Shape(NamedTuple):

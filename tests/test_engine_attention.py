@@ -6,7 +6,7 @@ first imported. What they must not read is poison: cache positions that no row o
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -21,8 +21,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from cbviz.engine.attention import RaggedBatch, SdpaAttention, ragged, triton_decode
+from cbviz.engine.attention import (
+    RaggedBatch,
+    SdpaAttention,
+    kernels,
+    ragged,
+    triton_decode,
+    triton_rotary,
+    triton_store,
+)
 from cbviz.engine.attention.triton_backend import TritonAttention
+from cbviz.engine.graphs import rotary
 from cbviz.errors import EngineError
 
 GPU = torch.cuda.is_available()
@@ -95,27 +104,34 @@ def assert_close(ours: Tensor, theirs: Tensor, dtype: torch.dtype) -> None:
 def decode_like_sdpa(
     heads: int, kv_heads: int, size: int, block_size: int, splits: int | None, window: int | None, dtype: torch.dtype
 ) -> None:
-    """Once with everything in the cache, once with each row's newest key and value beside it."""
+    """With everything in the cache, with each row's newest key and value beside it, and with these still to rotate."""
     context = [37, 1, 0, 64] if window is None else [37, 1, 0, 50]
     cache = Paged(context, kv_heads, size, block_size, dtype)
-    query = cache.normal(heads, len(context), size).transpose(0, 1)  # strided, as modelling code passes it
+    unturned = cache.normal(heads, len(context), size).transpose(0, 1)  # strided, as modelling code passes it
+    cos, sin = angles(len(context), size, dtype)
+    query = turned(unturned, cos, sin)
+    newest = cache.normal(2, kv_heads, len(context), size).transpose(1, 2)
+    turned_newest = (turned(newest[0], cos, sin), newest[1])
+    for row, place in enumerate(cache.places):
+        if len(place):
+            cache.keys[place[-1]], cache.values[place[-1]] = turned_newest[0][row], turned_newest[1][row]
     expected = [
         reference(query[row : row + 1], cache, row, 0.3, window) if length else None
         for row, length in enumerate(context)
     ]
     whole_keys, whole_values = cache.keys.clone(), cache.values.clone()
-    newest = torch.full((2, kv_heads, len(context), size), float("nan"), dtype=dtype, device=DEVICE).transpose(1, 2)
-    for row, place in enumerate(cache.places):
-        if len(place):
-            newest[0, row], newest[1, row] = cache.keys[place[-1]], cache.values[place[-1]]
     arrivals = torch.zeros(len(context) * kv_heads, dtype=torch.int32, device=DEVICE)
-    for beside in (None, (newest[0], newest[1])):
+    for asking, beside, rotation in (
+        (query, None, None),
+        (query, turned_newest, None),
+        (unturned, (newest[0], newest[1]), (cos, sin)),
+    ):
         out = torch.full_like(query, float("nan"))
         if beside is not None:
             last = torch.stack([place[-1] for place in cache.places if len(place)])
             cache.keys[last] = cache.values[last] = float("nan")
         answer = triton_decode.decode(
-            query,
+            asking,
             cache.keys,
             cache.values,
             cache.tables,
@@ -124,6 +140,7 @@ def decode_like_sdpa(
             block_size=block_size,
             scale=0.3,
             newest=beside,
+            rotary=rotation,
             window=window,
             splits=splits,
             arrivals=arrivals,
@@ -136,8 +153,32 @@ def decode_like_sdpa(
             else:
                 assert_close(out[row : row + 1], right, dtype)
         assert not arrivals.any()
-        assert torch.equal(cache.keys.nan_to_num(), whole_keys.nan_to_num())
+        if rotation is None:
+            assert torch.equal(cache.keys.nan_to_num(), whole_keys.nan_to_num())
+        else:  # a product and a sum may be rounded once or twice
+            torch.testing.assert_close(cache.keys, whole_keys, equal_nan=True)
         assert torch.equal(cache.values.nan_to_num(), whole_values.nan_to_num())
+
+
+def angles(tokens: int, size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Cosines and sines, [tokens, size] each, of angles that two halves share."""
+    angle = torch.linspace(0, 50, tokens * size // 2).view(tokens, size // 2).repeat(1, 2).to(DEVICE)
+    return angle.cos().to(dtype), angle.sin().to(dtype)
+
+
+def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """What models compute, in float32."""
+    wide, c, s = x.float(), cos.float().unsqueeze(1), sin.float().unsqueeze(1)
+    return rotary.rotate(wide, c, s, x.shape[-1] // 2).to(x.dtype)
+
+
+def rotation_is_the_models(tokens: int, heads: int, size: int, dtype: torch.dtype) -> None:
+    fused = torch.randn(tokens, heads + 2, size, device=DEVICE).to(dtype)  # a fused projection: strided slices
+    cos, sin = angles(tokens, size, dtype)
+    x = fused[:, 1:-1]
+    out = triton_rotary.rotate(x, cos, sin)
+    assert out.is_contiguous()
+    torch.testing.assert_close(out, turned(x, cos, sin))
 
 
 def store_writes_what_it_should(heads: int, size: int, where: list[int], kind: torch.dtype) -> None:
@@ -148,7 +189,7 @@ def store_writes_what_it_should(heads: int, size: int, where: list[int], kind: t
     for token, position in enumerate(where):
         if position >= 0:
             expected_keys[position], expected_values[position] = keys_new[token], values_new[token]
-    triton_decode.store(keys_new, values_new, keys, values, torch.tensor(where, dtype=kind, device=DEVICE))
+    triton_store.store(keys_new, values_new, keys, values, torch.tensor(where, dtype=kind, device=DEVICE))
     assert torch.equal(keys, expected_keys)
     assert torch.equal(values, expected_values)
 
@@ -230,6 +271,16 @@ def test_new_keys_and_values_go_where_they_belong_and_nowhere_else(
     on_device: Callable[..., None], heads: int, size: int, where: list[int], kind: torch.dtype
 ) -> None:
     on_device(store_writes_what_it_should, heads, size, where, kind)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "heads", "size", "dtype"),
+    [(5, 3, 24, torch.float32), (2, 40, 128, HALF), (0, 2, 16, torch.float32), (3, 1, 2, torch.float32)],
+)
+def test_prompts_are_rotated_as_the_model_does(
+    on_device: Callable[..., None], tokens: int, heads: int, size: int, dtype: torch.dtype
+) -> None:
+    on_device(rotation_is_the_models, tokens, heads, size, dtype)
 
 
 @pytest.mark.parametrize("window", [None, 6])
@@ -354,28 +405,40 @@ def misfits_are_refused() -> None:
         {"keys": cache.keys[:, :1]},
         {"keys": cache.keys.transpose(0, 1).contiguous().transpose(0, 1)},
         {"newest": (cache.keys[:2], cache.values[:1])},
+        {"rotary": (cache.keys[:2, 0], cache.keys[:1, 0])},
+        {"rotary": (cache.keys[:2, 0, :8], cache.keys[:2, 0, :8])},
     ]
     for misfit in bad:
         with pytest.raises(EngineError):
             triton_decode.decode(**(good | misfit), block_size=4, scale=1.0)  # type: ignore[arg-type]
+    for x, angle in ((cache.keys[:2], cache.keys[:1, 0]), (cache.keys[:2, :, :3], cache.keys[:2, 0, :3])):
+        with pytest.raises(EngineError, match="do not fit"):
+            triton_rotary.rotate(x, angle, angle)
+    with pytest.raises(EngineError, match="must be contiguous"):
+        triton_rotary.rotate(cache.keys[:2].transpose(1, 2), cache.keys[:2, 0, :2], cache.keys[:2, 0, :2])
     with pytest.raises(EngineError, match="do not fit"):
-        triton_decode.store(cache.keys[:2], cache.values[:2], cache.keys, cache.values, cache.slot[:1])
+        triton_store.store(cache.keys[:2], cache.values[:2], cache.keys, cache.values, cache.slot[:1])
 
 
-def test_without_triton_the_module_imports_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_triton_the_modules_import_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
-    spec = importlib.util.spec_from_file_location("without_triton", triton_decode.__file__)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert not module.available()
-    cache = torch.zeros(4, 1, 8)
-    with pytest.raises(EngineError, match="Triton is not installed"):
-        module.store(cache[:1], cache[:1], cache, cache, torch.zeros(1, dtype=torch.int64))
+    for module in (kernels, triton_decode, triton_rotary, triton_store):
+        monkeypatch.delitem(sys.modules, module.__name__)
+    afresh = [
+        importlib.import_module(module.__name__) for module in (kernels, triton_decode, triton_rotary, triton_store)
+    ]
+    assert not afresh[0].available()
+    cache, where = torch.zeros(4, 1, 8), torch.zeros(1, dtype=torch.int64)
+    for call in (
+        lambda: afresh[1].decode(cache[:1], cache, cache, where[:, None], where, where, block_size=4, scale=1.0),
+        lambda: afresh[2].rotate(cache[:1], cache[:1, 0], cache[:1, 0]),
+        lambda: afresh[3].store(cache[:1], cache[:1], cache, cache, where),
+    ):
+        with pytest.raises(EngineError, match="Triton is not installed"):
+            call()
 
 
 def test_without_a_device_the_backend_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_decode, "available", lambda: False)
+    monkeypatch.setattr(kernels, "available", lambda: False)
     with pytest.raises(EngineError, match="CUDA GPU"):
         TritonAttention()

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from cbviz.engine import Engine
 from cbviz.engine.graphs import GraphExecutor
+from cbviz.engine.graphs.attend import attend, working_on
 from cbviz.engine.graphs.outbox import Outbox
+from cbviz.engine.graphs.rotary import fuse_rotary, rotate
 from cbviz.engine.graphs.siblings import lay_side_by_side, merge_siblings
 from cbviz.errors import EngineError
 from cbviz.memory import BlockPool
@@ -133,8 +141,9 @@ def test_prompts_that_continue_read_what_is_cached(monkeypatch: pytest.MonkeyPat
     assert graph_serve(model, Sarathi(chunk_size=6), work, slots=5, lag=1) == alone
 
 
-def test_compiled_layers_answer_as_the_model_does() -> None:
-    model, work = make("llama"), requests(4)
+@pytest.mark.parametrize("architecture", ["llama", "qwen3"])
+def test_compiled_layers_answer_as_the_model_does(architecture: str) -> None:
+    model, work = make(architecture), requests(4)
     alone = {r.id: solo(model, r) for r in work}
     assert graph_serve(model, Continuous(), work[:3], compiled=True) == {r.id: alone[r.id] for r in work[:3]}
     assert graph_serve(model, Continuous(), work[3:], slots=1, compiled=True) == {3: alone[3]}
@@ -174,3 +183,93 @@ def test_merged_siblings_compute_the_same(architecture: str) -> None:
         got = torch.compile(function, backend=backend)(x)
     assert merged == [1]
     torch.testing.assert_close(got, expected)
+
+
+class AskedFor:
+    """Static attention that keeps whether it had to rotate, and answers with something that depends on all inputs."""
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, *others: Any) -> Tensor:
+        angles, self.rotates = others[-2], others[-2] is not None
+        if angles:
+            cos, sin = (x.unsqueeze(1) for x in angles)
+            query, key = (rotate(x, cos, sin, x.shape[-1] // 2) for x in (query, key))
+        return query.contiguous() + 2 * key + 3 * value
+
+
+def half_a_head(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
+    turned = apply_rotary_pos_emb(query[..., :8], key[..., :8], cos[..., :8], sin[..., :8])
+    return tuple(torch.cat([x, y[..., 8:]], -1) for x, y in zip(turned, (query, key), strict=True))
+
+
+def alike(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
+    return apply_rotary_pos_emb(query, key, cos, sin)
+
+
+def by_wide_angles(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, *wide: Tensor) -> tuple[Tensor, Tensor]:
+    return apply_rotary_pos_emb(query, key, *wide)
+
+
+def differently(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
+    return apply_rotary_pos_emb(query, query, cos, sin)[0], apply_rotary_pos_emb(key, key, sin, cos)[1]
+
+
+def queries_alone(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
+    return apply_rotary_pos_emb(query, query, cos, sin)[0], key
+
+
+@pytest.mark.parametrize(
+    ("turn", "dtype", "fused"),
+    [
+        (alike, torch.float32, 1),
+        (alike, torch.bfloat16, 1),
+        (by_wide_angles, torch.float32, 1),
+        (by_wide_angles, torch.bfloat16, 0),
+        (differently, torch.float32, 0),
+        (queries_alone, torch.float32, 0),
+        (half_a_head, torch.float32, 0),
+    ],
+)
+def test_attention_rotates_where_it_can(
+    turn: Callable[..., tuple[Tensor, Tensor]], dtype: torch.dtype, fused: int
+) -> None:
+    counts: list[int] = []
+
+    def backend(graph_module: torch.fx.GraphModule, example_inputs: list[Tensor]) -> object:
+        counts.append(fuse_rotary(graph_module))
+        return graph_module
+
+    def layer(query: Tensor, key: Tensor, value: Tensor, *angles: Tensor) -> Tensor:
+        query, key = turn(query, key, *angles)
+        output: Tensor = attend(query, key, value.to(query.dtype), 0.25, 0)
+        return output
+
+    query, key, value = torch.randn(3, 1, 2, 5, 16, dtype=dtype)
+    cos, sin = torch.randn(2, 1, 5, 16)
+    inputs = (query, key, value, cos.to(dtype), sin.to(dtype), cos, sin)
+    asked = AskedFor()
+    static: Any = SimpleNamespace(attention=asked, layer=0)
+    with torch.no_grad(), working_on(static):
+        expected = layer(*inputs)
+        assert not asked.rotates
+        got = torch.compile(layer, backend=backend)(*inputs)
+    assert (counts, asked.rotates) == ([fused], bool(fused))
+    torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize(("architecture", "layers"), [("llama", 3), ("qwen2-sliding", 1), ("qwen3", 3), ("opt", 0)])
+def test_whole_models_leave_their_rotation_to_attention(
+    architecture: str, layers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+
+    def counting(graph_module: torch.fx.GraphModule, example_inputs: list[Tensor], settings: object) -> object:
+        counts.append(fuse_rotary(graph_module))
+        return graph_module
+
+    monkeypatch.setattr("cbviz.engine.graphs.backends._inductor", counting)
+    model, work = make(architecture), requests(4)
+    torch._dynamo.reset()
+    answers = graph_serve(model, Continuous(), work, compiled=True)
+    assert answers == {r.id: solo(model, r) for r in work}
+    assert max(counts) == layers  # of those that are compiled together
+    torch._dynamo.reset()

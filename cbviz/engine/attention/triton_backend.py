@@ -12,7 +12,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from cbviz.engine.attention import ragged, triton_decode
+from cbviz.engine.attention import kernels, ragged, triton_decode
 from cbviz.engine.attention.base import RaggedBatch
 from cbviz.engine.attention.sdpa import SdpaAttention
 from cbviz.errors import EngineError
@@ -53,7 +53,7 @@ class TritonAttention:
     """
 
     def __init__(self) -> None:
-        if not triton_decode.available():
+        if not kernels.available():
             raise EngineError("TritonAttention needs Triton and a CUDA GPU; SdpaAttention runs everywhere.")
         self._decoding: _Decoding | None = None
         self._prompts: _Prompts | None = None

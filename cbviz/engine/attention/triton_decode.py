@@ -1,4 +1,4 @@
-"""Decode attention and the KV write as Triton kernels: one query token a row, keys and values read where they lie.
+"""Decode attention as a Triton kernel: one query token a row, keys and values read where they lie.
 
 Decoding is bound by memory: every cached key and value is read once and used for a handful of operations. So the kernel
 has one aim, to keep reads in flight. A program takes one row, one KV head with all its query heads, and one share of
@@ -8,81 +8,26 @@ table (PagedAttention, SOSP'23, §4.1). Where a row has several shares, the prog
 together: for a small model at few rows a second kernel would take as long as the first.
 
 The row's own new key and value come from the forward pass, not from the cache: the first share starts its running sums
-with them, and puts them into the cache on the way.
+with them, and puts them into the cache on the way. Queries and new keys may come without their rotary embedding: it is
+done here, for a kernel of its own would take as long as it takes to launch one.
 
 Every length is read on the device, and what is launched depends on shapes alone: a CUDA graph may hold these calls.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from cbviz.engine.attention.kernels import check_cache, jit, padded, tl, triton
+from cbviz.engine.attention.triton_rotary import rotated
 from cbviz.errors import EngineError
-
-try:
-    import triton
-    import triton.language as tl
-except ModuleNotFoundError:  # Triton exists on Linux alone; `available` says so
-    triton = None
-
 
 _MOST_SPLITS = 32
 """Of more shares the merge would cost what the splitting gains."""
-
-
-def available() -> bool:
-    """Whether the kernels can run here: Triton and a CUDA device, or Triton's interpreter."""
-    return triton is not None and (torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET") == "1")
-
-
-def store(keys_new: Tensor, values_new: Tensor, keys: Tensor, values: Tensor, where: Tensor) -> None:
-    """Write new keys and values into one layer of the cache, in place.
-
-    Parameters
-    ----------
-    keys_new, values_new
-        [T, KV heads, head size], of any strides: slices of a fused projection and transposed views need no copy.
-    keys, values
-        [cache positions, KV heads, head size], contiguous.
-    where
-        int32 or int64 [T]: the cache position of each token; a token with a negative one is not written.
-
-    Raises
-    ------
-    EngineError
-        The shapes do not fit each other, or the cache is not contiguous.
-    """
-    _check_cache(keys, values)
-    tokens, heads, size = keys_new.shape
-    if keys_new.shape != values_new.shape or keys.shape[1:] != (heads, size) or where.shape != (tokens,):
-        raise EngineError(
-            f"keys {tuple(keys_new.shape)}, values {tuple(values_new.shape)} and positions {tuple(where.shape)} "
-            f"do not fit a cache of {tuple(keys.shape)}."
-        )
-    if tokens == 0:
-        return
-    width = triton.next_power_of_2(size)
-    heads_a_program = min(triton.next_power_of_2(heads), max(1, 1024 // width))
-    with torch.cuda.device_of(keys):  # type: ignore[no-untyped-call]
-        _store_kernel[(tokens, triton.cdiv(heads, heads_a_program))](
-            keys_new,
-            values_new,
-            keys,
-            values,
-            where,
-            *keys_new.stride(),
-            *values_new.stride(),
-            heads=heads,
-            size=size,
-            heads_a_program=heads_a_program,
-            width=width,
-        )
 
 
 def decode(
@@ -96,6 +41,7 @@ def decode(
     block_size: int,
     scale: float,
     newest: tuple[Tensor, Tensor] | None = None,
+    rotary: tuple[Tensor, Tensor] | None = None,
     window: int | None = None,
     splits: int | None = None,
     launch: Launch | None = None,
@@ -126,6 +72,10 @@ def decode(
     newest
         The rows' own new keys and values, [R, KV heads, head size] each, the last dimension contiguous: they are
         written to the cache, at position context - 1. None says that they lie there already.
+    rotary
+        Cosines and sines of the rows' positions, [R, head size] each, the last dimension contiguous: queries and new
+        keys come without their rotary embedding (RoFormer, Su et al. 2021, §3.4.2, in the halves of GPT-NeoX). None
+        says that they have it, or need none.
     window
         Sliding window: only the last `window` positions are seen. None sees all.
     splits
@@ -151,7 +101,7 @@ def decode(
     EngineError
         The shapes do not fit each other, or a tensor is not contiguous where it must be.
     """
-    _check_cache(keys, values)
+    check_cache(keys, values)
     rows, query_heads, size = query.shape
     kv_heads = keys.shape[1]
     if keys.shape[2] != size or query_heads % kv_heads or slot.shape != (rows,) or context.shape != (rows,):
@@ -170,6 +120,12 @@ def decode(
             f"new keys {tuple(key.shape)} and values {tuple(value.shape)} must be {(rows, kv_heads, size)}, "
             f"contiguous in their last dimension."
         )
+    cos, sin = (query, query) if rotary is None else rotary
+    if rotary is not None and not (cos.shape == sin.shape == (rows, size) and cos.stride(1) == sin.stride(1) == 1):
+        raise EngineError(
+            f"cosines {tuple(cos.shape)} and sines {tuple(sin.shape)} must be {(rows, size)}, contiguous in their last "
+            f"dimension."
+        )
     if rows == 0:
         return out
     group = query_heads // kv_heads
@@ -184,7 +140,7 @@ def decode(
         processors=_processors(query.device),
     )
     splits = launch.splits if splits is None else splits
-    width = _padded(size)
+    width = padded(size)
     # With one share a row the kernel writes the result itself, and nothing is left to merge.
     shares = weight = out
     if splits > 1:
@@ -197,6 +153,8 @@ def decode(
             query,
             key,
             value,
+            cos,
+            sin,
             keys,
             values,
             tables,
@@ -213,12 +171,14 @@ def decode(
             key.stride(1),
             value.stride(0),
             value.stride(1),
+            cos.stride(0),
+            sin.stride(0),
             tables.stride(0),
             out.stride(0),
             out.stride(1),
             kv_heads=kv_heads,
             group=group,
-            group_rows=_padded(group),
+            group_rows=padded(group),
             size=size,
             width=width,
             block_size=block_size,
@@ -228,6 +188,7 @@ def decode(
             splits_width=triton.next_power_of_2(splits),
             merge_rows=triton.next_power_of_2(group),
             newest=newest is not None,
+            rotary=rotary is not None,
             overlap=overlap,
             **({"launch_pdl": True} if overlap else {}),
             num_warps=launch.warps,
@@ -296,18 +257,13 @@ def plan(
         tile, stages, warps = 16, 9, 2
     else:
         tile, stages, warps = 32, 5, 4
-    if _padded(head_size) * itemsize > 512:
+    if padded(head_size) * itemsize > 512:
         stages = 3  # two tiles would not fit the shared memory of smaller GPUs
     # The running sums live in registers: more of them need more threads.
-    warps = min(8, warps * max(1, _padded(group) * _padded(head_size) // 2048))
+    warps = min(8, warps * max(1, padded(group) * padded(head_size) // 2048))
     useful = min(room, context // tile, _MOST_SPLITS)
     splits = 1 << max(0, useful.bit_length() - 1)  # the power of 2 at or below it
     return Launch(tile=tile, splits=splits, stages=stages, warps=warps)
-
-
-def _padded(length: int) -> int:
-    """What Triton makes of a dimension: a power of 2, and at least the 16 that `tl.dot` multiplies."""
-    return 1 << max(4, (length - 1).bit_length())
 
 
 @cache
@@ -315,53 +271,13 @@ def _processors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
 
 
-def _check_cache(keys: Tensor, values: Tensor) -> None:
-    if triton is None:
-        raise EngineError("Triton is not installed; these kernels need it, and it exists on Linux alone.")
-    if not (keys.is_contiguous() and values.is_contiguous() and keys.shape == values.shape):
-        raise EngineError("a layer's keys and values must be contiguous and of one shape.")
-
-
-def _jit(kernel: Callable[..., None]) -> Any:
-    return kernel if triton is None else triton.jit(kernel)
-
-
-@_jit
-def _store_kernel(
-    keys_new: tl.tensor,
-    values_new: tl.tensor,
-    keys: tl.tensor,
-    values: tl.tensor,
-    where: tl.tensor,
-    keys_token: tl.tensor,
-    keys_head: tl.tensor,
-    keys_number: tl.tensor,
-    values_token: tl.tensor,
-    values_head: tl.tensor,
-    values_number: tl.tensor,
-    heads: tl.constexpr,
-    size: tl.constexpr,
-    heads_a_program: tl.constexpr,
-    width: tl.constexpr,
-) -> None:
-    """A program writes some heads of one token."""
-    token = tl.program_id(0).to(tl.int64)
-    position = tl.load(where + token).to(tl.int64)
-    head = (tl.program_id(1) * heads_a_program + tl.arange(0, heads_a_program))[:, None]
-    number = tl.arange(0, width)[None, :]
-    real = (head < heads) & (number < size) & (position >= 0)
-    key = tl.load(keys_new + token * keys_token + head * keys_head + number * keys_number, mask=real)
-    value = tl.load(values_new + token * values_token + head * values_head + number * values_number, mask=real)
-    there = position * (heads * size) + head * size + number
-    tl.store(keys + there, key, mask=real)
-    tl.store(values + there, value, mask=real)
-
-
-@_jit
+@jit
 def _decode_kernel(
     query: tl.tensor,
     key: tl.tensor,
     value: tl.tensor,
+    cos: tl.tensor,
+    sin: tl.tensor,
     keys: tl.tensor,
     values: tl.tensor,
     tables: tl.tensor,
@@ -378,6 +294,8 @@ def _decode_kernel(
     key_head: tl.tensor,
     value_row: tl.tensor,
     value_head: tl.tensor,
+    cos_row: tl.tensor,
+    sin_row: tl.tensor,
     table_row: tl.tensor,
     out_row: tl.tensor,
     out_head: tl.tensor,
@@ -393,6 +311,7 @@ def _decode_kernel(
     splits_width: tl.constexpr,
     merge_rows: tl.constexpr,
     newest: tl.constexpr,
+    rotary: tl.constexpr,
     overlap: tl.constexpr,
 ) -> None:
     """A program attends for one row and one KV head to one share of the context."""
@@ -410,7 +329,12 @@ def _decode_kernel(
     step = tl.arange(0, tile)
     head = kv_head * group + member
     real = (member < group)[:, None] & (number < size)[None, :]
-    q = tl.load(query + row * query_row + head[:, None] * query_head + number[None, :], mask=real, other=0.0)
+    cosines, sines = cos + row * cos_row, sin + row * sin_row
+    asking = query + row * query_row + head[:, None] * query_head
+    if rotary:
+        q = rotated(asking, cosines, sines, number[None, :], real, size)
+    else:
+        q = tl.load(asking + number[None, :], mask=real, other=0.0)
 
     largest = tl.full([group_rows], float("-inf"), tl.float32)
     total = tl.zeros([group_rows], tl.float32)
@@ -420,7 +344,11 @@ def _decode_kernel(
         cached_length = length - 1
         if (split == 0) & (length > 0):
             own = number < size
-            k_own = tl.load(key + row * key_row + kv_head * key_head + number, mask=own, other=0.0)
+            k_there = key + row * key_row + kv_head * key_head
+            if rotary:
+                k_own = rotated(k_there, cosines, sines, number, own, size)
+            else:
+                k_own = tl.load(k_there + number, mask=own, other=0.0)
             v_own = tl.load(value + row * value_row + kv_head * value_head + number, mask=own, other=0.0)
             block_own = tl.load(table + cached_length // block_size).to(tl.int64)
             there_own = ((block_own * block_size + cached_length % block_size) * kv_heads + kv_head) * size + number
@@ -486,7 +414,7 @@ def _decode_kernel(
             _merge(shares, weight, there, out_head, first, group, merge_rows, splits, splits_width, size, width)
 
 
-@_jit
+@jit
 def _merge(
     shares: tl.tensor,
     weight: tl.tensor,

@@ -32,11 +32,13 @@ class StaticAttention(Protocol):
         layer: int,
         scale: float,
         window: int | None,
+        rotary: tuple[Tensor, Tensor] | None,
         static: StaticPass,
     ) -> Tensor:
         """Write the new keys and values, attend, and return [width, query heads, head size], contiguous.
 
         query is [width, query heads, head size], key and value are [width, KV heads, head size], of any strides.
+        `rotary` is (cosines, sines), [width, head size] each, of queries and keys that are still to be rotated.
         """
         ...
 
@@ -73,8 +75,19 @@ def working_on(static: StaticPass) -> Iterator[None]:
 
 
 @torch.library.custom_op("cbviz::attend", mutates_args=())
-def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, window: int) -> Tensor:
-    """[1, heads, width, head size] each; window 0 means none. Returns [1, width, query heads, head size]."""
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scale: float,
+    window: int,
+    cos: Tensor | None = None,
+    sin: Tensor | None = None,
+) -> Tensor:
+    """[1, heads, width, head size] each; window 0 means none. Returns [1, width, query heads, head size].
+
+    With `cos` and `sin`, [1, 1, width, head size] each, query and key are still to be rotated (`graphs.rotary`).
+    """
     static: StaticPass = _here.static
     output = static.attention.attend(
         query[0].transpose(0, 1),
@@ -83,6 +96,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, window: int)
         static.layer,
         scale,
         window or None,
+        None if cos is None or sin is None else (cos[0, 0], sin[0, 0]),
         static,
     )
     static.layer += 1
@@ -90,7 +104,15 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, window: int)
 
 
 @attend.register_fake
-def _(query: Tensor, key: Tensor, value: Tensor, scale: float, window: int) -> Tensor:
+def _(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scale: float,
+    window: int,
+    cos: Tensor | None = None,
+    sin: Tensor | None = None,
+) -> Tensor:
     batch, heads, width, size = query.shape
     return query.new_empty((batch, width, heads, size))
 

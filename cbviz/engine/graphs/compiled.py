@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from cbviz.engine.graphs.siblings import compile_for_one_token, compile_with_merged_siblings
+from cbviz.engine.graphs.backends import for_one_token, for_several_tokens
 from cbviz.errors import ModelError
 
 TOGETHER = 6
@@ -64,7 +64,7 @@ def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
 
 def compile_part(function: Callable[..., Any], *, one_token: bool) -> Callable[..., Any]:
     """The function by torch.compile: for a single token, or for any number above."""
-    backend = compile_for_one_token if one_token else compile_with_merged_siblings
+    backend = for_one_token if one_token else for_several_tokens
     return torch.compile(function, backend=backend, dynamic=not one_token, fullgraph=True)
 
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from cbviz.engine.attention import ragged, triton_decode
+from cbviz.engine.attention import kernels, ragged
 from cbviz.engine.attention_hook import attention_shape, checked_limit, refuse_what_we_cannot_honour
 from cbviz.engine.device_memory import out_of_memory_told
 from cbviz.engine.executor import Result, Step
@@ -324,7 +324,7 @@ def why_no_graphs(model: PreTrainedModel) -> str | None:
     """Why a model cannot run in CUDA graphs where it lies; None if it can. (On a CPU nothing is captured.)"""
     if model.device.type == "cpu":
         return None
-    if not triton_decode.available():
+    if not kernels.available():
         return "there is no Triton here"
     _, _, head_size = attention_shape(model)
     return ragged.refusal(torch.empty((1, 1, head_size), dtype=model.dtype, device=model.device))

@@ -9,6 +9,7 @@ from torch import Tensor
 from cbviz.engine.attention import RaggedBatch, SdpaAttention
 from cbviz.engine.graphs.attend import StaticPass
 from cbviz.engine.graphs.layout import NOWHERE
+from cbviz.engine.graphs.rotary import rotate
 
 
 class SdpaStaticAttention:
@@ -22,9 +23,14 @@ class SdpaStaticAttention:
         layer: int,
         scale: float,
         window: int | None,
+        rotary: tuple[Tensor, Tensor] | None,
         static: StaticPass,
     ) -> Tensor:
+        """See `StaticAttention`."""
         fields, rows = static.fields, static.shape.rows
+        if rotary is not None:
+            cos, sin = (x.unsqueeze(1) for x in rotary)
+            query, key = (rotate(x, cos, sin, x.shape[-1] // 2) for x in (query, key))
         written = (fields["where"] != NOWHERE).nonzero()[:, 0]
         keys, values = static.cache.write(layer, fields["where"][written].long(), key[written], value[written])
         output = query.new_zeros(query.shape)

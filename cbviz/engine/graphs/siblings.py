@@ -11,25 +11,12 @@ from __future__ import annotations
 from collections import defaultdict
 from itertools import pairwise
 from operator import getitem
-from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """Attribute names of linears that read the same input, as transformers' models call them."""
-
-INDUCTOR: dict[str, Any] = {"combo_kernels": True}
-"""Inductor's settings where they differ from its own. Combo kernels do the rotary embedding of queries and of keys in
-one launch: 6.77 → 6.71 ms a step of 32 rows on an H100 (Llama-3.1-8B's shape, context 230)."""
-
-
-ONE_TOKEN: dict[str, Any] = {"coordinate_descent_tuning": True, "triton.enable_pdl": True}
-"""More of them for a single token. With the first, Inductor writes a matrix times a vector as a sum of its own, into
-which it fuses what comes after (the residual; gate, up and their product), and finds the launch by trying. With the
-second, a kernel is launched while the one before it still runs (programmatic dependent launch). A step of SmolLM2-135M
-on an H100: 0.95 → 0.74 → 0.69 ms. For more tokens cuBLAS is the better choice, and the second costs more than it
-gains."""
 
 
 @torch.no_grad()
@@ -156,22 +143,6 @@ def _merge(graph: fx.Graph, linears: list[fx.Node]) -> None:
         part.meta.update(linear.meta)
         linear.replace_all_uses_with(part)
         graph.erase_node(linear)
-
-
-def compile_with_merged_siblings(graph_module: fx.GraphModule, example_inputs: list[Any]) -> Any:
-    """A torch.compile backend: merge siblings, then Inductor."""
-    from torch._inductor.compile_fx import compile_fx
-
-    merge_siblings(graph_module)
-    return compile_fx(graph_module, example_inputs, config_patches=INDUCTOR)
-
-
-def compile_for_one_token(graph_module: fx.GraphModule, example_inputs: list[Any]) -> Any:
-    """The backend for a single token, which leaves siblings of one size to Inductor's own fusion."""
-    from torch._inductor.compile_fx import compile_fx
-
-    merge_siblings(graph_module, equal=False)
-    return compile_fx(graph_module, example_inputs, config_patches=INDUCTOR | ONE_TOKEN)
 
 
 def _linears(graph_module: fx.GraphModule) -> list[fx.Node]:

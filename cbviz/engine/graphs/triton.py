@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cbviz.engine.attention import ragged, triton_decode
+from cbviz.engine.attention import kernels, ragged
+from cbviz.engine.attention.triton_decode import decode
+from cbviz.engine.attention.triton_rotary import rotate
+from cbviz.engine.attention.triton_store import store
 from cbviz.engine.graphs.attend import StaticPass
 from cbviz.errors import EngineError
 
@@ -20,7 +23,7 @@ class TritonStaticAttention:
     """
 
     def __init__(self, device: torch.device) -> None:
-        if not triton_decode.available():
+        if not kernels.available():
             raise EngineError("CUDA graphs need Triton and a CUDA GPU; the eager executor runs everywhere.")
         self._overlap = torch.cuda.get_device_capability(device) >= (9, 0)
 
@@ -32,13 +35,14 @@ class TritonStaticAttention:
         layer: int,
         scale: float,
         window: int | None,
+        rotary: tuple[Tensor, Tensor] | None,
         static: StaticPass,
     ) -> Tensor:
         """See `StaticAttention`."""
         fields, rows, tokens = static.fields, static.shape.rows, static.shape.tokens
         keys, values = static.cache.keys[layer], static.cache.values[layer]
         output = query.new_empty(query.shape)
-        triton_decode.decode(
+        decode(
             query[:rows],
             keys,
             values,
@@ -48,13 +52,18 @@ class TritonStaticAttention:
             block_size=static.cache.block_size,
             scale=scale,
             newest=(key[:rows], value[:rows]),
+            rotary=None if rotary is None else (rotary[0][:rows], rotary[1][:rows]),
             window=window,
             arrivals=static.arrivals,
             overlap=self._overlap and static.shape.width == 1,
             out=output[:rows],
         )
         if tokens:
-            triton_decode.store(key[rows:], value[rows:], keys, values, fields["where"][rows:])
+            asking, key, value = query[rows:], key[rows:], value[rows:]
+            if rotary is not None:
+                cos, sin = rotary[0][rows:], rotary[1][rows:]
+                asking, key = rotate(asking, cos, sin), rotate(key, cos, sin)
+            store(key, value, keys, values, fields["where"][rows:])
             # Prompts that all begin here see nothing but their own keys; others find theirs in the cache.
             shape = static.shape
             packed = ragged.PackedPrompts(
@@ -65,7 +74,5 @@ class TritonStaticAttention:
                 fresh=not shape.keys,
                 gather=fields["gather"],
             )
-            output[rows:] = ragged.prefill(
-                query[rows:], key[rows:], value[rows:], keys, values, packed, scale=scale, window=window
-            )
+            output[rows:] = ragged.prefill(asking, key, value, keys, values, packed, scale=scale, window=window)
         return output
