@@ -98,8 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             flush=True,
         )
         facts.append({"name": name, **result.to_json(), "recomputed": again, "hits": hits, "moved_mib": moved})
-    if options.json:
-        write(options.json, __file__, argv, runs=facts)
+        if options.json:
+            write(options.json, __file__, argv, runs=facts)
     return 0
 
 

@@ -118,6 +118,11 @@ def test_every_result_is_on_the_benchmarks_page_and_its_figures_are_the_files() 
         result = json.loads(path.read_text("utf-8"))
         if docs_benchmarks.is_bench(result):
             assert f"| {result['tokens_per_second']:,.0f} | {result['efficiency']:.0%} |" in page
+            for peer in result["peers"]:
+                assert f"| {peer['name']} | {peer['seconds']:.2f} | {peer['tokens_per_second']:,.0f} |" in page
+        if path.name.startswith("memory_"):
+            for run in result["runs"]:
+                assert f"| {run['name']} | {run['tokens_per_second']:,.0f} | {run['iterations']:,} |" in page
 
 
 def test_figures_follow_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

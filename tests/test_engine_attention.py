@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from cbviz.engine import Engine
 from cbviz.engine.attention import (
     RaggedBatch,
     SdpaAttention,
@@ -31,8 +32,13 @@ from cbviz.engine.attention import (
     triton_store,
 )
 from cbviz.engine.attention.triton_backend import TritonAttention
-from cbviz.engine.graphs import rotary
+from cbviz.engine.graphs import GraphExecutor, rotary
+from cbviz.engine.graphs.triton import TritonStaticAttention
 from cbviz.errors import EngineError
+from cbviz.memory import BlockPool
+from cbviz.policies import Sarathi
+from tests.shapes import make, solo
+from tests.test_engine_answers import requests
 
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if GPU else "cpu")
@@ -217,6 +223,48 @@ def ragged_batch(cache: Paged, asks: list[int]) -> RaggedBatch:
     )
 
 
+def flash_by_loop(q: Tensor, k: Tensor, v: Tensor, packed: ragged.PackedPrompts, scale: float, before: int) -> Tensor:
+    """What FlashAttention promises: prompt by prompt, causal, `before` positions at most looked back (-1: all)."""
+    out = torch.zeros_like(q)
+    asks, sees = packed.query_bounds.tolist(), packed.key_bounds.tolist()
+    for i in range(len(asks) - 1):
+        mine, theirs = slice(asks[i], asks[i + 1]), slice(sees[i], sees[i + 1])
+        key = torch.arange(sees[i + 1] - sees[i], device=q.device)
+        last = key[len(key) - (asks[i + 1] - asks[i]) :, None]
+        mask = (key <= last) & ((key >= last - before) if before >= 0 else True)
+        q1, k1, v1 = (x.transpose(0, 1) for x in (q[mine], k[theirs], v[theirs]))
+        out[mine] = F.scaled_dot_product_attention(q1, k1, v1, attn_mask=mask, scale=scale, enable_gqa=True).transpose(
+            0, 1
+        )
+    return out
+
+
+def kernels_answer_as_the_model() -> None:
+    """The executor for GPUs with its own kernels: on a CPU only FlashAttention and Inductor are played by others."""
+    fused: list[int] = []
+
+    def traced(graph_module: torch.fx.GraphModule, example_inputs: list[Tensor], settings: object) -> object:
+        fused.append(rotary.fuse_rotary(graph_module))
+        return graph_module
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ragged, "_flash", lambda: flash_by_loop)
+        patch.setattr(ragged, "refusal", lambda query: None)
+        patch.setattr("cbviz.engine.graphs.backends._inductor", traced)
+        patch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+        for sizes in ("PROMPT_SIZES", "PROMPT_LENGTHS"):  # the interpreter is slow, at padding, too
+            patch.setattr(f"cbviz.engine.graphs.executor.{sizes}", (8, 16))
+        torch._dynamo.reset()
+        model, work, pool = make("llama"), requests(3, seed=5), BlockPool(64, 4)
+        attention = TritonStaticAttention(DEVICE)
+        executor = GraphExecutor(model, slots=2, pool=pool, lag=1, attention=attention)
+        engine = Engine(executor, Sarathi(chunk_size=6), slots=2, pool=pool, lag=1)
+        for _ in engine.run(work):
+            pass
+        assert max(fused) == 3, "all layers hand their rotation to attention"
+        assert {r.id: engine.output(r.id) for r in work} == {r.id: solo(model, r) for r in work}
+
+
 # --- the tests -----------------------------------------------------------------------------------------------------
 
 
@@ -306,21 +354,11 @@ def test_prompts_are_packed_as_flash_attention_reads_them(
     """FlashAttention itself needs a GPU; on a CPU its contract is played by a loop over the rows it is told of."""
 
     def flash(q: Tensor, k: Tensor, v: Tensor, packed: ragged.PackedPrompts, scale: float, before: int) -> Tensor:
-        out = torch.empty_like(q)
         asks, sees = packed.query_bounds.tolist(), packed.key_bounds.tolist()
         assert max(b - a for a, b in pairwise(asks)) == packed.longest_queries
         assert max(b - a for a, b in pairwise(sees)) == packed.longest_context
         assert len(k) == sees[-1]
-        for i in range(len(asks) - 1):
-            mine, theirs = slice(asks[i], asks[i + 1]), slice(sees[i], sees[i + 1])
-            key = torch.arange(sees[i + 1] - sees[i], device=q.device)
-            last = key[len(key) - (asks[i + 1] - asks[i]) :, None]
-            mask = (key <= last) & ((key >= last - before) if before >= 0 else True)
-            q1, k1, v1 = (x.transpose(0, 1) for x in (q[mine], k[theirs], v[theirs]))
-            out[mine] = F.scaled_dot_product_attention(
-                q1, k1, v1, attn_mask=mask, scale=scale, enable_gqa=True
-            ).transpose(0, 1)
-        return out
+        return flash_by_loop(q, k, v, packed, scale, before)
 
     monkeypatch.setattr(ragged, "_flash", lambda: flash)
     cache = Paged([context for context, _ in rows], 2, 16, 4, torch.float32)
@@ -335,6 +373,11 @@ def test_prompts_are_packed_as_flash_attention_reads_them(
         out = ragged.prefill(query, *new, cache.keys, cache.values, packed, scale=0.25, window=window)
         torch.testing.assert_close(out, expected)
     assert packed.fresh == all(context == asks for context, asks in rows)
+
+
+@pytest.mark.skipif(GPU, reason="what plays FlashAttention here cannot be captured into a graph")
+def test_whole_answers_through_the_kernels_are_the_models(on_device: Callable[..., None]) -> None:
+    on_device(kernels_answer_as_the_model)
 
 
 @pytest.mark.parametrize("call", [ragged._flash(), ragged._operator])

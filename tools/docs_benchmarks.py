@@ -74,6 +74,42 @@ def throughput(found: dict[Path, Any]) -> str:
     return f"## Throughput\n\n{'; '.join(devices)}.\n\n" + table(head, rows)
 
 
+def peers(found: dict[Path, Any]) -> str:
+    """Other engines beside ours, on the same work."""
+    rows = []
+    for path, r in found.items():
+        if r["peers"]:
+            rows.append((link(path), "cbviz", f"{r['seconds']:.2f}", f"{r['tokens_per_second']:,.0f}"))
+        for peer in r["peers"]:
+            told = (
+                (peer["error"], "")
+                if "error" in peer
+                else (f"{peer['seconds']:.2f}", f"{peer['tokens_per_second']:,.0f}")
+            )
+            rows.append(("", peer["name"], *told))
+    return (
+        "## Other engines on the same work\n\n" + table(("run", "engine", "seconds", "tokens/s"), rows) if rows else ""
+    )
+
+
+def memory(path: Path, result: Any) -> str:
+    """A prefix cache, and preemption by recompute and by swap."""
+    rows = [
+        (
+            r["name"],
+            f"{r['tokens_per_second']:,.0f}",
+            f"{r['iterations']:,}",
+            f"{r['hits']:.0%}",
+            f"{r['recomputed']:,}",
+            f"{r['moved_mib']:,.0f}",
+        )
+        for r in result["runs"]
+    ]
+    head = ("run", "tokens/s", "iterations", "blocks found in the cache", "tokens computed again", "MiB moved")
+    about = "; ".join(part for part in (result.get("note", ""), result["date"][:10]) if part)
+    return f"## Beginnings in common, and too little memory\n\n{link(path)} ({about})\n\n" + table(head, rows)
+
+
 def breakdown(found: dict[Path, Any]) -> str:
     """Where the time of a step goes."""
     rows = [
@@ -208,7 +244,7 @@ def page() -> str:
     step = {path: result for path, result in read.items() if is_step(result)}
     parts = [HEAD]
     if bench:
-        parts += [throughput(bench), breakdown(bench)]
+        parts += [throughput(bench), peers(bench), breakdown(bench)]
     if step:
         parts.append(steps(step))
     recordings = {path: result for path, result in read.items() if path.name.startswith("recording_")}
@@ -222,6 +258,8 @@ def page() -> str:
             parts.append(frames(path, result))
         elif path.name.startswith("long_run_"):
             parts.append(long_run(path, result))
+        elif path.name.startswith("memory_"):
+            parts.append(memory(path, result))
         elif path.name.startswith("stalls_"):
             parts.append(stalls(path, result))
         elif path.name.startswith("answers_"):
