@@ -50,6 +50,7 @@ step() {
     script step step.py &&
         script step_smollm2_256 step.py --case random:smollm2-135m:128 --context 256
 }
+ladder() { script ladder ladder.py; }
 static() { bench w32_static $LLAMA --requests 128 --slots 32 --policy static --repeats 1 --no-profile --save "$OUT/w32_static.cbviz"; }
 small() {
     bench smollm2_1 $SMOLLM2 --requests 16 --slots 1 &&
@@ -71,7 +72,7 @@ memory() { script memory memory.py; }
 attention() { script attention attention.py; }
 peers() { bench w32_peers $LLAMA --requests 128 --slots 32 --repeats 1 --peer transformers-cb --peer transformers-static; }
 
-for part in "${@:-w32 w128 step static small opt recording long answers w128_static lanes stalls memory int8 peers eager attention}"; do
+for part in "${@:-w32 w128 step static small opt recording long answers w128_static lanes stalls memory int8 peers ladder eager attention}"; do
     for name in $part; do
         echo "== $name, $(date -u +%H:%M:%S)"
         "$name" 2> >(tee "$OUT/$name.stderr" >&2) | tee "$OUT/$name.txt"

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cbviz import cli
+from cbviz.engine.graphs import backends
 from cbviz.experiments import rates
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -50,6 +51,25 @@ def test_step(tmp_path: Path) -> None:
     assert 0 < low <= step["engine_ms"] <= high
     assert step["tokens_per_second"] == pytest.approx(2e3 / step["engine_ms"])
     assert step["efficiency"] == pytest.approx(step["floor_ms"] / step["engine_ms"])
+
+
+def test_ladder(tmp_path: Path) -> None:
+    found = run("ladder", tmp_path, "--case", "tiny:2", "--context", "20", "--steps", "14", "--rungs", "2")
+    assert [one["rung"] for one in found["ladder"]] == [rung.name for rung in script("ladder").RUNGS[:2]]
+    for one in found["ladder"]:
+        low, high = one["range"]
+        assert 0 < low <= one["milliseconds"] <= high
+
+
+def test_a_rung_is_without_what_comes_later() -> None:
+    ladder = script("ladder")
+    whole = {name: getattr(backends, name) for name in ("merge_siblings", "fuse_rotary", "INDUCTOR", "ONE_TOKEN")}
+    there = []
+    for rung in ladder.RUNGS:
+        with ladder.without_what_comes_later(rung):
+            there.append({name for name, one in whole.items() if getattr(backends, name) is one})
+        assert all(getattr(backends, name) is one for name, one in whole.items())
+    assert there == [set(), set(), set(), {"merge_siblings"}, {"merge_siblings", "fuse_rotary"}, set(whole)]
 
 
 def test_recording(tmp_path: Path) -> None:

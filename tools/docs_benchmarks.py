@@ -142,6 +142,23 @@ def steps(found: dict[Path, Any]) -> str:
     return "## One decode step\n\n" + table(("model", "rows", "context", "ms", "floor, ms", "of the floor"), rows)
 
 
+def ladder(path: Path, result: Any) -> str:
+    """A decode step from eager to the whole engine."""
+    cases = list(dict.fromkeys((r["model"], r["rows"], r["context"]) for r in result["ladder"]))
+    taken = {(r["rung"], (r["model"], r["rows"], r["context"])): r for r in result["ladder"]}
+    rows = [
+        (rung, *(f"{taken[rung, one]['milliseconds']:.2f}" if (rung, one) in taken else "" for one in cases))
+        for rung in dict.fromkeys(r["rung"] for r in result["ladder"])
+    ]
+    floors = {(r["model"], r["rows"], r["context"]): r["floor_ms"] for r in result["ladder"]}
+    rows.append(("the floor", *(f"{floors[one]:.2f}" for one in cases)))
+    head = ("milliseconds a decode step", *(f"{model}, {n} rows at {context}" for model, n, context in cases))
+    about = (
+        f"{link(path)}: {result['device']}, {result['date'][:10]}. Every rung keeps what the rungs before it brought."
+    )
+    return f"## What each idea is worth\n\n{about}\n\n" + table(head, rows)
+
+
 def kv_schemes(path: Path, result: Any) -> str:
     """Share of KV memory that is put to use under four schemes."""
     parts = [
@@ -258,6 +275,8 @@ def page() -> str:
             parts.append(frames(path, result))
         elif path.name.startswith("long_run_"):
             parts.append(long_run(path, result))
+        elif path.name.startswith("ladder_"):
+            parts.append(ladder(path, result))
         elif path.name.startswith("memory_"):
             parts.append(memory(path, result))
         elif path.name.startswith("stalls_"):
