@@ -50,7 +50,7 @@ javascript: ## The widget's JavaScript, tested with node, and its types checked 
 	else echo 'Left out: the types of the JavaScript (npx is not installed; it comes with npm).'; fi
 
 unit: $(INSTALLED) ## Everything in Python, and the browser tests where Chromium is installed
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 notebooks: $(INSTALLED) ## Every cell of every notebook gives what its saved output says
 	$(BIN)/pytest notebooks -p no:cacheprovider --nbval --nbval-current-env --nbval-cell-timeout=120 \

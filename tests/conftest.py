@@ -36,6 +36,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=browser)
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A process that runs a share of the tests tells the one that reports what it left out."""
+    if (told := getattr(session.config, "workeroutput", None)) is not None:
+        told["left_out"] = left_out
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Every process has seen all tests, so that one's word is enough."""
+    left_out[:] = getattr(node, "workeroutput", {}).get("left_out", left_out)
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say which tests a run without Chromium did not run."""
     if left_out:
