@@ -22,23 +22,18 @@ from unittest.mock import patch
 
 import torch
 from result_file import write
-from step import case, executor_seconds
+from step import case, decoding, executor_seconds
 
 from cbviz.engine.attention import kernels
 from cbviz.engine.attention.triton_backend import TritonAttention
 from cbviz.engine.graphs import GraphExecutor, backends
 from cbviz.engine.model_executor import ModelExecutor
 from cbviz.experiments.alone import Setting
-from cbviz.experiments.capacity import choose_kv_blocks
 from cbviz.experiments.lane import device_name
 from cbviz.experiments.progress import SilentProgress
 from cbviz.experiments.rates import measured_rates, model_facts
 from cbviz.memory import BlockPool
 from cbviz.models import LoadedModel, load
-from cbviz.policies import Continuous
-from cbviz.workload import Workload
-from cbviz.workload.lengths import Fixed
-from cbviz.workload.synthetic import synthetic
 
 CASES = ("random:llama-3.1-8b:1", "random:llama-3.1-8b:32", "random:llama-3.1-8b:128", "random:smollm2-135m:128")
 
@@ -102,19 +97,15 @@ def climb(
     loaded: LoadedModel, rows: list[int], context: int, steps: int, rungs: Sequence[Rung]
 ) -> Iterator[dict[str, Any]]:
     """Every rung of one model, at several numbers of rows."""
-    cuda = loaded.device.type == "cuda"
-    slots, block_size = max(rows), 32 if cuda else 16
-    work = synthetic(slots, Fixed(steps), prompt_tokens=max(1, context - steps // 2), vocabulary=loaded.vocabulary)
-    blocks = choose_kv_blocks(loaded, work, slots=slots, block_size=block_size)
     facts, rates = model_facts(loaded), measured_rates(loaded.device, loaded.dtype)
     for rung in rungs:
-        setting = Setting(loaded, Continuous(), work, slots, block_size, blocks, int(cuda), True, rung.compiled)
+        setting = decoding(loaded, max(rows), context, steps, compiled=rung.compiled)
         with without_what_comes_later(rung):
             began = perf_counter()
             executor = executor_of(rung, setting)
             ready = perf_counter() - began
             for n in rows:
-                requests = list(Workload("", tuple(work)[:n]))
+                requests = list(setting.workload)[:n]
                 executor_seconds(executor, setting, requests, steps)  # warms up
                 taken = executor_seconds(executor, setting, requests, steps)
                 floor = (facts.weight_bytes + n * context * facts.kv_bytes_per_token) / rates.bandwidth
@@ -133,7 +124,7 @@ def climb(
             executor.cache.values.clear()
             del executor
             gc.collect()
-            if cuda:
+            if loaded.device.type == "cuda":
                 torch.cuda.empty_cache()
 
 

@@ -52,6 +52,16 @@ def case(text: str) -> tuple[str, int]:
     return model, int(rows)
 
 
+def decoding(loaded: LoadedModel, slots: int, context: int, steps: int, *, compiled: bool) -> Setting:
+    """All slots decode for `steps` steps, in the middle of which their contexts are `context` long."""
+    cuda = loaded.device.type == "cuda"
+    block_size = 32 if cuda else 16
+    prompt = max(1, context - steps // 2)
+    work = synthetic(slots, Fixed(steps), prompt_tokens=prompt, vocabulary=loaded.vocabulary)
+    blocks = choose_kv_blocks(loaded, work, slots=slots, block_size=block_size)
+    return Setting(loaded, Continuous(), work, slots, block_size, blocks, int(cuda), True, compiled)
+
+
 def executor_seconds(executor: Executor, setting: Setting, requests: list[Request], steps: int) -> list[float]:
     """Seconds of decode steps that are launched one ahead of the one that is waited for."""
     rows = np.arange(len(requests), dtype=np.int32)
@@ -94,19 +104,14 @@ def measure(
     loaded: LoadedModel, rows: list[int], context: int, steps: int, options: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """One model at several numbers of rows; one executor serves them all."""
-    cuda = loaded.device.type == "cuda"
-    slots, block_size = max(rows), 32 if cuda else 16
-    prompt = max(1, context - steps // 2)
-    work = synthetic(slots, Fixed(steps), prompt_tokens=prompt, vocabulary=loaded.vocabulary)
-    blocks = choose_kv_blocks(loaded, work, slots=slots, block_size=block_size)
-    setting = Setting(loaded, Continuous(), work, slots, block_size, blocks, int(cuda), True, not options.no_compile)
+    setting = decoding(loaded, max(rows), context, steps, compiled=not options.no_compile)
     facts, rates = model_facts(loaded), measured_rates(loaded.device, loaded.dtype)
     began = perf_counter()
     executor = setting.executor(SilentProgress())
     ready = perf_counter() - began
     found = []
     for n in rows:
-        requests = list(work)[:n]
+        requests = list(setting.workload)[:n]
         engine_seconds(executor, setting, requests)  # warms up
         alone = median(executor_seconds(executor, setting, requests, steps))
         whole = engine_seconds(executor, setting, requests)
