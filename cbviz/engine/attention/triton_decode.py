@@ -7,9 +7,9 @@ the row's context ("split KV", Flash-Decoding, Dao et al. 2023); it walks its sh
 table (PagedAttention, SOSP'23, §4.1). Where a row has several shares, the program that finishes last weighs them
 together: for a small model at few rows a second kernel would take as long as the first.
 
-The row's own new key and value come from the forward pass, not from the cache: the first share starts its running sums
-with them, and puts them into the cache on the way. Queries and new keys may come without their rotary embedding: it is
-done here, for a kernel of its own would take as long as it takes to launch one.
+The row's own new key and value come from the forward pass, not from the cache: the first share takes them in when its
+tiles are done, and puts them into the cache. Queries and new keys may come without their rotary embedding: it is done
+here, for a kernel of its own would take as long as it takes to launch one.
 
 Every length is read on the device, and what is launched depends on shapes alone: a CUDA graph may hold these calls.
 """
@@ -324,40 +324,43 @@ def _decode_kernel(
         tl.extra.cuda.gdc_wait()
         tl.extra.cuda.gdc_launch_dependents()
 
-    member = tl.arange(0, group_rows)
     number = tl.arange(0, width)
     step = tl.arange(0, tile)
-    head = kv_head * group + member
-    real = (member < group)[:, None] & (number < size)[None, :]
     cosines, sines = cos + row * cos_row, sin + row * sin_row
-    asking = query + row * query_row + head[:, None] * query_head
+    few = tl.arange(0, merge_rows)  # the group's queries, up to a power of 2: what is rotated stays short
+    asking = query + row * query_row + (kv_head * group + few)[:, None] * query_head
+    asked = (few < group)[:, None] & (number < size)[None, :]
     if rotary:
-        q = rotated(asking, cosines, sines, number[None, :], real, size)
+        q_few = rotated(asking, cosines, sines, number[None, :], asked, size)
     else:
-        q = tl.load(asking + number[None, :], mask=real, other=0.0)
+        q_few = tl.load(asking + number[None, :], mask=asked, other=0.0)
+    # `tl.dot` wants 16 rows: every query stands there several times, and its first place counts.
+    copies: tl.constexpr = group_rows // merge_rows
+    q = tl.reshape(tl.broadcast_to(q_few[:, None, :], [merge_rows, copies, width]), [group_rows, width])
+    place_in_group = tl.arange(0, group_rows)
+    member = place_in_group // copies
+    counts = (member < group) & (place_in_group % copies == 0)
+    head = kv_head * group + member
+    real = counts[:, None] & (number < size)[None, :]
+
+    cached_length = length
+    if newest:
+        # Asked for now and used behind the loop, so that nothing here holds up the first tiles.
+        cached_length = tl.maximum(length - 1, 0)
+        own = number < size
+        k_there = key + row * key_row + kv_head * key_head
+        if rotary:
+            k_own = rotated(k_there, cosines, sines, number, own, size)
+        else:
+            k_own = tl.load(k_there + number, mask=own, other=0.0)
+        v_own = tl.load(value + row * value_row + kv_head * value_head + number, mask=own, other=0.0)
+        block_own = tl.load(table + cached_length // block_size).to(tl.int64)
+        score_few = tl.sum(q_few.to(tl.float32) * k_own.to(tl.float32)[None, :], 1) * scale
+        score_own = tl.reshape(tl.broadcast_to(score_few[:, None], [merge_rows, copies]), [group_rows])
 
     largest = tl.full([group_rows], float("-inf"), tl.float32)
     total = tl.zeros([group_rows], tl.float32)
     sums = tl.zeros([group_rows, width], tl.float32)
-    cached_length = length
-    if newest:
-        cached_length = length - 1
-        if (split == 0) & (length > 0):
-            own = number < size
-            k_there = key + row * key_row + kv_head * key_head
-            if rotary:
-                k_own = rotated(k_there, cosines, sines, number, own, size)
-            else:
-                k_own = tl.load(k_there + number, mask=own, other=0.0)
-            v_own = tl.load(value + row * value_row + kv_head * value_head + number, mask=own, other=0.0)
-            block_own = tl.load(table + cached_length // block_size).to(tl.int64)
-            there_own = ((block_own * block_size + cached_length % block_size) * kv_heads + kv_head) * size + number
-            tl.store(keys + there_own, k_own, mask=own)
-            tl.store(values + there_own, v_own, mask=own)
-            largest = tl.sum(q.to(tl.float32) * k_own.to(tl.float32)[None, :], 1) * scale
-            total += 1.0
-            sums += v_own.to(tl.float32)[None, :]
-
     # Of the tiles that hold anything visible, every split takes an equal share; the last ones may go without.
     oldest = 0
     if window > 0:
@@ -394,6 +397,17 @@ def _decode_kernel(
         )
         sums = sums * shrink[:, None] + tl.dot(p.to(v.dtype), v, input_precision="ieee")
         largest = largest_now
+    if newest:  # noqa: SIM102 - known when the kernel is compiled; what follows is not
+        if (split == 0) & (length > 0):
+            largest_now = tl.maximum(largest, score_own)
+            shrink = tl.exp2(largest - largest_now)
+            p_own = tl.exp2(score_own - largest_now)
+            total = total * shrink + p_own
+            sums = sums * shrink[:, None] + p_own[:, None] * v_own.to(tl.float32)[None, :]
+            largest = largest_now
+            there_own = ((block_own * block_size + cached_length % block_size) * kv_heads + kv_head) * size + number
+            tl.store(keys + there_own, k_own, mask=own)
+            tl.store(values + there_own, v_own, mask=own)
     average = tl.where(total[:, None] > 0, sums / total[:, None], 0.0)
 
     if splits == 1:
@@ -403,7 +417,7 @@ def _decode_kernel(
         index = (row * (kv_heads * group) + head) * splits + split
         tl.store(shares + index[:, None] * size + number[None, :], average, mask=real)
         # The logarithm of the share's weight; minus infinity for a share that saw nothing.
-        tl.store(weight + index, largest + tl.log2(total), mask=member < group)
+        tl.store(weight + index, largest + tl.log2(total), mask=counts)
         # All threads' shares are written before this program counts itself; whoever counts last sees all of them.
         tl.debug_barrier()
         counter = arrivals + row * kv_heads + kv_head
