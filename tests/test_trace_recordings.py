@@ -28,11 +28,11 @@ def test_every_recording_loads_and_says_where_it_was_made(name: str) -> None:
 @pytest.mark.parametrize(("name", "requests", "slots"), [("llama-8b-32", 128, 32), ("llama-8b-128", 512, 128)])
 def test_the_yardstick_took_the_iterations_that_its_lengths_need(name: str, requests: int, slots: int) -> None:
     lengths = [request.output_length or 0 for request in yardstick(requests)]
-    *static, refill = recorded(name)
-    assert [len(tokens) for tokens in refill.requests.tokens] == lengths
+    static, refill = recorded(name)
+    for lane in (static, refill):
+        assert [len(tokens) for tokens in lane.requests.tokens] == lengths
     assert len(refill.iterations) == {32: 948, 128: 853}[slots]
-    for trace in static:
-        assert len(trace.iterations) == static_iterations(lengths, slots) == {32: 1967, 128: 2048}[slots]
+    assert len(static.iterations) == static_iterations(lengths, slots) == {32: 1967, 128: 2048}[slots]
 
 
 def test_the_questions_were_answered() -> None:

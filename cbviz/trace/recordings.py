@@ -12,7 +12,7 @@ _FOLDER = Path(__file__).parent / "recorded"
 
 RECORDINGS = {
     "llama-8b-32": "Llama-3.1-8B's shape with random weights, 128 requests on 32 slots, static and continuous",
-    "llama-8b-128": "the same, 512 requests on 128 slots, continuous",
+    "llama-8b-128": "the same, 512 requests on 128 slots, static and continuous",
     "smollm2-8": "SmolLM2-135M-Instruct answers 48 questions on 8 slots, static and continuous",
 }
 """Name of each recording, and what it is. Every trace says in its `meta` what device and versions it was made with."""
@@ -30,5 +30,4 @@ def recorded(name: str) -> tuple[Trace, ...]:
     """
     if name not in RECORDINGS:
         raise TraceError(f"there is no recording {name!r}; there are {', '.join(RECORDINGS)}.")
-    paths = [_FOLDER / f"{name}.{lane}.cbviz" for lane in _LANES]
-    return tuple(load(path) for path in paths if path.exists())
+    return tuple(load(_FOLDER / f"{name}.{lane}.cbviz") for lane in _LANES)
