@@ -38,7 +38,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     work = synthetic(options.requests, law, prompt_tokens=128, vocabulary=1000)
     longest = -(-(128 + 512) // BLOCK)
     found: dict[str, Any] = {"policy": name}
-    for memory, blocks in (("roomy", options.slots * longest), ("tight", options.slots * longest // 4)):
+    for memory, blocks in (("roomy", options.slots * longest), ("tight", max(longest, options.slots * longest // 4))):
         plans: list[float] = []
         iterations: list[float] = []
         for _ in range(options.repeats):

@@ -14,7 +14,7 @@ import heapq
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import Any, get_args
@@ -58,8 +58,8 @@ class Flight:
     slot: IntArray
     yields: IntArray
     """Indices into the row arrays: those that yield a token to a request."""
-    event: Iteration
-    """What will be told of it; times, tokens and finishes are still to come."""
+    facts: dict[str, Any]
+    """What its `Iteration` will tell; times, finishes and padding are still to come, and so are the tokens."""
 
 
 class Engine:
@@ -156,7 +156,8 @@ class Engine:
         self._arrived: list[int] = []
         self._cancelled: list[Mark] = []
         self._thrown_out: list[Mark] = []
-        self._last_seated: IntArray = np.full(slots, NOBODY, np.int32)
+        self._nobody: IntArray = np.full(slots, NOBODY, np.int32)
+        self._last_seated = self._nobody
         self._idle_iterations = 0
         self._inbox: deque[Request | int] = deque()
         self._known_ids: set[int] = set()
@@ -438,10 +439,13 @@ class Engine:
         rows = count.nonzero()[0].astype(np.int32)
         in_vain = slots.ended[rows]
         first, n = start[rows], count[rows]
-        yields = first + n == slots.known[rows]
+        computed = first + n
+        draws = (computed == slots.known[rows]) | in_vain
+        yields = draws & ~in_vain
 
         state = np.where(slots.ended, HELD, IDLE)
-        state[[mark.slot for mark in stalled]] = STALLED
+        if stalled:
+            state[[mark.slot for mark in stalled]] = STALLED
         state[rows] = _doing(in_vain, first < slots.seen[rows], first < slots.prompt[rows])
         out, back = seating.copies()
         step = Step(
@@ -450,44 +454,42 @@ class Engine:
             slot=rows,
             start=first,
             count=n,
-            draw=np.where(yields | in_vain, slots.generated[rows], -1).astype(np.int32),
+            draw=np.where(draws, slots.generated[rows], -1),
             tables=slots.tables,
             swap_out=out,
             swap_in=back,
         )
-        slots.computed[rows] = first + n
-        given = rows[yields & ~in_vain]
+        slots.computed[rows] = computed
+        given = rows[yields]
         slots.generated[given] += 1
-        slots.known[rows[yields | in_vain]] += 1
+        slots.known[rows[draws]] += 1
         slots.ended[given] = slots.generated[given] >= slots.limit[given]
 
         used, reserved, written = slots.memory()
-        event = Iteration(
-            index=self.iteration,
-            t_start=self.now,
-            t_end=self.now,
-            request=slots.request.copy(),
-            state=state,
-            tokens=count,
-            context=slots.computed.copy(),
-            token=np.full(len(slots), NOBODY, np.int32),
-            allotted=slots.capacity.copy(),
-            arrived=tuple(self._arrived),
-            admitted=tuple(mark for _, mark in entered),
-            preempted=tuple(preempted),
-            stalled=stalled,
-            cancelled=tuple(self._cancelled),
-            waiting=len(self._waiting),
-            blocks_used=used,
-            blocks_reserved=reserved,
-            blocks_total=self.pool.blocks,
-            written=written,
-            reused=reused,
-            evicted=self.reuse.evictions() if self.reuse is not None else 0,
-            swapped_out=len(out),
-            swapped_in=len(back),
-        )
-        flight = Flight(None, slots.row[rows], rows, (yields & ~in_vain).nonzero()[0].astype(np.int32), event)
+        facts = {
+            "index": self.iteration,
+            "request": slots.request.copy(),
+            "state": state,
+            "tokens": count,
+            "context": slots.computed.copy(),
+            "token": self._nobody.copy(),
+            "allotted": slots.capacity.copy(),
+            "arrived": tuple(self._arrived),
+            "admitted": tuple(mark for _, mark in entered),
+            "preempted": tuple(preempted),
+            "stalled": stalled,
+            "cancelled": tuple(self._cancelled),
+            "waiting": len(self._waiting),
+            "blocks_used": used,
+            "blocks_reserved": reserved,
+            "blocks_total": self.pool.blocks,
+            "written": written,
+            "reused": reused,
+            "evicted": self.reuse.evictions() if self.reuse is not None else 0,
+            "swapped_out": len(out),
+            "swapped_in": len(back),
+        }
+        flight = Flight(None, slots.row[rows], rows, yields.nonzero()[0].astype(np.int32), facts)
         self._arrived.clear()
         self._cancelled.clear()
         self._thrown_out.clear()
@@ -507,28 +509,29 @@ class Engine:
         except Exception as error:
             self._flights.appendleft(flight)
             raise self._failed(error) from error
-        outputs, draft = self.outputs, flight.event
+        outputs, facts = self.outputs, flight.facts
         # Outputs that ended while this iteration was already in flight: its rows were computed in vain.
-        draft.state[flight.slot[outputs.closed[flight.row]]] = HELD
-        alive = flight.yields[~outputs.closed[flight.row[flight.yields]]]
+        closed = outputs.closed[flight.row]
+        facts["state"][flight.slot[closed]] = HELD
+        alive = flight.yields[~closed[flight.yields]]
         row, slot, tokens = flight.row[alive], flight.slot[alive], result.tokens[alive]
         outputs.append(row, tokens)
-        draft.token[slot] = tokens
+        facts["token"][slot] = tokens
 
         free = ~outputs.forced[row]  # where END and stop tokens are what they are
         by_end = free & np.isin(tokens, self._ends) if free.any() else free
         by_stop = free & outputs.stops[row]
         for i in by_stop.nonzero()[0]:
-            by_stop[i] = int(tokens[i]) in self._live[int(draft.request[slot[i]])].request.stop_tokens
+            by_stop[i] = int(tokens[i]) in self._live[int(facts["request"][slot[i]])].request.stop_tokens
         by_length = outputs.count[row] >= outputs.limit[row]
         finished = []
         for i in (by_end | by_stop | by_length).nonzero()[0]:
             reason = FinishReason.END if by_end[i] else FinishReason.STOP if by_stop[i] else FinishReason.LENGTH
-            finished.append(self._finish(int(draft.request[slot[i]]), int(slot[i]), reason))
+            finished.append(self._finish(int(facts["request"][slot[i]]), int(slot[i]), reason))
 
         start = self.now
         self.now += result.seconds if result.seconds is not None else perf_counter() - began
-        event = replace(draft, t_start=start, t_end=self.now, finished=tuple(finished), padded=result.padded)
+        event = Iteration(**facts, t_start=start, t_end=self.now, finished=tuple(finished), padded=result.padded)
         self._committed.append(event)
         self._last_seated = event.request
         self._watch(event, advanced=bool(len(tokens)) or event.useful > 0)
@@ -561,9 +564,9 @@ class Engine:
 
     def _failed(self, error: Exception) -> EngineError:
         """The executor failed: put every unfinished request back in the queue, the oldest admission first."""
-        lost = self._flights[0].event.index
-        self._arrived = [r for flight in self._flights for r in flight.event.arrived] + self._arrived
-        self._cancelled = [m for flight in self._flights for m in flight.event.cancelled] + self._cancelled
+        lost = self._flights[0].facts["index"]
+        self._arrived = [r for flight in self._flights for r in flight.facts["arrived"]] + self._arrived
+        self._cancelled = [m for flight in self._flights for m in flight.facts["cancelled"]] + self._cancelled
         self._flights.clear()
         self._seating.forget_copies()
         for live in self._live.values():

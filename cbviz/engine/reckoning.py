@@ -54,7 +54,9 @@ def shortage(
     pool = slots.pool
     lacking = slots.computed + count - slots.capacity
     lacking[slots.ended] = 0
-    needed = int((-(-np.maximum(lacking, 0) // pool.block_size)).sum())
+    needed = 0
+    if (lacking > 0).any():
+        needed = int((-(-np.maximum(lacking, 0) // pool.block_size)).sum())
     if not needed and (pool.prefix is None or not plan.admit):
         return None
     let_go = slots.request[slots.ended & ~held(slots, plan)].tolist()

@@ -111,6 +111,7 @@ class Slots:
         Shared blocks count once. They are full, so whatever is unwritten belongs to one request alone.
         """
         size = self.pool.block_size
-        unwritten = int((self.capacity // size - -(-self.computed // size)).sum())
-        written = self.pool.taken * size - int((self.capacity - self.computed).sum())
+        room = self.capacity - self.computed  # capacity is whole blocks
+        unwritten = int((room // size).sum())
+        written = self.pool.taken * size - int(room.sum())
         return self.pool.taken - unwritten, unwritten, written
