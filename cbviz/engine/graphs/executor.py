@@ -219,8 +219,9 @@ class GraphExecutor:
         # Behind a step that is still in flight this one begins when that one ends. A step that failed is not behind.
         before, self._latest = self._latest, None
         begun = self._event() if before is None or before.collected else before.done
-        with out_of_memory_told(self.device, f"swapping {len(step.swap_out) + len(step.swap_in):,} KV blocks"):
-            self.cache.swap(step.swap_out, step.swap_in)
+        if swapped := len(step.swap_out) + len(step.swap_in):
+            with out_of_memory_told(self.device, f"swapping {swapped:,} KV blocks"):
+                self.cache.swap(step.swap_out, step.swap_in)
         self._send_tables(step.tables)
         # A row of one token decodes if the device has that token; the prompts' tokens are on the host.
         known = self._known[step.slot]
