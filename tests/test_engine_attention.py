@@ -454,6 +454,19 @@ def misfits_are_refused() -> None:
     for misfit in bad:
         with pytest.raises(EngineError):
             triton_decode.decode(**(good | misfit), block_size=4, scale=1.0)  # type: ignore[arg-type]
+    odd = Paged([3, 4], 2, 15, 4, torch.float32)
+    with pytest.raises(EngineError, match="15 numbers cannot be rotated"):
+        triton_decode.decode(
+            cache.normal(2, 4, 15),
+            odd.keys,
+            odd.values,
+            odd.tables,
+            odd.slot,
+            odd.context,
+            block_size=4,
+            scale=1.0,
+            rotary=(odd.keys[:2, 0], odd.keys[:2, 0]),
+        )
     for x, angle in ((cache.keys[:2], cache.keys[:1, 0]), (cache.keys[:2, :, :3], cache.keys[:2, 0, :3])):
         with pytest.raises(EngineError, match="do not fit"):
             triton_rotary.rotate(x, angle, angle)

@@ -126,6 +126,8 @@ def decode(
             f"cosines {tuple(cos.shape)} and sines {tuple(sin.shape)} must be {(rows, size)}, contiguous in their last "
             f"dimension."
         )
+    if rotary is not None and size % 2:
+        raise EngineError(f"heads of {size} numbers cannot be rotated: it takes pairs, so an even number.")
     if rows == 0:
         return out
     group = query_heads // kv_heads
