@@ -1,0 +1,83 @@
+"""The GPU figures that people read in the README and on the design page are those of benchmarks/results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+DESIGN = (ROOT / "docs" / "design.md").read_text("utf-8")
+ON_GPU = README[README.index("## On a GPU") : README.index("## Race your own")]
+PROSE = " ".join(ON_GPU.split())
+
+
+def result(name: str) -> Any:
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}_h100.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("continuous, 128 requests on 32 slots", "llama8b_w32"),
+        ("static, the same work", "llama8b_w32_static"),
+        ("continuous, 512 requests on 128 slots", "llama8b_w128"),
+        ("static, the same work", "llama8b_w128_static"),
+    ],
+)
+def test_whole_runs(label: str, name: str) -> None:
+    run = result(name)
+    row = f"| {label} | {run['iterations']:,} | {run['seconds']:.2f} | {run['tokens_per_second']:,.0f} |"
+    assert f"{row} {run['efficiency']:.0%} |".replace("%", " %") in ON_GPU.replace("**", "")
+    fastest, slowest = run["seconds_range"]
+    assert slowest / fastest <= 1.003
+
+
+@pytest.mark.parametrize("slots", [32, 128])
+def test_static_against_continuous(slots: int) -> None:
+    static, refill = result(f"llama8b_w{slots}_static"), result(f"llama8b_w{slots}")
+    assert static["output_tokens"] == refill["output_tokens"]
+    iterations, seconds = (f"{static[what] / refill[what]:.2f}" for what in ("iterations", "seconds"))
+    assert {
+        32: f"{iterations} times the iterations and {seconds} times the time",
+        128: f"{iterations} and {seconds} times",
+    }[slots] in PROSE
+
+
+@pytest.mark.parametrize("name", ["step_llama8b", "step_smollm2"])
+def test_steps(name: str) -> None:
+    told = 0
+    for step in result(name)["steps"]:
+        row = f"| {step['rows']} | {step['context']} | {step['engine_ms']:.2f} | {step['tokens_per_second']:,.0f} |"
+        told += f"{row} {step['efficiency'] * 100:.0f} % |" in ON_GPU
+    assert told == 3
+
+
+def test_what_is_said_of_other_runs() -> None:
+    many, one, opt = (result(name) for name in ("smollm2_128", "smollm2_1", "opt13b_16"))
+    assert f"gives {many['tokens_per_second']:,.0f} tokens/s" in PROSE
+    assert f"One slot gives {one['tokens_per_second']:,.0f}:" in PROSE
+    assert f"gives {opt['tokens_per_second']:,.0f} tokens/s, {opt['efficiency'] * 100:.0f} % of its floor" in PROSE
+    batching, static = result("llama8b_w32_peers")["peers"]
+    assert f"{static['tokens_per_second']:,.0f} tokens/s with `model.generate`" in PROSE
+    assert f"{batching['tokens_per_second']:,.0f} with its continuous batching" in PROSE
+
+
+def test_stalls() -> None:
+    for found in result("stalls")["policies"]:
+        (row,) = (line for line in ON_GPU.splitlines() if line.startswith(f"| {found['policy']} "))
+        p50, p99, longest, first = (1000 * found[name] for name in ("itl_p50", "itl_p99", "itl_max", "ttft_p50"))
+        assert row.endswith(f"| {found['stalls']} | {p50:.1f} | {p99:.1f} | {longest:.0f} | {first:.0f} |")
+
+
+def test_the_ladder() -> None:
+    ladder = result("ladder")["ladder"]
+    for rung in dict.fromkeys(step["rung"] for step in ladder):
+        taken = [f"{step['milliseconds']:.3g}" for step in ladder if step["rung"] == rung]
+        (row,) = (line for line in DESIGN.splitlines() if line.startswith(f"| {rung.removeprefix('eager: ')} |"))
+        assert [f"{float(cell):.3g}" for cell in row.split("|")[2:-1]] == taken
+    floors = " | ".join(f"{step['floor_ms']:.2f}" for step in ladder[:3])
+    assert f"reading weights and cache once* | {floors} |" in DESIGN
