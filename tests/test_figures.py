@@ -19,6 +19,10 @@ def result(name: str) -> Any:
     return json.loads((ROOT / "benchmarks" / "results" / f"{name}_h100.json").read_text("utf-8"))
 
 
+def percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
 @pytest.mark.parametrize(
     ("label", "name"),
     [
@@ -31,20 +35,19 @@ def result(name: str) -> Any:
 def test_whole_runs(label: str, name: str) -> None:
     run = result(name)
     row = f"| {label} | {run['iterations']:,} | {run['seconds']:.2f} | {run['tokens_per_second']:,.0f} |"
-    assert f"{row} {run['efficiency']:.0%} |".replace("%", " %") in ON_GPU.replace("**", "")
+    assert f"{row} {percent(run['efficiency'])} |" in ON_GPU.replace("**", "")
     fastest, slowest = run["seconds_range"]
     assert slowest / fastest <= 1.003
 
 
-@pytest.mark.parametrize("slots", [32, 128])
-def test_static_against_continuous(slots: int) -> None:
+@pytest.mark.parametrize(
+    ("slots", "told"), [(32, "{} times the iterations and {} times the time"), (128, "{} and {} times")]
+)
+def test_static_against_continuous(slots: int, told: str) -> None:
     static, refill = result(f"llama8b_w{slots}_static"), result(f"llama8b_w{slots}")
     assert static["output_tokens"] == refill["output_tokens"]
-    iterations, seconds = (f"{static[what] / refill[what]:.2f}" for what in ("iterations", "seconds"))
-    assert {
-        32: f"{iterations} times the iterations and {seconds} times the time",
-        128: f"{iterations} and {seconds} times",
-    }[slots] in PROSE
+    ratios = (f"{static[what] / refill[what]:.2f}" for what in ("iterations", "seconds"))
+    assert told.format(*ratios) in PROSE
 
 
 @pytest.mark.parametrize("name", ["step_llama8b", "step_smollm2"])
@@ -52,7 +55,7 @@ def test_steps(name: str) -> None:
     told = 0
     for step in result(name)["steps"]:
         row = f"| {step['rows']} | {step['context']} | {step['engine_ms']:.2f} | {step['tokens_per_second']:,.0f} |"
-        told += f"{row} {step['efficiency'] * 100:.0f} % |" in ON_GPU
+        told += f"{row} {percent(step['efficiency'])} |" in ON_GPU
     assert told == 3
 
 
@@ -60,7 +63,7 @@ def test_what_is_said_of_other_runs() -> None:
     many, one, opt = (result(name) for name in ("smollm2_128", "smollm2_1", "opt13b_16"))
     assert f"gives {many['tokens_per_second']:,.0f} tokens/s" in PROSE
     assert f"One slot gives {one['tokens_per_second']:,.0f}:" in PROSE
-    assert f"gives {opt['tokens_per_second']:,.0f} tokens/s, {opt['efficiency'] * 100:.0f} % of its floor" in PROSE
+    assert f"gives {opt['tokens_per_second']:,.0f} tokens/s, {percent(opt['efficiency'])} of its floor" in PROSE
     batching, static = result("llama8b_w32_peers")["peers"]
     assert f"{static['tokens_per_second']:,.0f} tokens/s with `model.generate`" in PROSE
     assert f"{batching['tokens_per_second']:,.0f} with its continuous batching" in PROSE

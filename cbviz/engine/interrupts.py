@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 
 @contextmanager
@@ -20,14 +19,14 @@ def interrupts_deferred(welcome: Callable[[], bool]) -> Iterator[None]:
     Python delivers interrupts to the main thread only, so in any other thread there is nothing to hold back; nor is
     there where the process ignores them, as shells have their background jobs do.
     """
-    if threading.current_thread() is not threading.main_thread():
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored or threading.current_thread() is not threading.main_thread():
         yield
         return
     caught: list[int] = []
-    before: Any = None
 
     def remember(signum: int, frame: FrameType | None) -> None:
-        if welcome() and before is not signal.SIG_IGN:
+        if welcome():
             raise KeyboardInterrupt
         caught.append(signum)
 
@@ -37,5 +36,5 @@ def interrupts_deferred(welcome: Callable[[], bool]) -> Iterator[None]:
     finally:
         # None: installed from C; Python cannot put it back, so the default is the best there is.
         signal.signal(signal.SIGINT, before if before is not None else signal.default_int_handler)
-    if caught and before is not signal.SIG_IGN:
+    if caught:
         raise KeyboardInterrupt

@@ -54,9 +54,7 @@ def shortage(
     pool = slots.pool
     lacking = slots.computed + count - slots.capacity
     lacking[slots.ended] = 0
-    needed = 0
-    if (lacking > 0).any():
-        needed = int((-(-np.maximum(lacking, 0) // pool.block_size)).sum())
+    needed = int((-(-np.maximum(lacking, 0) // pool.block_size)).sum()) if (lacking > 0).any() else 0
     if not needed and (pool.prefix is None or not plan.admit):
         return None
     let_go = slots.request[slots.ended & ~held(slots, plan)].tolist()
