@@ -6,7 +6,7 @@ For each run and each movement: frames a second, the 95th percentile of the time
 20 ms), the 95th percentile of the time that the board's own script takes for a frame, and how many of the lanes were
 painted anew rather than stretched into place until their turn came. What is between script and gap the browser needs to
 rasterise; without a GPU it does that in software, on the same cores. Each movement is repeated; the repetition with the
-smallest gap is told, and the largest gap of all beside it, because a machine that does something else meanwhile can
+smallest gap is reported, and the largest gap of all beside it, because a machine that is busy with something else can
 only make a frame later.
 """
 
@@ -39,19 +39,23 @@ MOVES = {
     "zooming": """view.fit(); let n = 0; move = () => view.zoom(n++ % 120 < 60 ? 1.06 : 1 / 1.06, 400);""",
 }
 MEASURE = """async ([setup, ms]) => {
-  const view = window.view;
+  const board = window.board;
+  const view = board.view;
   let move = null;
-  const draw = view.draw;
   const own = [];
-  const lane = view.drawLane;
   let [sharp, lanes] = [0, 0];
-  view.drawLane = function (...about) {
-    const done = lane.apply(this, about);
-    lanes++;
-    if (done) sharp++;
-    return done;
+  for (const plot of board.parts.lanes.plots)
+    plot.draw = function (late) {
+      const done = Object.getPrototypeOf(this).draw.call(this, late);
+      lanes++;
+      if (done) sharp++;
+      return done;
+    };
+  board.draw = function (time) {
+    const t = performance.now();
+    Object.getPrototypeOf(this).draw.call(this, time);
+    own.push(performance.now() - t);
   };
-  view.draw = function (time) { const t = performance.now(); draw.call(this, time); own.push(performance.now() - t); };
   eval(setup);
   const times = [];
   await new Promise((done) => {
@@ -64,8 +68,8 @@ MEASURE = """async ([setup, ms]) => {
     requestAnimationFrame(tick);
   });
   view.pauseView();
-  view.draw = draw;
-  view.drawLane = lane;
+  delete board.draw;
+  for (const plot of board.parts.lanes.plots) delete plot.draw;
   const gaps = times.slice(1).map((t, i) => t - times[i]).sort((a, b) => a - b);
   own.sort((a, b) => a - b);
   const p95 = (sorted) => sorted[Math.floor(sorted.length * 0.95)];
@@ -75,7 +79,7 @@ MEASURE = """async ([setup, ms]) => {
 
 
 def schedule(slots: int, iterations: int, seed: int, static: bool) -> Iterator[Iteration]:
-    """Continuous or static batching over exponential output lengths of mean 40, with somebody always waiting."""
+    """Continuous or static batching over exponential output lengths of mean 40, with a request always waiting."""
     rng = np.random.default_rng(seed)
     owner = np.arange(slots, dtype=np.int32)
     left = 1 + rng.exponential(40, slots).astype(np.int32)
@@ -134,13 +138,13 @@ def measure(tab: Page, seconds: float, repeats: int) -> Iterator[dict[str, Any]]
     with tempfile.TemporaryDirectory() as folder:
         for name, lanes, slots, iterations in RUNS:
             text = page(build(lanes, slots, iterations), "Frames", autoplay=False)
-            text = text.replace(".catch((error)", ".then((view) => (window.view = view)).catch((error)")
+            text = text.replace(".catch((error)", ".then((board) => (window.board = board)).catch((error)")
             # The page forbids eval; the measurement needs it.
             text = text.replace("script-src 'unsafe-inline'", "script-src 'unsafe-inline' 'unsafe-eval'")
             path = Path(folder) / "frames.html"
             path.write_text(text, encoding="utf-8")
             tab.goto(path.as_uri())
-            tab.wait_for_function("window.view && window.view.frames > 0", timeout=120_000)
+            tab.wait_for_function("window.board && window.board.frames > 0", timeout=120_000)
             for move, setup in MOVES.items():
                 tries = []
                 for _ in range(repeats):
@@ -153,7 +157,7 @@ def measure(tab: Page, seconds: float, repeats: int) -> Iterator[dict[str, Any]]
 
 
 def processor() -> str:
-    """The processor's own name, where the system tells it."""
+    """The processor's own name, where the system gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
@@ -166,7 +170,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=3.0, help="of each movement")
-    parser.add_argument("--repeats", type=int, default=3, help="of each movement; the best is told")
+    parser.add_argument("--repeats", type=int, default=3, help="of each movement; the best is reported")
     parser.add_argument("--json", action="store_true", help="print JSON only")
     options = parser.parse_args()
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

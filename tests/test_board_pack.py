@@ -6,7 +6,6 @@ import json
 import random
 import subprocess
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +17,7 @@ from cbviz.board.pack import LaneEncoder, RequestText, merge, meta_block, read, 
 from cbviz.errors import TraceError
 from cbviz.trace import NOBODY, State
 from tests.fake_runs import record, request, scheduled, wild
-from tests.node import node
-
-BOARD = Path(__file__).parent.parent / "cbviz" / "board" / "board.js"
+from tests.node import node, shipped_module
 
 
 def live_and_recorded(seed: int, slots: int = 3):
@@ -67,7 +64,7 @@ def test_live_blocks_however_cut_merge_to_what_the_trace_packs_to(seed, cuts):
 def test_the_shipped_module_reads_every_cell_mark_and_token():
     _, trace = live_and_recorded(5)
     script = f"""
-        import {{ Run }} from {json.dumps(BOARD.as_uri())};
+        import {{ Run }} from {json.dumps(shipped_module())};
         import {{ readFileSync }} from "node:fs";
         const run = new Run();
         run.add(new Uint8Array(readFileSync(0)));

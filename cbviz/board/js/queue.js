@@ -1,0 +1,54 @@
+/* Who waits, at any moment of a run. */
+
+/** Every stay in a lane's queue. */
+export class Queue {
+  constructor() {
+    /**
+     * One entry a stay, by its beginning: from iteration (inclusive) to iteration (exclusive; Infinity while it lasts),
+     * and whether it is a return after a preemption.
+     */
+    this.stays = {
+      request: /** @type {number[]} */ ([]), from: /** @type {number[]} */ ([]), to: /** @type {number[]} */ ([]),
+      again: /** @type {boolean[]} */ ([]),
+    };
+    /** The open stay of a request. @type {Map<number, number>} */
+    this.open = new Map();
+  }
+
+  /** @param {number} request @param {number} at iteration @param {boolean} again after a preemption */
+  enter(request, at, again) {
+    this.open.set(request, this.stays.request.length);
+    this.stays.request.push(request);
+    this.stays.from.push(at);
+    this.stays.to.push(Infinity);
+    this.stays.again.push(again);
+  }
+
+  /** Does nothing if the request does not wait. @param {number} request @param {number} at iteration */
+  leave(request, at) {
+    const stay = this.open.get(request);
+    if (stay === undefined) return;
+    this.stays.to[stay] = at;
+    this.open.delete(request);
+  }
+
+  /**
+   * Who waits during iteration k - 1, in order, at most `limit`: the preempted ones first, then by arrival.
+   * @param {number} k
+   * @param {number} limit
+   */
+  waiting(k, limit) {
+    /** @type {{request: number, again: boolean}[]} */
+    const back = [];
+    /** @type {{request: number, again: boolean}[]} */
+    const fresh = [];
+    const { request, from, to, again } = this.stays;
+    const i = k - 1;
+    for (let stay = 0; stay < request.length && from[stay] <= i; stay++) {
+      if (to[stay] <= i) continue;
+      if (again[stay]) back.unshift({ request: request[stay], again: true });
+      else if (fresh.length < limit) fresh.push({ request: request[stay], again: false });
+    }
+    return back.concat(fresh).slice(0, limit);
+  }
+}

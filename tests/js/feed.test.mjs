@@ -1,0 +1,76 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { iterations, meta } from "./encode.mjs";
+import { load } from "./modules.mjs";
+import { STORY } from "./story.mjs";
+
+const { Feed } = await load("feed");
+
+/** A widget's model that keeps what is sent and lets a test speak for the kernel. */
+function fakeModel(state) {
+  const listeners = new Map();
+  return {
+    sent: [], get: (name) => state[name], on: (name, f) => listeners.set(name, f), off: (name) => listeners.delete(name),
+    send(message) { this.sent.push(message); }, say: (content, buffers = []) => listeners.get("msg:custom")(content, buffers.map((b) => new DataView(b.buffer))),
+    change(name, value) { state[name] = value; listeners.get(`change:${name}`)(); }, listeners,
+  };
+}
+const LIVE = () => ({ _meta: { title: "T", lanes: [{ name: "a", slots: 2, total_blocks: 10 }] }, _status: "running", _run: new DataView(new ArrayBuffer(0)), _actions: [], _knobs: [] });
+
+test("a feed says hello, confirms frames and asks again after a loss", () => {
+  const model = fakeModel(LIVE());
+  const feed = new Feed(model);
+  assert.deepEqual(model.sent.shift(), { type: "hello", have: [0] });
+  model.say({ type: "frame", seq: 1, have: [3] }, [iterations({ ...STORY, to: 3 })]);
+  assert.deepEqual(model.sent.shift(), { type: "ack", seq: 1 });
+  feed.asked = 0;
+  model.say({ type: "frame", seq: 3, have: [9] }, [iterations({ ...STORY, from: 7, to: 9 })]);
+  assert.deepEqual(model.sent, [{ type: "ack", seq: 3 }, { type: "resync", have: [3] }]);
+  model.say({ type: "frame", seq: 4, have: [9] }, [iterations({ ...STORY, to: 9 })]);
+  assert.deepEqual(feed.run.have(), [9]);
+  model.change("_run", new DataView(iterations(STORY).buffer));
+  assert.deepEqual(feed.run.have(), [10]);
+  feed.close();
+  assert.equal(model.listeners.size, 0);
+});
+
+test("a late feed finds the whole run in the widget's state", () => {
+  const state = LIVE();
+  state._run = new DataView(iterations(STORY).buffer);
+  state._status = "finished";
+  const feed = new Feed(fakeModel(state));
+  assert.deepEqual(feed.run.have(), [10]);
+});
+
+test("what is missing is asked for once, not with every message that shows it", () => {
+  const model = fakeModel(LIVE());
+  const feed = new Feed(model);
+  model.sent.length = feed.asked = 0;
+  for (const seq of [2, 3, 4]) model.say({ type: "frame", seq, have: [9] }, [iterations({ ...STORY, from: seq + 3, to: seq + 4 })]);
+  assert.deepEqual(model.sent.map(({ type }) => type), ["ack", "resync", "ack", "ack"]);
+  assert.equal(feed.run.gaps, 3);
+});
+
+test("a message that says how far the run is shows the loss of one that did not come", () => {
+  const model = fakeModel(LIVE());
+  const feed = new Feed(model);
+  model.sent.length = feed.asked = 0;
+  model.say({ type: "frame", seq: 1, have: [3] }, [meta([], {})]);
+  assert.deepEqual(model.sent, [{ type: "ack", seq: 1 }, { type: "resync", have: [0] }]);
+});
+
+test("controls go to the engine, refusals come back, and every board hears of what is new", () => {
+  const model = fakeModel(LIVE());
+  const feed = new Feed(model);
+  let refreshed = 0;
+  feed.boards.add({ refresh: () => refreshed++ });
+  model.say({ type: "refused", sentence: "no." });
+  assert.equal(feed.host().state().refusal, "no.");
+  feed.host().send({ action: "pause" });
+  assert.deepEqual(model.sent.at(-1), { type: "control", action: "pause" });
+  model.change("_status", "paused");
+  model.change("_meta", { title: "U" });
+  assert.equal(refreshed, 3);
+  assert.deepEqual([feed.run.meta.title, feed.host().state().status], ["U", "paused"]);
+  assert.equal(new Feed(fakeModel({ ...LIVE(), _status: "recorded" })).host(), null);
+});

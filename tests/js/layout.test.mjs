@@ -1,0 +1,26 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { load } from "./modules.mjs";
+import { SECONDS, story } from "./story.mjs";
+
+const { Axis } = await load("axis");
+const { hitTest, laneHeights } = await load("layout");
+
+test("a point finds slot, iteration and span on both axes", () => {
+  const lane = story({ seconds: SECONDS });
+  const heights = laneHeights(2, 1, false);
+  const y = heights.top + heights.pitch * 1.5;
+  assert.deepEqual(hitTest(lane, new Axis("iterations", 0, 10), heights, 35, y), { slot: 1, iteration: 3, span: lane.spanAt(1, 3) });
+  assert.deepEqual(hitTest(lane, new Axis("seconds", 0, 100), heights, 30, y), { slot: 1, iteration: 2, span: lane.spanAt(1, 2) });
+  assert.equal(hitTest(lane, new Axis("iterations", 0, 10), heights, 101, y), null);
+  assert.equal(hitTest(lane, new Axis("iterations", 0, 10), heights, 35, heights.top + heights.rows + 1), null);
+});
+
+test("rows fit from one slot to hundreds", () => {
+  for (const slots of [1, 8, 64, 256]) for (const lanes of [1, 2, 4]) {
+    const heights = laneHeights(slots, lanes, false);
+    assert.ok(heights.pitch >= 2 && heights.pitch <= 26 && heights.gap < heights.pitch);
+    assert.equal(heights.rows, heights.pitch * slots);
+    assert.ok(laneHeights(slots, lanes, true).height <= heights.height, "narrow boards are no higher");
+  }
+});
