@@ -7,7 +7,12 @@ INSTALLED := $(VENV)/.installed
 TYPESCRIPT := 5.9.3
 
 .DEFAULT_GOAL := help
-.PHONY: help venv race lab docs test lint types javascript unit notebooks
+.PHONY: help venv race lab docs quick test lint types javascript pure unit notebooks
+
+# Tests that load no model and open no browser.
+PURE := $(addprefix tests/,test_board_pack.py test_chinese.py test_course_words.py test_engine_schedules.py \
+  test_engine_trouble.py test_figures.py test_house.py test_measure_*.py test_memory_*.py test_policies_*.py \
+  test_trace_*.py test_workload_*.py)
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +25,8 @@ lab: $(INSTALLED) ## Copy the course into cbviz-course, and open JupyterLab on i
 
 docs: $(INSTALLED) ## The site (course, API, design, benchmarks) into site/; open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+quick: lint types javascript pure ## Style, types and the tests without a model: under two minutes, for every change
 
 test: lint types javascript unit notebooks ## Everything that CI runs
 
@@ -48,6 +55,9 @@ javascript: ## The widget's JavaScript, tested with node, and its types checked 
 	@if command -v npx >/dev/null; then npx --yes --loglevel=error --package=typescript@$(TYPESCRIPT) -- tsc --project tsconfig.json; \
 	elif [ -n "$$CI" ]; then echo 'npx is not installed (it comes with npm), and CI must check the JavaScript types.' >&2; exit 1; \
 	else echo 'Left out: the types of the JavaScript (npx is not installed; it comes with npm).'; fi
+
+pure: $(INSTALLED) ## The tests that load no model and open no browser
+	$(BIN)/pytest $(PURE) --quiet --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 unit: $(INSTALLED) ## Everything in Python, and the browser tests where Chromium is installed
 	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
