@@ -24,9 +24,16 @@ class ModelError(CbvizError, ValueError):
 class PolicyError(CbvizError, RuntimeError):
     """A policy raised, or planned something illegal; the message names the request and the rule."""
 
+    named = False
+    """Whether the message names the policy and the iteration, too."""
+
 
 class EngineError(CbvizError, RuntimeError):
     """The executor failed in the middle of a run; every unfinished request is back in the queue."""
+
+
+class FileError(CbvizError, OSError):
+    """A path that cannot be read or written; the message names it and says why. Handlers of OSError catch it, too."""
 
 
 class TraceError(CbvizError, ValueError):
@@ -35,3 +42,10 @@ class TraceError(CbvizError, ValueError):
 
 class MeasureError(CbvizError, ValueError):
     """A question about runs, or to a formula, that has no answer: runs of different work, zero slots, a load of 1."""
+
+
+class BrokenOff(BaseException):
+    """Raised inside a learner's code that is broken off from outside.
+
+    No `Exception`, so that the code's own `except` lets it through, and no `CbvizError`: what breaks off catches it.
+    """

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
+from cbviz.checks import shown
 from cbviz.errors import MeasureError
 from cbviz.measure.chart import COLOURS, FONT, INK, WIDTH
+from cbviz.measure.checks import column_of, listed, number
 from cbviz.measure.svg import image, write_svg
 
 ROW, GAP, TOP, FOOT, NAMES, RIGHT = 26, 14, 60, 44, 150, 24
@@ -50,6 +52,13 @@ class Bars:
     mark_label: str = ""
 
     def __post_init__(self) -> None:
+        for what in ("title", "label", "mark_label"):
+            if not isinstance(getattr(self, what), str):
+                raise MeasureError(f"{what} must be a text, not {shown(getattr(self, what))}.")
+        object.__setattr__(self, "parts", _texts("parts", self.parts))
+        object.__setattr__(self, "rows", {name: _shares(name, row) for name, row in _named("rows", self.rows).items()})
+        marks = _named("marks", self.marks)
+        object.__setattr__(self, "marks", {name: number(f"the mark of {name!r}", marks[name], -1e-9) for name in marks})
         if not self.rows or not 1 <= len(self.parts) <= len(PATTERNS):
             raise MeasureError(f"the bars of {self.title!r} need a row and one to {len(PATTERNS)} parts.")
         for name, shares in self.rows.items():
@@ -111,8 +120,8 @@ class Bars:
             *self._legend(),
             *self._axis(height - FOOT),
         ]
-        for number, (name, shares) in enumerate(self.rows.items()):
-            parts += self._bar(name, shares, TOP + number * (ROW + GAP))
+        for place, (name, shares) in enumerate(self.rows.items()):
+            parts += self._bar(name, shares, TOP + place * (ROW + GAP))
         return "\n".join([*parts, "</svg>"])
 
     def _legend(self) -> list[str]:
@@ -168,3 +177,23 @@ def _pattern(i: int) -> str:
         f'<rect width="6" height="6" fill="{COLOURS[i]}" fill-opacity="0.25"/>'
         f'<path d="{PATTERNS[i]}" stroke="{COLOURS[i]}" stroke-width="1.5"/></pattern>'
     )
+
+
+def _texts(name: str, values: object) -> tuple[str, ...]:
+    found = listed(name, values, "texts")
+    if not all(isinstance(value, str) for value in found):
+        raise MeasureError(f"{name} must be a list of texts, not {shown(values)}.")
+    return tuple(found)
+
+
+def _named(name: str, values: object) -> dict[str, Any]:
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise MeasureError(f"{name} must be a dictionary with texts for keys, not {shown(values)}.")
+    return values
+
+
+def _shares(name: str, row: object) -> tuple[float, ...]:
+    column = column_of(row)
+    if column is None:
+        raise MeasureError(f"the bar {shown(name)} must be a list of shares, not {shown(row)}.")
+    return tuple(column.tolist())

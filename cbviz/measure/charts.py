@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from cbviz.checks import shown
 from cbviz.errors import MeasureError
 from cbviz.measure.chart import MOST_POINTS, Chart, FloatArray, Series
 from cbviz.measure.checks import number
@@ -62,8 +63,8 @@ def latency_cdf(*traces: Trace, metric: Metric = "e2el") -> Chart:
     Definitions are those of `cbviz.measure.latency`. Raises MeasureError for no traces, an unknown metric, or runs
     without a value of it.
     """
-    if metric not in get_args(Metric):
-        raise MeasureError(f"there is no metric {metric!r}; choose one of {', '.join(METRICS)}.")
+    if not isinstance(metric, str) or metric not in get_args(Metric):
+        raise MeasureError(f"there is no metric {shown(metric)}; choose one of {', '.join(METRICS)}.")
     series = []
     for name, trace in _named(traces):
         values = getattr(latencies(trace), metric)
@@ -144,6 +145,8 @@ def roofline(
     p, weights = number("parameters", parameters), number("weight_bytes", weight_bytes)
     kv = number("kv_bytes_per_token", kv_bytes_per_token)
     roof, slope = number("flops", flops), number("bandwidth", bandwidth)
+    if not 1e-100 < roof / slope < 1e100:  # the corner of the roof could not be drawn
+        raise MeasureError(f"flops of {roof:g} and a bandwidth of {slope:g} are those of no device.")
     clouds = []
     for name, trace in _named(traces):
         it = trace.iterations

@@ -1,40 +1,59 @@
-"""What the formulas ask of their arguments, in one sentence each."""
+"""What measures and formulas ask of their arguments, in one sentence each."""
 
 from __future__ import annotations
 
-import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cbviz import checks
+from cbviz.checks import as_float, shown
 from cbviz.errors import MeasureError
+from cbviz.trace.trace import Trace
 
 MOST = 10_000_000
+
+number = partial(checks.number, error=MeasureError)
+one_of = partial(checks.one_of, error=MeasureError)
+listed = partial(checks.listed, error=MeasureError)
+flag = partial(checks.flag, error=MeasureError)
 
 
 def whole(name: str, value: Any, least: int = 1, most: int = MOST) -> int:
     """The value, if it is a whole number from `least` to `most`. Raises MeasureError."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
-        raise MeasureError(f"{name} must be a whole number from {least} to {most}, not {value!r}.")
-    return int(value)
-
-
-def number(name: str, value: Any, above: float = 0.0, *, or_equal: bool = False) -> float:
-    """The value, if it is finite and above (or equal to) a limit. Raises MeasureError."""
-    real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not real or not math.isfinite(value) or value < above or (value == above and not or_equal):
-        limit = f"of at least {above:g}" if or_equal else f"above {above:g}"
-        raise MeasureError(f"{name} must be a finite number {limit}, not {value!r}.")
-    return float(value)
+    return checks.whole(name, value, least, most, error=MeasureError)
 
 
 def lengths_of(name: str, values: Any, least: float = 0.0) -> npt.NDArray[np.float64]:
     """The values as a float64 column of at least one finite number above `least`. Raises MeasureError."""
+    column = column_of(values)
+    if column is None or not len(column) or not np.isfinite(column).all() or not (column > least).all():
+        raise MeasureError(f"{name} must be a list of at least one finite number above {least:g}, not {shown(values)}.")
+    return column
+
+
+def column_of(values: Any) -> npt.NDArray[np.float64] | None:
+    """The values as a float64 column, NaN among them; None if they are no list of numbers."""
     try:
         column = np.asarray(values, np.float64)
-    except (TypeError, ValueError):
-        column = np.empty(0)
-    if column.ndim != 1 or not len(column) or not np.isfinite(column).all() or not (column > least).all():
-        raise MeasureError(f"{name} must be a list of at least one finite number above {least:g}.")
-    return column
+    except Exception:  # values bring code of their own, and what they raise is theirs
+        return None
+    return column if column.ndim == 1 else None
+
+
+def a_trace(value: Any) -> Trace:
+    """The value, if it is a trace. Raises MeasureError."""
+    if not isinstance(value, Trace):
+        raise MeasureError(f"a trace is needed, such as race.traces[0], not {shown(value)}.")
+    return value
+
+
+def percentiles_of(values: Any) -> tuple[float, ...]:
+    """Percentiles as they were given, if each lies between 0 and 100. Raises MeasureError."""
+    found = listed("percentiles", values, "numbers between 0 and 100")
+    for p in found:
+        if not 0 <= as_float(p) <= 100:
+            raise MeasureError(f"a percentile must lie between 0 and 100, not {shown(p)}.")
+    return tuple(p if isinstance(p, int) else float(p) for p in found)

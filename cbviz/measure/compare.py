@@ -133,8 +133,8 @@ def same_answers(*traces: Trace) -> tuple[int, int]:
 
     Raises MeasureError without a trace.
     """
-    if not traces:
-        raise MeasureError("answers can only be compared where there is a trace.")
+    if not traces or not all(isinstance(trace, Trace) for trace in traces):
+        raise MeasureError("answers can only be compared where there is a trace, and nothing but traces.")
     ended = [set(trace.requests.id[completed(trace)].tolist()) for trace in traces]
     common = ended[0].intersection(*ended[1:])
     parted = {place.request for other in traces[1:] for place in find_divergences(traces[0], other)}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cbviz.errors import MeasureError
+from cbviz.errors import CbvizError, MeasureError
 from cbviz.measure.compare import Comparison, compare
 from cbviz.measure.latency import completed
 from cbviz.measure.slot_use import SlotUse, slot_use
@@ -206,7 +206,12 @@ def explain(first: Any, second: Trace | None = None) -> Explanation:
         Anything else, runs of different work, or runs that took no time.
     """
     if second is None:
-        traces = tuple(getattr(first, "traces", ()))
+        try:
+            traces = tuple(getattr(first, "traces", ()))
+        except CbvizError:
+            raise
+        except Exception:  # whatever it is, it is no race
+            traces = ()
         if len(traces) < 2:
             raise MeasureError("explain needs two traces, or a race of at least two lanes.")
         first, second = traces[0], traces[-1]

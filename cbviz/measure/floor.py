@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cbviz.checks import shown
 from cbviz.errors import MeasureError
-from cbviz.measure.checks import number
+from cbviz.measure.checks import a_trace, number
 from cbviz.trace import State, Trace
 from cbviz.trace.trace import FloatArray
 
@@ -38,7 +39,7 @@ class ModelFacts:
 
     def __post_init__(self) -> None:
         for name in ("weight_bytes", "parameters", "kv_bytes_per_token"):
-            number(name, getattr(self, name))
+            object.__setattr__(self, name, number(name, getattr(self, name)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Rates:
 
     def __post_init__(self) -> None:
         for name in ("bandwidth", "flops"):
-            number(name, getattr(self, name))
+            object.__setattr__(self, name, number(name, getattr(self, name)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +101,12 @@ def floor(trace: Trace, model: ModelFacts, rates: Rates) -> Floor:
     Raises
     ------
     MeasureError
-        A trace without output tokens.
+        A trace without output tokens, or arguments of other types.
     """
-    if not trace.output_tokens:
+    for name, value, kind in (("model", model, ModelFacts), ("rates", rates, Rates)):
+        if not isinstance(value, kind):
+            raise MeasureError(f"{name} must be {kind.__name__}(...), not {shown(value)}.")
+    if not a_trace(trace).output_tokens:
         raise MeasureError("the trace has no output token, so there is no floor under its time.")
     it = trace.iterations
     context, rows = decoding(trace)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from cbviz.checks import as_float, shown
 from cbviz.errors import MeasureError
 from cbviz.measure.latency import BoolArray, Delivery, latencies
 from cbviz.trace import Trace
@@ -25,12 +26,12 @@ class Targets:
             value = getattr(self, field.name)
             if value is None:
                 continue
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, int | float)
-                or not (math.isfinite(value) and value > 0)
-            ):
-                raise MeasureError(f"the target for {field.name} must be a number of seconds above 0, not {value!r}.")
+            seconds = as_float(value)
+            if not (math.isfinite(seconds) and seconds > 0):
+                raise MeasureError(
+                    f"the target for {field.name} must be a number of seconds above 0, not {shown(value)}."
+                )
+            object.__setattr__(self, field.name, seconds)
         if self.ttft is None and self.tpot is None and self.e2el is None:
             raise MeasureError("goodput needs at least one target: ttft, tpot or e2el, in seconds.")
 
@@ -68,10 +69,10 @@ def meets(trace: Trace, targets: Targets | str, delivery: Delivery = "stream") -
     """
     if isinstance(targets, str):
         if targets not in MLPERF:
-            raise MeasureError(f"there is no preset {targets!r}; choose one of {', '.join(MLPERF)}.")
+            raise MeasureError(f"there is no preset {shown(targets)}; choose one of {', '.join(MLPERF)}.")
         targets = MLPERF[targets]
     if not isinstance(targets, Targets):
-        raise MeasureError(f"targets must be Targets(...) or the name of a preset, not {targets!r}.")
+        raise MeasureError(f"targets must be Targets(...) or the name of a preset, not {shown(targets)}.")
     found = latencies(trace, delivery)
     good = found.completed.copy()
     for value, most in (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cbviz.errors import MeasureError
+from cbviz.measure.checks import a_trace, flag
 from cbviz.trace import Trace
 
 
@@ -48,7 +49,8 @@ def kv_shares(trace: Trace, *, contended: bool = True) -> KVShares:
     MeasureError
         No pool, or no such iteration.
     """
-    it, positions = trace.iterations, trace.meta.total_blocks * trace.meta.block_size
+    flag("contended", contended)
+    it, positions = a_trace(trace).iterations, trace.meta.total_blocks * trace.meta.block_size
     if not positions:
         raise MeasureError(f"the run of {trace.meta.policy!r} has no KV pool.")
     counted = it.waiting > 0 if contended else it.waiting >= 0

@@ -21,7 +21,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from cbviz.checks import shown
 from cbviz.errors import MeasureError
+from cbviz.measure.checks import a_trace, column_of, percentiles_of
 from cbviz.trace import FinishReason, Trace
 
 FloatArray = npt.NDArray[np.float64]
@@ -77,11 +79,14 @@ class Distribution:
 
     @classmethod
     def of(cls, values: npt.ArrayLike, percentiles: Sequence[float] = (99,)) -> Distribution:
-        """The distribution of the values that are not NaN. Raises MeasureError for percentiles outside 0 … 100."""
-        for p in percentiles:
-            if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 100:
-                raise MeasureError(f"a percentile must lie between 0 and 100, not {p!r}.")
-        known = np.asarray(values, np.float64)
+        """The distribution of the values that are not NaN.
+
+        Raises MeasureError for values that are no list of numbers, and for percentiles outside 0 … 100.
+        """
+        percentiles = percentiles_of(percentiles)
+        known = column_of(values)
+        if known is None:
+            raise MeasureError(f"the values must be a list of numbers, not {shown(values)}.")
         known = known[~np.isnan(known)]
         if not len(known):
             return cls(0, math.nan, math.nan, math.nan, dict.fromkeys(percentiles, math.nan))
@@ -101,7 +106,7 @@ def arrival_seconds(trace: Trace) -> FloatArray:
     Where the workload stamps arrivals in iterations, a request arrives when the iteration begins that first saw it;
     NaN if none did.
     """
-    rq, it = trace.requests, trace.iterations
+    rq, it = a_trace(trace).requests, trace.iterations
     if trace.meta.arrival_unit == "seconds":
         return rq.arrival.copy()
     return _at(it.t_start, rq.arrived)
@@ -139,9 +144,9 @@ def latencies(trace: Trace, delivery: Delivery = "stream") -> Latencies:
     MeasureError
         An unknown delivery.
     """
-    if delivery not in ("stream", "release"):
-        raise MeasureError(f"delivery must be 'stream' or 'release', not {delivery!r}.")
-    rq, it = trace.requests, trace.iterations
+    if not isinstance(delivery, str) or delivery not in ("stream", "release"):
+        raise MeasureError(f"delivery must be 'stream' or 'release', not {shown(delivery)}.")
+    rq, it = a_trace(trace).requests, trace.iterations
     done = completed(trace)
     count = np.fromiter(map(len, rq.tokens), np.int64, len(rq))
     given = np.fromiter((i for row in rq.token_iterations for i in row), np.int64, int(count.sum()))

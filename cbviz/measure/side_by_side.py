@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from cbviz.checks import shown
 from cbviz.errors import MeasureError
+from cbviz.measure.checks import listed, one_of
 from cbviz.measure.summary import summary
 from cbviz.trace import State, Trace
 
@@ -71,7 +73,9 @@ class SideBySide:
         return self.text(tuple(ROWS))
 
     def text(self, rows: Sequence[str]) -> str:
-        """The table of these rows, one line each."""
+        """The table of these rows, one line each. Raises MeasureError for a row that there is not."""
+        for row in (rows := listed("rows", rows, "names of rows")):
+            one_of("a row", row, ROWS)
         lines = [("", *self.numbers), *((row, *self._written(row)) for row in rows)]
         widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
         return "\n".join(
@@ -136,7 +140,10 @@ def side_by_side(*traces: Trace, names: Sequence[str] | None = None, language: s
     """
     if not traces or not all(isinstance(trace, Trace) for trace in traces):
         raise MeasureError("a table needs at least one trace, and nothing but traces.")
-    called = [trace.meta.policy for trace in traces] if names is None else list(names)
+    called = [trace.meta.policy for trace in traces] if names is None else listed("names", names, "texts")
+    if not all(isinstance(name, str) for name in called):
+        raise MeasureError(f"names must be a list of texts, not {shown(names)}.")
+    one_of("language", language, ("en", "zh"))
     if len(called) != len(traces):
         raise MeasureError(f"there are {len(traces)} traces and {len(called)} names; give one name for each.")
     distinct = [n if called.count(n) == 1 else f"{n} {called[: i + 1].count(n)}" for i, n in enumerate(called)]

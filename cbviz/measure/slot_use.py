@@ -7,7 +7,9 @@ from typing import Literal
 
 import numpy as np
 
+from cbviz.checks import shown
 from cbviz.errors import MeasureError
+from cbviz.measure.checks import a_trace
 from cbviz.trace import Trace
 
 Unit = Literal["iterations", "seconds"]
@@ -64,9 +66,9 @@ def slot_use(trace: Trace, unit: Unit = "iterations") -> SlotUse:
     MeasureError
         A unit that is neither "iterations" nor "seconds".
     """
-    if unit not in ("iterations", "seconds"):
-        raise MeasureError(f"slots are counted in 'iterations' or 'seconds', not in {unit!r}.")
-    it = trace.iterations
+    if not isinstance(unit, str) or unit not in ("iterations", "seconds"):
+        raise MeasureError(f"slots are counted in 'iterations' or 'seconds', not in {shown(unit)}.")
+    it = a_trace(trace).iterations
     weight = it.t_end - it.t_start if unit == "seconds" else np.ones(len(it))
     nobody = trace.seconds - float(weight.sum()) if unit == "seconds" else 0.0
     someone_waits = it.waiting > 0

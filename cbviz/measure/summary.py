@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cbviz.measure.checks import a_trace, percentiles_of
 from cbviz.measure.latency import Delivery, Distribution, latencies
 from cbviz.measure.slot_use import SlotUse, slot_use
 from cbviz.trace import FinishReason, Trace
@@ -101,7 +102,8 @@ def summary(trace: Trace, percentiles: Sequence[float] = (99,), delivery: Delive
     MeasureError
         A percentile outside 0 … 100, or an unknown delivery.
     """
-    rq, it = trace.requests, trace.iterations
+    percentiles = percentiles_of(percentiles)
+    rq, it = a_trace(trace).requests, trace.iterations
     found = latencies(trace, delivery)
     seconds = trace.seconds
     done = int(found.completed.sum())

@@ -11,7 +11,8 @@ import os
 from html import escape
 from pathlib import Path
 
-from cbviz.errors import MeasureError
+from cbviz.errors import FileError, MeasureError
+from cbviz.paths import new_file, write_whole
 
 
 def data_uri(svg: str) -> str:
@@ -25,10 +26,8 @@ def image(svg: str, alt: str = "") -> str:
 
 
 def write_svg(path: str | os.PathLike[str], svg: str) -> Path:
-    """Write a picture and return its path. Raises MeasureError if it cannot be written."""
-    target = Path(path)
+    """Write a picture, whole or not at all, and return its path. Raises MeasureError if it cannot be written."""
     try:
-        target.write_text(svg, encoding="utf-8")
-    except OSError as error:
-        raise MeasureError(f"{target} cannot be written: {error.strerror}.") from None
-    return target
+        return write_whole(new_file(path), svg)
+    except FileError as error:
+        raise MeasureError(str(error)) from None

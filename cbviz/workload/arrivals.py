@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import Protocol, runtime_checkable
 
 from cbviz.errors import WorkloadError
-from cbviz.workload.checks import generator, positive, whole
+from cbviz.workload.checks import amount, generator, positive, truth
 
 
 @runtime_checkable
@@ -30,11 +30,11 @@ class ArrivalProcess(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AllAtOnce:
-    """Everybody is there at 0: an offline batch, and the fairest way to compare schedulers by their makespan."""
+    """All requests are there at 0: an offline batch, and the fairest way to compare schedulers by their makespan."""
 
     def times(self, rng: random.Random, n: int) -> list[float]:
         generator(rng)
-        return [0.0] * whole("the number of requests", n, 0)
+        return [0.0] * amount("the number of requests", n, 0)
 
     def describe(self) -> str:
         return "all at once"
@@ -64,13 +64,15 @@ class GammaBursty:
     stretch: bool = False
 
     def __post_init__(self) -> None:
-        positive("the arrival rate", self.rate)
-        if positive("burstiness", self.burstiness) > 1e6:
+        object.__setattr__(self, "rate", positive("the arrival rate", self.rate))
+        object.__setattr__(self, "burstiness", positive("burstiness", self.burstiness))
+        if self.burstiness > 1e6:
             raise WorkloadError(f"burstiness must be at most a million, not {self.burstiness!r}.")
+        truth("stretch", self.stretch)
 
     def times(self, rng: random.Random, n: int) -> list[float]:
         generator(rng)
-        return gamma_times(rng, whole("the number of requests", n, 0), self.rate, self.burstiness, self.stretch)
+        return gamma_times(rng, amount("the number of requests", n, 0), self.rate, self.burstiness, self.stretch)
 
     def describe(self) -> str:
         return f"Gamma, rate {self.rate:g}, burstiness {self.burstiness:g}"
@@ -92,11 +94,12 @@ class Poisson:
     stretch: bool = False
 
     def __post_init__(self) -> None:
-        positive("the arrival rate", self.rate)
+        object.__setattr__(self, "rate", positive("the arrival rate", self.rate))
+        truth("stretch", self.stretch)
 
     def times(self, rng: random.Random, n: int) -> list[float]:
         generator(rng)
-        return gamma_times(rng, whole("the number of requests", n, 0), self.rate, 1.0, self.stretch)
+        return gamma_times(rng, amount("the number of requests", n, 0), self.rate, 1.0, self.stretch)
 
     def describe(self) -> str:
         return f"Poisson, rate {self.rate:g}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from cbviz.errors import WorkloadError
-from cbviz.workload.checks import generator, positive, whole
+from cbviz.workload.checks import BEYOND_INT32, amount, as_int, fits, generator, listed, positive, shown, whole
 
 
 @runtime_checkable
@@ -42,7 +42,7 @@ class Fixed:
     length: int
 
     def __post_init__(self) -> None:
-        whole("a fixed length", self.length)
+        object.__setattr__(self, "length", whole("a fixed length", self.length, below=BEYOND_INT32))
 
     @property
     def longest(self) -> int:
@@ -50,7 +50,7 @@ class Fixed:
 
     def draw(self, rng: random.Random, n: int) -> list[int]:
         generator(rng)
-        return [self.length] * whole("the number of draws", n, 0)
+        return [self.length] * amount("the number of draws", n, 0)
 
     def describe(self) -> str:
         return f"fixed, {self.length}"
@@ -68,8 +68,8 @@ class Uniform:
     high: int
 
     def __post_init__(self) -> None:
-        whole("the low end of a uniform law", self.low)
-        whole("the high end of a uniform law", self.high)
+        object.__setattr__(self, "low", whole("the low end of a uniform law", self.low, below=BEYOND_INT32))
+        object.__setattr__(self, "high", whole("the high end of a uniform law", self.high, below=BEYOND_INT32))
         if self.low > self.high:
             raise WorkloadError(f"a uniform law needs low <= high, not {self.low} and {self.high}.")
 
@@ -79,7 +79,7 @@ class Uniform:
 
     def draw(self, rng: random.Random, n: int) -> list[int]:
         generator(rng)
-        return [rng.randint(self.low, self.high) for _ in range(whole("the number of draws", n, 0))]
+        return [rng.randint(self.low, self.high) for _ in range(amount("the number of draws", n, 0))]
 
     def describe(self) -> str:
         return f"uniform, {self.low} to {self.high}"
@@ -96,8 +96,8 @@ class ExponentialClipped:
     cap: int
 
     def __post_init__(self) -> None:
-        positive("the mean of an exponential law", self.mean)
-        whole("the cap of an exponential law", self.cap)
+        object.__setattr__(self, "mean", positive("the mean of an exponential law", self.mean))
+        object.__setattr__(self, "cap", whole("the cap of an exponential law", self.cap, below=BEYOND_INT32))
 
     @property
     def longest(self) -> int:
@@ -105,7 +105,7 @@ class ExponentialClipped:
 
     def draw(self, rng: random.Random, n: int) -> list[int]:
         generator(rng)
-        draws = (rng.expovariate(1 / self.mean) for _ in range(whole("the number of draws", n, 0)))
+        draws = (rng.expovariate(1 / self.mean) for _ in range(amount("the number of draws", n, 0)))
         # min comes before round: a huge mean may draw infinity.
         return [max(1, round(min(self.cap, x))) for x in draws]
 
@@ -129,8 +129,8 @@ class ExponentialTruncated:
     cap: int
 
     def __post_init__(self) -> None:
-        positive("the mean of an exponential law", self.mean)
-        whole("the cap of an exponential law", self.cap)
+        object.__setattr__(self, "mean", positive("the mean of an exponential law", self.mean))
+        object.__setattr__(self, "cap", whole("the cap of an exponential law", self.cap, below=BEYOND_INT32))
 
     @property
     def longest(self) -> int:
@@ -141,9 +141,9 @@ class ExponentialTruncated:
         edge = self.cap + 0.5  # below it, rounding stays within the cap
         below = -math.expm1(-edge / self.mean)  # the share of draws that is kept
         if below == 0 or below < 1e-12:  # so flat over 0..edge that it is uniform to the last digit
-            kept = [edge * rng.random() for _ in range(whole("the number of draws", n, 0))]
+            kept = [edge * rng.random() for _ in range(amount("the number of draws", n, 0))]
         else:
-            kept = [-self.mean * math.log1p(-below * rng.random()) for _ in range(whole("the number of draws", n, 0))]
+            kept = [-self.mean * math.log1p(-below * rng.random()) for _ in range(amount("the number of draws", n, 0))]
         return [min(self.cap, max(1, round(x))) for x in kept]
 
     def describe(self) -> str:
@@ -163,9 +163,9 @@ class LogNormal:
     cap: int
 
     def __post_init__(self) -> None:
-        positive("the mean of a log-normal law", self.mean)
-        positive("the coefficient of variation of a log-normal law", self.cv)
-        whole("the cap of a log-normal law", self.cap)
+        object.__setattr__(self, "mean", positive("the mean of a log-normal law", self.mean))
+        object.__setattr__(self, "cv", positive("the coefficient of variation of a log-normal law", self.cv))
+        object.__setattr__(self, "cap", whole("the cap of a log-normal law", self.cap, below=BEYOND_INT32))
 
     @property
     def longest(self) -> int:
@@ -176,7 +176,7 @@ class LogNormal:
         # hypot keeps 1 + cv² finite for any cv.
         variance = 2 * math.log(math.hypot(1, self.cv))
         middle = math.log(self.mean) - variance / 2
-        logs = (rng.gauss(middle, math.sqrt(variance)) for _ in range(whole("the number of draws", n, 0)))
+        logs = (rng.gauss(middle, math.sqrt(variance)) for _ in range(amount("the number of draws", n, 0)))
         ceiling = math.log(self.cap)
         return [max(1, min(self.cap, round(math.exp(min(x, ceiling))))) for x in logs]
 
@@ -197,9 +197,10 @@ class Empirical:
     lengths: Sequence[int]
 
     def __post_init__(self) -> None:
-        if isinstance(self.lengths, (str, bytes)) or not isinstance(self.lengths, Sequence) or not self.lengths:
+        lengths = listed(self.lengths)
+        if not lengths:
             raise WorkloadError("an empirical law needs a list of at least one observed length.")
-        object.__setattr__(self, "lengths", tuple(whole("an observed length", x) for x in self.lengths))
+        object.__setattr__(self, "lengths", tuple(whole("an observed length", x, below=BEYOND_INT32) for x in lengths))
 
     @property
     def longest(self) -> int:
@@ -207,7 +208,7 @@ class Empirical:
 
     def draw(self, rng: random.Random, n: int) -> list[int]:
         generator(rng)
-        return rng.choices(self.lengths, k=whole("the number of draws", n, 0))
+        return rng.choices(self.lengths, k=amount("the number of draws", n, 0))
 
     def describe(self) -> str:
         return f"empirical, {len(self.lengths)} observed, mean {sum(self.lengths) / len(self.lengths):g}"
@@ -215,8 +216,9 @@ class Empirical:
 
 def as_law(lengths: LengthLaw | int) -> LengthLaw:
     """Return a law: the one given, or `Fixed(lengths)` for a whole number. Raises WorkloadError for anything else."""
-    if isinstance(lengths, int) and not isinstance(lengths, bool):
-        return Fixed(lengths)
-    if isinstance(lengths, type) or not isinstance(lengths, LengthLaw):
-        raise WorkloadError(f"lengths must be a law, such as Fixed(64), or a whole number, not {lengths!r}.")
-    return lengths
+    if (length := as_int(lengths)) is not None:
+        return Fixed(length)
+    if not fits(lengths, LengthLaw):
+        raise WorkloadError(f"lengths must be a law, such as Fixed(64), or a whole number, not {shown(lengths)}.")
+    law: LengthLaw = lengths  # type: ignore[assignment]
+    return law

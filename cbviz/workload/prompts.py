@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cbviz.errors import WorkloadError
-from cbviz.workload.checks import not_negative, whole
+from cbviz.errors import FileError, WorkloadError
+from cbviz.paths import path_of, short, why
+from cbviz.workload.checks import encoder, is_a, listed, not_negative, shown, text, token_ids, whole
 from cbviz.workload.request import Request, Workload
 
 LARGEST = 16 * 2**20
@@ -46,11 +47,13 @@ class Prompt:
     arrival: float = 0.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.text, str) or not self.text.strip():
-            raise WorkloadError(f"a prompt must be a text that is not blank, not {self.text!r}.")
+        plain = text("a prompt", self.text) if is_a(self.text, str) else ""
+        if not plain.strip():
+            raise WorkloadError(f"a prompt must be a text that is not blank, not {shown(self.text)}.")
+        object.__setattr__(self, "text", plain)
         if self.max_new_tokens is not None:
-            whole("max_new_tokens", self.max_new_tokens)
-        not_negative("arrival", self.arrival)
+            object.__setattr__(self, "max_new_tokens", whole("max_new_tokens", self.max_new_tokens))
+        object.__setattr__(self, "arrival", not_negative("arrival", self.arrival))
 
 
 def read_prompts(path: str | Path) -> tuple[Prompt, ...]:
@@ -62,22 +65,20 @@ def read_prompts(path: str | Path) -> tuple[Prompt, ...]:
         The file is missing, a folder, too large, not UTF-8, without a prompt, or has a line that is no prompt; the
         message names the line.
     """
-    name = str(path)
+    name = short(path)
     try:
-        if name == "-":
-            raw = sys.stdin.buffer.read(LARGEST + 1)
-        else:
-            with Path(path).open("rb") as file:
-                raw = file.read(LARGEST + 1)
+        raw = _read(path)
+    except FileError as error:
+        raise WorkloadError(f"cannot read the prompts: {error}") from None
     except (OSError, ValueError) as error:
-        raise WorkloadError(f"cannot read the prompts in {name}: {getattr(error, 'strerror', error)}.") from error
+        raise WorkloadError(f"cannot read the prompts in {name}: {why(error)}.") from error
     if len(raw) > LARGEST:
         raise WorkloadError(f"{name} is too large for a file of prompts: at most {LARGEST // 2**20} MiB are read.")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise WorkloadError(f"{name}, line {line}: not UTF-8 text; save the file as UTF-8.") from error
+        cut = raw.count(b"\n", 0, error.start) + 1
+        raise WorkloadError(f"{name}, line {cut}: not UTF-8 text; save the file as UTF-8.") from error
     parse = _from_json if name.lower().endswith((".jsonl", ".ndjson")) else Prompt
     prompts = []
     # Only "\n" ends a line here: other characters that Unicode calls line ends may stand inside a prompt.
@@ -90,6 +91,17 @@ def read_prompts(path: str | Path) -> tuple[Prompt, ...]:
     if not prompts:
         raise WorkloadError(f"{name} holds no prompt; it needs at least one line of text.")
     return tuple(prompts)
+
+
+def _read(path: str | Path) -> bytes:
+    """The content of a file, or of standard input for "-"; one byte more than is allowed shows that it is too large."""
+    if str(path) == "-":
+        if sys.stdin is None:
+            raise FileError("there is no standard input to read prompts from; name a file.")
+        stream = getattr(sys.stdin, "buffer", None)
+        return bytes(stream.read(LARGEST + 1)) if stream else sys.stdin.read(LARGEST + 1).encode("utf-8", "replace")
+    with path_of(path, "the file of prompts").open("rb") as file:
+        return file.read(LARGEST + 1)
 
 
 def prompt_workload(
@@ -123,14 +135,18 @@ def prompt_workload(
     WorkloadError
         No prompt, a blank one, one that leaves no room for an answer, or a number that makes no sense.
     """
-    if isinstance(prompts, (str, bytes)) or not isinstance(prompts, Sequence) or not prompts:
+    encoder(encode)
+    given = listed(prompts)
+    if not given:
         raise WorkloadError("prompts must be a list of at least one text.")
-    whole("max_new_tokens", max_new_tokens)
-    whole("a seed", seed, 0)
-    asked = [prompt if isinstance(prompt, Prompt) else Prompt(prompt) for prompt in prompts]
+    max_new_tokens = whole("max_new_tokens", max_new_tokens)
+    seed = whole("a seed", seed, 0, below=2**63)
+    if context_limit is not None:
+        context_limit = whole("context_limit", context_limit)
+    asked = [_as_prompt(prompt) for prompt in given]
     requests = []
     for i, prompt in enumerate(sorted(asked, key=lambda prompt: prompt.arrival)):
-        ids = tuple(int(token) for token in encode(prompt.text))
+        ids = token_ids("what encode returns", encode(prompt.text))
         most = prompt.max_new_tokens or max_new_tokens
         if context_limit is not None:
             if len(ids) >= context_limit:
@@ -141,6 +157,11 @@ def prompt_workload(
             most = min(most, context_limit - len(ids))
         requests.append(Request(id=i, prompt=ids, max_new_tokens=most, arrival=prompt.arrival, text=prompt.text))
     return Workload(name=name, requests=tuple(requests), seed=seed)
+
+
+def _as_prompt(given: Any) -> Prompt:
+    """A prompt, or the one that a plain text makes. Raises WorkloadError for anything else."""
+    return given if is_a(given, Prompt) else Prompt(given)
 
 
 def _from_json(line: str) -> Prompt:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from cbviz.workload.checks import whole
+from cbviz.workload.checks import amount, encoder, token_ids, whole
 from cbviz.workload.request import Request, Workload
 
 SHORT = (
@@ -123,16 +123,20 @@ def question_workload(
     WorkloadError
         A number that makes no sense.
     """
-    n = whole("the number of requests", requests)
-    whole("max_new_tokens", max_new_tokens)
-    rng = random.Random(whole("a seed", seed, 0))
+    encoder(encode)
+    n = amount("the number of requests", requests)
+    max_new_tokens = whole("max_new_tokens", max_new_tokens)
+    seed = whole("a seed", seed, 0, below=2**63)
+    rng = random.Random(seed)
     long = round(n / (SHORT_TO_LONG + 1))
     asked = [*_draw(rng, LONG, long), *_draw(rng, SHORT, n - long)]
     rng.shuffle(asked)
     return Workload(
         name=f"{n} questions",
         requests=tuple(
-            Request(id=i, prompt=tuple(encode(text)), max_new_tokens=max_new_tokens, text=text)
+            Request(
+                id=i, prompt=token_ids("what encode returns", encode(text)), max_new_tokens=max_new_tokens, text=text
+            )
             for i, text in enumerate(asked)
         ),
         seed=seed,

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from cbviz.errors import WorkloadError
+from cbviz.workload.checks import (
+    BEYOND_INT32,
+    LATEST,
+    as_float,
+    as_int,
+    is_a,
+    listed,
+    not_negative,
+    shown,
+    text,
+    token_ids,
+    whole,
+)
 
 ArrivalUnit = Literal["seconds", "iterations"]
+
+COLDEST = 1e-5
+"""Temperatures below this are greedy: dividing by them would leave float32, and noise decides near ties only (as in
+vLLM's sampler)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +35,19 @@ class Sampling:
     Parameters
     ----------
     temperature
-        0 takes the most likely token (greedy); above 0 the logits are divided by it.
+        0 takes the most likely token (greedy), as does anything below `COLDEST`; above, the logits are divided by it.
     top_k
         Draw among the k most likely tokens only; 0 switches the filter off.
     top_p
         Draw among the smallest set of tokens whose probability reaches p; 1 switches the filter off.
     seed
-        Seed of this request's own noise. The noise of output position i depends on (seed, i) alone, so a request draws
-        the same tokens whatever shares its batch.
+        Seed of this request's own noise, from 0 to 2⁶³ - 1. The noise of output position i depends on (seed, i) alone,
+        so a request draws the same tokens whatever shares its batch.
+
+    Raises
+    ------
+    WorkloadError
+        A value that is no such number. Numbers of numpy or torch are kept as plain ones.
     """
 
     temperature: float = 0.0
@@ -35,18 +56,19 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise WorkloadError(f"temperature must be a finite number of at least 0, not {self.temperature!r}.")
-        if isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or self.top_k < 0:
-            raise WorkloadError(f"top_k must be a whole number of at least 0 (0 means off), not {self.top_k!r}.")
-        if not 0 < self.top_p <= 1:
-            raise WorkloadError(f"top_p must lie above 0 and be at most 1 (1 means off), not {self.top_p!r}.")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
-            raise WorkloadError(f"a sampling seed must be a whole number from 0 to 2**63 - 1, not {self.seed!r}.")
+        put = object.__setattr__
+        put(self, "temperature", not_negative("temperature", self.temperature))
+        put(self, "top_k", whole("top_k", self.top_k, least=0))
+        top_p = as_float(self.top_p)
+        if top_p is None or not 0 < top_p <= 1:
+            raise WorkloadError(f"top_p must lie above 0 and be at most 1 (1 means off), not {shown(self.top_p)}.")
+        put(self, "top_p", top_p)
+        put(self, "seed", whole("a sampling seed", self.seed, least=0, below=2**63))
 
     @property
     def greedy(self) -> bool:
-        return self.temperature == 0
+        """Whether the most likely token is taken: at temperature 0, and below `COLDEST`."""
+        return self.temperature < COLDEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +78,13 @@ class Request:
     Parameters
     ----------
     id
-        A whole number of at least 0, unique in its workload.
+        A whole number of at least 0 and below 2³¹, unique in its workload.
     prompt
-        Token ids, at least one.
+        Token ids below 2³¹, at least one; a list or a 1-D array of integers is kept as a tuple.
     max_new_tokens
         The most output tokens it may get, its END included; at least 1. Schedulers see this number.
     arrival
-        When it arrives, in the workload's unit (seconds on the lane's clock, or iterations).
+        When it arrives, in the workload's unit (seconds on the lane's clock, or iterations); at most 10⁹.
     sampling
         How its tokens are drawn.
     output_length
@@ -73,7 +95,12 @@ class Request:
     text
         The prompt as people read it. Shown as text, never as markup.
     answer
-        The right answer, where anyone can check it; None where nobody can.
+        The right answer, where anyone can check it; None where it cannot be checked.
+
+    Raises
+    ------
+    WorkloadError
+        The first value that makes no sense, in one sentence that names the request, the value and what is allowed.
     """
 
     id: int
@@ -87,25 +114,34 @@ class Request:
     answer: str | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.id, bool) or not isinstance(self.id, int) or self.id < 0:
-            raise WorkloadError(f"a request's id must be a whole number of at least 0, not {self.id!r}.")
+        put = object.__setattr__
+        put(self, "id", whole("a request's id", self.id, least=0, below=BEYOND_INT32))
+        mine = f"request {self.id}:"
+        put(self, "prompt", token_ids(f"{mine} prompt tokens", self.prompt))
         if not self.prompt:
             raise WorkloadError(f"request {self.id} has an empty prompt; a prompt needs at least one token.")
-        if any(isinstance(t, bool) or not isinstance(t, int) or t < 0 for t in self.prompt):
-            raise WorkloadError(f"request {self.id}: prompt tokens must be whole numbers of at least 0.")
-        if isinstance(self.max_new_tokens, bool) or not isinstance(self.max_new_tokens, int) or self.max_new_tokens < 1:
+        put(self, "max_new_tokens", whole(f"{mine} max_new_tokens", self.max_new_tokens))
+        if len(self.prompt) + self.max_new_tokens >= BEYOND_INT32:
+            raise WorkloadError(f"{mine} prompt and max_new_tokens must together be below 2**31 positions.")
+        put(self, "arrival", not_negative(f"{mine} arrival", self.arrival))
+        if self.arrival > LATEST:
+            raise WorkloadError(f"{mine} arrival must be at most {LATEST:,.0f}, not {shown(self.arrival)}.")
+        if not is_a(self.sampling, Sampling):
             raise WorkloadError(
-                f"request {self.id}: max_new_tokens must be a whole number of at least 1, not {self.max_new_tokens!r}."
+                f"{mine} sampling must be a Sampling, such as Sampling(temperature=0.8), not {shown(self.sampling)}."
             )
-        if not (math.isfinite(self.arrival) and self.arrival >= 0):
-            raise WorkloadError(
-                f"request {self.id}: arrival must be a finite number of at least 0, not {self.arrival!r}."
-            )
-        if self.output_length is not None and not 1 <= self.output_length <= self.max_new_tokens:
-            raise WorkloadError(
-                f"request {self.id}: output_length must lie between 1 and max_new_tokens = {self.max_new_tokens}, "
-                f"not {self.output_length!r}."
-            )
+        if self.output_length is not None:
+            forced = as_int(self.output_length)
+            if forced is None or not 1 <= forced <= self.max_new_tokens:
+                raise WorkloadError(
+                    f"{mine} output_length must be a whole number between 1 and max_new_tokens = "
+                    f"{self.max_new_tokens}, not {shown(self.output_length)}."
+                )
+            put(self, "output_length", forced)
+        put(self, "stop_tokens", token_ids(f"{mine} stop tokens", self.stop_tokens))
+        put(self, "text", text(f"{mine} text", self.text))
+        if self.answer is not None:
+            put(self, "answer", text(f"{mine} answer", self.answer))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +155,14 @@ class Workload:
     requests
         At least one; ids are unique, arrivals never go back.
     seed
-        The seed it was drawn with.
+        The seed it was drawn with, at least 0.
     arrival_unit
         Whether `Request.arrival` counts seconds on the lane's clock or iterations.
+
+    Raises
+    ------
+    WorkloadError
+        Requests that share an id, go back in time or are none, or another value that makes no sense.
     """
 
     name: str
@@ -131,10 +172,17 @@ class Workload:
     by_id: dict[int, Request] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "name", text("a workload's name", self.name))
+        given = listed(self.requests)
+        if given is None or not all(is_a(request, Request) for request in given):
+            raise WorkloadError(f"a workload's requests must be a list of Request, not {shown(self.requests)}.")
+        put(self, "requests", tuple(given))
         if not self.requests:
             raise WorkloadError("a workload needs at least one request.")
-        if self.arrival_unit not in ("seconds", "iterations"):
-            raise WorkloadError(f"arrival_unit must be 'seconds' or 'iterations', not {self.arrival_unit!r}.")
+        put(self, "seed", whole("a workload's seed", self.seed, least=0, below=2**63))
+        if not is_a(self.arrival_unit, str) or self.arrival_unit not in ("seconds", "iterations"):
+            raise WorkloadError(f"arrival_unit must be 'seconds' or 'iterations', not {shown(self.arrival_unit)}.")
         by_id = {r.id: r for r in self.requests}
         if len(by_id) != len(self.requests):
             raise WorkloadError("two requests of the workload share an id; ids must be unique.")
@@ -143,10 +191,20 @@ class Workload:
                 raise WorkloadError(
                     f"request {later.id} arrives before request {earlier.id}; sort requests by arrival."
                 )
-        object.__setattr__(self, "by_id", by_id)
+        put(self, "by_id", by_id)
 
     def __len__(self) -> int:
         return len(self.requests)
 
     def __iter__(self) -> Iterator[Request]:
         return iter(self.requests)
+
+
+def only_requests(given: Any) -> tuple[Request, ...]:
+    """Requests in a tuple. Raises WorkloadError for anything else, alone or among them."""
+    entries = tuple(given) if is_a(given, Iterable) else (given,)
+    wrong = [entry for entry in entries if not is_a(entry, Request)]
+    if wrong or is_a(given, Request):
+        found = shown((*wrong, given)[0])
+        raise WorkloadError(f"requests must be Request objects: submit(request, …) or run([request, …]), not {found}.")
+    return entries

@@ -6,7 +6,7 @@ import random
 
 from cbviz.errors import WorkloadError
 from cbviz.workload.arrivals import AllAtOnce, ArrivalProcess
-from cbviz.workload.checks import whole
+from cbviz.workload.checks import BEYOND_INT32, amount, fits, shown, truth, whole
 from cbviz.workload.lengths import ExponentialClipped, LengthLaw, as_law
 from cbviz.workload.request import ArrivalUnit, Request, Workload
 
@@ -58,14 +58,16 @@ def synthetic(
     WorkloadError
         A number of requests, a law, a vocabulary or a seed that makes no sense.
     """
-    n = whole("the number of requests", requests)
-    whole("a seed", seed, 0)
-    if whole("the size of the vocabulary", vocabulary) <= FIRST_TOKEN:
+    n = amount("the number of requests", requests)
+    seed = whole("a seed", seed, 0, below=2**63)
+    vocabulary = whole("the size of the vocabulary", vocabulary, below=BEYOND_INT32)
+    truth("forced", forced)
+    if vocabulary <= FIRST_TOKEN:
         raise WorkloadError(
             f"a vocabulary of {vocabulary} is too small: random prompts use ids of at least {FIRST_TOKEN}."
         )
-    if isinstance(arrivals, type) or not isinstance(arrivals, ArrivalProcess):
-        raise WorkloadError(f"arrivals must be a process, such as AllAtOnce() or Poisson(4), not {arrivals!r}.")
+    if not fits(arrivals, ArrivalProcess):
+        raise WorkloadError(f"arrivals must be a process, such as AllAtOnce() or Poisson(4), not {shown(arrivals)}.")
     law, prompt_law = as_law(lengths), as_law(prompt_tokens)
 
     output_lengths = law.draw(random.Random(seed), n)
@@ -103,9 +105,10 @@ def yardstick(requests: int, seed: int = 0) -> Workload:
     """
     import torch
 
-    n = whole("the number of requests", requests)
+    n = amount("the number of requests", requests)
+    seed = whole("a seed", seed, 0, below=2**63)
     lengths = ExponentialClipped(mean=128, cap=512)
-    ids = torch.Generator().manual_seed(whole("a seed", seed, 0))
+    ids = torch.Generator().manual_seed(seed)
     return Workload(
         name=f"yardstick of {n} requests",
         requests=tuple(

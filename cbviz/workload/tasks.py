@@ -18,7 +18,7 @@ from string import ascii_lowercase
 
 from cbviz.errors import WorkloadError
 from cbviz.workload.capitals import COUNTRIES, STATES
-from cbviz.workload.checks import whole
+from cbviz.workload.checks import amount, as_float, encoder, shown, token_ids, whole
 from cbviz.workload.request import Request, Workload
 
 ANSWER_ROOM = 320
@@ -286,12 +286,13 @@ def task_workload(
     WorkloadError
         For a number outside these bounds, or an `encode` that gives no tokens.
     """
-    if not callable(encode):
-        raise WorkloadError(f"encode must be a function from text to token ids, not {encode!r}.")
-    whole("requests", requests)
-    whole("seed", seed, least=0)
-    if isinstance(mean, bool) or not isinstance(mean, int | float) or not 2 <= mean <= 100:
-        raise WorkloadError(f"mean must be a number of output tokens from 2 to 100, not {mean!r}.")
+    encoder(encode)
+    requests = amount("requests", requests)
+    seed = whole("seed", seed, least=0, below=2**63)
+    middle = as_float(mean)
+    if middle is None or not 2 <= middle <= 100:
+        raise WorkloadError(f"mean must be a number of output tokens from 2 to 100, not {shown(mean)}.")
+    mean = middle
     rng = random.Random(seed)
     targets = [-mean * math.log(1 - (i + rng.random()) / requests) for i in range(requests)]
     rng.shuffle(targets)
@@ -308,7 +309,7 @@ def task_workload(
         drawn.append(
             Request(
                 id=id,
-                prompt=tuple(encode(task.prompt)),
+                prompt=token_ids("what encode returns", encode(task.prompt)),
                 max_new_tokens=ANSWER_ROOM,
                 text=task.prompt,
                 answer=task.answer,
