@@ -60,6 +60,7 @@ opt() { bench opt_13b --model random:opt-13b --dtype float16 --workload truncate
 recording() { script recording recording.py; }
 long() { script long_run long_run.py; }
 answers() { script answers answers.py --model "${SMOLLM2_WEIGHTS:-smollm2-135m}"; }
+answers_models() { script models_answers answers_models.py; }
 w128_static() { bench w128_static $LLAMA --requests 512 --slots 128 --policy static --repeats 1 --no-profile --save "$OUT/w128_static.cbviz"; }
 eager() { bench w32_eager $LLAMA --requests 128 --slots 32 --no-graphs --repeats 1 --no-profile; }
 stalls() { script stalls stalls.py --svg "$OUT/stalls.svg"; }
@@ -72,7 +73,7 @@ memory() { script memory memory.py; }
 attention() { script attention attention.py; }
 peers() { bench w32_peers $LLAMA --requests 128 --slots 32 --repeats 1 --peer transformers-cb --peer transformers-static; }
 
-for part in "${@:-w32 w128 step static small opt recording long answers w128_static lanes stalls memory int8 peers ladder eager attention}"; do
+for part in "${@:-w32 w128 step static small opt recording long answers answers_models w128_static lanes stalls memory int8 peers ladder eager attention}"; do
     for name in $part; do
         echo "== $name, $(date -u +%H:%M:%S)"
         "$name" 2> >(tee "$OUT/$name.stderr" >&2) | tee "$OUT/$name.txt"

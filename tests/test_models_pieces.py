@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -7,7 +8,9 @@ from tokenizers import Tokenizer, decoders
 from tokenizers import models as token_models
 from tokenizers.pre_tokenizers import ByteLevel
 
+from cbviz.models.certainty import Certainty
 from cbviz.models.pieces import PieceStream, pieces
+from tests.tokenizers_of_each_kind import KINDS, of_kind
 
 BYTES = {character: i for i, character in enumerate(sorted(ByteLevel.alphabet()))}
 BYTE_TOKENIZER = Tokenizer(token_models.BPE(vocab=BYTES, merges=[]))
@@ -79,3 +82,83 @@ def test_pieces_of_any_bytes_join_to_their_decoding(ids: list[int]) -> None:
 @pytest.mark.parametrize("ids", [[3, 3, 0], [2, 3, 1], [0, 0, 0, 0, 0, 0, 0, 0, 0, 1]])
 def test_pieces_of_any_words_join_to_their_decoding(ids: list[int]) -> None:
     assert "".join(pieces(decode_words, ids)) == decode_words(ids)
+
+
+@cache
+def certainty(kind: str) -> Certainty:
+    return Certainty(of_kind(kind)[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_streamed_text_joins_to_the_decoded_text(kind: str, data: st.DataObject) -> None:
+    """Whatever the tokenizer, whatever the tokens: cut characters, invalid bytes, special tokens in a row."""
+    decode, size = of_kind(kind)
+    some = data.draw(st.lists(st.integers(0, size - 1), min_size=1, max_size=12))
+    ids = data.draw(st.lists(st.sampled_from(some) | st.integers(0, size - 1), max_size=60))
+    stream = PieceStream(decode, certainty(kind))
+    assert "".join(stream.add(token) for token in ids) + stream.end() == decode(ids)
+    assert stream.end() == ""
+    cut = pieces(decode, ids, certainty(kind))
+    assert len(cut) == len(ids)
+    assert "".join(cut) == decode(ids)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.binary(min_size=1, max_size=6) | st.sampled_from("é你😀A").map(str.encode), max_size=12))
+def test_any_bytes_between_words_join(parts: list[bytes]) -> None:
+    decode, _ = of_kind("byte fallback")
+    ids: list[int] = []
+    for part in parts:
+        ids += [1 + byte for byte in part]
+        ids += [257 + len(part) % 3]  # ▁Hi, ▁a or !
+    stream = PieceStream(decode)
+    assert "".join(stream.add(token) for token in ids) == decode(ids), "a word ends a run: nothing is held back"
+    assert stream.end() == ""
+
+
+def test_text_comes_as_soon_as_it_is_certain() -> None:
+    decode, _ = of_kind("byte fallback")
+    a, word = [1 + byte for byte in "你A".encode()], 257
+    stream = PieceStream(decode)
+    # One bad byte behind them would turn all four into replacement characters.
+    assert [stream.add(token) for token in [word, *a, word, 1 + 0x80]] == ["Hi", "", "", "", "", "你A Hi", ""]
+    assert stream.end() == "\N{REPLACEMENT CHARACTER}"
+
+    level, _ = of_kind("byte level, special tokens shown")
+    ids = [token for token in range(256 + 4) if level([token]) == "A"][:1] * 3
+    assert [PieceStream(level).add(token) for token in ids] == ["A"] * 3
+
+    cleaned, size = of_kind("word piece, cleaned up by transformers")
+    names = {cleaned([token]): token for token in range(size)}
+    stream = PieceStream(cleaned)
+    assert [stream.add(names[name]) for name in ("it", "'", "s", ".")] == ["it", "", "'s", "."]
+
+
+def test_text_that_was_taken_for_certain_stays_when_a_stream_goes_on_after_its_end() -> None:
+    stream = PieceStream(decode_bytes)
+    ids = BYTE_TOKENIZER.encode("a😀 b").ids
+    text = "".join(stream.add(token) for token in ids[:3]) + stream.end()
+    assert text == decode_bytes(ids[:3])
+    assert stream.add(BYTES["z"]) == "z"
+
+
+@pytest.mark.parametrize("kind", ["byte level", "byte fallback", "word piece, cleaned up by transformers", "tiny"])
+@pytest.mark.parametrize("what", ["words", "bad bytes", "special tokens"])
+def test_a_long_answer_costs_a_few_decodings_a_token(kind: str, what: str) -> None:
+    decode, size = of_kind(kind)
+    decoded = 0
+
+    def counting(ids: Sequence[int]) -> str:
+        nonlocal decoded
+        decoded += len(ids)
+        return decode(ids)
+
+    known = Certainty(counting, cleans=False)
+    token = {"words": size // 2, "bad bytes": 140, "special tokens": size - 4}[what] % size
+    stream = PieceStream(counting, known)
+    decoded = 0
+    text = "".join([stream.add(token) for _ in range(4096)])
+    assert decoded < 4096 * 120
+    assert text + stream.end() == decode([token] * 4096)

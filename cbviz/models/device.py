@@ -2,53 +2,117 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+import platform
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
+from cbviz.checks import one_line, shown
 from cbviz.errors import CapacityError, ModelError
+from cbviz.models import capability as known
+from cbviz.models.capability import DTYPES, Capability, broken, capability
+from cbviz.models.host_memory import available_bytes
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+__all__ = [
+    "DTYPES",
+    "allocatable_bytes",
+    "check_device",
+    "check_fit",
+    "device_name",
+    "fallback",
+    "free_bytes",
+    "full_device_refused",
+    "pick_device",
+    "pick_dtype",
+]
+
+ALLOWED = "allowed are 'cpu', 'cuda' and 'cuda:N'"
+_NAME = re.compile(r"([a-z]+)(?::(0|[1-9][0-9]{0,5}))?")
+_OTHERS = {
+    "mps": "Apple's GPUs are not supported: nothing of cbviz was tried on them",
+    "xpu": "Intel's GPUs are not supported: nothing of cbviz was tried on them",
+    "hip": "PyTorch calls AMD's GPUs 'cuda', too",
+    "meta": "'meta' holds shapes without numbers",
+}
+"""What else PyTorch knows, and what to say of it."""
 
 
 def pick_device(name: str | torch.device | None) -> torch.device:
-    """Return the device of that name: "cpu", "cuda", "cuda:N"; None takes the GPU if there is one, else the CPU.
+    """Return the device of that name: "cpu", "cuda", "cuda:N"; None takes the GPU if it can be used, else the CPU.
 
-    Raises ModelError for other names and for GPUs that are not there.
+    On a Mac that is the CPU. A MIG slice is a "cuda:N" as any GPU is. Raises ModelError for other names, for GPUs that
+    are not there and for those that this PyTorch cannot use.
     """
     if name is None:
-        return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-    allowed = "allowed are 'cpu', 'cuda' and 'cuda:N'"
-    try:
-        device = torch.device(name)
-    except (RuntimeError, TypeError) as error:
-        raise ModelError(f"unknown device {name!r}; {allowed}.") from error
-    if device.type == "cpu":
+        device = _default_gpu()
+        return torch.device("cpu") if device is None or capability(device).unusable else device
+    kind, index = _parsed(name)
+    if kind == "cpu":
         return torch.device("cpu")
-    if device.type != "cuda":
-        raise ModelError(f"device {name!r} is not supported; {allowed}.")
-    if not torch.cuda.is_available():
-        raise ModelError(f"there is no CUDA device here, so {name!r} cannot be used; use 'cpu'.")
-    count = torch.cuda.device_count()
-    index = torch.cuda.current_device() if device.index is None else device.index
+    if kind != "cuda":
+        detail = f" ({_OTHERS[kind]})" if kind in _OTHERS else ""
+        raise ModelError(f"device {str(name)!r} is not supported{detail}; {ALLOWED}.")
+    about = known.probes()
+    count = about.count()
+    if not count:
+        raise ModelError(f"there is no CUDA device here, so {str(name)!r} cannot be used ({_why_none()}); use 'cpu'.")
+    index = about.current() if index is None else index
     if index >= count:
-        raise ModelError(f"there is no {name!r} here: {count} CUDA device(s), from 'cuda:0' to 'cuda:{count - 1}'.")
-    return torch.device("cuda", index)
+        raise ModelError(
+            f"there is no {str(name)!r} here: {count} CUDA device(s), from 'cuda:0' to 'cuda:{count - 1}'."
+        )
+    device = torch.device("cuda", index)
+    if unusable := capability(device).unusable:
+        raise ModelError(f"{str(name)!r} cannot be used: {unusable}; install a PyTorch for it, or use 'cpu'.")
+    return device
+
+
+def fallback(name: object) -> str:
+    """Why `pick_device` took the CPU though there is a GPU, as a sentence; "" where it did not."""
+    if name is not None:
+        return ""
+    if (device := _default_gpu()) is not None:
+        why = capability(device).unusable
+    else:
+        why = _why_none() if known.probes().present() else ""
+    return f"Runs on the CPU, for its GPU cannot be used: {why}." if why else ""
 
 
 def pick_dtype(name: str | torch.dtype | None, device: torch.device) -> torch.dtype:
-    """Return the number format of that name; None takes float32 on a CPU and bfloat16 on a GPU.
+    """Return the number format of that name; None takes float32 on a CPU, bfloat16 on a GPU, float16 on an older one.
 
-    On a CPU answers are compared token by token, and float32 is exact enough for that. Raises ModelError for other
-    names.
+    On a CPU answers are compared token by token, and float32 is exact enough for that. GPUs before Ampere (compute
+    capability 8.0) have no bfloat16 arithmetic. Raises ModelError for other names, and for a format that the device
+    does not compute in.
     """
     if name is None:
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
+        return capability(device).default_dtype
     dtype = DTYPES.get(name) if isinstance(name, str) else name
-    if dtype is None or dtype not in DTYPES.values():
-        raise ModelError(f"unknown dtype {name!r}; allowed are {', '.join(DTYPES)}.")
+    if not isinstance(dtype, torch.dtype) or dtype not in DTYPES.values():
+        raise ModelError(f"unknown dtype {shown(name)}; allowed are {', '.join(DTYPES)}.")
+    if why := capability(device).why_not(dtype):
+        raise ModelError(why)
     return dtype
+
+
+def check_device(device: torch.device) -> Capability:
+    """Raise ModelError if cbviz cannot run on the device, or if nothing can be computed there; return what it can do.
+
+    A GPU is given one addition to do, once: that it can be seen does not mean that it works (another process may have
+    it for itself, or PyTorch may lack kernels for it).
+    """
+    if device.type not in ("cpu", "cuda"):
+        raise ModelError(f"cbviz does not run on {device.type!r} devices; {ALLOWED}.")
+    if device.type == "cuda" and (why := broken(device)):
+        raise ModelError(f"'{device}' ({capability(device).name}) cannot be used: {why}; use 'cpu'.")
+    return capability(device)
+
+
+def device_name(device: torch.device) -> str:
+    """What people call a device: "cpu", or the name of the GPU."""
+    return capability(device).name
 
 
 def free_bytes(device: torch.device) -> int | None:
@@ -56,10 +120,20 @@ def free_bytes(device: torch.device) -> int | None:
 
     On Linux it heeds the limit of a container, such as Binder's.
     """
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    answers = [answer for answer in (_meminfo(), _cgroup_headroom()) if answer is not None]
-    return min(answers) if answers else _physical()
+    if device.type == "cpu":
+        return available_bytes()
+    try:
+        return known.probes().free(device.index or 0)
+    except Exception:  # not every driver answers
+        return None
+
+
+def allocatable_bytes(device: torch.device) -> int | None:
+    """As `free_bytes`, with those counted in that PyTorch holds on a GPU without using them."""
+    free = free_bytes(device)
+    if free is not None and device.type == "cuda":
+        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return free
 
 
 def check_fit(what: str, parameters: int, dtype: torch.dtype, device: torch.device) -> None:
@@ -72,31 +146,44 @@ def check_fit(what: str, parameters: int, dtype: torch.dtype, device: torch.devi
         )
 
 
-def _meminfo() -> int | None:
+@contextmanager
+def full_device_refused(what: str, device: torch.device) -> Iterator[None]:
+    """Within the block, a device whose memory is full raises CapacityError that names what was being loaded."""
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        return None
-    return None
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        raise CapacityError(f"{what} does not fit on {device}: its memory ran out; take a smaller model.") from error
 
 
-def _cgroup_headroom(group: Path = Path("/sys/fs/cgroup")) -> int | None:
+def _parsed(name: object) -> tuple[str, int | None]:
+    """Type and number of a device. By our own rule: PyTorch takes "cuda:256" for "cuda:0"."""
+    if isinstance(name, torch.device):
+        return name.type, name.index
+    found = _NAME.fullmatch(name) if isinstance(name, str) else None
+    if found is not None:
+        try:
+            return torch.device(found[1]).type, None if found[2] is None else int(found[2])
+        except RuntimeError:  # no type of device
+            pass
+    raise ModelError(f"unknown device {shown(name)}; {ALLOWED}.")
+
+
+def _default_gpu() -> torch.device | None:
+    about = known.probes()
+    return torch.device("cuda", about.current()) if about.count() else None
+
+
+def _why_none() -> str:
+    """Why PyTorch sees no GPU."""
+    build, version = known.probes().build()
+    if platform.system() == "Darwin":
+        return "no Mac has one"
+    if not build:
+        return f"PyTorch {version} was built without CUDA"
     try:
-        limit = (group / "memory.max").read_text().strip()
-        if limit == "max":
-            return None
-        used = int((group / "memory.current").read_text())
-        statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):
-        return None
-    # Files that the kernel keeps in memory but can drop at once count as used there; they are free.
-    return max(0, int(limit) - used + int(statistics.get("inactive_file", 0)))
-
-
-def _physical() -> int | None:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None
+        known.probes().open()
+    except Exception as error:  # the driver's, PyTorch's
+        return one_line(error)
+    return "the driver shows none"

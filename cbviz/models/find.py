@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from cbviz.errors import ModelError
-from cbviz.models.device import pick_device, pick_dtype
+from cbviz.checks import shown
+from cbviz.errors import FileError, ModelError
+from cbviz.models.device import check_device, fallback, full_device_refused, pick_device, pick_dtype
 from cbviz.models.folder import load_folder, ready
-from cbviz.models.int8 import quantised
+from cbviz.models.half import check_finite
+from cbviz.models.int8 import check_int8, quantised
 from cbviz.models.loaded import LoadedModel
 from cbviz.models.shapes import SHAPES, random_model
+from cbviz.paths import path_of, short, why
 
 TINY = Path(__file__).parent / "tiny"
 SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -48,9 +52,10 @@ def load(
         A name of `catalogue()`, a folder in the Hugging Face format, or a Hugging Face id such as
         "Qwen/Qwen3-0.6B". Names win over folders: write "./tiny" for a folder called tiny.
     device
-        "cpu", "cuda" or "cuda:N"; None takes the GPU if there is one.
+        "cpu", "cuda" or "cuda:N"; None takes the GPU if there is one that this PyTorch can use.
     dtype
-        "float32", "bfloat16" or "float16"; None takes float32 on a CPU and bfloat16 on a GPU.
+        "float32", "bfloat16" or "float16"; None takes float32 on a CPU, bfloat16 on a GPU, float16 on a GPU before
+        Ampere (compute capability 8.0).
     weights
         "int8" stores the weights of the layers in a byte each (see `cbviz.models.int8`); needs the extra int8.
     progress
@@ -59,19 +64,45 @@ def load(
     Raises
     ------
     ModelError
-        The name, device, dtype or way to store weights is unknown, torchao is not installed for it, the model cannot be
-        fetched, or what is there is no causal LM.
+        The name, device, dtype or way to store weights is unknown, the device does not work or does not compute in that
+        dtype, torchao is not installed for int8, the model cannot be fetched, what is there is no causal LM, or its
+        numbers do not fit into float16.
     CapacityError
         The model cannot fit into the device's free memory.
     """
     if not isinstance(name, str) or not name.strip():
-        raise ModelError(f"a model's name must be a text that is not empty, not {name!r}; {_allowed()}")
+        raise ModelError(f"a model's name must be a text that is not empty, not {shown(name)}; {_allowed()}")
     where = pick_device(device)
     what = pick_dtype(dtype, where)
-    if weights not in (None, "int8"):
-        raise ModelError(f"weights can be stored as None (as dtype says) or 'int8', not {weights!r}.")
-    loaded = _loaded(name, where, what, progress)
-    return quantised(loaded) if weights else loaded
+    check_device(where)
+    if weights is not None:
+        if not isinstance(weights, str) or weights != "int8":
+            raise ModelError(f"weights can be stored as None (as dtype says) or 'int8', not {shown(weights)}.")
+        check_int8()
+    with full_device_refused(name, where):
+        loaded = replace(_loaded(name, where, what, progress), note=fallback(device))
+        check_finite(loaded)
+        return quantised(loaded) if weights else loaded
+
+
+def as_loaded(
+    model: object,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    weights: str | None = None,
+    progress: bool = True,
+) -> LoadedModel:
+    """What an experiment was given as its model: a name is loaded (see `load`), a loaded model is taken as it is.
+
+    Raises ModelError for anything else, and for a loaded model on a device that cbviz does not run on.
+    """
+    if isinstance(model, str):
+        return load(model, device=device, dtype=dtype, weights=weights, progress=progress)
+    if not isinstance(model, LoadedModel):
+        raise ModelError(f"model must be a name, or a model from cbviz.models.load, not {shown(model)}; {_allowed()}")
+    check_device(model.device)
+    return model
 
 
 def _loaded(name: str, where: torch.device, what: torch.dtype, progress: bool) -> LoadedModel:
@@ -83,15 +114,25 @@ def _loaded(name: str, where: torch.device, what: torch.dtype, progress: bool) -
         return load_folder(name, converted(progress), where, what)
     if name.startswith("random:"):
         return ready(name, random_model(name.removeprefix("random:"), where, what), None, where, what)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    if (folder := _folder(name)) is not None:
         return load_folder(name, folder, where, what)
     repository = SMOLLM2_HUB if name == "smollm2-135m@hub" else name
     if not HUB_ID.fullmatch(repository):
-        raise ModelError(f"there is no model and no folder called {name!r}; {_allowed()}")
+        raise ModelError(f"there is no model and no folder called {shown(name)}; {_allowed()}")
     from cbviz.models.hub import fetch
 
     return load_folder(name, fetch(repository, progress), where, what)
+
+
+def _folder(name: str) -> Path | None:
+    """The folder of that name; None if there is none. Raises ModelError for a name that no folder can have."""
+    try:
+        folder = path_of(name, "the model")
+        return folder if folder.is_dir() else None
+    except FileError as error:
+        raise ModelError(f"{str(error).removesuffix('.')}; {_allowed()}") from None
+    except OSError as error:
+        raise ModelError(f"the model {short(name)} cannot be looked up: {why(error)}.") from None
 
 
 def _allowed() -> str:

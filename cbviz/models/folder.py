@@ -11,7 +11,9 @@ import torch
 
 from cbviz.errors import CbvizError, ModelError
 from cbviz.models.device import check_fit
+from cbviz.models.folder_check import check_folder, check_sizes
 from cbviz.models.loaded import LoadedModel
+from cbviz.models.modules import drops_cap
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
@@ -32,6 +34,7 @@ def load_folder(name: str, folder: Path, device: torch.device, dtype: torch.dtyp
         raise ModelError(f"there is no model in {folder}: a model's folder holds a config.json.")
     if not any(folder.glob("*.safetensors")):
         raise ModelError(f"the model in {folder} has no *.safetensors; pickled weights are not opened.")
+    check_folder(folder)
     try:
         with quiet_transformers():
             model = _weights(name, folder, device, dtype)
@@ -46,12 +49,22 @@ def load_folder(name: str, folder: Path, device: torch.device, dtype: torch.dtyp
 def ready(name: str, model: Any, tokenizer: Any, device: torch.device, dtype: torch.dtype) -> LoadedModel:
     """Put a model into evaluation mode, without gradients, on its device."""
     model.requires_grad_(False)
+    if drops_cap(model):
+        model.set_attn_implementation("eager")
     return LoadedModel(name, model.eval().to(device), tokenizer, device, dtype)
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type where it has none; one sentence of a message."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """Return the first line of an error's text, or its type where it has none; one sentence of a message.
+
+    A line that only announces the next one brings it along, and a missing key is called so.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    if isinstance(error, KeyError):
+        return f"there is no {lines[0]}"
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
 
 
 @contextmanager
@@ -73,14 +86,22 @@ def quiet_transformers() -> Iterator[None]:
 def _weights(name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    # Without trust_remote_code=False transformers asks on the terminal whether it may run the folder's code.
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    check_sizes(name, config.get_text_config())
     if config.is_encoder_decoder:
         raise ModelError(f"{name} is of type {config.model_type!r}, which has an encoder; a causal LM is needed.")
     with torch.device("meta"):
-        outline = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        outline = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
     check_fit(name, sum(p.numel() for p in outline.parameters()), dtype, device)
     model, report = AutoModelForCausalLM.from_pretrained(
-        folder, config=config, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+        folder,
+        config=config,
+        dtype=dtype,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        output_loading_info=True,
     )
     # transformers fills what a file lacks with random numbers; a teaching tool must not answer with those.
     lacking = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in report[kind])
@@ -94,4 +115,4 @@ def _tokenizer(folder: Path) -> Any:
         return None
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

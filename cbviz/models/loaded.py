@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from cbviz.checks import shown
 from cbviz.errors import ModelError
+from cbviz.models.certainty import Certainty
 from cbviz.models.pieces import PieceStream, pieces
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ class LoadedModel:
         Where the weights lie, and as what.
     weights
         "int8" if the layers' weights are stored in int8 (see `cbviz.models.int8`); "" if they are as `dtype` says.
+    note
+        Why it lies where it lies, if that needs saying: a sentence, such as that the GPU here cannot be used; or "".
     """
 
     name: str
@@ -41,6 +45,7 @@ class LoadedModel:
     device: torch.device
     dtype: torch.dtype
     weights: str = ""
+    note: str = ""
 
     def encode(self, text: str) -> list[int]:
         """Turn what a person wrote into prompt tokens: for chat models one user turn, ready for the answer.
@@ -74,12 +79,17 @@ class LoadedModel:
         A character that is spread over several tokens belongs to the last of them. Raises ModelError without a
         tokenizer.
         """
-        return pieces(self.decode, ids)
+        return pieces(self.decode, ids, self._certainty)
 
     def stream(self) -> PieceStream:
         """Start turning one answer into text, token by token, as it comes. Raises ModelError without a tokenizer."""
         self._needed_tokenizer()
-        return PieceStream(self.decode)
+        return PieceStream(self.decode, self._certainty)
+
+    @cached_property
+    def _certainty(self) -> Certainty:
+        """Learned once, shared by all streams: `decode` leaves spaces as they are."""
+        return Certainty(self.decode, cleans=False)
 
     @property
     def chat(self) -> bool:
@@ -88,21 +98,26 @@ class LoadedModel:
 
     @cached_property
     def end_tokens(self) -> tuple[int, ...]:
-        """The tokens that mean END, those at which `model.generate` stops; () for a model that knows none."""
+        """The tokens that mean END, those at which `model.generate` stops; () for a model that knows none.
+
+        Raises ModelError if they are no token ids.
+        """
         end: Any = self.model.generation_config.eos_token_id
         if end is None and self.tokenizer is not None:
             end = self.tokenizer.eos_token_id
         if end is None:
             return ()
-        return tuple(int(i) for i in end) if isinstance(end, (list, tuple)) else (int(end),)
+        ends = tuple(end) if isinstance(end, (list, tuple)) else (end,)
+        if not all(isinstance(i, int) and 0 <= i < 2**31 for i in ends):
+            raise ModelError(f"the end-of-sequence token of {self.name} must be a token id, or some, not {shown(end)}.")
+        return ends
 
     @cached_property
     def context_limit(self) -> int:
         """The most positions that a sequence may have. Raises ModelError if the configuration does not say."""
-        limit = getattr(self._config, "max_position_embeddings", None)
-        if not isinstance(limit, int) or limit < 1:
-            raise ModelError(f"the configuration of {self.name} does not say how long a sequence may be.")
-        return limit
+        from cbviz.models.served import context_limit  # loads transformers
+
+        return context_limit(self.model)[0]
 
     @property
     def vocabulary(self) -> int:
@@ -111,10 +126,16 @@ class LoadedModel:
 
     @cached_property
     def kv_bytes_per_token(self) -> int:
-        """Bytes of keys and values that one position of one sequence takes: 2 · layers · KV heads · head size · bytes.
+        """Bytes of keys and values that one position of one sequence takes, as a probe pass saw them, layer by layer.
 
-        OPT-13B in 16 bits: 2 · 40 · 40 · 128 · 2 = 819,200, the article's "about 1 MB a token".
+        Mostly that is 2 · layers · KV heads · head size · bytes a number. OPT-13B in 16 bits: 2 · 40 · 40 · 128 · 2 =
+        819,200, the article's "about 1 MB a token". An outline without weights (on the meta device) is taken by that
+        formula. Raises ModelError for a model that the engine cannot serve.
         """
+        from cbviz.models.served import attention_needs, on_meta  # loads transformers
+
+        if not on_meta(self.model):
+            return attention_needs(self.model).numbers * self.dtype.itemsize
         config = self._config
         heads = config.num_attention_heads
         kv_heads = getattr(config, "num_key_value_heads", None) or heads

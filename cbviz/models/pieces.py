@@ -2,65 +2,107 @@
 
 A token is not always a piece of text by itself: a Chinese character or an emoji may be spread over several tokens, and
 some tokenizers write a word's leading space only inside a sentence. So the text that a token *adds* is the difference
-between two decodings.
+between two decodings, as far as no later token can change it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
-"""What decoders write for bytes that are no whole character yet."""
+from cbviz.models.certainty import INCOMPLETE, Certainty, Decode
 
 LOOK_BACK = 6
 """Tokens before the new ones that are decoded with them, so that spaces between words come out as in the whole text."""
+PATIENT = 12
+"""Tokens held back from which on it is no longer tried at every token whether their text is certain."""
 
 
 class PieceStream:
     """Gives the text that each token adds, as tokens come.
 
-    `add` holds back the bytes of an unfinished character until its last token is there; `end` returns what is still
-    held back. Costs the decoding of a few tokens each time, however long the text is.
+    `add` returns what has become certain and holds back what a later token may still change: an unfinished character,
+    a run of byte tokens (one bad byte changes all of it), a space that clean-up may remove. `end` returns what is held
+    back then. Both together join to `decode` of all tokens. Each token costs the decoding of a few, however long the
+    text is.
 
     Parameters
     ----------
     decode
         Turns token ids into text.
+    certainty
+        What is known of this decoder; None finds out, which costs some hundred decodings.
     """
 
-    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+    def __init__(self, decode: Decode, certainty: Certainty | None = None) -> None:
         self._decode = decode
-        self._recent: list[int] = []  # tokens whose text is out, kept as context for the next
-        self._held: list[int] = []  # tokens whose text is not out yet
+        self._certainty = Certainty(decode) if certainty is None else certainty
+        self._ids: list[int] = []
+        self._length = 0  # characters that are out
+        self._context: list[int] = []  # tokens whose text is out, kept so that the next are decoded behind them
+        self._before = ""  # the text of the context
+        self._held: list[int] = []  # tokens of whose text at least a part is not out yet
+        self._shown = 0  # characters of it that are out
+        self._next_try = 0  # tokens that must be held before it is tried again
 
     def add(self, token: int) -> str:
-        """Return the text that `token` adds, "" if it adds none or its character is not complete."""
+        """Return the text that has become certain with `token`: "" if there is none."""
+        self._ids.append(token)
         self._held.append(token)
-        return self._release(final=False)
+        if len(self._held) < self._next_try and not self._certainty.closes(token):
+            return ""
+        tokens = [*self._context, *self._held]
+        after = self._decode(tokens)
+        out = len(self._before) + self._shown
+        certain = self._certainty.of(tokens, after) if len(after) > out else 0
+        if certain <= out or not after.startswith(self._before):
+            # Trying costs the decoding of all that is held: in ever longer steps, so that all tries cost a few times n.
+            held = len(self._held)
+            self._next_try = held + held // 4 if held >= PATIENT else 0
+            return ""
+        self._length += certain - out
+        self._shown += certain - out
+        self._next_try = 0
+        if certain == len(after):
+            self._move_on(tokens, after)
+        return after[out:certain]
 
     def end(self) -> str:
-        """Return what an answer that stops in the middle of a character still holds back."""
-        return self._release(final=True) if self._held else ""
-
-    def _release(self, final: bool) -> str:
-        before = self._decode(self._recent)
-        after = self._decode([*self._recent, *self._held])
-        if after.endswith(INCOMPLETE) and not final:
+        """Return what is held back; the answer is over, or goes on behind it."""
+        if not self._held:
             return ""
-        self._recent = [*self._recent, *self._held][-LOOK_BACK:]
-        self._held = []
-        return after[len(before) :]
+        whole = self._decode(self._ids)
+        rest = whole[self._length :]
+        self._length = max(self._length, len(whole))
+        tokens = [*self._context, *self._held]
+        self._move_on(tokens, self._decode(tokens))
+        return rest
+
+    def _move_on(self, tokens: list[int], text: str) -> None:
+        """All text is out: what was held becomes context, and a long context is cut."""
+        self._context, self._before, self._held, self._shown, self._next_try = tokens, text, [], 0, 0
+        length = LOOK_BACK
+        while len(tokens) > 4 * length:
+            kept = tokens[-length:]
+            cut = self._decode(kept)
+            # Behind its first token, which may lose a space, a good cut reads as the text did: it is not inside a
+            # character or a run of bytes.
+            behind_first = cut[len(self._decode(kept[:1])) :]
+            if behind_first and text.endswith(behind_first) and INCOMPLETE not in cut:
+                self._context, self._before = kept, cut
+                return
+            length *= 2
 
 
-def pieces(decode: Callable[[Sequence[int]], str], ids: Sequence[int]) -> list[str]:
+def pieces(decode: Decode, ids: Sequence[int], certainty: Certainty | None = None) -> list[str]:
     """Cut decode(ids) into as many pieces as there are ids; the joined pieces are exactly decode(ids).
 
-    A character that needs several tokens belongs to the last of them.
+    A character that needs several tokens belongs to the last of them; with byte fallback, to the token that ends the
+    run of bytes. `certainty` as for `PieceStream`.
     """
     if not ids:
         return []
     whole = decode(ids)
-    stream = PieceStream(decode)
+    stream = PieceStream(decode, certainty)
     lengths = [len(stream.add(token)) for token in ids]
     cut, result = 0, []
     for length in lengths[:-1]:

@@ -1,0 +1,104 @@
+"""A model's modules a second time, over the same weights.
+
+The engine needs models to call its attention, and torch.compile to stand in for some of their layers. Both are switches
+on module and configuration objects, and those belong to the caller, who may call `generate` in another thread at any
+moment. So an engine works on modules of its own: a copy of every Python object, down to the tensors, which are shared.
+It costs no memory to speak of and a few milliseconds, and nothing that happens to it can be seen from the original.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import TypeVar
+
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from cbviz.errors import ModelError
+
+Model = TypeVar("Model", bound=PreTrainedModel)
+
+_HOOKS = tuple(
+    f"_{name}"
+    for name in (
+        "forward_hooks",
+        "forward_hooks_with_kwargs",
+        "forward_hooks_always_called",
+        "forward_pre_hooks",
+        "forward_pre_hooks_with_kwargs",
+    )
+)
+"""Where a module keeps the hooks that a forward pass calls."""
+
+
+def twin(model: Model, attention: str | None = None, *, hooks: bool = True) -> Model:
+    """Copy a model's modules and configurations; parameters and buffers stay the very same tensors.
+
+    Parameters
+    ----------
+    model
+        Left as it is.
+    attention
+        The attention implementation that all configurations of the copy name; None keeps the model's own.
+    hooks
+        Whether forward hooks are shared: those of the original, later ones too, are then called by the copy. False
+        gives the copy none.
+
+    Returns
+    -------
+    PreTrainedModel
+        The copy. What a forward pass writes in place (the frequencies of a rotary embedding) is the copy's own.
+
+    Raises
+    ------
+    ModelError
+        Something in the model cannot be copied.
+    """
+    memo: dict[int, object] = {}
+    for module in model.modules():
+        for tensor in module._parameters.values():
+            memo[id(tensor)] = tensor
+        for name, tensor in module._buffers.items():
+            if not name.endswith("inv_freq"):  # a rotary embedding overwrites these as it meets longer texts
+                memo[id(tensor)] = tensor
+        for kind in _HOOKS:
+            memo[id(module.__dict__[kind])] = module.__dict__[kind] if hooks else type(module.__dict__[kind])()
+    try:
+        copied = copy.deepcopy(model, memo)
+    except Exception as error:  # whatever a custom module keeps
+        raise ModelError(
+            f"this {model.config.model_type!r} model cannot be served beside its other uses, for something in it "
+            f"cannot be copied: {str(error).splitlines()[0] if str(error) else type(error).__name__}."
+        ) from error
+    if attention is not None:
+        for config in configurations(copied):
+            config._attn_implementation_internal = attention
+    return copied
+
+
+def configurations(model: nn.Module) -> list[PreTrainedConfig]:
+    """Every configuration object that a module of the model reads, nested ones included, each once."""
+    found: dict[int, PreTrainedConfig] = {}
+    for module in model.modules():
+        for value in module.__dict__.values():
+            if isinstance(value, PreTrainedConfig):
+                found.update((id(one), one) for one in _with_nested(value))
+    return list(found.values())
+
+
+def _with_nested(config: PreTrainedConfig) -> Iterator[PreTrainedConfig]:
+    yield config
+    for value in vars(config).values():
+        if isinstance(value, PreTrainedConfig):
+            yield from _with_nested(value)
+
+
+def drops_cap(model: PreTrainedModel) -> bool:
+    """Whether a model's own attention leaves out the cap on scores that its configuration asks for.
+
+    PyTorch's scaled_dot_product_attention has no such cap. Recent versions of transformers do not offer it to these
+    models; older ones (5.17) use it for them by default, and their answers are then another model's.
+    """
+    config = model.config.get_text_config()
+    return bool(getattr(config, "attn_logit_softcapping", None)) and config._attn_implementation == "sdpa"

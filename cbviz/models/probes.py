@@ -1,0 +1,136 @@
+"""The questions that are asked of PyTorch, the driver and Triton about a device. Tests put other answers here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
+
+import torch
+
+Answer = TypeVar("Answer")
+
+_DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/dev/kfd"))
+"""Where Linux shows NVIDIA's driver and AMD's."""
+
+
+class Gpu(NamedTuple):
+    """What the driver says of a GPU; None where it does not."""
+
+    name: str
+    sm: tuple[int, int] | None
+    """Compute capability: (9, 0) is an H100's."""
+    memory: int | None
+    """Bytes, all of them. Of a MIG slice: the slice's."""
+
+
+class Probes(Protocol):
+    """What `cbviz.models.capability` asks. Methods may raise anything; what they raise goes into sentences."""
+
+    def build(self) -> tuple[str, str]:
+        """What this PyTorch was built for, "cuda", "rocm" or "", and its version."""
+        ...
+
+    def count(self) -> int:
+        """GPUs that this PyTorch can open."""
+        ...
+
+    def current(self) -> int:
+        """The GPU that is meant by "cuda"."""
+        ...
+
+    def open(self) -> None:
+        """Start the driver; raises where that fails, and says why."""
+        ...
+
+    def gpu(self, index: int) -> Gpu:
+        """Name, compute capability and memory of a GPU."""
+        ...
+
+    def present(self) -> bool:
+        """Whether the machine has a GPU's driver and does not hide it, whatever PyTorch makes of it."""
+        ...
+
+    def architectures(self) -> tuple[str, ...]:
+        """What this PyTorch's own kernels were compiled for: "sm_80", "compute_120" …; () if that is not known."""
+        ...
+
+    def launch(self, index: int) -> None:
+        """Run one kernel of PyTorch's on a GPU and wait for it."""
+        ...
+
+    def flash_attention(self) -> bool:
+        """Whether this PyTorch contains FlashAttention."""
+        ...
+
+    def triton(self, index: int) -> str:
+        """Triton's version, after one kernel has been compiled by it and run on the GPU; raises where that fails."""
+        ...
+
+    def free(self, index: int) -> int:
+        """Bytes of a GPU that can still be allocated, those that PyTorch holds without using them not counted."""
+        ...
+
+
+class TorchProbes:
+    """The true answers."""
+
+    def build(self) -> tuple[str, str]:
+        """See `Probes`."""
+        kind = "rocm" if torch.version.hip else "cuda" if torch.version.cuda else ""
+        return kind, torch.__version__
+
+    def count(self) -> int:
+        """See `Probes`."""
+        return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+    def current(self) -> int:
+        """See `Probes`."""
+        return torch.cuda.current_device()
+
+    def open(self) -> None:
+        """See `Probes`."""
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+
+    def present(self) -> bool:
+        """See `Probes`."""
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1")
+        return not hidden and any(path.exists() for path in _DRIVERS)
+
+    def gpu(self, index: int) -> Gpu:
+        """See `Probes`."""
+        return Gpu(
+            _unless_it_fails(lambda: torch.cuda.get_device_name(index)) or f"cuda:{index}",
+            _unless_it_fails(lambda: torch.cuda.get_device_capability(index)),
+            _unless_it_fails(lambda: int(torch.cuda.get_device_properties(index).total_memory)),
+        )
+
+    def architectures(self) -> tuple[str, ...]:
+        """See `Probes`."""
+        return tuple(torch.cuda.get_arch_list())
+
+    def launch(self, index: int) -> None:
+        """See `Probes`."""
+        torch.zeros(1, device=torch.device("cuda", index)).add_(1).item()
+
+    def flash_attention(self) -> bool:
+        """See `Probes`."""
+        return bool(torch.backends.cuda.is_flash_attention_available())
+
+    def triton(self, index: int) -> str:
+        """See `Probes`."""
+        from cbviz.models.trial import doubled
+
+        return doubled(torch.device("cuda", index))
+
+    def free(self, index: int) -> int:
+        """See `Probes`."""
+        return int(torch.cuda.mem_get_info(index)[0])
+
+
+def _unless_it_fails(ask: Callable[[], Answer]) -> Answer | None:
+    try:
+        return ask()
+    except Exception:  # drivers and PyTorch's builds fail in many ways
+        return None
