@@ -19,6 +19,7 @@ import torch
 from result_file import write
 from transformers import GenerationConfig
 
+from cbviz.engine.logit_rules import LogitRules
 from cbviz.experiments.answers import top_two_gap
 from cbviz.experiments.bench import bench
 from cbviz.experiments.bench_work import named_workload, suitable
@@ -44,6 +45,12 @@ def alone(loaded: LoadedModel, request: Request) -> tuple[int, ...]:
         ),
     )
     return tuple(output[0, len(request.prompt) :].tolist())
+
+
+def gap(loaded: LoadedModel, request: Request, output: Sequence[int]) -> float:
+    """How far apart the two best logits are after this output, under the model's generation config."""
+    tokens = [*request.prompt, *output]
+    return top_two_gap(loaded.model, tokens, LogitRules.of(loaded.model), len(request.prompt))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,9 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             continue
         pairs = zip(ours, theirs, strict=False)
         at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(ours), len(theirs)))
-        apart.append(
-            {"request": request.id, "position": at, "gap": top_two_gap(loaded.model, [*request.prompt, *ours[:at]])}
-        )
+        apart.append({"request": request.id, "position": at, "gap": gap(loaded, request, ours[:at])})
     largest = max((place["gap"] for place in apart), default=0.0)
     told = {
         "model": loaded.name,

@@ -9,6 +9,7 @@ from cbviz.engine import Engine
 from cbviz.engine.kv_cache import KVCache
 from cbviz.errors import CapacityError, EngineError
 from cbviz.memory import BlockPool
+from cbviz.models.needs import KVShape
 from cbviz.policies import Policy, RequestView, Sarathi, View, VllmV0, VllmV1
 from cbviz.trace import Recorder, TraceMeta
 from cbviz.trace.events import Iteration, State
@@ -198,12 +199,16 @@ def test_ways_to_preempt_that_make_no_sense() -> None:
 def test_blocks_are_copied_to_host_memory_and_back_as_they_are() -> None:
     torch.manual_seed(0)
     cache = KVCache(
-        layers=3, kv_heads=2, head_size=4, blocks=40, block_size=4, dtype=torch.float32, device=torch.device("cpu")
+        shapes=[KVShape(2, 4, 2, 4), KVShape(2, 4, 2, 3), KVShape(1, 6, 2, 4)],
+        blocks=40,
+        block_size=4,
+        dtype=torch.float32,
+        device=torch.device("cpu"),
     )
     for tensor in (*cache.keys, *cache.values):
         tensor.normal_()
     before = [tensor.clone() for tensor in (*cache.keys, *cache.values)]
-    assert cache.provide_swap(30) == 3 * 2 * 2 * 4 * 4 * 4
+    assert cache.provide_swap(30) == (16 + 14 + 14) * 4 * 4
     out = tuple((block, 29 - block) for block in range(20))  # more than go in one copy
     cache.swap(out, ())
     for tensor in (*cache.keys, *cache.values):
@@ -214,5 +219,5 @@ def test_blocks_are_copied_to_host_memory_and_back_as_they_are() -> None:
     # Within one step, copies out come before copies back into the same block.
     cache.swap(((20, 0),), ((28, 20),))
     assert cache.host is not None
-    assert torch.equal(cache.host[0, 0, 0], before[0][:4]), "keys of layer 0"
+    assert torch.equal(cache.host[0, : 4 * 8].view(4, 2, 4), before[0][:4]), "keys of layer 0"
     assert torch.equal(cache.keys[0][80:84], before[0][4:8]), "host block 28 held block 1"

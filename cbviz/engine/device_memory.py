@@ -12,10 +12,10 @@ from cbviz.errors import CapacityError
 
 @contextmanager
 def out_of_memory_told(device: torch.device, doing: str) -> Iterator[None]:
-    """Turn PyTorch's out-of-memory error within the block into a CapacityError that says what to ask for instead."""
+    """Turn an out-of-memory error within the block into a CapacityError that says what to ask for instead."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except (torch.OutOfMemoryError, MemoryError) as error:
         if device.type == "cuda":
             torch.cuda.empty_cache()
         raise CapacityError(

@@ -13,9 +13,8 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
 from typing import Any, get_args
 
@@ -36,10 +35,14 @@ from cbviz.engine.swap import SwapSpace
 from cbviz.engine.thinking import Endless, Thinking
 from cbviz.errors import CapacityError, EngineError, PolicyError, WorkloadError
 from cbviz.memory import BlockPool, Preemption
+from cbviz.policies import get
 from cbviz.policies.base import Policy, View
-from cbviz.policies.check import CheckedPlan, ask, growth_shortage
+from cbviz.policies.check import ask, growth_shortage
+from cbviz.policies.identity import name_of
+from cbviz.policies.plain import CheckedPlan
 from cbviz.trace.events import NOBODY, BoolArray, Finish, FinishReason, IntArray, Iteration, Mark, State
-from cbviz.workload.request import ArrivalUnit, Request
+from cbviz.workload.checks import BEYOND_INT32
+from cbviz.workload.request import ArrivalUnit, Request, only_requests
 
 IDLE, PREFILL, DECODE, RECOMPUTE, HELD, STALLED = (
     np.uint8(state) for state in (State.IDLE, State.PREFILL, State.DECODE, State.RECOMPUTE, State.HELD, State.STALLED)
@@ -124,11 +127,16 @@ class Engine:
         if preemption == "recompute" and swap_blocks is not None:
             raise EngineError("swap_blocks is for preemption='swap'; whoever is recomputed needs no host memory.")
         self.executor = executor
-        self.policy = policy
+        self._policy = get(policy)
         self.pool = pool
         self.lag = lag
         self.arrival_unit = arrival_unit
         self.context_limit = min(executor.context_limit, pool.blocks * pool.block_size)
+        if pool.blocks_for(self.context_limit) * pool.block_size >= BEYOND_INT32:
+            raise CapacityError(
+                f"a request could have {self.context_limit:,} positions in {pool.blocks:,} blocks of "
+                f"{pool.block_size:,}; its blocks must hold fewer than 2**31."
+            )
         self.slots = Slots(slots, pool, self.context_limit)
         self.outputs = Outputs()
         self.reuse = PrefixReuse(pool, pool.prefix, self.outputs) if pool.prefix is not None else None
@@ -163,6 +171,15 @@ class Engine:
         self._known_ids: set[int] = set()
         self._lock = threading.Lock()
 
+    @property
+    def policy(self) -> Policy:
+        """Who runs. Another policy takes over with the next plan; PolicyError if the object is none."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self._policy = get(policy)
+
     # ------------------------------------------------------------------ requests in and out
 
     def submit(self, *requests: Request) -> None:
@@ -171,10 +188,12 @@ class Engine:
         Raises
         ------
         WorkloadError
-            An id that was used before, or a prompt with a token that the model does not know.
+            Something that is no `Request`, an id that was used before, or a prompt with a token that the model does not
+            know.
         CapacityError
             A request that can never fit the context or the pool.
         """
+        only_requests(requests)
         with self._lock:
             ids: set[int] = set()
             for request in requests:
@@ -209,8 +228,9 @@ class Engine:
 
     @property
     def untold_cancellations(self) -> tuple[Mark, ...]:
-        """Cancellations that no event has told yet, because no iteration came after them."""
-        return tuple(self._cancelled)
+        """Cancellations that no event has told yet: no iteration came after them, or it is still in flight."""
+        flying = (mark for flight in self._flights for mark in flight.facts["cancelled"])
+        return (*flying, *self._cancelled)
 
     def _check_known(self, request: Request) -> None:
         vocabulary, highest = self.executor.vocabulary, max(request.prompt)
@@ -233,7 +253,7 @@ class Engine:
 
     def run(self, requests: Iterable[Request] = ()) -> Iterator[Iteration]:
         """Submit requests and yield one `Iteration` after the other until nothing is left to do."""
-        self.submit(*requests)
+        self.submit(*only_requests(requests))
         while (event := self.step()) is not None:
             yield event
 
@@ -272,8 +292,7 @@ class Engine:
             self._take_inbox()
             self._take_arrivals()
             if self._waiting or self.slots.taken.any():
-                view = self._view()
-                plan = self._plan(view)
+                plan = self._plan()
                 count = self._counts(plan)
                 self._check_room(plan, count)
                 if plan.admit or count.any():
@@ -295,17 +314,22 @@ class Engine:
             else:
                 return False
 
-    def _plan(self, view: View) -> CheckedPlan:
+    def _plan(self) -> CheckedPlan:
         """What the policy wants. Nothing has been changed when it is asked, so it may be broken off."""
         began = perf_counter()
         try:
-            return self._thinking.let(lambda: ask(self.policy, view))
+            return self._thinking.let(self._ask)
         except Endless:
             raise PolicyError(
-                f"policy {self.policy.name!r} was still planning iteration {view.iteration} after "
+                f"policy {name_of(self._policy)!r} was still planning iteration {self.iteration} after "
                 f"{perf_counter() - began:.0f} s and was broken off; a plan takes milliseconds: look for a loop that "
                 "never ends."
             ) from None
+        finally:
+            self._sight.settle()
+
+    def _ask(self) -> CheckedPlan:
+        return ask(self._policy, self._view())
 
     # ------------------------------------------------------------------ before an iteration
 
@@ -391,12 +415,8 @@ class Engine:
             context_limit=self.context_limit,
             clock=self.arrival_clock,
             last_admission=self._last_admission,
-            freed_together=None if self.reuse is None else partial(self._freed_together, leaving),
+            freed_together=self._sight.freed_together(leaving),
         )
-
-    def _freed_together(self, leaving: list[int], others: Sequence[int]) -> int:
-        """Blocks that come free when others leave, too."""
-        return self.pool.frees([*leaving, *others]) - self.pool.frees(leaving)
 
     # ------------------------------------------------------------------ launching
 
@@ -417,7 +437,7 @@ class Engine:
             return [(self._seating.found(live), self.pool.blocks_for(reserve(live, entry))) for live, entry in lives]
 
         if short := shortage(self.slots, plan, count, newcomers):
-            raise growth_shortage(self.policy, self.iteration, *short)
+            raise growth_shortage(self._policy, self.iteration, *short)
 
     def _launch(self, plan: CheckedPlan, count: IntArray) -> None:
         """Change the books as the plan says, and hand the step to the executor. `count` is from before the changes."""
@@ -558,8 +578,9 @@ class Engine:
 
     def _stuck(self, how: str) -> PolicyError:
         """The error for a policy that gets nowhere; who sits where, and who waits, is noted on it."""
-        error = PolicyError(f"policy {self.policy.name!r} is stuck{how}.")
+        error = PolicyError(f"policy {name_of(self._policy)!r} is stuck{how}.")
         error.add_note(dump(self._view()))
+        self._sight.settle()
         return error
 
     def _failed(self, error: Exception) -> EngineError:

@@ -20,12 +20,14 @@ Copies = tuple[tuple[int, int], ...]
 class Seat:
     """A request takes a slot: what the executor must know to compute it there.
 
-    `tokens` are the ids known so far: the prompt and, after a preemption, the output so far.
+    `tokens` are the ids known so far: the prompt and, after a preemption, the output so far. `stops` are the tokens
+    that end it besides the model's END; None says that its length is forced, so that no token ends it.
     """
 
     slot: int
     tokens: IntArray
     sampling: Sampling
+    stops: tuple[int, ...] | None = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from cbviz.engine.attention_hook import attention_shape
 from cbviz.engine.executor import Copies
 from cbviz.errors import CapacityError
 from cbviz.memory import BlockPool
+from cbviz.models.device import allocatable_bytes
+from cbviz.models.needs import AttentionNeeds, KVShape
 
 BLOCKS_A_COPY = 16
 """Blocks that are gathered at a time when they are swapped: what is gathered takes that much of the device's memory."""
 
 
 class KVCache:
-    """Keys and values of `blocks` × `block_size` positions, for every layer.
+    """Keys and values of `blocks` × `block_size` positions, for every call of attention in a pass.
 
     Parameters
     ----------
-    layers, kv_heads, head_size
-        The model's shape.
+    shapes
+        What one position takes in each layer; layers may differ, and keys and values may.
     blocks, block_size
         The pool's.
     dtype, device
@@ -30,8 +33,13 @@ class KVCache:
     Attributes
     ----------
     keys, values
-        One tensor a layer, [blocks × block_size, KV heads, head size]: position p of block b is row
+        One tensor a layer, [blocks × block_size, KV heads, key size or value size]: position p of block b is row
         b × block_size + p.
+    host
+        Swapped blocks, pinned on CUDA: [host blocks, numbers of a block], a layer's keys [block_size, KV heads, key
+        size], then its values, then the next layer's. None until there is swapping.
+    bytes_per_position
+        Keys and values of all layers × bytes a number.
 
     Raises
     ------
@@ -42,34 +50,32 @@ class KVCache:
     def __init__(
         self,
         *,
-        layers: int,
-        kv_heads: int,
-        head_size: int,
+        shapes: Sequence[KVShape],
         blocks: int,
         block_size: int,
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
         self.block_size = block_size
-        self.kv_heads = kv_heads
-        self.bytes_per_position = 2 * layers * kv_heads * head_size * dtype.itemsize
-        """Keys and values × layers × KV heads × head size × bytes a number."""
+        self.kv_heads = max(shape.key_heads for shape in shapes)
+        self._numbers = sum(shape.numbers for shape in shapes)
+        self.bytes_per_position = self._numbers * dtype.itemsize
         positions = blocks * block_size
-        if device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(device)
-            free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-            if positions * self.bytes_per_position > free:
-                raise CapacityError(
-                    f"the KV cache needs {positions * self.bytes_per_position / 2**30:.1f} GiB "
-                    f"({positions} positions × {self.bytes_per_position} bytes), "
-                    f"but {free / 2**30:.1f} GiB are free on {device}."
-                )
+        free = allocatable_bytes(device) if device.type == "cuda" else None
+        if free is not None and positions * self.bytes_per_position > free:
+            raise CapacityError(
+                f"the KV cache needs {positions * self.bytes_per_position / 2**30:.1f} GiB "
+                f"({positions} positions × {self.bytes_per_position} bytes), "
+                f"but {free / 2**30:.1f} GiB are free on {device}."
+            )
         # Zeros, not garbage: padding is masked out, but a NaN times a weight of 0 would still be a NaN.
-        shape = (positions, kv_heads, head_size)
         self.host: Tensor | None = None
-        """Swapped blocks, pinned on CUDA: [host blocks, layers, 2 (keys, values), block size, KV heads, head size]."""
-        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
-        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
+        self.keys = [
+            torch.zeros((positions, one.key_heads, one.key_size), dtype=dtype, device=device) for one in shapes
+        ]
+        self.values = [
+            torch.zeros((positions, one.value_heads, one.value_size), dtype=dtype, device=device) for one in shapes
+        ]
 
     def provide_swap(self, blocks: int) -> int:
         """Make room in host memory for so many blocks; return the bytes of one.
@@ -79,9 +85,8 @@ class KVCache:
         CapacityError
             There is not that much host memory.
         """
-        layers, (_, kv_heads, head_size) = len(self.keys), self.keys[0].shape
         # One block lies in one piece, all its layers together, so that it moves in one copy.
-        shape = (blocks, layers, 2, self.block_size, kv_heads, head_size)
+        shape = (blocks, self.block_size * self._numbers)
         size = self.block_size * self.bytes_per_position
         if self.host is None or self.host.shape != shape:
             try:
@@ -109,10 +114,7 @@ class KVCache:
         """Gather the blocks on the device, then one copy for each."""
         assert self.host is not None
         where = self._positions([block for block, _ in pairs])
-        layers = [torch.stack((k[where], v[where])) for k, v in zip(self.keys, self.values, strict=True)]
-        _, *block_shape = self.host.shape
-        by_layer = torch.stack(layers).view(*block_shape[:2], len(pairs), *block_shape[2:])
-        staged = by_layer.permute(2, 0, 1, 3, 4, 5).contiguous()
+        staged = torch.cat([layer[where].view(len(pairs), -1) for layer in self._tensors()], dim=1)
         for block, (_, target) in zip(staged, pairs, strict=True):
             self.host[target].copy_(block, non_blocking=True)
 
@@ -120,13 +122,16 @@ class KVCache:
         """One copy for each block, then spread them over the layers."""
         assert self.host is not None
         where = self._positions([block for _, block in pairs])
-        staged = torch.empty((len(pairs), *self.host.shape[1:]), dtype=self.host.dtype, device=where.device)
+        staged = torch.empty((len(pairs), self.host.shape[1]), dtype=self.host.dtype, device=where.device)
         for block, (source, _) in zip(staged, pairs, strict=True):
             block.copy_(self.host[source], non_blocking=True)
-        layers = staged.permute(1, 2, 0, 3, 4, 5).flatten(2, 3)
-        for layer, (keys, values) in zip(layers, zip(self.keys, self.values, strict=True), strict=True):
-            keys.index_copy_(0, where, layer[0])
-            values.index_copy_(0, where, layer[1])
+        parts = torch.split(staged, [self.block_size * layer[0].numel() for layer in self._tensors()], dim=1)
+        for layer, part in zip(self._tensors(), parts, strict=True):
+            layer.index_copy_(0, where, part.reshape(len(where), *layer.shape[1:]))
+
+    def _tensors(self) -> list[Tensor]:
+        """Every layer's keys, each followed by the layer's values."""
+        return [tensor for layer in zip(self.keys, self.values, strict=True) for tensor in layer]
 
     def _positions(self, blocks: list[int]) -> Tensor:
         """int64 [blocks × block_size]: the flat positions of these blocks, one block after the other."""
@@ -136,7 +141,7 @@ class KVCache:
         return where.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else where
 
     def write(self, layer: int, where: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Write [T, KV heads, head size] keys and values to the flat positions `where` (int64 [T]) of a layer.
+        """Write [T, KV heads, size] keys and values to the flat positions `where` (int64 [T]) of a layer.
 
         Returns the layer's whole keys and values.
         """
@@ -145,13 +150,10 @@ class KVCache:
         return self.keys[layer], self.values[layer]
 
 
-def cache_for(model: PreTrainedModel, pool: BlockPool) -> KVCache:
+def cache_for(model: PreTrainedModel, needs: AttentionNeeds, pool: BlockPool) -> KVCache:
     """A cache of a model's shape with room for the blocks of a pool. Raises CapacityError if it does not fit."""
-    layers, kv_heads, head_size = attention_shape(model)
     return KVCache(
-        layers=layers,
-        kv_heads=kv_heads,
-        head_size=head_size,
+        shapes=[layer.kv for layer in needs.layers],
         blocks=pool.blocks,
         block_size=pool.block_size,
         dtype=model.dtype,

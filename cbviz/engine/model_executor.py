@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +11,17 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from cbviz.engine.attention import AttentionBackend, SdpaAttention
-from cbviz.engine.attention_hook import checked_limit, refuse_what_we_cannot_honour
+from cbviz.engine.attention_hook import checked_limit
 from cbviz.engine.device_memory import out_of_memory_told
 from cbviz.engine.executor import Result, Seat, Step
 from cbviz.engine.kv_cache import cache_for
+from cbviz.engine.logit_rules import LogitRules, SlotRules, plain
+from cbviz.engine.process_settings import one_thread
 from cbviz.engine.ragged_forward import RaggedForward
 from cbviz.engine.sampling import SlotSampling
 from cbviz.errors import ModelError
 from cbviz.memory import BlockPool
+from cbviz.models.served import attention_needs
 
 SMALL = 20_000_000
 """Parameters below which a model on a CPU runs on one thread."""
@@ -43,7 +45,8 @@ class ModelExecutor:
     Parameters
     ----------
     model
-        A causal LM in eval mode. It is left as it was found.
+        A causal LM in eval mode. The executor computes with modules of its own over the same weights
+        (`cbviz.models.modules`), so the model can be used meanwhile, and is left as it was.
     slots, pool
         The engine's; they size the token table and the cache.
     end_tokens
@@ -52,6 +55,8 @@ class ModelExecutor:
         The attention backend; None takes `SdpaAttention`.
     limit
         The most positions a request may have; None takes the model's context.
+    rules
+        What is done to logits before a token is chosen; None takes the model's own generation configuration.
 
     Raises
     ------
@@ -70,20 +75,23 @@ class ModelExecutor:
         end_tokens: tuple[int, ...] | None = None,
         backend: AttentionBackend | None = None,
         limit: int | None = None,
+        rules: LogitRules | None = None,
     ) -> None:
-        refuse_what_we_cannot_honour(model)
+        needs = attention_needs(model)
+        self.rules = LogitRules.of(model) if rules is None else rules
         self.model = model
         self.device = model.device
-        self.context_limit = checked_limit(model, limit)
+        self.context_limit = checked_limit(needs, limit)
         self.vocabulary = own_vocabulary(model)
         self.end_tokens = own_end_tokens(model) if end_tokens is None else end_tokens
-        self.cache = cache_for(model, pool)
-        self._forward = RaggedForward(model, self.cache, backend or SdpaAttention())
+        self.cache = cache_for(model, needs, pool)
+        self._forward = RaggedForward(model, needs, self.cache, backend or SdpaAttention())
         self._small = self.device.type == "cpu" and sum(p.numel() for p in model.parameters()) < SMALL
         # One column more than positions: a token sampled at the last position is still an output token.
         width = min(self.context_limit, pool.blocks * pool.block_size) + 1
         self._tokens = torch.zeros((slots, width), dtype=torch.int64, device=self.device)
         self._sampling = SlotSampling(slots, self.device)
+        self._rules = SlotRules.made(self.rules, model, slots, self.end_tokens)
 
     def provide_swap(self, blocks: int) -> int:
         """See `Executor`."""
@@ -96,12 +104,15 @@ class ModelExecutor:
             self._seat(seat)
         drawing = np.flatnonzero(step.draw >= 0)
         computing = out_of_memory_told(self.device, f"computing {int(step.count.sum()):,} tokens in one pass")
-        with computing, torch.inference_mode(), self._threads():
+        with computing, torch.inference_mode(), one_thread() if self._small else nullcontext():
             logits = self._forward.logits(step, np.arange(len(step.slot), dtype=np.int32), latest=self._tokens)
             rows, index, after = (
                 torch.from_numpy(numbers[drawing].astype(np.int64)).to(self.device)
                 for numbers in (step.slot, step.draw, step.start + step.count)
             )
+            if self._rules is not None:
+                history = self._tokens[rows, : int((step.start + step.count)[drawing].max(initial=0))]
+                logits = self._rules.apply(logits, rows, history, after, index)
             sampled = self._sampling.anybody(step.slot[drawing])
             tokens = self._sampling.draw(logits, rows, index, sampled=sampled)
             self._tokens[rows, after] = tokens
@@ -112,23 +123,12 @@ class ModelExecutor:
     def collect(self, ticket: Ticket) -> Result:
         return Result(ticket.tokens.cpu().numpy().astype(np.int32))
 
-    @contextmanager
-    def _threads(self) -> Iterator[None]:
-        """A small model on a CPU runs on one thread: sharing its operations out costs more than computing them."""
-        before = torch.get_num_threads()
-        if not self._small or before == 1:
-            yield
-            return
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
-
     def _seat(self, seat: Seat) -> None:
         tokens = torch.from_numpy(seat.tokens.astype(np.int64)).to(self.device)
         self._tokens[seat.slot, : len(tokens)] = tokens
         self._sampling.set(seat.slot, seat.sampling)
+        if self._rules is not None:
+            self._rules.seat(seat.slot, seat.stops)
 
 
 def own_vocabulary(model: PreTrainedModel) -> int:
@@ -142,10 +142,14 @@ def own_end_tokens(model: PreTrainedModel) -> tuple[int, ...]:
     ends = getattr(generation, "eos_token_id", None)
     if ends is None:
         ends = model.config.get_text_config().eos_token_id
+    ends = plain(ends)
     if ends is None:
         return ()
     if isinstance(ends, int):
         return (ends,)
     if isinstance(ends, (list, tuple)) and all(isinstance(e, int) for e in ends):
         return tuple(ends)
-    raise ModelError(f"the model's end-of-sequence token {ends!r} is neither a number nor a list of numbers.")
+    raise ModelError(
+        f"the model's end-of-sequence token {ends!r} is neither a token id nor a list of token ids; set "
+        "model.generation_config.eos_token_id to one."
+    )

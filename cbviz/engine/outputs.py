@@ -7,6 +7,8 @@ import numpy as np
 from cbviz.trace.events import IntArray
 from cbviz.workload.request import Request
 
+FEWEST_COLUMNS = 512
+
 
 class Outputs:
     """Output tokens and how each output ends; rows in order of submission.
@@ -14,7 +16,7 @@ class Outputs:
     Attributes
     ----------
     tokens
-        int32 [rows, longest limit]: the output token ids.
+        int32 [rows, longest output]: the output token ids. Columns come as outputs grow: a limit is only a promise.
     count
         int32 [rows]: how many of them there are.
     limit
@@ -35,13 +37,15 @@ class Outputs:
         self.forced = np.zeros(0, bool)
         self.stops = np.zeros(0, bool)
         self.closed = np.zeros(0, bool)
+        self._room = 0
+        """Appends that certainly fit: an append makes no output longer by more than one token."""
 
     def add(self, request: Request) -> int:
         """Make a row for a request and return its number."""
         limit = request.output_length or request.max_new_tokens
         rows, width = self.tokens.shape
-        if self.rows == rows or limit > width:
-            self._enlarge(rows if self.rows < rows else max(64, 2 * rows), max(limit, width))
+        if self.rows == rows:
+            self._enlarge(max(64, 2 * rows), width)
         row = self.rows
         self.limit[row] = limit
         self.forced[row] = request.output_length is not None
@@ -51,6 +55,12 @@ class Outputs:
 
     def append(self, rows: IntArray, tokens: IntArray) -> None:
         """Append one token to each of these (different) rows."""
+        if self._room == 0:
+            longest, width = int(self.count.max(initial=0)), self.tokens.shape[1]
+            if longest == width:
+                self._enlarge(len(self.tokens), width := max(FEWEST_COLUMNS, 2 * width))
+            self._room = width - longest
+        self._room -= 1
         self.tokens[rows, self.count[rows]] = tokens
         self.count[rows] += 1
 

@@ -6,32 +6,55 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from cbviz.engine.attention import AttentionBackend, RaggedBatch
-from cbviz.engine.attention_hook import OurAttention
+from cbviz.engine.attention_hook import check_calls, logits_of, serving_copy
 from cbviz.engine.executor import Step
 from cbviz.engine.kv_cache import KVCache
+from cbviz.models.needs import AttentionNeeds
 from cbviz.trace.events import IntArray
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RaggedPass:
-    """Attention of one such pass: write the new keys and values, then let the backend attend to the cache."""
+    """Attention of one such pass: write the new keys and values, then let the backend attend to the cache.
+
+    `layer` counts the calls of attention: each has keys and values of its own.
+    """
 
     batch: RaggedBatch
     cache: KVCache
     backend: AttentionBackend
+    needs: AttentionNeeds
+    layer: int = 0
 
     def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, *, module: nn.Module, scale: float, window: int | None
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *,
+        scale: float,
+        window: int | None,
+        softcap: float | None,
+        sinks: Tensor | None,
     ) -> Tensor:
         """See `AttentionPass`."""
-        layer = int(module.layer_idx)  # type: ignore[arg-type]
+        layer, self.layer = self.layer, self.layer + 1
+        if layer == len(self.cache.keys):
+            check_calls(self.needs, self.layer)
         keys, values = self.cache.write(layer, self.batch.write, key[0].transpose(0, 1), value[0].transpose(0, 1))
         output = self.backend.attend(
-            query[0].transpose(0, 1), keys, values, scale=scale, window=window, batch=self.batch
+            query[0].transpose(0, 1),
+            keys,
+            values,
+            scale=scale,
+            window=window,
+            softcap=softcap,
+            sinks=sinks,
+            batch=self.batch,
         )
         return output.unsqueeze(0)
 
@@ -43,11 +66,13 @@ class RaggedForward:
     belong together (Orca, OSDI'22, §3.2, calls it selective batching).
     """
 
-    def __init__(self, model: PreTrainedModel, cache: KVCache, backend: AttentionBackend) -> None:
-        self.model = model
+    def __init__(
+        self, model: PreTrainedModel, needs: AttentionNeeds, cache: KVCache, backend: AttentionBackend
+    ) -> None:
+        self.model = serving_copy(model, needs)
+        self.needs = needs
         self.cache = cache
         self.backend = backend
-        self._our_attention = OurAttention(model)
 
     def logits(self, step: Step, rows: IntArray, ids: Tensor | None = None, latest: Tensor | None = None) -> Tensor:
         """[D, vocabulary]: logits after the last token of those rows that yield a token; no others are computed.
@@ -73,12 +98,8 @@ class RaggedForward:
             assert latest is not None
             ids = latest[torch.from_numpy(slot[owner].astype(np.int64)).to(device), where]
         self.backend.prepare(batch, device)
-        with self._our_attention.in_place():
-            logits: Tensor = self.model(
-                input_ids=ids.unsqueeze(0),
-                position_ids=where.unsqueeze(0),
-                use_cache=False,
-                logits_to_keep=torch.from_numpy((bounds[1:] - 1)[step.draw[rows] >= 0]).to(device),
-                cbviz_pass=RaggedPass(batch, self.cache, self.backend),
-            ).logits
-        return logits[0]
+        keep = torch.from_numpy((bounds[1:] - 1)[step.draw[rows] >= 0]).to(device)
+        attention = RaggedPass(batch, self.cache, self.backend, self.needs)
+        logits = logits_of(self.model, self.needs, ids.unsqueeze(0), where.unsqueeze(0), keep, attention)
+        check_calls(self.needs, attention.layer)
+        return logits

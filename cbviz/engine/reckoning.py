@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from cbviz.engine.slots import Slots
-from cbviz.policies.check import CheckedPlan
+from cbviz.policies.plain import CheckedPlan
 from cbviz.trace.events import BoolArray, IntArray
 
 

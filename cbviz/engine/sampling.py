@@ -2,7 +2,7 @@
 
 Drawing uses the Gumbel-max trick: argmax(logits / temperature + Gumbel noise) is a draw from the softmax. The noise of
 output position i is a pure function of (seed, i, token id): integer arithmetic that gives the same bits on a CPU, on a
-GPU and inside a CUDA graph, in any batch, without a generator whose state somebody else could advance.
+GPU and inside a CUDA graph, in any batch, without a generator whose state another request could advance.
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ import torch
 from torch import Tensor
 
 from cbviz.trace.events import IntArray
-from cbviz.workload.request import Sampling
+from cbviz.workload.request import COLDEST, Sampling
 
+HOTTEST = float(torch.finfo(torch.float32).max)
+"""The highest temperature that the device is given."""
+MOST_TOKENS = 2**62
+"""The largest top_k that the device is given: more than any vocabulary has."""
 _MASK = 0xFFFFFFFF
 
 
@@ -27,7 +31,7 @@ def draw(logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, seed
     logits
         [R, vocabulary], any floating type.
     temperature, top_p
-        float32 [R]. Temperature 0 takes the argmax of the logits.
+        float32 [R]. A temperature below `COLDEST` takes the argmax of the logits.
     top_k
         int64 [R]; 0 is off.
     seed
@@ -44,18 +48,22 @@ def draw(logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, seed
     -----
     Filters follow transformers' order: temperature, then top-k, then top-p over what is left. The token that crosses
     the probability p is kept, and so is always the most likely one.
+
+    The largest logit is subtracted before dividing: at any temperature the best score is then 0, and the others fall to
+    minus infinity at worst, where dividing first would leave several of them infinite and their softmax undefined.
     """
     greedy = most_likely(logits)
-    scores = logits.float() / torch.where(temperature > 0, temperature, 1.0).unsqueeze(1)
-    ranked, order = scores.sort(dim=-1, descending=True, stable=True)
-    rank = torch.arange(scores.shape[1], device=scores.device)
+    warm = temperature >= COLDEST
+    best_first, order = logits.float().sort(dim=-1, descending=True, stable=True)
+    ranked = (best_first - best_first[:, :1]) / torch.where(warm, temperature, 1.0).unsqueeze(1)
+    rank = torch.arange(ranked.shape[1], device=ranked.device)
     keep = (top_k == 0).unsqueeze(1) | (rank < top_k.unsqueeze(1))
     probability = ranked.masked_fill(~keep, -torch.inf).softmax(-1)
     before = probability.cumsum(-1) - probability
     keep &= (before < top_p.unsqueeze(1)) | (rank == 0)
     noise = gumbel(seed.unsqueeze(1), position.unsqueeze(1), order)
     drawn = (ranked + noise).masked_fill(~keep, -torch.inf).argmax(-1, keepdim=True)
-    return torch.where(temperature > 0, order.gather(1, drawn).squeeze(1), greedy)
+    return torch.where(warm, order.gather(1, drawn).squeeze(1), greedy)
 
 
 def most_likely(logits: Tensor) -> Tensor:
@@ -72,7 +80,7 @@ def most_likely(logits: Tensor) -> Tensor:
 
 
 class SlotSampling:
-    """Each slot's sampling parameters: on the device to draw with, and on the host to know whether anybody draws."""
+    """Each slot's sampling parameters: on the device to draw with, and on the host to know whether any slot draws."""
 
     def __init__(self, slots: int, device: torch.device) -> None:
         self._temperature = torch.zeros(slots, dtype=torch.float32, device=device)
@@ -84,8 +92,9 @@ class SlotSampling:
     def set(self, slot: int, sampling: Sampling) -> None:
         """A request sits down. Between greedy requests nothing is sent to the device."""
         if self._sampled[slot] or not sampling.greedy:
-            self._temperature[slot] = sampling.temperature
-            self._top_k[slot] = sampling.top_k
+            # Beyond these bounds float32 and int64 end; all tokens are as likely there, and all are kept.
+            self._temperature[slot] = 0.0 if sampling.greedy else min(sampling.temperature, HOTTEST)
+            self._top_k[slot] = min(sampling.top_k, MOST_TOKENS)
             self._top_p[slot] = sampling.top_p
             self._seed[slot] = sampling.seed
         self._sampled[slot] = not sampling.greedy

@@ -15,7 +15,7 @@ from cbviz.engine.reckoning import held
 from cbviz.engine.slots import Slots
 from cbviz.engine.swap import SwapSpace
 from cbviz.policies.base import Admit
-from cbviz.policies.check import CheckedPlan
+from cbviz.policies.plain import CheckedPlan
 from cbviz.trace.events import Mark, Reuse
 
 
@@ -112,7 +112,8 @@ class Seating:
             reason = told(reason, f"its {blocks} KV blocks came back from host memory")
         self.waiting.remove(live)
         live.admitted = iteration
-        return Seat(slot, tokens, request.sampling), Mark(request.id, slot, reason)
+        stops = request.stop_tokens if request.output_length is None else None
+        return Seat(slot, tokens, request.sampling, stops), Mark(request.id, slot, reason)
 
     def leave_queue(self, live: Live) -> None:
         """A waiting request is over, or cancelled."""

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from typing import TypeVar
 from weakref import WeakSet
 
+from cbviz.errors import BrokenOff
+
 Thought = TypeVar("Thought")
 
 PATIENCE = 30.0
@@ -22,8 +24,8 @@ POLL = 0.25
 """Seconds between two looks at the clock."""
 
 
-class Endless(BaseException):
-    """Raised inside a plan that takes too long. No `Exception`, so that a policy's own `except` lets it through."""
+class Endless(BrokenOff):
+    """Raised inside a plan that takes too long."""
 
 
 class Thinking:

@@ -16,6 +16,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 
 from cbviz.errors import CapacityError
+from cbviz.limits import MOST_BLOCKS, MOST_EXACT, whole
 from cbviz.memory.prefix import PrefixIndex
 
 
@@ -46,15 +47,14 @@ class BlockPool:
 
     def __init__(self, blocks: int, block_size: int, *, prefix_cache: bool = False, name: str = "kv_blocks") -> None:
         for what, value in ((name, blocks), ("block_size", block_size)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise CapacityError(f"{what} must be a whole number of at least 1, not {value!r}.")
+            whole(what, value, 1, MOST_EXACT if what == "block_size" else MOST_BLOCKS, error=CapacityError)
         if not isinstance(prefix_cache, bool):
             raise CapacityError(f"prefix_cache must be True or False, not {prefix_cache!r}.")
         self.blocks = blocks
         self.block_size = block_size
         self.prefix = PrefixIndex() if prefix_cache else None
         self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(blocks))
-        self._owned: dict[int, list[int]] = {}
+        self._owned: dict[int, tuple[int, ...]] = {}
         self._users = [0] * blocks
 
     @property
@@ -73,7 +73,11 @@ class BlockPool:
 
     def owned(self, owner: int) -> tuple[int, ...]:
         """The owner's blocks, in the order of its positions."""
-        return tuple(self._owned.get(owner, ()))
+        return self._owned.get(owner, ())
+
+    def holdings(self) -> dict[int, tuple[int, ...]]:
+        """Owner → its blocks, of all owners at this moment."""
+        return self._owned.copy()
 
     def users(self, block: int) -> int:
         """How many requests use a block."""
@@ -102,7 +106,7 @@ class BlockPool:
         CapacityError
             Fewer blocks are free than that takes. Nothing has changed then.
         """
-        blocks = self._owned.get(owner, [])
+        blocks = self._owned.get(owner, ())
         lacking = self.blocks_for(positions) - len(blocks)
         if lacking <= 0:
             return []
@@ -116,7 +120,7 @@ class BlockPool:
             self._users[block] = 1
             if self.prefix is not None:
                 self.prefix.evict(block)
-        self._owned[owner] = [*blocks, *new]
+        self._owned[owner] = (*blocks, *new)
         return new
 
     def share(self, owner: int, blocks: Sequence[int]) -> None:
@@ -126,11 +130,11 @@ class BlockPool:
         for block in blocks:
             self._users[block] += 1
             self._free.pop(block, None)
-        self._owned[owner] = list(blocks)
+        self._owned[owner] = tuple(blocks)
 
     def release(self, owner: int) -> int:
         """Take back all blocks of `owner`; return how many it had. Those without another user become free."""
-        blocks = self._owned.pop(owner, [])
+        blocks = self._owned.pop(owner, ())
         for block in reversed(blocks):
             self._users[block] -= 1
             if not self._users[block]:

@@ -49,24 +49,37 @@ class AttentionBackend(Protocol):
         ...
 
     def attend(
-        self, query: Tensor, keys: Tensor, values: Tensor, *, scale: float, window: int | None, batch: RaggedBatch
+        self,
+        query: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        *,
+        scale: float,
+        window: int | None,
+        batch: RaggedBatch,
+        softcap: float | None = None,
+        sinks: Tensor | None = None,
     ) -> Tensor:
         """Attend with every query token to the cached positions of its own row up to itself.
 
         Parameters
         ----------
         query
-            [T, query heads, head size].
+            [T, query heads, key size].
         keys, values
-            [cache positions, KV heads, head size]: one layer of the cache, the batch's own tokens already written.
+            [cache positions, KV heads, key size] and [cache positions, KV heads, value size]: one layer of the cache,
+            the batch's own tokens already written.
         scale
             Factor on the dot products, exactly as the model passes it (OPT scales its queries itself and passes 1).
         window
             Sliding window: a token sees itself and the `window` - 1 positions before it. None sees everything.
 
+        softcap, sinks
+            As in `cbviz.models.plain_attention`; None where the model has none.
+
         Returns
         -------
         Tensor
-            [T, query heads, head size].
+            [T, query heads, value size].
         """
         ...

@@ -19,7 +19,7 @@ __all__ = ["available", "check_cache", "jit", "need_triton", "padded", "tl", "tr
 try:
     import triton
     import triton.language as tl
-except ModuleNotFoundError:
+except Exception:  # absent, or broken in one of many ways
     triton = tl = None
 
 

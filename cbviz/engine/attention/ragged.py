@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from cbviz.engine.attention.base import RaggedBatch
+from cbviz.models.capability import capability
 
 _LARGEST_HEAD = 256
 """FlashAttention-2 has kernels for heads of up to 256 numbers."""
@@ -47,8 +48,10 @@ def refusal(query: Tensor) -> str | None:
     """Why FlashAttention cannot take these queries; None where it can."""
     if query.device.type != "cuda":
         return f"FlashAttention runs on CUDA devices, not on {query.device.type}"
-    if torch.cuda.get_device_capability(query.device) < (8, 0):
-        return "FlashAttention needs an Ampere GPU (compute capability 8.0) or a newer one"
+    if not capability(query.device).flash:
+        return (
+            "FlashAttention needs an NVIDIA GPU of compute capability 8.0 (Ampere) or more, and a PyTorch that has it"
+        )
     if query.dtype not in (torch.float16, torch.bfloat16):
         return f"FlashAttention computes in float16 or bfloat16, not in {str(query.dtype).removeprefix('torch.')}"
     if query.shape[-1] % 8 or query.shape[-1] > _LARGEST_HEAD:

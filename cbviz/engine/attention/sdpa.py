@@ -1,7 +1,8 @@
 """Attention by PyTorch's scaled_dot_product_attention: runs on every device, needs no kernel of ours.
 
 Rows that decode (one query token each) gather their keys and values into one padded tensor and share a call; the mask
-hides the padding. Rows that take in a prompt have a call each, so that no prompt is ever padded to another.
+hides the padding. Rows that take in a prompt have a call each, so that no prompt is ever padded to another. Capped
+scores and sinks, which that function does not know, are written out (`cbviz.models.plain_attention`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cbviz.engine.attention.base import RaggedBatch
+from cbviz.models.plain_attention import plain_attention
 
 
 @dataclass(slots=True)
@@ -74,31 +76,58 @@ class SdpaAttention:
         ]
 
     def attend(
-        self, query: Tensor, keys: Tensor, values: Tensor, *, scale: float, window: int | None, batch: RaggedBatch
+        self,
+        query: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        *,
+        scale: float,
+        window: int | None,
+        batch: RaggedBatch,
+        softcap: float | None = None,
+        sinks: Tensor | None = None,
     ) -> Tensor:
-        output = torch.empty_like(query)
+        output = query.new_empty((*query.shape[:2], values.shape[-1]))
         if (rows := self._decoding) is not None:
             seen = rows.position < rows.context
             if window is not None:
                 seen &= rows.position >= rows.context - window
-            output[rows.token] = F.scaled_dot_product_attention(
+            output[rows.token] = _attend(
                 query[rows.token].unsqueeze(2),
                 keys[rows.gather].transpose(1, 2),
                 values[rows.gather].transpose(1, 2),
-                attn_mask=seen[:, None, None, :],
-                scale=scale,
-                enable_gqa=query.shape[1] != keys.shape[1],
+                seen[:, None, None, :],
+                scale,
+                softcap,
+                sinks,
             ).squeeze(2)
         for row in self._prefilling:
-            output[row.begin : row.end] = F.scaled_dot_product_attention(
+            output[row.begin : row.end] = _attend(
                 query[row.begin : row.end].transpose(0, 1).unsqueeze(0),
                 keys[row.gather].transpose(0, 1).unsqueeze(0),
                 values[row.gather].transpose(0, 1).unsqueeze(0),
-                attn_mask=_causal_mask(row.end - row.begin, row.context, window, query.device),
-                scale=scale,
-                enable_gqa=query.shape[1] != keys.shape[1],
+                _causal_mask(row.end - row.begin, row.context, window, query.device),
+                scale,
+                softcap,
+                sinks,
             )[0].transpose(0, 1)
         return output
+
+
+def _attend(
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    seen: Tensor,
+    scale: float,
+    softcap: float | None,
+    sinks: Tensor | None,
+) -> Tensor:
+    """[rows, query heads, queries, value size] of [rows, heads, tokens, size] each."""
+    if softcap is not None or sinks is not None or keys.shape[1] != values.shape[1]:
+        return plain_attention(query, keys, values, seen, scale=scale, softcap=softcap, sinks=sinks)
+    grouped = query.shape[1] != keys.shape[1]
+    return F.scaled_dot_product_attention(query, keys, values, attn_mask=seen, scale=scale, enable_gqa=grouped)
 
 
 def _cache_positions(tables: Tensor, position: Tensor, block_size: int) -> Tensor:

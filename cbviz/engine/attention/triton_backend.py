@@ -1,7 +1,8 @@
 """Attention on a GPU: decoding rows through our Triton kernel, prompts through FlashAttention.
 
 Where FlashAttention cannot serve (float32, an old GPU, an odd head size), prompts go through PyTorch's
-scaled_dot_product_attention instead; the decode kernel serves all of them.
+scaled_dot_product_attention instead; the decode kernel serves all of them. Capped scores, sinks, and keys and values of
+different size are PyTorch's throughout.
 """
 
 from __future__ import annotations
@@ -57,8 +58,10 @@ class TritonAttention:
             raise EngineError("TritonAttention needs Triton and a CUDA GPU; SdpaAttention runs everywhere.")
         self._decoding: _Decoding | None = None
         self._prompts: _Prompts | None = None
+        self._plain: SdpaAttention | None = None
 
     def prepare(self, batch: RaggedBatch, device: torch.device) -> None:
+        self._plain = None
         decoding = [r for r in range(len(batch)) if batch.queries(r) == 1]
         prompts = [r for r in range(len(batch)) if batch.queries(r) > 1]
         self._decoding = self._prompts = None
@@ -81,8 +84,24 @@ class TritonAttention:
             self._prompts = _Prompts(tokens, alone, ragged.pack(alone, device))
 
     def attend(
-        self, query: Tensor, keys: Tensor, values: Tensor, *, scale: float, window: int | None, batch: RaggedBatch
+        self,
+        query: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        *,
+        scale: float,
+        window: int | None,
+        batch: RaggedBatch,
+        softcap: float | None = None,
+        sinks: Tensor | None = None,
     ) -> Tensor:
+        if softcap is not None or sinks is not None or keys.shape != values.shape:
+            if self._plain is None:
+                self._plain = SdpaAttention()
+                self._plain.prepare(batch, query.device)
+            return self._plain.attend(
+                query, keys, values, scale=scale, window=window, batch=batch, softcap=softcap, sinks=sinks
+            )
         output = query.new_empty(query.shape)
         if (rows := self._decoding) is not None:
             output[rows.tokens] = triton_decode.decode(

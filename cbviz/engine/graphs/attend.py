@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cbviz.engine.graphs.layout import Shape
 from cbviz.engine.kv_cache import KVCache
@@ -32,13 +32,16 @@ class StaticAttention(Protocol):
         layer: int,
         scale: float,
         window: int | None,
+        softcap: float | None,
+        sinks: Tensor | None,
         rotary: tuple[Tensor, Tensor] | None,
         static: StaticPass,
     ) -> Tensor:
-        """Write the new keys and values, attend, and return [width, query heads, head size], contiguous.
+        """Write the new keys and values, attend, and return [width, query heads, value size], contiguous.
 
-        query is [width, query heads, head size], key and value are [width, KV heads, head size], of any strides.
-        `rotary` is (cosines, sines), [width, head size] each, of queries and keys that are still to be rotated.
+        query is [width, query heads, key size], key and value are [width, KV heads, size], of any strides. `softcap`
+        and `sinks` are those of `cbviz.models.plain_attention`. `rotary` is (cosines, sines), [width, key size] each,
+        of queries and keys that are still to be rotated.
         """
         ...
 
@@ -74,7 +77,8 @@ def working_on(static: StaticPass) -> Iterator[None]:
         _here.static = None
 
 
-@torch.library.custom_op("cbviz::attend", mutates_args=())
+# Inductor keeps what it compiled on disk, calls of this operator included: other arguments want another name.
+@torch.library.custom_op("cbviz::attend_paged", mutates_args=())
 def attend(
     query: Tensor,
     key: Tensor,
@@ -83,10 +87,12 @@ def attend(
     window: int,
     cos: Tensor | None = None,
     sin: Tensor | None = None,
+    softcap: float = 0.0,
+    sinks: Tensor | None = None,
 ) -> Tensor:
-    """[1, heads, width, head size] each; window 0 means none. Returns [1, width, query heads, head size].
+    """[1, heads, width, size] each; window 0 and softcap 0 mean none. Returns [1, width, query heads, value size].
 
-    With `cos` and `sin`, [1, 1, width, head size] each, query and key are still to be rotated (`graphs.rotary`).
+    With `cos` and `sin`, [1, 1, width, key size] each, query and key are still to be rotated (`graphs.rotary`).
     """
     static: StaticPass = _here.static
     output = static.attention.attend(
@@ -96,6 +102,8 @@ def attend(
         static.layer,
         scale,
         window or None,
+        softcap or None,
+        sinks,
         None if cos is None or sin is None else (cos[0, 0], sin[0, 0]),
         static,
     )
@@ -112,19 +120,33 @@ def _(
     window: int,
     cos: Tensor | None = None,
     sin: Tensor | None = None,
+    softcap: float = 0.0,
+    sinks: Tensor | None = None,
 ) -> Tensor:
-    batch, heads, width, size = query.shape
-    return query.new_empty((batch, width, heads, size))
+    batch, heads, width, _ = query.shape
+    return query.new_empty((batch, width, heads, value.shape[-1]))
 
 
 class StaticAttentionPass:
     """What reaches the attention layers as `cbviz_pass`: it has no state, so one compiled layer serves them all."""
 
     def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, *, module: nn.Module, scale: float, window: int | None
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *,
+        scale: float,
+        window: int | None,
+        softcap: float | None,
+        sinks: Tensor | None,
     ) -> Tensor:
         """See `AttentionPass`."""
-        output: Tensor = attend(query, key, value, scale, window or 0)
+        output: Tensor
+        if softcap is None and sinks is None:
+            output = attend(query, key, value, scale, window or 0)
+        else:
+            output = attend(query, key, value, scale, window or 0, None, None, softcap or 0.0, sinks)
         return output
 
 

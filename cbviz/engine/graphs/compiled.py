@@ -3,7 +3,7 @@
 All decoder layers run the same code on different weights, so a few compiled layers serve them all: compiling takes
 seconds, where a whole model of 32 layers takes minutes. A few rather than one, for then the sum at the end of a layer
 and the norm at the beginning of the next become one kernel. A pass of a single token has a version of its own: there
-every product is a matrix times a vector. The compiled parts stand in for the model's own only while a pass runs.
+every product is a matrix times a vector. The compiled parts stand in for those of the engine's own copy.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from cbviz.engine.graphs.backends import for_one_token, for_several_tokens
+from cbviz.engine.process_settings import many_recompiles
 from cbviz.errors import ModelError
 
 TOGETHER = 6
@@ -46,7 +47,7 @@ class CompiledParts:
             for part, forward in forwards:
                 part.forward = forward
             # All models of a process share these few functions, and each compiles its own versions of them.
-            with torch._dynamo.config.patch(recompile_limit=64):
+            with many_recompiles():
                 yield
         finally:
             for part, _ in forwards:

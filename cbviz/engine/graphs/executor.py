@@ -23,19 +23,23 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from cbviz.engine.attention import kernels, ragged
-from cbviz.engine.attention_hook import attention_shape, checked_limit, refuse_what_we_cannot_honour
+from cbviz.engine.attention_hook import checked_limit
 from cbviz.engine.device_memory import out_of_memory_told
 from cbviz.engine.executor import Result, Step
 from cbviz.engine.graphs.attend import StaticAttention
 from cbviz.engine.graphs.forward import Captured, StaticForward, prepare
+from cbviz.engine.graphs.history import History
 from cbviz.engine.graphs.layout import ALIGNMENT, Pieces, Shape
 from cbviz.engine.graphs.outbox import Outbox
+from cbviz.engine.graphs.reasons import why_no_graphs
 from cbviz.engine.graphs.sdpa import SdpaStaticAttention
+from cbviz.engine.interrupts import interrupts_deferred
 from cbviz.engine.kv_cache import cache_for
+from cbviz.engine.logit_rules import LogitRules, SlotRules
 from cbviz.engine.model_executor import own_end_tokens, own_vocabulary
 from cbviz.errors import ModelError
 from cbviz.memory import BlockPool
+from cbviz.models.served import attention_needs
 from cbviz.trace.events import BoolArray, IntArray
 
 PROMPT_LENGTHS = (128, 512, 2048, 8192)
@@ -92,7 +96,7 @@ class GraphExecutor:
         The engine's.
     lag
         The engine's. With 1, iterations are timed by device events, from one's end to the next one's end.
-    end_tokens, limit
+    end_tokens, limit, rules
         As for `ModelExecutor`.
     attention
         Static attention; None takes the Triton kernels on CUDA and PyTorch's elsewhere.
@@ -102,7 +106,7 @@ class GraphExecutor:
         Graphs are captured for prompts of up to this many tokens; None takes the largest size. Longer ones are served
         too, by graphs that are captured when they are first needed.
     progress
-        Called with (done, total) while graphs are captured.
+        Called with (done, total) between two graphs that are captured; what it raises ends the capture.
 
     Raises
     ------
@@ -125,28 +129,36 @@ class GraphExecutor:
         compiled: bool = True,
         longest_prompt: int | None = None,
         progress: Callable[[int, int], None] | None = None,
+        rules: LogitRules | None = None,
     ) -> None:
-        refuse_what_we_cannot_honour(model)
+        needs = attention_needs(model)
+        self.rules = LogitRules.of(model) if rules is None else rules
+        if attention is None:
+            if reason := why_no_graphs(model):
+                raise ModelError(f"this model cannot run in CUDA graphs: {reason}.")
+            attention = best_static_attention(model.device)
         self.model = model
         self.device = model.device
         self.slots = slots
         self.lag = lag
-        self.context_limit = checked_limit(model, limit)
+        self.context_limit = checked_limit(needs, limit)
         self.vocabulary = own_vocabulary(model)
         self.end_tokens = own_end_tokens(model) if end_tokens is None else end_tokens
-        self.cache = cache_for(model, pool)
+        self.cache = cache_for(model, needs, pool)
         blocks_a_request = min(pool.blocks, pool.blocks_for(self.context_limit))
-        if attention is None:
-            if reason := why_no_graphs(model):
-                raise ModelError(f"this model cannot run in CUDA graphs: {reason}.")
-            attention = best_static_attention(self.device)
+        self._rules = SlotRules.made(self.rules, model, slots + 1, self.end_tokens)
+        positions = min(self.context_limit, pool.blocks * pool.block_size)
+        self._history = History(slots, positions, self.device) if self.rules.reads_history else None
         self._forward = StaticForward(
             model,
+            needs,
             slots=slots,
             cache=self.cache,
             attention=attention,
             blocks_a_request=blocks_a_request,
             compiled=compiled,
+            rules=self._rules,
+            history=self._history,
         )
         self._positions = pool.blocks * pool.block_size
         self._rows = row_sizes(slots)
@@ -168,7 +180,10 @@ class GraphExecutor:
     # ------------------------------------------------------------------ capturing
 
     def capture(self, progress: Callable[[int, int], None] | None = None) -> None:
-        """Capture the greedy graphs, largest first so that the smaller ones fit into the same memory."""
+        """Capture the greedy graphs, largest first so that the smaller ones fit into the same memory.
+
+        An interrupt waits for the graph in hand: a capture that is broken off leaves the device's stream capturing.
+        """
         longest = self._longest_prompt
         shapes = [
             self._prompt_shape(size, min(longest, size))
@@ -179,7 +194,8 @@ class GraphExecutor:
         for i, shape in enumerate(shapes):
             if progress:
                 progress(i, len(shapes))
-            self._captured(shape, sampled=False)
+            with interrupts_deferred(lambda: False):
+                self._captured(shape, sampled=False)
         if progress:
             progress(len(shapes), len(shapes))
 
@@ -216,6 +232,10 @@ class GraphExecutor:
             self._prompt[seat.slot] = seat.tokens
             self._known[seat.slot] = len(seat.tokens)
             self._forward.sampling.set(seat.slot, seat.sampling)
+            if self._rules is not None:
+                self._rules.seat(seat.slot, seat.stops)
+            if self._history is not None:
+                self._history.seat(seat.slot, seat.tokens)
         # Behind a step that is still in flight this one begins when that one ends. A step that failed is not behind.
         before, self._latest = self._latest, None
         begun = self._event() if before is None or before.collected else before.done
@@ -319,16 +339,6 @@ class GraphExecutor:
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(self.device))
         return event
-
-
-def why_no_graphs(model: PreTrainedModel) -> str | None:
-    """Why a model cannot run in CUDA graphs where it lies; None if it can. (On a CPU nothing is captured.)"""
-    if model.device.type == "cpu":
-        return None
-    if not kernels.available():
-        return "there is no Triton here"
-    _, _, head_size = attention_shape(model)
-    return ragged.refusal(torch.empty((1, 1, head_size), dtype=model.dtype, device=model.device))
 
 
 def best_static_attention(device: torch.device) -> StaticAttention:

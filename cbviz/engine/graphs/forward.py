@@ -11,13 +11,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from cbviz.engine.attention_hook import OurAttention
+from cbviz.engine.attention_hook import check_calls, logits_of, serving_copy
 from cbviz.engine.graphs.attend import STATIC, StaticAttention, StaticPass, working_on
 from cbviz.engine.graphs.compiled import CompiledParts, compile_part
+from cbviz.engine.graphs.history import History
 from cbviz.engine.graphs.layout import Layout, Shape
 from cbviz.engine.graphs.siblings import lay_side_by_side
 from cbviz.engine.kv_cache import KVCache
+from cbviz.engine.logit_rules import SlotRules
 from cbviz.engine.sampling import SlotSampling
+from cbviz.models.needs import AttentionNeeds
 
 
 class StaticForward:
@@ -26,7 +29,10 @@ class StaticForward:
     Parameters
     ----------
     model
-        In eval mode. Its sibling projections are laid side by side in memory; nothing else about it changes.
+        In eval mode. Its sibling projections are laid side by side in memory; nothing else about it changes, for what
+        runs is a copy of its modules over the same weights.
+    needs
+        What it asks of attention.
     slots
         Slots of the engine; slot number `slots` is scratch, where padding reads and writes.
     cache, attention
@@ -35,6 +41,8 @@ class StaticForward:
         Columns of the block table.
     compiled
         Whether torch.compile may work on the model's layers.
+    rules, history
+        Rules for logits, if there are any, and the slots' tokens, if a rule reads them; they have a scratch slot, too.
 
     Attributes
     ----------
@@ -49,15 +57,19 @@ class StaticForward:
     def __init__(
         self,
         model: PreTrainedModel,
+        needs: AttentionNeeds,
         *,
         slots: int,
         cache: KVCache,
         attention: StaticAttention,
         blocks_a_request: int,
         compiled: bool = True,
+        rules: SlotRules | None = None,
+        history: History | None = None,
     ) -> None:
         device = model.device
-        self.model = model
+        self.model = serving_copy(model, needs)
+        self.needs = needs
         self.device = device
         self._cache = cache
         self._attention = attention
@@ -65,10 +77,11 @@ class StaticForward:
         self.tables = torch.zeros((slots + 1, blocks_a_request), dtype=torch.int32, device=device)
         self._arrivals = torch.zeros(slots * cache.kv_heads, dtype=torch.int32, device=device)
         self.sampling = SlotSampling(slots + 1, device)
-        self._our_attention = OurAttention(model)
+        self._rules = rules
+        self._history = history
         # Before anything is captured, compiled or not: the first graphs of a model fix where its weights lie for good.
         lay_side_by_side(model)
-        self._compiled = CompiledParts(model) if compiled else None
+        self._compiled = CompiledParts(self.model) if compiled else None
         self._begin, self._finish = (_versions(part, compiled) for part in (begin, self._draw))
 
     @torch.no_grad()
@@ -82,23 +95,35 @@ class StaticForward:
         ids, position = self._begin[one_token](fields["given"], fields["position"], fields["slot"], self.latest)
         static = StaticPass(layout.shape, fields, self.tables, self._arrivals, self._cache, self._attention)
         parts = self._compiled.in_place(one_token=one_token) if self._compiled else nullcontext()
-        with self._our_attention.in_place(), working_on(static), parts:
-            logits: Tensor = self.model(
-                input_ids=ids,
-                position_ids=position,
-                use_cache=False,
-                # Decoding rows all draw, in their order: 0 keeps all logits.
-                logits_to_keep=fields["last"].long() if layout.shape.tokens else 0,
-                cbviz_pass=STATIC,
-            ).logits[0]
+        with working_on(static), parts:
+            # Decoding rows all draw, in their order, so that all logits are kept.
+            keep = fields["last"].long() if layout.shape.tokens else None
+            logits = logits_of(self.model, self.needs, ids, position, keep, STATIC)
+        check_calls(self.needs, static.layer)
         torch._dynamo.mark_static(logits, 1)  # the vocabulary never changes
-        self._finish[one_token](logits, fields["seat"], fields["index"], self.latest, tokens, sampled)
+        # Tokens of each request, the one that is fed included: what the rules read. Not a kernel more without rules.
+        length = None if self._rules is None else fields["position"][fields["last"].long()].long() + 1
+        self._finish[one_token](logits, fields["seat"], fields["index"], self.latest, tokens, sampled, length)
 
-    def _draw(self, logits: Tensor, seat: Tensor, index: Tensor, latest: Tensor, tokens: Tensor, sampled: bool) -> None:
-        """Draw the tokens (int32 [draws]), and keep them as the slots' latest."""
+    def _draw(
+        self,
+        logits: Tensor,
+        seat: Tensor,
+        index: Tensor,
+        latest: Tensor,
+        tokens: Tensor,
+        sampled: bool,
+        length: Tensor | None,
+    ) -> None:
+        """Draw the tokens (int32 [draws]) under the rules, and keep them as the slots' latest."""
+        if self._rules is not None and length is not None:
+            history = None if self._history is None else self._history.tokens[seat.long()]
+            logits = self._rules.apply(logits, seat.long(), history, length, index.long())
         chosen = self.sampling.draw(logits, seat.long(), index.long(), sampled=sampled)
         latest[seat.long()] = chosen
         tokens.copy_(chosen)
+        if self._history is not None and length is not None:
+            self._history.tokens[seat.long(), length] = chosen.int()
 
 
 def begin(given: Tensor, position: Tensor, slot: Tensor, latest: Tensor) -> tuple[Tensor, Tensor]:

@@ -30,7 +30,7 @@ class _Rotated(NamedTuple):
 
 def fuse_rotary(graph_module: fx.GraphModule) -> int:
     """Hand attention its queries and keys unrotated, in place, in a traced graph; return how many layers were found."""
-    attends = [node for node in graph_module.graph.nodes if node.target is torch.ops.cbviz.attend.default]
+    attends = [node for node in graph_module.graph.nodes if node.target is torch.ops.cbviz.attend_paged.default]
     found: dict[Any, _Rotated] = {}
     for half in {int(_meta(node.args[0]).shape[-1]) // 2 for node in attends}:
         found |= _rotations(graph_module.graph, half)
@@ -38,7 +38,7 @@ def fuse_rotary(graph_module: fx.GraphModule) -> int:
     for node in attends:
         query, key = found.get(node.args[0]), found.get(node.args[1])
         if query and key and (query.cos, query.sin) == (key.cos, key.sin):
-            node.args = (query.x, key.x, *node.args[2:], query.cos, query.sin)
+            node.args = (query.x, key.x, *node.args[2:5], query.cos, query.sin, *node.args[7:])
             fused += 1
     if fused:
         graph_module.graph.eliminate_dead_code()

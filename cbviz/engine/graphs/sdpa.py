@@ -23,6 +23,8 @@ class SdpaStaticAttention:
         layer: int,
         scale: float,
         window: int | None,
+        softcap: float | None,
+        sinks: Tensor | None,
         rotary: tuple[Tensor, Tensor] | None,
         static: StaticPass,
     ) -> Tensor:
@@ -33,7 +35,7 @@ class SdpaStaticAttention:
             query, key = (rotate(x, cos, sin, x.shape[-1] // 2) for x in (query, key))
         written = (fields["where"] != NOWHERE).nonzero()[:, 0]
         keys, values = static.cache.write(layer, fields["where"][written].long(), key[written], value[written])
-        output = query.new_zeros(query.shape)
+        output = query.new_zeros((*query.shape[:2], value.shape[-1]))
         if not len(written):
             return output
         decoding = (fields["context"] > 0).nonzero()[:, 0].tolist()
@@ -54,5 +56,7 @@ class SdpaStaticAttention:
         )
         backend = SdpaAttention()
         backend.prepare(batch, query.device)
-        output[written] = backend.attend(query[written], keys, values, scale=scale, window=window, batch=batch)
+        output[written] = backend.attend(
+            query[written], keys, values, scale=scale, window=window, batch=batch, softcap=softcap, sinks=sinks
+        )
         return output

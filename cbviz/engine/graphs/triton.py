@@ -35,10 +35,14 @@ class TritonStaticAttention:
         layer: int,
         scale: float,
         window: int | None,
+        softcap: float | None,
+        sinks: Tensor | None,
         rotary: tuple[Tensor, Tensor] | None,
         static: StaticPass,
     ) -> Tensor:
-        """See `StaticAttention`."""
+        """See `StaticAttention`. Capped scores and sinks are not served: such models run without graphs."""
+        if softcap is not None or sinks is not None:
+            raise EngineError("the kernels of CUDA graphs know neither capped scores nor attention sinks.")
         fields, rows, tokens = static.fields, static.shape.rows, static.shape.tokens
         keys, values = static.cache.keys[layer], static.cache.values[layer]
         output = query.new_empty(query.shape)
