@@ -6,18 +6,21 @@ hint as well, each time one more. Solutions are shown on request only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from numbers import Integral, Real
 from typing import Any
 
+from cbviz.checks import as_float, one_line, shown
 from cbviz.course.limit import TooSlow, within
 from cbviz.course.show import Shown
 from cbviz.course.show import table as as_table
 from cbviz.course.words import say
 from cbviz.errors import CbvizError
 
+MOST = 2.0**53
+"""Whole numbers below are exact as floats, and no answer comes near it."""
 PATIENCE = 30.0
 """Seconds after which a learner's function is stopped."""
 
@@ -31,7 +34,10 @@ class Mistake(Exception):  # noqa: N818 (the learner's mistake, not an error of 
         self.values = values
 
     def __str__(self) -> str:
-        return say(self.key, **self.values)
+        try:
+            return say(self.key, **self.values)
+        except ValueError as error:  # a number with too many digits to be written
+            return say("cannot judge", error=one_line(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,11 @@ def check(name: str, answer: Any) -> Verdict:
         return _wrong(exercise, record, str(mistake))
     except TooSlow:
         return _wrong(exercise, record, say("too slow", seconds=f"{PATIENCE:g}"))
+    except CbvizError:
+        raise
+    except Exception as error:  # an array has no truth value, NaN is no whole number, a comparison may be the learner's
+        told = say("cannot judge", error=f"{type(error).__name__}: {one_line(error)}")
+        return _wrong(exercise, record, told)
     record.right = True
     key, values = scored or (exercise.praise, {})
     sentence = say(key, **values)
@@ -151,9 +162,10 @@ def progress(notebook: str = "") -> Shown:
     CbvizError
         No notebook of that number has exercises.
     """
-    chosen = [name for name in exercises() if name.startswith(str(notebook))]
+    number = str(notebook) if isinstance(notebook, str | int) and shown(notebook).isdecimal() else notebook
+    chosen = [name for name in exercises() if isinstance(number, str) and name.startswith(number)]
     if not chosen:
-        raise CbvizError(f"no notebook {notebook!r} has exercises.")
+        raise CbvizError(f"no notebook {shown(notebook)} has exercises.")
     rows = []
     for name in chosen:
         record = _records.get(name)
@@ -168,8 +180,8 @@ def forget() -> None:
 
 def _find(name: str) -> Exercise:
     known = exercises()
-    if name not in known:
-        raise CbvizError(f"there is no exercise {name!r}; there are {', '.join(known)}.")
+    if not isinstance(name, str) or name not in known:
+        raise CbvizError(f"there is no exercise {shown(name)}; there are {', '.join(known)}.")
     return known[name]
 
 
@@ -187,40 +199,36 @@ def _boxed(colour: str, head: str, lines: Sequence[str]) -> str:
 
 def whole_number(answer: Any) -> int:
     """The answer as a whole number. Raises Mistake if it is none."""
-    value = number(answer) if isinstance(answer, Real) and not isinstance(answer, Integral) else answer
-    if isinstance(value, bool) or not isinstance(value, Integral | float) or value != int(value):
-        raise Mistake("needs whole number", given=_short(answer))
+    value = as_float(answer)  # NaN where it is no number
+    if not abs(value) < MOST or not value.is_integer():
+        raise Mistake("needs whole number", given=shown(answer))
     return int(value)
 
 
 def number(answer: Any) -> float:
     """The answer as a finite number. Raises Mistake if it is none."""
-    if isinstance(answer, bool) or not isinstance(answer, Real) or not abs(float(answer)) < float("inf"):
-        raise Mistake("needs number", given=_short(answer))
-    return float(answer)
+    value = as_float(answer)
+    if not math.isfinite(value):
+        raise Mistake("needs number", given=shown(answer))
+    return value
 
 
 def choice(answer: Any, choices: Sequence[str]) -> str:
     """The answer as one of the choices, in capitals. Raises Mistake if it is none of them."""
     given = answer.strip().upper() if isinstance(answer, str) else ""
     if given not in choices:
-        raise Mistake("needs choice", choices=", ".join(choices), given=_short(answer))
+        raise Mistake("needs choice", choices=", ".join(choices), given=shown(answer))
     return given
 
 
 def called(function: Any, *arguments: Any, call: str = "") -> Any:
     """What a learner's function returns. Raises Mistake if it is no function, or if it raises."""
     if not callable(function) or isinstance(function, type):
-        raise Mistake("needs function", given=_short(function))
+        raise Mistake("needs function", given=shown(function))
     try:
         return function(*arguments)
     except Mistake:
         raise  # something that we handed to the function found it out
     except Exception as error:
-        shown = call or f"{getattr(function, '__name__', 'f')}({', '.join(map(_short, arguments))})"
-        raise Mistake("function raised", error=f"{type(error).__name__}: {error}", call=shown) from error
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+        text = call or f"{getattr(function, '__name__', 'f')}({', '.join(map(shown, arguments))})"
+        raise Mistake("function raised", error=f"{type(error).__name__}: {one_line(error)}", call=text) from error

@@ -11,7 +11,6 @@ import math
 import random
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 from cbviz.engine import Engine, NullExecutor
 from cbviz.memory import BlockPool
@@ -84,9 +83,3 @@ def play(policy: Policy, seeds: tuple[int, ...] = SEEDS) -> Result:
 def yardstick() -> Result:
     """What plain continuous batching reaches in the same games: a score of 100."""
     return play(Continuous())
-
-
-def shown(value: Any, most: int = 60) -> str:
-    """A value as a short text."""
-    text = repr(value)
-    return text if len(text) <= most else f"{text[:most]}…"

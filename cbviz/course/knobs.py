@@ -15,6 +15,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from cbviz.checks import listed, shown
 from cbviz.course.control import Control
 from cbviz.course.show import Shown
 from cbviz.course.words import term
@@ -43,7 +44,9 @@ class Knobs(Control):
         returned = self.show(**self.chosen)
         parts: list[Any] = list(returned) if isinstance(returned, list | tuple) else [returned]
         if not parts or not all(isinstance(part, Shown) for part in parts):
-            raise CbvizError(f"a function under knobs returns what course.table and the like return, not {returned!r}.")
+            raise CbvizError(
+                f"a function under knobs returns what course.table and the like return, not {shown(returned)}."
+            )
         return Shown("".join(f"<div>{part.html}</div>" for part in parts), "\n".join(part.text for part in parts))
 
     def _still(self) -> Shown:
@@ -94,12 +97,22 @@ def knobs(show: Callable[..., Shown | Sequence[Shown]], /, **values: Sequence[An
     """
     if not callable(show) or not values:
         raise CbvizError("knobs needs a function, and for at least one of its parameters the values to choose from.")
-    parameters = inspect.signature(show).parameters
-    chosen = {}
-    for name, offered in values.items():
+    try:
+        parameters = inspect.signature(show).parameters
+    except (TypeError, ValueError):  # some of C's functions have none
+        raise CbvizError(f"knobs needs a function of Python with parameters, not {shown(show)}.") from None
+    chosen, choices = {}, {name: tuple(listed(name, offered, "values")) for name, offered in values.items()}
+    for name, offered in choices.items():
         if name not in parameters or parameters[name].default is inspect.Parameter.empty:
             raise CbvizError(f"the function has no parameter {name!r} with a default; the slider would begin there.")
-        if parameters[name].default not in offered:
-            raise CbvizError(f"the default of {name!r}, {parameters[name].default!r}, is not among its values.")
+        if not _among(parameters[name].default, offered):
+            raise CbvizError(f"the default of {name!r}, {shown(parameters[name].default)}, is not among its values.")
         chosen[name] = parameters[name].default
-    return Knobs(show, {name: tuple(offered) for name, offered in values.items()}, chosen)
+    return Knobs(show, choices, chosen)
+
+
+def _among(value: Any, offered: tuple[Any, ...]) -> bool:
+    try:
+        return value in offered
+    except Exception:  # arrays, and objects whose comparison fails
+        return False

@@ -10,14 +10,16 @@ from time import monotonic
 from types import FrameType
 from typing import Any, TypeVar
 
+from cbviz.errors import BrokenOff
+
 Result = TypeVar("Result")
 
 _OURS = (str(Path(__file__).parents[1]), sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))
 """Where code lies that needs no watching line by line: this package, and what is installed."""
 
 
-class TooSlow(BaseException):
-    """Raised inside the code that runs too long. No `Exception`, so that a learner's own `except` lets it through."""
+class TooSlow(BrokenOff):
+    """Raised inside the code that runs too long."""
 
 
 def within(seconds: float, call: Callable[[], Result]) -> Result:

@@ -17,6 +17,7 @@ from html import escape
 from itertools import pairwise
 from typing import Any
 
+from cbviz.checks import one_of, shown
 from cbviz.course.control import Control
 from cbviz.course.show import Shown
 from cbviz.course.words import say
@@ -94,10 +95,9 @@ class Prediction(Control):
             A result of another kind.
         """
         if self.choices:
-            if result not in self.values:
-                raise CbvizError(f"the result must be one of {', '.join(map(str, self.values))}, not {result!r}.")
-        elif isinstance(result, bool) or not _is_number(result):
-            raise CbvizError(f"the result must be a finite number, not {result!r}.")
+            one_of("the result", result, self.values)
+        elif not _is_number(result):
+            raise CbvizError(f"the result must be a finite number, not {shown(result)}.")
         sentence = self._sentence(result)
         picture = "" if self.choices else _line([*self.values], result, self.guess, self._worded)
         return Shown(f"<div>{picture}<div>{escape(sentence)}</div></div>", sentence)
@@ -135,15 +135,17 @@ def predict(values: Iterable[Any], unit: str = "") -> Prediction:
     """
     try:
         offered = tuple(values)
-    except TypeError:
+    except Exception:  # an iterator is the caller's code
         raise CbvizError(
-            f"predict needs the values that may be guessed, such as range(1, 11), not {values!r}."
+            f"predict needs the values that may be guessed, such as range(1, 11), not {shown(values)}."
         ) from None
+    if not isinstance(unit, str):
+        raise CbvizError(f"the unit must be a text, such as '×', not {shown(unit)}.")
     if len(offered) < 2:
         raise CbvizError("predict needs at least two values to choose from.")
     if all(isinstance(value, str) for value in offered):
         if len(offered) > MOST_CHOICES or len(set(offered)) != len(offered):
-            raise CbvizError(f"predict takes two to {MOST_CHOICES} different choices, not {offered!r}.")
+            raise CbvizError(f"predict takes two to {MOST_CHOICES} different choices, not {shown(offered)}.")
         return Prediction(offered, "", choices=True)
     if not all(_is_number(value) for value in offered):
         raise CbvizError("predict takes numbers, or texts, not a mixture.")
@@ -158,7 +160,7 @@ def _is_number(value: Any) -> bool:
         return False
     try:
         return math.isfinite(value)
-    except TypeError:
+    except Exception:  # a list, a text, a number that no float holds, code of the caller's
         return False
 
 

@@ -10,8 +10,10 @@ import math
 import unicodedata
 from collections.abc import Sequence
 from html import escape
+from numbers import Integral
 from typing import Any
 
+from cbviz.checks import listed, shown, whole
 from cbviz.course.words import term
 from cbviz.errors import CbvizError
 from cbviz.measure.svg import image
@@ -54,13 +56,13 @@ def table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> Shown:
     CbvizError
         No column, or a row of another length than the head.
     """
-    columns = [str(term(name)) for name in head]
+    columns = [term(name) for name in listed("head", head, "headings")]
     if not columns:
         raise CbvizError("a table needs at least one column.")
-    body = [list(row) for row in rows]
+    body = [listed("a row", row, "values") for row in listed("rows", rows, "rows")]
     for row in body:
         if len(row) != len(columns):
-            raise CbvizError(f"a table with {len(columns)} columns has a row of {len(row)}: {row!r}.")
+            raise CbvizError(f"a table with {len(columns)} columns has a row of {len(row)}: {shown(row)}.")
     cells = [[_cell(value) for value in row] for row in body]
     right = [bool(body) and all(_numeric(row[i]) for row in body) for i in range(len(columns))]
     style = ["text-align:right" if numeric else "text-align:left" for numeric in right]
@@ -92,10 +94,12 @@ def tokens(*groups: Sequence[str], marks: Sequence[str] = ("prompt", "answer")) 
     CbvizError
         No tokens, or more groups than names.
     """
-    if not any(len(group) for group in groups) or len(groups) > len(marks):
-        raise CbvizError(f"tokens need one to {len(marks)} groups of texts, and at least one text.")
+    names = _texts("marks", marks)
+    texts = [_texts("a group of tokens", group) for group in groups]
+    if not any(texts) or len(texts) > len(names):
+        raise CbvizError(f"tokens need one to {len(names)} groups of texts, and at least one text.")
     boxes, lines = [], []
-    for group, mark, ground in zip(groups, marks, (GREY, GREEN), strict=False):
+    for group, mark, ground in zip(texts, names, (GREY, GREEN), strict=False):
         boxes += [_box(_visible(piece), BLUE if piece == "" else ground) for piece in group]
         lines.append(f"{term(mark)}: {' '.join(map(_visible, group))}  ({len(group)})")
     return Shown(f'<div style="line-height:2.1;font-family:monospace">{"".join(boxes)}</div>', "\n".join(lines))
@@ -117,11 +121,13 @@ def memory(rows: Sequence[tuple[str, Sequence[tuple[str, int, int]]]], total: in
     CbvizError
         No row, a negative number, or more than there is.
     """
-    if not rows or total < 1:
-        raise CbvizError("memory needs at least one row, and a total of at least 1.")
+    total = whole("total", total, most=10**12)
+    bars = [_bar(row) for row in listed("rows", rows, "(name, owners)")]
+    if not bars:
+        raise CbvizError("memory needs at least one row.")
     parts, lines, scale = [], [], 560 / total
-    known = list(dict.fromkeys(owner for _, owners in rows for owner, _, _ in owners if owner))
-    for number, (name, owners) in enumerate(rows):
+    known = list(dict.fromkeys(owner for _, owners in bars for owner, _, _ in owners if owner))
+    for number, (name, owners) in enumerate(bars):
         at, top, said = 0, 30 * number + 4, []
         for owner, written, kept in owners:
             if written < 0 or kept < 0 or at + written + kept > total:
@@ -143,10 +149,38 @@ def memory(rows: Sequence[tuple[str, Sequence[tuple[str, int, int]]]], total: in
         )
         lines.append(f"{term(name)}: {', '.join(said)}, – {total - at}")
     svg = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="740" height="{30 * len(rows)}" font-size="13" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="740" height="{30 * len(bars)}" font-size="13" '
         f'font-family="system-ui, sans-serif">{"".join(parts)}</svg>'
     )
     return Shown(image(svg), "\n".join(lines))
+
+
+def _texts(name: str, values: object) -> list[str]:
+    found = listed(name, values, "texts")
+    if not all(isinstance(value, str) for value in found):
+        raise CbvizError(f"{name} must be a list of texts, not {shown(values)}.")
+    return [as_utf8(value) for value in found]
+
+
+def _bar(row: Any) -> tuple[str, list[tuple[str, int, int]]]:
+    """A row of `memory` in plain types."""
+    try:
+        name, owners = str(row[0]), row[1]
+        found = [(str(owner), written, kept) for owner, written, kept in owners]
+    except Exception:  # not a pair, not triples, or code of the caller's
+        raise CbvizError(
+            f"a row of memory is (name, [(owner, positions written, positions kept), …]), not {shown(row)}."
+        ) from None
+    for owner, *positions in found:
+        for value in positions:
+            if isinstance(value, bool) or not isinstance(value, Integral):
+                raise CbvizError(f"the positions of {shown(owner)} must be whole numbers, not {shown(value)}.")
+    return name, found
+
+
+def as_utf8(text: str) -> str:
+    """The text with what UTF-8 cannot write, such as half a surrogate pair, as an escape."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _box(text: str, ground: str) -> str:
@@ -170,7 +204,7 @@ def _cell(value: object) -> str:
 
 
 def _numeric(value: object) -> bool:
-    text = str(value).replace(",", "").rstrip("%×").strip()
+    text = term(value).replace(",", "").rstrip("%×").strip()
     try:
         float(text)
     except ValueError:

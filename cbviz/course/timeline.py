@@ -1,4 +1,4 @@
-"""When somebody's tokens came: one line a run, a mark a token, the longest gap in another colour.
+"""When the tokens of a request came: one line a run, a mark a token, the longest gap in another colour.
 
 Plain SVG in an image and plain text, the same bytes for the same times.
 """
@@ -9,7 +9,9 @@ import math
 from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
+from typing import Any
 
+from cbviz.checks import as_float, listed, shown
 from cbviz.course.show import INK, Shown
 from cbviz.course.words import term
 from cbviz.errors import CbvizError
@@ -35,20 +37,23 @@ def timeline(rows: Sequence[tuple[str, Sequence[float]]], arrivals: Sequence[flo
     CbvizError
         No row, times that do not rise, or fewer than two.
     """
-    if not rows:
+    runs = [_run(row) for row in listed("rows", rows, "(name, times)")]
+    if not runs:
         raise CbvizError("a timeline needs at least one row.")
-    for name, times in rows:
-        if len(times) < 2 or not all(math.isfinite(t) for t in times) or any(b <= a for a, b in pairwise(times)):
-            raise CbvizError(f"the times of {name!r} must be at least two finite numbers that rise.")
-    begin = min(0.0, *(float(times[0]) for _, times in rows))
-    end = max(*(float(times[-1]) for _, times in rows), *map(float, arrivals), begin + 1e-9)
+    came = [as_float(time) for time in listed("arrivals", arrivals, "numbers")]
+    if not all(math.isfinite(time) for time in came):
+        raise CbvizError(f"arrivals must be a list of finite numbers, not {shown(arrivals)}.")
+    begin = min(0.0, *(times[0] for _, times in runs))
+    end = max(*(times[-1] for _, times in runs), *came, begin + 1e-9)
+    if not math.isfinite(WIDE / (end - begin)) or not math.isfinite(end - begin):
+        raise CbvizError("the times lie too far apart, or too close together, to be drawn.")
     scale = WIDE / (end - begin)
 
     def at(time: float) -> float:
         return LEFT + (float(time) - begin) * scale
 
     parts, lines = [], []
-    for number, (name, times) in enumerate(rows):
+    for number, (name, times) in enumerate(runs):
         y = ROW * number + 22
         start, stop = max(pairwise(times), key=lambda pair: pair[1] - pair[0])
         middle = min(max((at(start) + at(stop)) / 2, LEFT + 16), LEFT + WIDE - 16)
@@ -65,11 +70,22 @@ def timeline(rows: Sequence[tuple[str, Sequence[float]]], arrivals: Sequence[flo
             f"{term(name)}: {len(times)} {term('tokens')}, {term('longest gap')} {stop - start:.1f} "
             f"({start:.1f} – {stop:.1f})"
         )
-    bottom = ROW * len(rows) + 8
-    triangles = "".join(f"M{at(t):.1f} {bottom}l-4 8h8z" for t in arrivals)
-    height = bottom + (12 if arrivals else 0)
+    bottom = ROW * len(runs) + 8
+    triangles = "".join(f"M{at(t):.1f} {bottom}l-4 8h8z" for t in came)
+    height = bottom + (12 if came else 0)
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDE + 20}" height="{height}" font-size="13" '
         f'font-family="system-ui, sans-serif">{"".join(parts)}<path d="{triangles}" fill="{INK}"/></svg>'
     )
     return Shown(image(svg), "\n".join(lines))
+
+
+def _run(row: Any) -> tuple[str, list[float]]:
+    """A row of `timeline` in plain types."""
+    try:
+        text, times = str(row[0]), [as_float(time) for time in row[1]]
+    except Exception:  # not a pair, no list, or code of the caller's
+        raise CbvizError(f"a row of a timeline is (name, [time, time, …]), not {shown(row)}.") from None
+    if len(times) < 2 or not all(map(math.isfinite, times)) or any(b <= a for a, b in pairwise(times)):
+        raise CbvizError(f"the times of {shown(text)} must be at least two finite numbers that rise.")
+    return text, times

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from cbviz.board.language import speak, spoken
+from cbviz.checks import shown
 from cbviz.errors import CbvizError
 
 
@@ -71,6 +72,11 @@ COMMON: dict[str, Text] = {
     ),
     "function raised": Text(
         "Your function stops with {error} when it is called as {call}.", "以 {call} 调用时，你的函数因 {error} 而中断。"
+    ),
+    "cannot judge": Text(
+        "Your answer is of a kind that cannot be compared with the right one ({error}); return plain numbers, texts or "
+        "lists, as the task asks.",
+        "你的答案属于无法与正确答案比较的类型（{error}）；请按题目要求返回普通的数、文本或列表。",
     ),
     "too slow": Text(
         "It ran for more than {seconds} seconds and was stopped: does a loop of yours never end?",
@@ -376,5 +382,8 @@ def say(key: str, **values: Any) -> str:
 
 def term(word: object) -> str:
     """A heading or label in the present language; what the table of terms does not know is returned as it is."""
-    text = str(word)
+    try:
+        text = str(word).encode("utf-8", "backslashreplace").decode("utf-8")
+    except Exception:  # what is shown may be a learner's object, or an integer too long for `str`
+        text = shown(word)
     return TERMS.get(text, text) if spoken() == "zh" else text

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from cbviz.errors import PolicyError
 from cbviz.policies.base import Admit, Plan, Policy, RequestView, View
 from cbviz.policies.continuous import Continuous
+from cbviz.policies.fresh import fresh
+from cbviz.policies.identity import check_policy, identity
 from cbviz.policies.one_at_a_time import OneAtATime
 from cbviz.policies.orca import Orca
 from cbviz.policies.request_level import RequestLevel
 from cbviz.policies.sarathi import Sarathi
 from cbviz.policies.static import Static
 from cbviz.policies.tgi import TGI
+from cbviz.policies.values import shown
 from cbviz.policies.vllm_v0 import VllmV0
 from cbviz.policies.vllm_v1 import VllmV1
 
@@ -36,16 +39,17 @@ def get(policy: str | Policy) -> Policy:
     Raises
     ------
     PolicyError
-        Unknown name, or an object that lacks `name`, `summary` or `plan`.
+        Unknown name; an object that lacks `name`, `summary` or a method `plan`; a name or a summary that is no text of
+        one line (see `cbviz.policies.identity`); a `plan` that is a coroutine or a generator.
     """
     if isinstance(policy, str):
         if policy not in POLICIES:
-            raise PolicyError(f"there is no policy {policy!r}; choose one of {', '.join(POLICIES)}, or pass your own.")
+            known = ", ".join(POLICIES)
+            raise PolicyError(f"there is no policy {shown(policy)}; choose one of {known}, or pass your own.")
         return POLICIES[policy]()
     if isinstance(policy, type):
         raise PolicyError(f"pass a policy object, not the class: {policy.__name__}() instead of {policy.__name__}.")
-    if not isinstance(policy, Policy) or not callable(policy.plan):
-        raise PolicyError(f"{policy!r} is no policy; a policy has a name, a summary and a method plan(view).")
+    check_policy(policy)
     return policy
 
 
@@ -65,5 +69,7 @@ __all__ = [
     "View",
     "VllmV0",
     "VllmV1",
+    "fresh",
     "get",
+    "identity",
 ]

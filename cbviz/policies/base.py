@@ -1,8 +1,9 @@
 """The contract between a scheduler and the engine: what a policy sees, and what it may ask for.
 
-Before every iteration the engine calls `policy.plan(view)`. The view is read-only and never shows how long an output
-will be. The plan is a *difference*: whom to admit, hold, pause, chunk or preempt. What it does not mention goes on by
-default: every running request takes in the rest of its prompt, or decodes one token.
+Before every iteration the engine calls `policy.plan(view)`. The view is a value: read-only, true for as long as it is
+kept, and without a way to how long an output will be. The plan is a *difference*: which requests to admit, hold, pause,
+chunk or preempt. What it does not mention goes on by default: every running request takes in the rest of its prompt, or
+decodes one token.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ class RequestView(NamedTuple):
     preemptions
         How often it lost its slot.
     blocks
-        KV blocks that it has now. While it waits: those that it would share with somebody who runs, and that an
+        KV blocks that it has now. While it waits: those that it would share with a running request, and that an
         admission need not take from the free ones.
     shared
-        Those of its blocks that somebody else uses, too: its leaving does not free them.
+        Those of its blocks that another request uses, too: its leaving does not free them.
     swapped
         While it waits: KV blocks that it has in host memory.
     """
@@ -71,13 +72,16 @@ class RequestView(NamedTuple):
 
     @property
     def frees(self) -> int:
-        """Blocks that are free once it leaves, and nobody else does (see `View.freed_by`)."""
+        """Blocks that are free once it alone leaves (see `View.freed_by`)."""
         return self.blocks - self.shared
 
 
 @dataclass(frozen=True, slots=True)
 class View:
     """Everything that a policy may know before an iteration.
+
+    A view is a value. It cannot be changed, and one that a policy keeps says later what was true when it was made.
+    Nothing in it leads to the engine or to the forced length of an output.
 
     Attributes
     ----------
@@ -88,12 +92,13 @@ class View:
     slots
         Number of slots.
     waiting
-        The queue, in order: preempted requests stand at its head, the others by arrival.
+        The queue, in order: preempted requests stand at its head, the others by arrival. Like `running` and `finished`
+        a read-only sequence; its slices are lists, and `sorted` and `list` make new ones.
     running
         Requests in a slot whose output goes on, in order of admission.
     finished
         Requests whose output has ended and that still sit in a slot. Unless the plan holds them, they leave it before
-        anybody is admitted: a slot freed in iteration i can be refilled in i + 1.
+        any request is admitted: a slot freed in iteration i can be refilled in i + 1.
     free_slots, free_blocks
         What there is to admit into, the slots and blocks of `finished` counted in.
     block_size
@@ -105,7 +110,7 @@ class View:
     clock
         Now, in the unit of `RequestView.arrival` (seconds, or iterations): `clock - arrival` is how long it has waited.
     last_admission
-        Index of the last iteration that admitted anybody, also if they are gone by now; None before the first.
+        Index of the last iteration that admitted a request, also if it is gone by now; None before the first.
     freed_together
         Where requests share KV blocks: how many come free once all of these ids have left. None where nothing is
         shared; `freed_by` serves both.
@@ -129,7 +134,7 @@ class View:
     def freed_by(self, request: RequestView, gone: Sequence[RequestView] = ()) -> int:
         """Blocks that come free when a running request leaves besides those who are gone already.
 
-        Two who share blocks with nobody but each other free none of these one by one, and all of them together.
+        Two requests that share blocks only with each other free none of these one by one, and all of them together.
         """
         if self.freed_together is None:
             return request.frees
@@ -149,7 +154,7 @@ class View:
         return max(0, self.blocks_for(positions) - request.blocks)
 
     def fitting(self) -> list[int]:
-        """The front of the queue that fits now, everybody with room for all it can ever need; nobody is overtaken."""
+        """The front of the queue that fits now, each with room for all it can ever need; no request is overtaken."""
         slots, blocks = self.free_slots, self.free_blocks
         ids: list[int] = []
         if not slots:
@@ -186,9 +191,9 @@ def lacks_blocks(needed: int, free: int, what: str, kept: int = 0) -> str:
 class Admit:
     """Let a waiting request into the lowest free slot.
 
-    `reserve` is how many positions have KV blocks at once; None means all it can ever need (prompt + max_new_tokens),
-    so that it can never run out. A smaller reserve (at least what is found in a cache and what it takes in this
-    iteration) grows block by block.
+    `request` is its id, and `reason` text that ends up in the trace. `reserve` is how many positions have KV blocks at
+    once; None means all it can ever need (prompt + max_new_tokens), so that it can never run out. A smaller reserve (at
+    least what is found in a cache and what it takes in this iteration) grows block by block.
     """
 
     request: int
@@ -198,28 +203,34 @@ class Admit:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one iteration does differently from "everybody who runs goes on".
+    """What one iteration does differently from "every running request goes on".
+
+    Ids and numbers of tokens are whole numbers, numpy's and arrays without dimension too; lists may be any iterable,
+    an array too. A reason is text; past 2,000 characters it is cut, and half a surrogate pair becomes U+FFFD. All of it
+    is turned into plain Python before the engine sees it. Anything else is refused with a PolicyError that names the
+    policy, the iteration, the field, what was given, and what is allowed; nothing has changed then.
 
     Attributes
     ----------
     admit
         Waiting requests to let in, in this order: ids or views, or `Admit` to say how much to reserve and why.
     hold
-        Ids of finished requests that keep their slot and are computed in vain (static batching), or "all" of them.
+        Ids of finished requests that keep their slot and are computed although no token of theirs is wanted (static
+        batching), or "all" of them.
     preempt
         Running request → reason. It loses its slot and blocks, goes to the head of the queue, and keeps its tokens. Its
-        keys and values are thrown away, or swapped out to host memory if the engine was told to.
+        keys and values are thrown away, or swapped out to host memory where the engine swaps.
     pause
         Running request → reason. It keeps slot and blocks and gets no tokens in this iteration.
     chunk
         Request → how many of the tokens it lacks to take in now. By default all of them.
     wait_until
-        Where nobody computes under this plan: until when to wait, in the unit of `View.clock` and later than it. Time
-        passes until then or until the next arrival, whichever is earlier, and the policy is asked again. Without it, a
-        plan under which nobody computes although requests wait and none is still to come is refused as stuck.
+        Where no request computes under this plan: until when to wait, in the unit of `View.clock` and later than it.
+        Time passes until then or until the next arrival, whichever is earlier, and the policy is asked again. Without
+        it, a plan under which no request computes although requests wait and none is still to come is refused as stuck.
     put_off
-        Waiting request → why it is not let in now, for whoever asks (`cbviz.why`); it changes nothing. Whoever waits
-        and is neither admitted nor named stays behind those who are named. Where no slot is left, none need be named.
+        Waiting request → why it is not let in now, for `cbviz.why`; it changes nothing. A request that waits and is
+        neither admitted nor named stays behind those that are named. Where no slot is left, none need be named.
     """
 
     admit: Iterable[int | RequestView | Admit] = ()
@@ -233,7 +244,19 @@ class Plan:
 
 @runtime_checkable
 class Policy(Protocol):
-    """A scheduler: a name, one line that says what it does, and one method."""
+    """A scheduler: a name, one line that says what it does, and one method.
+
+    `name` is text of 1 to 100 printable characters on one line, `summary` of at most 500.
+
+    A policy may remember things in its own attributes. The object that a caller hands over is never asked itself: every
+    run (a warm-up, a repeat, a lane, what `why` runs again, a playground that switches to it) starts from a deep copy
+    of it as it was handed over, and the copy that ran is `policy_object` of a race's lane. So a policy that draws from
+    a `random.Random(seed)` of its own makes the same schedule in every repeat. Attributes of the class, global
+    variables, what functions close over, and the generators behind the modules `random` and `numpy.random` are not
+    copied. A policy that cannot be copied, because it holds a lock, a generator or an open file, is refused.
+
+    An `Engine` that is made by hand asks the object that it is given.
+    """
 
     @property
     def name(self) -> str: ...
@@ -242,5 +265,8 @@ class Policy(Protocol):
     def summary(self) -> str: ...
 
     def plan(self, view: View) -> Plan:
-        """Say what the next iteration does. Called once before every iteration."""
+        """Say what the next iteration does. Called once before every iteration.
+
+        Whatever it raises, `SystemExit` too, becomes a PolicyError; only KeyboardInterrupt interrupts the run.
+        """
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cbviz.checks import shown
 from cbviz.course.exercise import Exercise, Mistake, choice
 from cbviz.course.words import Text
 
@@ -66,10 +67,10 @@ WORDS: dict[str, Text] = {
 def judge_groups(answer: Any) -> None:
     """Which built-in policy takes as many iterations as InGroups(1), which as InGroups(8)?"""
     if not isinstance(answer, list | tuple) or len(answer) != 2:
-        raise Mistake("00.groups no pair", given=repr(answer)[:60])
+        raise Mistake("00.groups no pair", given=shown(answer))
     for name in answer:
         if name not in ("static", "continuous"):
-            raise Mistake("00.groups unknown", given=repr(name)[:60])
+            raise Mistake("00.groups unknown", given=shown(name))
     one, eight = answer
     if (one, eight) == ("continuous", "static"):
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cbviz.checks import shown
 from cbviz.course.exercise import Exercise, Mistake, called, whole_number
 from cbviz.course.words import Text
 
@@ -146,7 +147,7 @@ def judge_fed(answer: Any) -> None:
         given = called(answer, p, n, call=f"fed({p}, {n})")
         right = p + n - 1
         if isinstance(given, bool) or not isinstance(given, int | float):
-            raise Mistake("01.fed no number", p=p, n=n, given=repr(given))
+            raise Mistake("01.fed no number", p=p, n=n, given=shown(given))
         mistakes = {p + n: "last", n: "answer", p: "prompt", n * p + n * (n - 1) // 2: "everything", n * p: "times"}
         if given != right:
             raise Mistake(f"01.fed {mistakes.get(int(given), 'other')}", p=p, n=n, given=given, right=right)
@@ -179,7 +180,7 @@ def _judge_one_answer(write: Any, prompt: list[int], script: list[int], limit: i
     if given is None:
         raise Mistake("01.loop nothing")
     if isinstance(given, str | bytes) or not hasattr(given, "__iter__"):
-        raise Mistake("01.loop no list", given=repr(given))
+        raise Mistake("01.loop no list", given=shown(given))
     given = list(given)
     if given == right:
         return

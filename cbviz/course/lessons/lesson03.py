@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cbviz.checks import shown
 from cbviz.course.exercise import Exercise, Mistake, called, choice, whole_number
 from cbviz.course.words import Text
 
@@ -112,11 +113,11 @@ def judge_fits(answer: Any) -> None:
 def judge_kv(answer: Any) -> None:
     """kv_bytes(layers, kv_heads, head_size, bytes_per_number)."""
     for layers, heads, size, each in ((32, 6, 128, 8), (40, 40, 128, 2), (5, 3, 7, 1)):
-        shown = f"({layers}, {heads}, {size}, {each})"
-        given = called(answer, layers, heads, size, each, call=f"kv_bytes{shown}")
+        arguments = f"({layers}, {heads}, {size}, {each})"
+        given = called(answer, layers, heads, size, each, call=f"kv_bytes{arguments}")
         right = 2 * layers * heads * size * each
         if isinstance(given, bool) or not isinstance(given, int | float):
-            raise Mistake("03.kv no number", arguments=shown, given=repr(given)[:40])
+            raise Mistake("03.kv no number", arguments=arguments, given=shown(given))
         if given == right:
             continue
         mistakes = {
@@ -127,7 +128,7 @@ def judge_kv(answer: Any) -> None:
             right / 2: "half",
         }
         key = mistakes.get(given, "other")
-        raise Mistake(f"03.kv {key}", arguments=shown, given=given, right=right, heads=heads, size=each)
+        raise Mistake(f"03.kv {key}", arguments=arguments, given=given, right=right, heads=heads, size=each)
 
 
 def judge_int8(answer: Any) -> None:

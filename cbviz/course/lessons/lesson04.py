@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cbviz.checks import shown
 from cbviz.course.exercise import Exercise, Mistake, called, number
 from cbviz.course.words import Text
 
@@ -143,7 +144,7 @@ def judge_count(answer: Any) -> None:
         if given == right and not isinstance(given, bool):
             continue
         if isinstance(given, bool) or not isinstance(given, int | float) or given != int(given):
-            raise Mistake("04.count no number", lengths=lengths, slots=slots, given=repr(given)[:40])
+            raise Mistake("04.count no number", lengths=lengths, slots=slots, given=shown(given))
         rising = sorted(lengths)
         mistakes = {
             -(-sum(lengths) // slots): "perfect",
@@ -161,10 +162,10 @@ def judge_count(answer: Any) -> None:
 def judge_worst(answer: Any) -> tuple[str, dict[str, Any]]:
     """Four lengths from 1 to 100 that make static batching on four slots waste as much as it can."""
     if not isinstance(answer, list | tuple) or len(answer) != 4:
-        raise Mistake("04.worst not four", given=repr(answer)[:60])
+        raise Mistake("04.worst not four", given=shown(answer))
     for length in answer:
         if isinstance(length, bool) or not isinstance(length, int) or not 1 <= length <= 100:
-            raise Mistake("04.worst range", given=repr(length)[:40])
+            raise Mistake("04.worst range", given=shown(length))
     longest = max(answer)
     share = f"{1 - sum(answer) / (4 * longest):.1%}"
     if sorted(answer) == [1, 1, 1, 100]:

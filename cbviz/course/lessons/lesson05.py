@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from typing import Any
 
+from cbviz.checks import shown
 from cbviz.course.exercise import Exercise, Mistake, called, choice, whole_number
 from cbviz.course.words import Text
 
@@ -123,7 +124,7 @@ def judge_count(answer: Any) -> None:
         if given == right and not isinstance(given, bool):
             continue
         if isinstance(given, bool) or not isinstance(given, int | float) or given != int(given):
-            raise Mistake("05.count no number", lengths=lengths, slots=slots, given=repr(given)[:40])
+            raise Mistake("05.count no number", lengths=lengths, slots=slots, given=shown(given))
         mistakes = {
             _listed(sorted(lengths), slots): "sorted",
             _listed(sorted(lengths, reverse=True), slots): "sorted",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cbviz.checks import shown
 from cbviz.course.exercise import Exercise, Mistake, called, choice, whole_number
 from cbviz.course.words import Text
 
@@ -129,7 +130,7 @@ def judge_passes(answer: Any) -> None:
         if given == right and not isinstance(given, bool):
             continue
         if isinstance(given, bool) or not isinstance(given, int | float) or given != given // 1:
-            raise Mistake("06.passes no number", given=repr(given)[:40], **asked)
+            raise Mistake("06.passes no number", given=shown(given), **asked)
         mistakes = {
             -(-(prompt + decoding) // budget): "once",
             prompt // room + 1: "plus",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cbviz.checks import shown
 from cbviz.course.exercise import Exercise, Mistake, called, whole_number
 from cbviz.course.words import Text
 
@@ -106,7 +107,7 @@ def judge_found(answer: Any) -> None:
         if given == right and not isinstance(given, bool):
             continue
         if isinstance(given, bool) or not isinstance(given, int | float) or given != given // 1:
-            raise Mistake("08.found no number", call=call, given=repr(given)[:40])
+            raise Mistake("08.found no number", call=call, given=shown(given))
         mistakes = {
             max((_anywhere(one, prompt, block) for one in cached), default=-1): "chain",
             right // block: "blocks",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from cbviz.checks import shown
 from cbviz.course.exercise import Exercise, Mistake
-from cbviz.course.game import Result, play, shown, yardstick
+from cbviz.course.game import Result, play, yardstick
 from cbviz.course.words import Text
 from cbviz.errors import PolicyError
 from cbviz.policies import Policy
