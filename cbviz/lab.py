@@ -1,19 +1,22 @@
 """The course in a folder of your own: copy the notebooks there and open JupyterLab on the first.
 
-A copy has no outputs: whoever sees a result before the guess has nothing left to guess. Notebooks that are there
-already are never overwritten: a learner's answers are in them. One that differs from such a copy is kept and named.
+A copy has no outputs: a learner who sees the result before the guess has nothing left to guess. Notebooks that are
+there already are never overwritten: a learner's answers are in them. One that differs from such a copy is kept and
+named.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cbviz.errors import CbvizError
+from cbviz.paths import Named, make_folder, path_of, short, why, write_whole
 
 LANGUAGES = ("en", "zh")
 LEADS_AWAY = re.compile(r"\[([^\]\"\n]+)\]\(\.\./[^)\"\n]*\)")
@@ -69,31 +72,30 @@ def fresh(notebook: Path) -> bytes:
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode("utf-8")
 
 
-def copy(folder: Path, language: str = "en") -> Copied:
+def copy(folder: Named, language: str = "en") -> Copied:
     """Copy the notebooks into `folder`/`language`, which may be new. What is there already stays as it is.
 
-    Raises CbvizError if the folder is a file or cannot be written, or the language is unknown.
+    Raises CbvizError if the folder is a file or cannot be written, or the language is unknown. Notebooks that were
+    copied before that are whole.
     """
     wanted = originals(language)
-    target = folder / language
+    target = make_folder(path_of(folder, "the folder") / language)
     new: list[str] = []
     same: list[str] = []
     kept: list[str] = []
     try:
-        target.mkdir(parents=True, exist_ok=True)
         for source in wanted:
             text = fresh(source)
             place = target / source.name
-            try:
-                with place.open("xb") as file:
-                    file.write(text)
-                new.append(source.name)
-            except FileExistsError:
+            if os.path.lexists(place):
                 unchanged = place.is_file() and place.read_bytes() == text
                 (same if unchanged else kept).append(source.name)
+            else:
+                write_whole(place, text)
+                new.append(source.name)
     except OSError as error:
         raise CbvizError(
-            f"cannot copy the notebooks to {target}: {error.strerror}; give a folder that is new or can be written."
+            f"cannot copy the notebooks to {short(target)}: {why(error)}; give a folder that is new or can be written."
         ) from error
     return Copied(target, tuple(new), tuple(same), tuple(kept))
 

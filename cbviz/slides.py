@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from cbviz.errors import CbvizError
+from cbviz.board.language import chosen
+from cbviz.board.raster import check_pillow
+from cbviz.paths import Named, make_folder
 
 
-def export(folder: Path, *, language: str = "en", dark: bool = False) -> Iterator[Path]:
+def export(folder: Named, *, language: str = "en", dark: bool = False) -> Iterator[Path]:
     """Write NAME.svg, NAME.png and NAME.gif of every recording into `folder`, which may be new; yields each path.
 
-    Raises CbvizError if the folder is a file or cannot be written, the language is unknown, or Pillow is missing.
+    Every picture is whole, or as it was before. Raises CbvizError if the folder is a file or cannot be written, the
+    language is unknown, or Pillow is missing: before the first picture where that can be known.
     """
     from cbviz.board import Board
     from cbviz.trace import RECORDINGS, recorded
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in RECORDINGS:
-            board = Board(*recorded(name), title=name, language=language)
-            yield board.to_svg(folder / f"{name}.svg", dark=dark)
-            yield board.to_png(folder / f"{name}.png", dark=dark)
-            yield board.to_gif(folder / f"{name}.gif", dark=dark)
-    except OSError as error:
-        raise CbvizError(
-            f"cannot write pictures into {folder}: {error.strerror}; give a folder that is new or can be written."
-        ) from error
+    spoken = chosen(language)
+    check_pillow()
+    target = make_folder(folder)
+    for name in RECORDINGS:
+        board = Board(*recorded(name), title=name, language=spoken)
+        yield board.to_svg(target / f"{name}.svg", dark=dark)
+        yield board.to_png(target / f"{name}.png", dark=dark)
+        yield board.to_gif(target / f"{name}.gif", dark=dark)

@@ -16,6 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from cbviz.errors import TraceError
+from cbviz.limits import (
+    LONGEST_SECONDS,
+    MOST_CELLS,
+    MOST_COUNT,
+    MOST_EXACT,
+    MOST_ID,
+    MOST_SEED,
+    MOST_TOKENS,
+    RECORDED_SLOTS,
+)
 from cbviz.trace.events import FinishReason, State
 from cbviz.trace.trace import (
     MARK_KINDS,
@@ -28,7 +38,6 @@ from cbviz.trace.trace import (
     TraceMeta,
 )
 
-MOST_SLOTS = 65_536
 DEEPEST_EXTRA = 16
 CLOCKS = ("lane", "alone", "virtual")
 ARRIVAL_UNITS = ("seconds", "iterations")
@@ -66,11 +75,11 @@ def check_meta(meta: TraceMeta) -> None:
         value = getattr(meta, name)
         _require(isinstance(value, str), f"meta.{name} must be text, not {value!r:.80}")
     for name, least, most in (
-        ("slots", 1, MOST_SLOTS),
-        ("block_size", 1, 2**53),
-        ("total_blocks", 0, 2**53),
-        ("block_bytes", 0, 2**53),
-        ("seed", 0, 2**63 - 1),
+        ("slots", 1, RECORDED_SLOTS),
+        ("block_size", 1, MOST_COUNT),
+        ("total_blocks", 0, MOST_COUNT),
+        ("block_bytes", 0, MOST_EXACT),
+        ("seed", 0, MOST_SEED),
         ("lag", 0, 1),
     ):
         value = getattr(meta, name)
@@ -84,6 +93,15 @@ def check_meta(meta: TraceMeta) -> None:
     _require(plain, "meta.versions must map names to texts")
     _require(isinstance(meta.extra, dict), "meta.extra must be a dictionary")
     _check_json(meta.extra, DEEPEST_EXTRA)
+
+
+def check_size(slots: int, iterations: int) -> None:
+    """Raise TraceError for a run with more slot-iterations than can be drawn, before memory for them is asked for."""
+    if slots * iterations > MOST_CELLS:
+        raise TraceError(
+            f"this run is too large to be drawn or kept in a file: {slots:,} slots × {iterations:,} iterations are "
+            f"more than {MOST_CELLS:,}."
+        )
 
 
 def _require(holds: bool | np.bool_, complaint: str) -> None:
@@ -136,10 +154,13 @@ def _check_iterations(it: IterationTable, meta: TraceMeta) -> None:
     _check_columns(it, "iterations")
     for field in fields(it):
         if str(field.type) == "IntColumn":
-            _within(getattr(it, field.name), 0, 2**53, f"iterations.{field.name}")
+            positions = field.name in ("kv_used", "kv_reserved", "kv_internal")
+            _within(getattr(it, field.name), 0, MOST_EXACT if positions else MOST_COUNT, f"iterations.{field.name}")
     edges = np.column_stack([it.t_start, it.t_end]).ravel()
     forward = not len(edges) or (edges[0] >= 0 and bool((np.diff(edges) >= 0).all()))
     _require(forward, "the clock of the iterations goes back")
+    short = not len(edges) or bool(edges[-1] <= LONGEST_SECONDS)
+    _require(short, f"the clock of the iterations goes beyond {LONGEST_SECONDS:,.0f} seconds")
     slots = it.idle_slots + sum(getattr(it, column) for column in SLOT_COLUMNS.values())
     _require(bool((slots == meta.slots).all()), f"the slots of an iteration do not add up to {meta.slots}")
     fits = bool((it.blocks_used + it.blocks_reserved <= meta.total_blocks).all())
@@ -161,18 +182,19 @@ def _check_iterations(it: IterationTable, meta: TraceMeta) -> None:
 def _check_requests(rq: RequestTable, meta: TraceMeta, it: IterationTable) -> None:
     _check_columns(rq, "requests")
     iterations = len(it)
-    _within(rq.id, 0, 2**53, "requests.id")
+    _within(rq.id, 0, MOST_ID, "requests.id")
     _require(len(np.unique(rq.id)) == len(rq), "two requests share an id")
     _require(bool((rq.arrival >= 0).all()), "a request arrives before 0")
-    _within(rq.prompt_tokens, 1, 2**53, "requests.prompt_tokens")
-    _within(rq.max_new_tokens, 1, 2**53, "requests.max_new_tokens")
+    _require(bool((rq.arrival <= LONGEST_SECONDS).all()), f"a request arrives after {LONGEST_SECONDS:,.0f}")
+    _within(rq.prompt_tokens, 1, MOST_TOKENS, "requests.prompt_tokens")
+    _within(rq.max_new_tokens, 1, MOST_TOKENS, "requests.max_new_tokens")
     _within(rq.arrived, -1, iterations - 1, "requests.arrived")
     _within(rq.admitted, -1, iterations - 1, "requests.admitted")
     _within(rq.finished, -1, iterations, "requests.finished")
     _within(rq.reason, -1, max(FinishReason), "requests.reason")
     _within(rq.slot, -1, meta.slots - 1, "requests.slot")
-    _within(rq.preemptions, 0, 2**53, "requests.preemptions")
-    _within(rq.cached_tokens, 0, 2**53, "requests.cached_tokens")
+    _within(rq.preemptions, 0, MOST_COUNT, "requests.preemptions")
+    _within(rq.cached_tokens, 0, MOST_TOKENS, "requests.cached_tokens")
     same = rq.cached_tokens.sum() == it.prefix_hits.sum()
     _require(same, "iterations.prefix_hits does not sum to what the requests found in the prefix cache")
     admitted, ended = rq.admitted >= 0, rq.finished >= 0
@@ -231,8 +253,8 @@ def _check_spans(sp: SpanTable, rq: RequestTable, it: IterationTable, meta: Trac
     _within(sp.state, State.PREFILL, State.STALLED, "spans.state")
     _within(sp.first, 0, n - 1, "spans.first")
     _within(sp.end, 1, n, "spans.end")
-    _within(sp.tokens, 0, 2**53, "spans.tokens")
-    _within(sp.context, 0, 2**53, "spans.context")
+    _within(sp.tokens, 0, MOST_EXACT, "spans.tokens")
+    _within(sp.context, 0, MOST_TOKENS, "spans.context")
     length = sp.end - sp.first
     _require(bool((length > 0).all()), "a span ends before it begins")
     slot_step, gap = np.diff(sp.slot), sp.first[1:] - sp.end[:-1]
@@ -315,7 +337,7 @@ def _check_tokens(trace: Trace, where: _Whereabouts) -> None:
     except OverflowError:
         raise TraceError("the trace does not hold together: an output token has more than 64 bits.") from None
     _within(at, 0, len(it) - 1, "requests.token_iterations")
-    _within(ids, 0, 2**53, "requests.tokens")
+    _within(ids, 0, MOST_TOKENS, "requests.tokens")
     row = np.repeat(np.arange(len(rq)), counts)
     back = (np.diff(row) == 0) & (np.diff(at) <= 0)
     _require(not back.any(), f"the tokens of request {_first(rq.id[row[1:]], back)} are not in order")

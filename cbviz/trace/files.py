@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 import zlib
 from dataclasses import fields
 from pathlib import Path
@@ -19,18 +18,16 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-from cbviz.errors import TraceError
-from cbviz.trace.check import check
+from cbviz.errors import FileError, TraceError
+from cbviz.limits import LARGEST_TEXT, MOST_BRACKETS, MOST_COMMAS
+from cbviz.paths import path_of, short, why, write_whole
+from cbviz.trace.check import check, check_meta, check_size
 from cbviz.trace.trace import IterationTable, MarkTable, RequestTable, SpanTable, Trace, TraceMeta
 
 FORMAT = "cbviz-trace"
 VERSION = 2
 SUFFIX = ".cbviz"
-
-LARGEST_TEXT = 128 * 2**20
-"""Most bytes of JSON that are unpacked: about 2 million output tokens with their text."""
-MOST_BRACKETS = 4_000_000
-"""Most lists in a file (three a request), so that a hostile file cannot fill the memory with empty ones."""
+NOT_OURS = "this is not a trace that cbviz has written."
 
 TABLES = {"requests": RequestTable, "iterations": IterationTable, "spans": SpanTable, "marks": MarkTable}
 
@@ -49,9 +46,8 @@ def save(trace: Trace, path: str | os.PathLike[str]) -> Path:
     """
     target = _path(path)
     if target.suffix != SUFFIX:
-        raise TraceError(f"a trace file's name ends in {SUFFIX}; {target.name!r} does not.")
-    write_whole(target, to_bytes(trace))
-    return target
+        raise TraceError(f"a trace file's name ends in {SUFFIX}; {target.name!r:.80} does not.")
+    return write_file(target, to_bytes(trace))
 
 
 def load(path: str | os.PathLike[str]) -> Trace:
@@ -64,27 +60,33 @@ def load(path: str | os.PathLike[str]) -> Trace:
         contradicts itself. Never anything else, whatever the file holds.
     """
     source = _path(path)
-    if source.exists() and not source.is_file():  # a pipe would wait for ever
-        raise TraceError(f"{source} cannot be read: it is not a file.")
+    said = short(source)
     try:
+        if source.exists() and not source.is_file():  # a pipe would wait for ever
+            raise TraceError(f"{said} cannot be read: it is not a file.")
         with source.open("rb") as file:
             data = file.read(LARGEST_TEXT + 1)
     except FileNotFoundError:
-        raise TraceError(f"there is no file {source}.") from None
+        raise TraceError(f"there is no file {said}.") from None
     except (OSError, ValueError) as error:
-        raise TraceError(f"{source} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+        if isinstance(error, TraceError):
+            raise
+        raise TraceError(f"{said} cannot be read: {why(error)}.") from None
     try:
         return from_bytes(data)
     except TraceError as error:
-        raise TraceError(f"{source.name}: {error}") from None
+        raise TraceError(f"{short(source.name)}: {error}") from None
 
 
 def to_bytes(trace: Trace) -> bytes:
     """The content of a trace's file. Raises TraceError if the trace contradicts itself or is too large for a file."""
-    bare = _canonical(_content(trace))
+    content = _content(trace)
+    check_size(trace.meta.slots, len(trace.iterations))
+    bare = _canonical(content)
     text = b'{"digest":"%s",%s' % (hashlib.sha256(bare).hexdigest().encode(), bare[1:])  # "digest" sorts first
     if len(text) > LARGEST_TEXT:
         raise TraceError(f"this run is too long for one file: {len(text)} bytes of at most {LARGEST_TEXT}.")
+    _check_counts(text, "this run is too long for one file: it has more {} than a file may hold.")
     return zlib.compress(text, level=6, wbits=31)  # 31: a gzip frame; its time stamp stays 0
 
 
@@ -92,7 +94,7 @@ def from_bytes(data: bytes) -> Trace:
     """A trace from the content of its file. Raises TraceError as `load` does."""
     content = _parse(_unpack(data))
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise TraceError("this is not a trace that cbviz has written.")
+        raise TraceError(NOT_OURS)
     version = content.get("version")
     if type(version) is not int or version != VERSION:
         raise TraceError(f"this file is version {version!r:.20}; cbviz reads version {VERSION}.")
@@ -102,8 +104,12 @@ def from_bytes(data: bytes) -> Trace:
         raise TraceError(f"this trace file {'lacks' if odd in wanted else 'has an unknown part'} {odd!r:.80}.")
     if content.pop("digest") != digest_of(content):
         raise TraceError("this trace file was changed after it was written: its digest does not fit.")
+    meta = _read_meta(content["meta"])
+    check_meta(meta)
+    starts = content["iterations"].get("t_start") if isinstance(content["iterations"], dict) else None
+    check_size(meta.slots, len(starts) if isinstance(starts, list) else 0)
     trace = Trace(
-        meta=_read_meta(content["meta"]),
+        meta=meta,
         requests=_read_table(RequestTable, content["requests"], "requests"),
         iterations=_read_table(IterationTable, content["iterations"], "iterations"),
         spans=_read_table(SpanTable, content["spans"], "spans"),
@@ -123,28 +129,21 @@ def digest_of(content: dict[str, Any]) -> str:
     return hashlib.sha256(_canonical({key: content[key] for key in content if key != "digest"})).hexdigest()
 
 
-def write_whole(target: Path, data: bytes) -> None:
-    """Put a file under its name in one step, so that nobody ever sees half of it. Raises TraceError."""
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+def write_file(target: Path, data: bytes) -> Path:
+    """Put a file under its name in one step (see `cbviz.paths.write_whole`). Raises TraceError."""
     try:
-        try:
-            with draft.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise TraceError(f"{target} cannot be written: {reason}.") from None
+        return write_whole(target, data)
+    except FileError as error:
+        raise TraceError(str(error)) from None
 
 
 def _path(path: str | os.PathLike[str]) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise TraceError(f"a trace file is named by a path, not by {path!r:.80}.")
     try:
-        return Path(path)
-    except TypeError:
-        raise TraceError(f"a trace file is named by a path, not by {path!r:.80}.") from None
+        return path_of(path, "the trace file")
+    except FileError as error:
+        raise TraceError(f"{error.args[0].removesuffix('.')}; it cannot be read or written.") from None
 
 
 def _canonical(value: Any) -> bytes:
@@ -167,10 +166,13 @@ def _content(trace: Trace) -> dict[str, Any]:
 
 def _unpack(data: bytes) -> bytes:
     if data[:2] != b"\x1f\x8b":
-        raise TraceError("this is not a trace that cbviz has written.")
+        raise TraceError(NOT_OURS)
     unpacker = zlib.decompressobj(wbits=31)
     try:
-        text = unpacker.decompress(data, LARGEST_TEXT + 1)
+        text = unpacker.decompress(data, 1)
+        if text == b'"':  # one long text: not worth unpacking
+            raise TraceError(NOT_OURS)
+        text += unpacker.decompress(unpacker.unconsumed_tail, LARGEST_TEXT)
     except zlib.error:
         raise TraceError("this trace file is damaged: it cannot be unpacked.") from None
     if len(text) > LARGEST_TEXT:
@@ -183,8 +185,7 @@ def _unpack(data: bytes) -> bytes:
 
 
 def _parse(text: bytes) -> Any:
-    if text.count(b"[") + text.count(b"{") > MOST_BRACKETS:
-        raise TraceError("this file holds more lists than any trace of cbviz.")
+    _check_counts(text, "this file holds more {} than any trace of cbviz.")
     try:
         return json.loads(text.decode("ascii"), object_pairs_hook=_once, parse_constant=_refuse_constant)
     except RecursionError:
@@ -193,6 +194,16 @@ def _parse(text: bytes) -> Any:
         raise
     except ValueError:
         raise TraceError("this trace file is damaged: it is not JSON inside.") from None
+
+
+def _check_counts(text: bytes, complaint: str) -> None:
+    """Raise TraceError for more lists or values than a trace has: as objects they take far more memory than as text."""
+    for what, count, most in (
+        ("lists", text.count(b"[") + text.count(b"{"), MOST_BRACKETS),
+        ("values", text.count(b","), MOST_COMMAS),
+    ):
+        if count > most:
+            raise TraceError(complaint.format(what))
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

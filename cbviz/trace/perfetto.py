@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cbviz.errors import TraceError
+from cbviz.errors import FileError, TraceError
+from cbviz.paths import path_of
 from cbviz.trace.events import State
-from cbviz.trace.files import write_whole
+from cbviz.trace.files import write_file
 from cbviz.trace.trace import MARK_KINDS, FloatArray, Trace
 
 PROCESS = 1
@@ -37,9 +38,12 @@ def to_perfetto(trace: Trace, path: str | os.PathLike[str]) -> Path:
     TraceError
         The name does not end in `.json`, or the file cannot be written.
     """
-    target = Path(path)
+    try:
+        target = path_of(path)
+    except FileError as error:
+        raise TraceError(str(error)) from None
     if target.suffix != ".json":
-        raise TraceError(f"a Perfetto file's name ends in .json; {target.name!r} does not.")
+        raise TraceError(f"a Perfetto file's name ends in .json; {target.name!r:.80} does not.")
     meta = trace.meta
     content = {
         "traceEvents": perfetto_events(trace),
@@ -55,8 +59,7 @@ def to_perfetto(trace: Trace, path: str | os.PathLike[str]) -> Path:
             **{f"version of {name}": version for name, version in meta.versions.items()},
         },
     }
-    write_whole(target, json.dumps(content, separators=(",", ":"), allow_nan=False).encode("ascii"))
-    return target
+    return write_file(target, json.dumps(content, separators=(",", ":"), allow_nan=False).encode("ascii"))
 
 
 def perfetto_events(trace: Trace) -> list[Event]:

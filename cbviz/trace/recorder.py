@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cbviz.errors import TraceError
+from cbviz.limits import LONGEST_SECONDS, MOST_ID, MOST_TOKENS, clipped
 from cbviz.trace.allotment import unwritten
 from cbviz.trace.check import SLOT_COLUMNS, check, check_meta
 from cbviz.trace.events import NOBODY, Finish, FinishReason, Iteration, Mark, Reuse, State
@@ -79,7 +80,9 @@ class Recorder:
         self._rows_a_chunk = max(1, CELLS_A_CHUNK // meta.slots)
         self._chunks: list[_Chunk] = []
         self._rows: list[_Row] = []
-        self._late_cancels: list[Mark] = []
+        self._seen: tuple[int, _Marks] = (0, ())
+        """What a look sees: how many iterations, and who was cancelled after them. Replaced as one, so that a look from
+        another thread never sees half of a change."""
         self._now = 0.0
 
     def __len__(self) -> int:
@@ -88,17 +91,23 @@ class Recorder:
 
     def add_requests(self, requests: Iterable[Request]) -> None:
         """Add requests that came during the run: all of them, or none if an id is known already (TraceError)."""
-        known = dict(self._requests)
+        fresh: dict[int, Request] = {}
         for request in requests:
-            if request.id in known:
+            if request.id in self._requests or request.id in fresh:
                 raise TraceError(f"request {request.id} is recorded twice; ids must be unique in a run.")
-            if request.id >= 2**31:
-                raise TraceError(f"request {request.id} cannot be recorded: ids must be below 2**31.")
-            known[request.id] = request
-        self._requests = known
+            check_recordable(request)
+            fresh[request.id] = request
+        self._requests.update(fresh)
 
-    def add(self, iteration: Iteration) -> None:
+    def add(self, iteration: Iteration, untold: Iterable[Mark] = ()) -> None:
         """Record one iteration. Its arrays are copied, so the engine may use them again.
+
+        Parameters
+        ----------
+        iteration
+            What happened.
+        untold
+            Requests that have been cancelled since, of which a later iteration will tell if there is one.
 
         Raises
         ------
@@ -141,13 +150,19 @@ class Recorder:
             (iteration.t_start, iteration.t_end, _counts(iteration), _events(iteration), iteration.reused)
         )
         self._now = iteration.t_end
+        self._seen = (len(self._rows), tuple(untold))
 
     def add_cancelled(self, marks: Iterable[Mark]) -> None:
-        """Record requests that were cancelled after the last iteration, when none follows that could tell of it."""
-        self._late_cancels.extend(marks)
+        """Requests were cancelled after the last iteration; the next one, if there is one, tells of it itself.
+
+        Saying it again changes nothing.
+        """
+        iterations, untold = self._seen
+        known = {mark.request for mark in untold}
+        self._seen = (iterations, (*untold, *(mark for mark in marks if mark.request not in known)))
 
     def trace(self, pieces: Pieces | None = None) -> Trace:
-        """Everything recorded so far as a checked trace; the recorder can go on afterwards.
+        """Everything recorded so far as a checked trace. Only reads: any thread may ask, as often as it likes.
 
         Parameters
         ----------
@@ -160,10 +175,11 @@ class Recorder:
         TraceError
             What was recorded contradicts itself: an unknown request, a token for somebody in no slot, and the like.
         """
-        rows = self._rows.copy()  # another thread may go on recording meanwhile
+        iterations, untold = self._seen
+        rows = self._rows[:iterations]  # another thread may go on recording meanwhile
         grid = _Grid(self._chunks, len(rows))
         grid.check()
-        marks = self._marks(rows)
+        marks = self._marks(rows, untold)
         requests = self._request_table(grid, marks, [entry for row in rows for entry in row[4]], pieces)
         trace = Trace(self.meta, requests, self._iteration_table(grid, rows, marks), _fold(grid, marks), marks)
         check(trace)
@@ -192,7 +208,7 @@ class Recorder:
             **counts,
         )
 
-    def _marks(self, iterations: list[_Row]) -> MarkTable:
+    def _marks(self, iterations: list[_Row], untold: _Marks) -> MarkTable:
         """All marks in the order: set, arrive, cancel, preempt, admit, stall, finish; a stall only where it begins."""
         rows: list[tuple[int, int, int, int, str]] = []
         stalls: dict[int, tuple[int, str]] = {}
@@ -209,7 +225,7 @@ class Recorder:
                     rows.append((STALL, i, mark.request, mark.slot, mark.reason))
                 stalls[mark.request] = (i, mark.reason)
             rows += [(FINISH, i, end.request, end.slot, FinishReason(end.reason).name.lower()) for end in finished]
-        rows += [(CANCEL, len(iterations), mark.request, mark.slot, mark.reason) for mark in self._late_cancels]
+        rows += [(CANCEL, len(iterations), mark.request, mark.slot, mark.reason) for mark in untold]
         if any(not NOBODY <= slot < self.meta.slots + (kind == SET) for kind, _, _, slot, _ in rows):
             raise TraceError(f"a mark names a slot that is not one of the {self.meta.slots} of this run.")
         return MarkTable(
@@ -240,7 +256,7 @@ class Recorder:
             if mark_kind == SET:
                 continue
             if request not in row_of:
-                raise TraceError(f"iteration {i} names request {request}, which nobody has submitted.")
+                raise TraceError(f"iteration {i} names request {request}, which was never submitted.")
             row = row_of[request]
             if mark_kind == ARRIVE:
                 columns["arrived"][row] = i
@@ -268,6 +284,19 @@ class Recorder:
             pieces=tuple(_pieces_of(output, pieces) for output in tokens),
             token_iterations=token_iterations,
         )
+
+
+def check_recordable(request: Request) -> None:
+    """Raise TraceError for a request whose id, arrival or limit no trace can hold."""
+    if request.id > MOST_ID:
+        raise TraceError(f"request {clipped(request.id)} cannot be recorded: ids must be below 2**31.")
+    if request.arrival > LONGEST_SECONDS:
+        raise TraceError(
+            f"request {request.id} cannot be recorded: it arrives at {request.arrival:g}, and times go up to "
+            f"{LONGEST_SECONDS:g}."
+        )
+    if request.max_new_tokens > MOST_TOKENS:
+        raise TraceError(f"request {request.id} cannot be recorded: max_new_tokens must be below 2**31.")
 
 
 def _events(it: Iteration) -> _Events | None:
@@ -386,7 +415,7 @@ def _outputs(
     iterations = list(tokens)
     for owner, start, stop in zip(whose.tolist(), begin.tolist(), (begin + count).tolist(), strict=True):
         if owner not in row_of:
-            raise TraceError(f"iteration {iteration[start]} names request {owner}, which nobody has submitted.")
+            raise TraceError(f"iteration {iteration[start]} names request {owner}, which was never submitted.")
         tokens[row_of[owner]] = tuple(token[start:stop].tolist())
         iterations[row_of[owner]] = tuple(iteration[start:stop].tolist())
     return tuple(tokens), tuple(iterations)

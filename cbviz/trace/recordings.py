@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cbviz.checks import shown
 from cbviz.errors import TraceError
 from cbviz.trace.files import load
 from cbviz.trace.trace import Trace
@@ -28,6 +29,6 @@ def recorded(name: str) -> tuple[Trace, ...]:
     TraceError
         There is no such recording; the message lists those there are.
     """
-    if name not in RECORDINGS:
-        raise TraceError(f"there is no recording {name!r}; there are {', '.join(RECORDINGS)}.")
+    if not isinstance(name, str) or name not in RECORDINGS:
+        raise TraceError(f"there is no recording {shown(name)}; there are {', '.join(RECORDINGS)}.")
     return tuple(load(_FOLDER / f"{name}.{lane}.cbviz") for lane in _LANES)

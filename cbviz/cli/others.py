@@ -1,0 +1,72 @@
+"""The commands that run no engine: `replay`, `lab`, `slides` and `models`."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import webbrowser
+from pathlib import Path
+
+from cbviz.errors import FileError
+from cbviz.paths import new_file, new_folder, short, why, write_whole
+
+
+def list_models(_: argparse.Namespace) -> int:
+    from cbviz.models import catalogue
+
+    width = max(len(name) for name in catalogue())
+    for name, summary in catalogue().items():
+        print(f"{name:<{width}}  {summary}")
+    return 0
+
+
+def run_lab(options: argparse.Namespace) -> int:
+    """Copy the notebooks; then JupyterLab, until it is shut down."""
+    from cbviz import lab
+
+    folder = new_folder(options.folder, "the folder")
+    if not options.no_open:
+        lab.check_jupyterlab()
+    copied = lab.copy(folder, options.language)
+    for line in copied.told():
+        print(line, flush=True)
+    if not options.no_open:
+        lab.open_jupyterlab(copied.folder / lab.originals(options.language)[0].name, options.jupyter)
+    return 0
+
+
+def run_slides(options: argparse.Namespace) -> int:
+    """Write the pictures, and name each as it is there."""
+    from cbviz import slides
+
+    folder = new_folder(options.folder, "the folder")
+    for path in slides.export(folder, language=options.language, dark=options.dark):
+        print(path, flush=True)
+    return 0
+
+
+def replay_runs(options: argparse.Namespace) -> int:
+    """Write the player page of recorded runs, and open it unless a path for it was given."""
+    from cbviz.board import player
+    from cbviz.trace import RECORDINGS, load, recorded
+
+    target = None if options.html is None else new_file(options.html, "--html")
+    traces = [trace for name in options.files for trace in (recorded(name) if name in RECORDINGS else (load(name),))]
+    page = player.html(traces, title="Replay")
+    opened = False
+    if target is None:
+        target = _temporary() / "replay.html"
+        write_whole(target, page)
+        opened = webbrowser.open(target.absolute().as_uri())
+    else:
+        write_whole(target, page, "--html")
+    print(f"{'Opened' if opened else 'Open in a browser:'} {short(target)}")
+    return 0
+
+
+def _temporary() -> Path:
+    """A new folder for a page that is only looked at. Raises FileError."""
+    try:
+        return Path(tempfile.mkdtemp(prefix="cbviz-"))
+    except OSError as error:
+        raise FileError(f"there is no folder for temporary files ({why(error)}); name the page with --html.") from None

@@ -1,0 +1,91 @@
+"""Signals that end a command: Ctrl-C, a terminal that closes, a system that shuts down.
+
+All three stop a run after its iteration in flight, and what was asked to be kept is kept. Only the process of the
+command itself takes them over; a `main()` that is called from Python leaves its caller's handlers alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from time import monotonic
+from types import FrameType
+from typing import Any
+
+SHELL = 128
+"""Shells report a signal as this plus its number."""
+INTERRUPTED = SHELL + 2
+ECHO = 0.5
+"""Seconds within which a further signal is taken for the same one."""
+
+
+class Ended(KeyboardInterrupt):
+    """A signal asked for the end. Handled wherever Ctrl-C is."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+class Answered(KeyboardInterrupt):
+    """An interrupt about which everything has been said."""
+
+
+class Signals:
+    """What has come so far."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._heard = 0.0
+
+    @property
+    def code(self) -> int:
+        """The exit code for the signal that came; Ctrl-C's if none did."""
+        return INTERRUPTED if self.number is None else SHELL + self.number
+
+    def receive(self, number: int, frame: FrameType | None = None) -> None:
+        """The handler. One key press can arrive twice (at the process, and at its group): the echo is not heard."""
+        now = monotonic()
+        if self.number is not None and now - self._heard < ECHO:
+            return
+        self._heard = now
+        self.number = self.number or number
+        raise Ended(number)
+
+
+@contextlib.contextmanager
+def signals(own_process: bool) -> Iterator[Signals]:
+    """Within the block, turn signals into `Ended`. A signal that is ignored (nohup) stays ignored."""
+    seen = Signals()
+    if not own_process or threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, seen.receive)
+    sys.unraisablehook = _again(sys.unraisablehook)
+    try:
+        yield seen
+    finally:
+        # From here on a signal just ends the process: there is nothing left to save, and no traceback to show.
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) == seen.receive:
+                signal.signal(number, signal.SIG_DFL)
+
+
+def _again(honest: Any) -> Any:
+    """Python drops what is raised while it frees an object; an interrupt that was dropped so is sent once more."""
+
+    def hook(unraisable: Any) -> None:
+        error = unraisable.exc_value
+        if isinstance(error, Ended):
+            threading.Timer(0.05, signal.raise_signal, [error.number]).start()
+        else:
+            honest(unraisable)
+
+    return hook
