@@ -64,8 +64,9 @@ def test_ratios_are_those_of_the_traces(small: Race) -> None:
 def test_json_has_every_key_and_survives_a_round_trip(small: Race) -> None:
     facts = json.loads(json.dumps(small.to_json(), allow_nan=False))
     assert list(facts) == [
-        "model", "weights", "device", "slots", "requests", "seed", "clock", "lag", "repeats", "lanes", "table",
-        "iteration_ratio", "speedup", "speedup_range", "identical_outputs", "divergences",
+        "model", "weights", "device", "notes", "logit_rules", "ignore_generation_config", "reference", "slots",
+        "requests", "seed", "clock", "lag", "repeats", "lanes", "table", "iteration_ratio", "speedup", "speedup_range",
+        "identical_outputs", "divergences",
     ]  # fmt: skip
     keys = ["policy", "iterations", "seconds", "output_tokens", "occupancy", "tokens_per_second"]
     assert [list(lane) for lane in facts["lanes"]] == [keys, keys]

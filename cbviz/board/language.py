@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cbviz.checks import shown
 from cbviz.errors import CbvizError
 
 LANGUAGES = ("en", "zh")
@@ -21,9 +22,9 @@ def spoken() -> str:
 
 
 def chosen(language: str | None) -> str:
-    """The language that somebody asked for, or the one that is spoken if it is None. Raises CbvizError for another."""
+    """The language that was asked for, or the one that is spoken if it is None. Raises CbvizError for another."""
     if language is None:
         return _spoken
-    if language not in LANGUAGES:
-        raise CbvizError(f"language must be 'en' or 'zh', not {language!r}.")
+    if not isinstance(language, str) or language not in LANGUAGES:
+        raise CbvizError(f"language must be 'en' or 'zh', not {shown(language)}.")
     return language

@@ -1,6 +1,6 @@
 """Colours, textures and words of the six states, for pictures drawn by Python.
 
-The same values as in `board.js` (a test compares the two), so that a saved picture and the live board look alike.
+The same values as in `js/theme.js` (a test compares the two), so that a saved picture and the live board look alike.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cbviz.trace.check import check_size
 from cbviz.trace.events import State
 from cbviz.trace.trace import Trace
 
@@ -149,8 +150,12 @@ def stalled_ink(colour: str, theme: Theme) -> str:
 
 
 def dense(trace: Trace) -> tuple[np.ndarray, np.ndarray]:
-    """(state, request), each [slots, iterations]: every cell, idle ones told apart; request -1 where there is none."""
+    """(state, request), each [slots, iterations]: every cell, idle ones apart by whether requests waited; -1 for none.
+
+    Raises TraceError for a run that is too large to be drawn.
+    """
     n, slots = len(trace.iterations), trace.meta.slots
+    check_size(slots, n)
     idle = np.where(trace.iterations.waiting > 0, WASTED, State.IDLE).astype(np.uint8)
     state = np.repeat(idle[None], slots, axis=0)
     request = np.full((slots, n), -1, dtype=np.int32)

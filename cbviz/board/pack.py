@@ -2,7 +2,7 @@
 
 A **block** is a stretch of consecutive iterations of one lane (or some requests, or the board's titles). A **run** is
 blocks, one after the other. Live increments, the whole run in the widget's state and the run inside the stand-alone
-page are made of the same blocks, so the JavaScript has one reader (`decodeBlock` in `board.js`).
+page are made of the same blocks, so the JavaScript has one reader (`decodeBlock` in `js/wire.js`).
 
 Block layout, little-endian: magic ``CBB1`` · uint32 length of the block · uint32 length of the header · uint32 zero ·
 header (UTF-8 JSON, padded with spaces) · arrays. Every part is padded to 8 bytes. The header's ``arrays`` lists
@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cbviz.errors import TraceError
+from cbviz.trace.check import check_size
 from cbviz.trace.events import NOBODY, FinishReason, Iteration, State
 from cbviz.trace.trace import MARK_KINDS, Trace
 
@@ -276,8 +277,12 @@ def meta_block(meta: Mapping[str, Any]) -> bytes:
 
 
 def trace_blocks(lane: int, trace: Trace) -> bytes:
-    """A recorded run as the same blocks that a live one would have sent: its requests, then its iterations."""
+    """A recorded run as the same blocks that a live one would have sent: its requests, then its iterations.
+
+    Raises TraceError for a run that is too large to be drawn.
+    """
     table, spans, its, meta = trace.requests, trace.spans, trace.iterations, trace.meta
+    check_size(meta.slots, len(its))
     seconds = meta.arrival_unit == "seconds"
     texts = [
         RequestText(

@@ -31,6 +31,7 @@ from cbviz.board.look import (
     text_on,
 )
 from cbviz.errors import CbvizError
+from cbviz.limits import MOST_PICTURE_ROWS
 from cbviz.trace.events import State
 from cbviz.trace.trace import MARK_KINDS, Trace
 
@@ -75,6 +76,7 @@ def svg(traces: Sequence[Trace], *, dark: bool = False, width: int = 1000, langu
         raise CbvizError(f"width must be a whole number of pixels from 240 to 20000, not {width!r}.")
     if language not in WORDS:
         raise CbvizError(f"language must be 'en' or 'zh', not {language!r}.")
+    check_rows(traces)
     theme = DARK if dark else LIGHT
     longest = max(1, *(len(trace.iterations) for trace in traces))
     scale = (width - _LEFT - _RIGHT) / (longest * 1.01)
@@ -105,6 +107,18 @@ def svg(traces: Sequence[Trace], *, dark: bool = False, width: int = 1000, langu
         f"<defs>{''.join(_pattern(state, colour, theme) for state, colour in sorted(used))}</defs>"
         f'<rect width="100%" height="100%" fill="{theme.ground}"/>{"".join(body)}</svg>'
     )
+
+
+def drawable(traces: Sequence[Trace]) -> bool:
+    """Whether a picture has enough rows for all slots."""
+    return sum(trace.meta.slots for trace in traces) <= MOST_PICTURE_ROWS
+
+
+def check_rows(traces: Sequence[Trace]) -> None:
+    """Raise CbvizError for more rows of slots than a picture can have."""
+    if not drawable(traces):
+        rows = sum(trace.meta.slots for trace in traces)
+        raise CbvizError(f"a picture has at most {MOST_PICTURE_ROWS:,} rows of slots, and these runs have {rows:,}.")
 
 
 def crowded(trace: Trace, scale: float) -> bool:

@@ -17,12 +17,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cbviz.board.js_source import joined
 from cbviz.board.language import LANGUAGES
 from cbviz.board.pack import meta_block, trace_blocks
-from cbviz.board.picture import svg
+from cbviz.board.picture import drawable, svg
 from cbviz.board.summary import Finish
+from cbviz.checks import shown
 from cbviz.errors import CbvizError
 from cbviz.measure.svg import data_uri
+from cbviz.trace.check import check_size
 from cbviz.trace.trace import Trace
 
 _HERE = Path(__file__).parent
@@ -32,12 +35,6 @@ _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; img-src data: blob:; "
     "connect-src 'none'; form-action 'none'; base-uri 'none'"
 )
-
-
-@cache
-def script() -> str:
-    """The board's JavaScript module."""
-    return (_HERE / "board.js").read_text(encoding="utf-8")
 
 
 @cache
@@ -53,8 +50,9 @@ def check(traces: Sequence[Trace], language: str) -> None:
     for trace in traces:
         if not isinstance(trace, Trace):
             raise CbvizError(f"a board shows traces, not {type(trace).__name__}.")
-    if language not in LANGUAGES:
-        raise CbvizError(f"language must be 'en' or 'zh', not {language!r}.")
+        check_size(trace.meta.slots, len(trace.iterations))
+    if not isinstance(language, str) or language not in LANGUAGES:
+        raise CbvizError(f"language must be 'en' or 'zh', not {shown(language)}.")
 
 
 def describe(traces: Sequence[Trace], finish: Finish | None, title: str, subtitle: str | None) -> dict[str, Any]:
@@ -121,7 +119,7 @@ def html(
         Nothing to show, or an unknown language.
     """
     check(traces, language)
-    picture = data_uri(svg(traces, language=language))
+    picture = data_uri(svg(traces, language=language)) if drawable(traces) else ""
     return page(pack(traces, summary, title, subtitle), title, language=language, autoplay=autoplay, picture=picture)
 
 
@@ -129,7 +127,7 @@ def page(run: bytes, title: str, *, language: str = "en", autoplay: bool = True,
     """The page around a packed run. `picture` is the source of an image for browsers without scripts."""
     options = json.dumps({"language": language, "autoplay": bool(autoplay)})
     # The module's own text must not end the script element that carries it.
-    module = script().replace("</script", "<\\/script")
+    module = joined().replace("</script", "<\\/script")
     image = f'<img alt="{markup.escape(title)}" style="max-width:100%" src="{picture}">' if picture else ""
     return f"""<!doctype html>
 <html lang="{language}">
@@ -166,10 +164,10 @@ def fragment(traces: Sequence[Trace], summary: Finish | None, *, title: str, lan
     check(traces, language)
     data = zipped(pack(traces, summary, title))
     name = "cbviz-" + hashlib.sha256((data + language).encode()).hexdigest()[:16]
-    code = zipped(script().encode("utf-8"))
+    code = zipped(joined().encode("utf-8"))
     look = json.dumps(style()).replace("</", "<\\/")
     alt = markup.escape(text(traces))
-    picture = data_uri(svg(traces, language=language))
+    picture = data_uri(svg(traces, language=language)) if drawable(traces) else ""
     return f"""<div id="{name}" data-cbviz="player"><img alt="{alt}" style="max-width:100%" src="{picture}"></div>
 <script>
 (async () => {{

@@ -6,8 +6,9 @@ that is installed.
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,10 @@ from cbviz.board.look import (
     stalled_ink,
     text_on,
 )
-from cbviz.board.picture import WORDS, coarse, crowded, row_pitch, seconds_text, tick_step
+from cbviz.board.picture import WORDS, check_rows, coarse, crowded, row_pitch, seconds_text, tick_step
 from cbviz.errors import CbvizError
+from cbviz.limits import MOST_FRAME_PIXELS, MOST_PIXELS
+from cbviz.paths import new_file, write_whole
 from cbviz.trace.events import State
 from cbviz.trace.trace import Trace
 
@@ -70,9 +73,8 @@ def png(
     CbvizError
         No run, a size or language that makes no sense, no Pillow, or no font for what has to be written.
     """
-    target = Path(path)
-    _draw(traces, True, dark, width, scale, language).save(target, format="PNG")
-    return target
+    target = new_file(path)
+    return write_whole(target, _saved(_draw(traces, True, dark, width, scale, language), format="PNG"))
 
 
 def gif(
@@ -113,18 +115,37 @@ def gif(
         raise CbvizError(f"rate must be a whole number of pictures a second from 1 to 30, not {rate!r}.")
     if not 0 < seconds <= 120:
         raise CbvizError(f"seconds must lie above 0 and be at most 120, not {seconds!r}.")
+    target = new_file(path)
     count = max(2, min(MOST_FRAMES, int(seconds * rate)))
     # The whole picture and the bare page are drawn once; every frame is the page with the whole laid over it so far.
+    _check_pixels(count * width * _height(traces), MOST_FRAME_PIXELS)
     whole, empty = (_draw(traces, run, dark, width, 1, language) for run in (True, False))
-    frames = [_until(whole, empty, traces, k / (count - 1), dark, width, language) for k in range(count)]
     # One palette, from the last picture, which has every colour: no flicker, and small differences.
     image_module, _, _ = _pillow()
-    last = frames[-1].quantize(colors=128)
-    indexed = [frame.quantize(palette=last, dither=image_module.Dither.NONE) for frame in frames]
+    last = _until(whole, empty, traces, 1.0, dark, width, language).quantize(colors=128)
+
+    def frames() -> Iterator[Image.Image]:  # one at a time: all at once would fill the memory
+        for k in range(count):
+            frame = _until(whole, empty, traces, k / (count - 1), dark, width, language)
+            yield frame.quantize(palette=last, dither=image_module.Dither.NONE)
+
+    pictures = frames()
+    first = next(pictures)
     durations = [round(1000 * seconds / count)] * (count - 1) + [2000]
-    target = Path(path)
-    indexed[0].save(target, format="GIF", save_all=True, append_images=indexed[1:], duration=durations, loop=0)
-    return target
+    more = {"save_all": True, "append_images": pictures, "duration": durations, "loop": 0}
+    return write_whole(target, _saved(first, format="GIF", **more))
+
+
+def _saved(image: Any, **options: Any) -> bytes:
+    """The bytes of an image's file."""
+    data = io.BytesIO()
+    image.save(data, **options)
+    return data.getvalue()
+
+
+def check_pillow() -> None:
+    """Raises CbvizError if Pillow is missing."""
+    _pillow()
 
 
 def _pillow() -> tuple[Any, Any, Any]:
@@ -144,11 +165,13 @@ def _draw(traces: Sequence[Trace], run: bool, dark: bool, width: int, scale: int
             raise CbvizError(f"{name} must be a whole number from {low} to {high}, not {value!r}.")
     if language not in WORDS:
         raise CbvizError(f"language must be 'en' or 'zh', not {language!r}.")
+    check_rows(traces)
     image_module, draw_module, font_module = _pillow()
     theme = DARK if dark else LIGHT
     longest, unit = _scale(traces, width)
     places = _places(traces)
-    height = places[-1] + traces[-1].meta.slots * _pitch(traces[-1], traces) + 68
+    height = _height(traces)
+    _check_pixels(width * height * scale**2, MOST_PIXELS)
     image: Image.Image = image_module.new("RGB", (width * scale, height * scale), theme.ground)
     pen = _Pen(draw_module.Draw(image), font_module, scale, theme)
     for trace, top in zip(traces, places, strict=True):
@@ -198,6 +221,20 @@ def _scale(traces: Sequence[Trace], width: int) -> tuple[int, float]:
     """The longest run in iterations, and px an iteration."""
     longest = max(1, *(len(trace.iterations) for trace in traces))
     return longest, (width - _LEFT - _RIGHT) / (longest * 1.01)
+
+
+def _height(traces: Sequence[Trace]) -> int:
+    """Of the page, in px."""
+    return _places(traces)[-1] + traces[-1].meta.slots * _pitch(traces[-1], traces) + 68
+
+
+def _check_pixels(pixels: int, most: int) -> None:
+    """Raise CbvizError for a picture that would need too much memory or time."""
+    if pixels > most:
+        raise CbvizError(
+            f"this picture is too large: {pixels:,} pixels of at most {most:,}; ask for less width, scale, seconds or "
+            "rate, or draw fewer slots."
+        )
 
 
 def _pitch(trace: Trace, traces: Sequence[Trace]) -> int:

@@ -8,11 +8,14 @@ from pathlib import Path
 from cbviz.board import picture, player, raster
 from cbviz.board.language import chosen
 from cbviz.board.summary import Finish
+from cbviz.checks import shown
+from cbviz.errors import CbvizError
+from cbviz.paths import new_file, write_whole
 from cbviz.trace.trace import Trace
 
 
 class Board:
-    """One to four recorded runs, one above the other, with the whole player.
+    """One to four recorded runs, one above the other, with the whole player. Files are written whole or not at all.
 
     In a notebook it shows the player where scripts may run and a picture where they may not; it needs no kernel
     afterwards, so a saved notebook keeps it.
@@ -31,7 +34,7 @@ class Board:
     Raises
     ------
     CbvizError
-        Nothing to show, or an unknown language.
+        Nothing to show, an unknown language, or arguments of other types.
     """
 
     def __init__(
@@ -39,9 +42,13 @@ class Board:
     ) -> None:
         self.language = chosen(language)
         player.check(traces, self.language)
+        if summary is not None and not isinstance(summary, Finish):
+            raise CbvizError(f"summary must be a Finish, or None, not {shown(summary)}.")
+        if not isinstance(title, str):
+            raise CbvizError(f"title must be a text, not {shown(title)}.")
         self.traces = traces
         self.summary = summary
-        self.title = title
+        self.title = title.encode("utf-8", "backslashreplace").decode("utf-8")
 
     def __repr__(self) -> str:
         return player.text(self.traces)
@@ -51,12 +58,14 @@ class Board:
 
     def to_html(self, path: str | os.PathLike[str], *, autoplay: bool = True) -> Path:
         """Write the player as one page that needs no kernel and no network. Returns the path."""
+        target = new_file(path)
         page = player.html(self.traces, self.summary, title=self.title, language=self.language, autoplay=autoplay)
-        return _write(path, page)
+        return write_whole(target, page)
 
     def to_svg(self, path: str | os.PathLike[str], *, dark: bool = False, width: int = 1000) -> Path:
         """Write the picture as SVG. Returns the path."""
-        return _write(path, picture.svg(self.traces, dark=dark, width=width, language=self.language))
+        target = new_file(path)
+        return write_whole(target, picture.svg(self.traces, dark=dark, width=width, language=self.language))
 
     def to_png(self, path: str | os.PathLike[str], *, dark: bool = False, width: int = 1200, scale: int = 2) -> Path:
         """Write the picture as PNG, `scale` device pixels to each of `width`. Needs Pillow. Returns the path."""
@@ -73,9 +82,3 @@ class Board:
     ) -> Path:
         """Write a looping GIF for slides: it plays for `seconds` at `rate` pictures a second. Needs Pillow."""
         return raster.gif(self.traces, path, dark=dark, width=width, seconds=seconds, rate=rate, language=self.language)
-
-
-def _write(path: str | os.PathLike[str], text: str) -> Path:
-    target = Path(path)
-    target.write_text(text, encoding="utf-8")
-    return target

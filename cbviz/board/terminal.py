@@ -10,6 +10,7 @@ from rich.text import Text
 
 from cbviz.board.look import CLOSED, WASTED, colour_of, dense, ink_on, text_on
 from cbviz.errors import CbvizError
+from cbviz.paths import printable
 from cbviz.trace.events import State
 from cbviz.trace.trace import Trace
 
@@ -85,7 +86,7 @@ def grid(
 
 
 def _heading(trace: Trace, width: int) -> Text:
-    heading = Text(trace.meta.policy, style="bold")
+    heading = Text(printable(trace.meta.policy), style="bold")
     heading.append(f"  {len(trace.iterations):,} iterations, occupancy {trace.occupancy:.0%}", style="not bold")
     heading.truncate(width, overflow="ellipsis")
     return heading

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,10 +19,12 @@ from typing import Any
 import anywidget
 import traitlets
 
+from cbviz.board.cell import CELLS
 from cbviz.board.controls import Control, ControlError, Knob, parse, short
+from cbviz.board.js_source import joined
 from cbviz.board.language import LANGUAGES
 from cbviz.board.pack import LaneEncoder, Pieces, RequestText, merge, requests_block
-from cbviz.board.player import MOST_LANES, script, style
+from cbviz.board.player import MOST_LANES, style
 from cbviz.board.summary import Finish
 from cbviz.errors import CbvizError
 from cbviz.trace.events import Iteration
@@ -105,8 +106,8 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
 
     _esm = LOADER
     _css = style()
-    _code = traitlets.Unicode(script()).tag(sync=True)
-    _key = traitlets.Unicode(hashlib.sha256(script().encode()).hexdigest()[:16]).tag(sync=True)
+    _code = traitlets.Unicode(joined()).tag(sync=True)
+    _key = traitlets.Unicode(hashlib.sha256(joined().encode()).hexdigest()[:16]).tag(sync=True)
     _meta = traitlets.Dict().tag(sync=True)
     _status = traitlets.Unicode("running").tag(sync=True)
     _language = traitlets.Unicode("en").tag(sync=True)
@@ -147,7 +148,7 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
         self._seq = 0
         self._unconfirmed: dict[int, float] = {}
         self._pump: threading.Thread | None = None
-        self._over = False
+        self._over = self._left = self._closed = False
         self.frames_sent = 0
         """Messages with iterations so far."""
         super().__init__(
@@ -157,7 +158,7 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
             _knobs=[knob.as_json() for knob in knobs] if on_control else [],
         )
         self.on_msg(self._message)
-        _replace_earlier_board_of_this_cell(self)
+        CELLS.started(self)
 
     def __repr__(self) -> str:
         return f"LiveBoard({', '.join(lane.name for lane in self.lanes)})"
@@ -220,6 +221,8 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
             self._run = whole
             self._meta = {**self._meta, "finish": finish.as_json()}
             self._status = "stopped" if finish.stopped else "finished"
+        if self._left:
+            self.close()
 
     def show_knob(self, name: str, value: float | str) -> None:
         """A control was set, by whomever: every page shows it. Raises CbvizError for a control that there is not."""
@@ -347,13 +350,24 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
     def _refuse(self, sentence: str) -> None:
         self.send({"type": "refused", "sentence": sentence})
 
+    def leave(self) -> None:
+        """The cell that made it is run again: close it, once its run is over. (ipywidgets would keep it, and its run,
+        for as long as the kernel lives.)"""
+        with self._due:
+            self._left = True
+            over = self._over
+        if over:
+            self.close()
+
     def close(self) -> None:
         """Take the board off every page and let its memory go."""
-        if not hasattr(self, "_due"):
+        if not hasattr(self, "_closed"):
             super().close()  # its arguments were refused before it was anything
             return
         with self._due:
-            self._over = True
+            if self._closed:
+                return
+            self._over = self._closed = True
             self._pending = [[] for _ in self.lanes]
             self._blocks = [[] for _ in self.lanes]
             self._unsent, self._prompts = [], []
@@ -367,29 +381,3 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
             self._run, self._code = b"", ""
         self._status = "closed"
         super().close()
-
-
-_by_cell: weakref.WeakValueDictionary[str, LiveBoard] = weakref.WeakValueDictionary()
-
-
-def _replace_earlier_board_of_this_cell(board: LiveBoard) -> None:
-    """Running a cell again replaces its output, so its earlier board, if its run is over, is closed: ipywidgets would
-    keep it, and its run, for as long as the kernel lives."""
-    cell = _cell()
-    if not cell:
-        return
-    earlier = _by_cell.get(cell)
-    if earlier is not None and earlier is not board and earlier._over:
-        earlier.close()
-    _by_cell[cell] = board
-
-
-def _cell() -> str:
-    """Id of the notebook cell that runs now, as the front end tells it; "" outside a notebook."""
-    try:
-        from IPython import get_ipython
-
-        parent: Mapping[str, Any] = get_ipython().kernel.get_parent("shell")
-        return str(parent.get("metadata", {}).get("cellId", ""))
-    except (ImportError, AttributeError):
-        return ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
+from cbviz.engine.logit_rules import NO_RULES, LogitRules, SlotRules
 from cbviz.measure.compare import find_divergences
 from cbviz.trace import Trace
 from cbviz.workload import Request
@@ -33,21 +34,40 @@ class Divergence:
     gap: float
 
 
-def divergences(model: PreTrainedModel, requests: Iterable[Request], one: Trace, other: Trace) -> list[Divergence]:
-    """Every request whose outputs differ between two runs, with the gap at the place."""
+def divergences(
+    model: PreTrainedModel, requests: Iterable[Request], one: Trace, other: Trace, rules: LogitRules = NO_RULES
+) -> list[Divergence]:
+    """Every request whose outputs differ between two runs, with the gap at the place, under the rules of both."""
     prompts = {request.id: request.prompt for request in requests}
     found = []
     for place in find_divergences(one, other):
         answer = one.requests.tokens[one.requests.row(place.request)]
-        gap = top_two_gap(model, [*prompts[place.request], *answer[: place.position]])
+        prompt = prompts[place.request]
+        gap = top_two_gap(model, [*prompt, *answer[: place.position]], rules, len(prompt))
         found.append(Divergence(place.request, place.position, gap))
     return found
 
 
+def top_two_gap(model: PreTrainedModel, tokens: Sequence[int], rules: LogitRules = NO_RULES, prompt: int = 0) -> float:
+    """Difference of the two largest logits after `tokens`, from a plain forward pass of the model.
+
+    Under the rules, which count the first `prompt` tokens as prompt; what only holds back an end is left out.
+    """
+    first, second = best_two(model, tokens, rules, prompt)[:2]
+    return first - second
+
+
 @torch.inference_mode()
-def top_two_gap(model: PreTrainedModel, tokens: Sequence[int]) -> float:
-    """Difference of the two largest logits after `tokens`, from a plain forward pass of the model."""
+def best_two(
+    model: PreTrainedModel, tokens: Sequence[int], rules: LogitRules, prompt: int
+) -> tuple[float, float, float]:
+    """The two largest logits after `tokens` under the rules, and the largest size of a logit without them."""
     ids = torch.tensor([tokens], device=model.device)
-    logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[0, -1]
-    first, second = logits.float().topk(2).values.tolist()
-    return float(first - second)
+    logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[:, -1].float()
+    size = float(logits.abs().max())
+    at_work = SlotRules.made(rules, model, 1, ())
+    if at_work is not None:
+        slot, length = torch.tensor([[0], [len(tokens)]], device=model.device)
+        logits = at_work.apply(logits, slot, ids, length, length - prompt)
+    first, second = logits[0].topk(2).values.tolist()
+    return first, second, size

@@ -16,22 +16,34 @@ from typing import Any
 
 import torch
 
-from cbviz.engine.graphs import why_no_graphs
-from cbviz.errors import CbvizError, WorkloadError
+from cbviz.checks import flag
+from cbviz.errors import WorkloadError
 from cbviz.experiments.alone import Setting
 from cbviz.experiments.bench_work import named_workload, suitable
 from cbviz.experiments.breakdown import Breakdown
-from cbviz.experiments.capacity import choose_kv_blocks
+from cbviz.experiments.capacity import check_swap, choose_kv_blocks
+from cbviz.experiments.how import check_compiler, graphs_or_not, how_it_runs
 from cbviz.experiments.lane import device_name, versions
+from cbviz.experiments.outlook import longest_run
 from cbviz.experiments.peers import PeerJob, PeerResult, check_peers, run_peer
 from cbviz.experiments.progress import Progress, SilentProgress
 from cbviz.experiments.rates import measured_rates, model_facts
 from cbviz.experiments.why import Why, why
+from cbviz.limits import (
+    MOST_BLOCK_SIZE,
+    MOST_EXACT,
+    MOST_REPEATS,
+    MOST_REQUESTS,
+    MOST_SEED,
+    MOST_SLOTS,
+    MOST_TOKENS,
+    whole,
+)
 from cbviz.measure.floor import Floor, ModelFacts, Rates, floor
 from cbviz.measure.summary import serving_table
 from cbviz.memory import KVOptions, Preemption
-from cbviz.models import LoadedModel, load
-from cbviz.policies import Policy, get
+from cbviz.models import LoadedModel, as_loaded
+from cbviz.policies import Policy, fresh, get, identity
 from cbviz.trace import Trace
 from cbviz.workload import Workload
 
@@ -53,7 +65,7 @@ class BenchResult:
     trace
         The recorded run: the one with the median time, or, if timed runs were not recorded, one more.
     scheduler, served
-        The policy and the workload themselves.
+        The policy as it was handed over (a copy that was never asked), and the workload.
     recorded
         Whether the timed runs were recorded.
     floor
@@ -62,6 +74,8 @@ class BenchResult:
         Shares of a step; None on a CPU, or if nobody asked.
     peers
         What other engines did with the same work.
+    notes
+        How it was computed, in sentences, where that needs saying (see `cbviz.experiments.how`).
     """
 
     model: str
@@ -92,6 +106,7 @@ class BenchResult:
     peers: tuple[PeerResult, ...]
     date: str
     versions: dict[str, str]
+    notes: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -140,6 +155,7 @@ class BenchResult:
             "breakdown": None if self.breakdown is None else asdict(self.breakdown),
             "peers": [peer.to_json() for peer in self.peers],
             "versions": self.versions,
+            "notes": list(self.notes),
             "date": self.date,
         }
 
@@ -166,6 +182,7 @@ def bench(
     swap_blocks: int | None = None,
     graphs: bool | None = None,
     compiled: bool = True,
+    ignore_generation_config: bool = False,
     record: bool = True,
     profile: bool = True,
     rates: Rates | None = None,
@@ -179,7 +196,7 @@ def bench(
     model
         A name for `cbviz.models.load`, or a model from there.
     policy
-        A name, or a policy object.
+        A name, or a policy object. Every run, the warm-up too, starts from a fresh copy of it.
     workload
         "yardstick", "exponential", "truncated", "questions", "tasks", or your own; None takes what suits the model.
     requests, prompt_tokens, max_new_tokens, seed
@@ -187,7 +204,8 @@ def bench(
     slots
         Requests that can run at once; None takes 32 on a GPU, 8 on a CPU.
     device, dtype
-        Where and in what; None takes the GPU in bfloat16 if there is one, else the CPU in float32.
+        Where and in what; None takes the GPU if there is one that can be used (in bfloat16, or float16 where it has no
+        bfloat16 arithmetic), else the CPU in float32.
     weights
         "int8" stores the model's weights in a byte each (see `cbviz.models.int8`). Peers load them as dtype says.
     repeats
@@ -204,6 +222,8 @@ def bench(
         same passes without graphs.
     compiled
         Whether torch.compile works on the passes that become graphs.
+    ignore_generation_config
+        As for `cbviz.race`; peers do the same.
     record
         False does not record the timed runs, to show what recording costs. One more run is recorded for the floor.
     profile
@@ -222,20 +242,22 @@ def bench(
         Anything that makes no sense, or that does not fit, in one sentence, before anything large is allocated.
     """
     counts = {
-        "requests": requests,
-        "prompt_tokens": prompt_tokens,
-        "max_new_tokens": max_new_tokens,
-        "slots": slots,
-        "repeats": repeats,
-        "block_size": block_size,
-        "kv_blocks": kv_blocks,
+        "requests": (requests, MOST_REQUESTS),
+        "prompt_tokens": (prompt_tokens, MOST_TOKENS),
+        "max_new_tokens": (max_new_tokens, MOST_TOKENS),
+        "slots": (slots, MOST_SLOTS),
+        "repeats": (repeats, MOST_REPEATS),
+        "block_size": (block_size, MOST_BLOCK_SIZE),
+        "kv_blocks": (kv_blocks, MOST_EXACT),
     }
-    for name, value in counts.items():
-        _check_whole(name, value)
-    _check_whole("seed", seed, least=0)
-    chosen = get(policy)
+    for name, (value, most) in counts.items():
+        if value is not None:
+            whole(name, value, 1, most)
+    whole("seed", seed, 0, MOST_SEED)
+    flag("ignore_generation_config", ignore_generation_config)
+    chosen = fresh(get(policy))
     check_peers(peers, model)
-    loaded = load(model, device=device, dtype=dtype, weights=weights) if isinstance(model, str) else model
+    loaded = as_loaded(model, device=device, dtype=dtype, weights=weights)
     where, kind = str(loaded.device), loaded.device.type
     if isinstance(workload, Workload):
         if (requests, prompt_tokens, max_new_tokens) != (None, None, None):
@@ -251,18 +273,36 @@ def bench(
         )
     slots, block_size = slots or SLOTS[kind], block_size or BLOCK_SIZE[kind]
     blocks = choose_kv_blocks(loaded, workload, slots=slots, block_size=block_size, kv_blocks=kv_blocks)
-    if graphs is None:
-        graphs = kind == "cuda" and why_no_graphs(loaded.model) is None
+    notes = how_it_runs(loaded, graphs)
+    graphs = graphs_or_not(loaded, graphs)
+    if graphs and compiled:
+        check_compiler(loaded.device)
     if lag is None:
         lag = int(graphs and kind == "cuda")
     name, precision = loaded.name, str(loaded.dtype).removeprefix("torch.")
     # Made now, so that what peers cannot serve is refused before anything runs.
-    job = PeerJob.of(name, workload, device=where, dtype=precision, slots=slots, repeats=repeats) if peers else None
+    job = None
+    if peers:
+        job = PeerJob.of(name, workload, device=where, dtype=precision, slots=slots, repeats=repeats)
+        job = replace(job, ignore_generation_config=ignore_generation_config)
     shown = progress or SilentProgress()
+    check_swap(loaded, swap_blocks, block_size)
     kv = KVOptions(prefix_cache, preemption, swap_blocks)
-    setting = Setting(loaded, chosen, workload, slots, block_size, blocks, lag, graphs, graphs and compiled, kv=kv)
+    setting = Setting(
+        loaded,
+        chosen,
+        workload,
+        slots,
+        block_size,
+        blocks,
+        lag,
+        graphs,
+        graphs and compiled,
+        kv=kv,
+        ignore_generation_config=ignore_generation_config,
+    )
     try:
-        result = _measured(setting, repeats, record, profile, rates, shown)
+        result = replace(_measured(setting, repeats, record, profile, rates, shown), notes=notes)
         if job is not None:
             del setting, loaded
             _give_memory_back()
@@ -278,8 +318,11 @@ def _measured(
     loaded = setting.loaded
     rates = rates or measured_rates(loaded.device, loaded.dtype)
     executor = setting.executor(progress)
-    setting.warm_up(executor)
-    title = f"{setting.policy.name}, run alone"
+    each = longest_run(setting.workload, setting.slots, setting.warm_up(executor))
+    name, _ = identity(setting.policy)
+    title = f"{name}, run alone"
+    runs_of = f"{repeats} run{'s' * (repeats > 1)} of {len(setting.workload):,} requests"
+    progress.expect(repeats * each, repeats, runs_of)
     progress.start(title, repeats)
     runs = []
     for _ in range(repeats):
@@ -300,7 +343,7 @@ def _measured(
         device=device_name(loaded.device),
         dtype=trace.meta.dtype,
         weights=loaded.weights,
-        policy=setting.policy.name,
+        policy=name,
         workload=setting.workload.name,
         seed=setting.workload.seed,
         requests=len(setting.workload),
@@ -333,8 +376,3 @@ def _give_memory_back() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _check_whole(name: str, value: object, least: int = 1) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-        raise CbvizError(f"{name} must be a whole number of at least {least}, not {value!r}.")

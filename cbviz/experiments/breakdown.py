@@ -93,7 +93,10 @@ def breakdown(kernels: Iterable[Kernel], iterations: int) -> Breakdown | None:
 
 
 def profiled(engine: Engine, iterations: int) -> Breakdown | None:
-    """Profile the next iterations of an engine on a CUDA device; None if there were none."""
+    """Profile the next iterations of an engine on a CUDA device; None if there were none, or no kernel was seen.
+
+    A profiler sees no kernels where the driver keeps its counters for the administrator, and under some containers.
+    """
     from torch.profiler import DeviceType, ProfilerActivity, profile
 
     torch.cuda.synchronize()

@@ -6,7 +6,9 @@ import torch
 
 from cbviz.errors import CapacityError
 from cbviz.experiments.lane import kv_blocks_for
+from cbviz.limits import MOST_BLOCKS, MOST_EXACT, whole
 from cbviz.models import LoadedModel
+from cbviz.models.capability import capability
 from cbviz.models.device import free_bytes
 from cbviz.workload import Workload
 
@@ -50,7 +52,7 @@ def afforded(
     usable
         More would be of no use.
     asked
-        Somebody's wish; None has none.
+        How many are wished for; None leaves it open.
     least
         With fewer nothing could be served.
     caches
@@ -62,13 +64,11 @@ def afforded(
         The blocks asked for, or the fewest that are of use, exceed the device's free memory less the reserve. The
         message shows the arithmetic.
     """
-    if asked is not None and (isinstance(asked, bool) or not isinstance(asked, int) or asked < 1):
-        raise CapacityError(f"kv_blocks must be a whole number of at least 1, not {asked!r}.")
+    if asked is not None:
+        whole("kv_blocks", asked, 1, MOST_EXACT, error=CapacityError)
     room = affordable_blocks(loaded, block_size)
-    if room is None:
-        return asked or usable
-    most, wanted = room // caches, asked or least
-    if wanted > most:
+    most, wanted = usable if room is None else room // caches, asked or least
+    if room is not None and wanted > most:
         gib, free = caches * wanted * block_size * loaded.kv_bytes_per_token / 2**30, free_now(loaded.device) or 0
         each = f"{caches} KV caches of {wanted:,} blocks each" if caches > 1 else f"a KV cache of {wanted:,} blocks"
         raise CapacityError(
@@ -77,7 +77,22 @@ def afforded(
             f"{reserve(loaded.device) / 2**30:.1f} GiB of them are kept for activations and CUDA graphs; "
             f"{most:,} blocks{' each' * (caches > 1)} fit."
         )
-    return asked or min(usable, most)
+    if asked is None:
+        return min(usable, most, MOST_BLOCKS)
+    return whole("kv_blocks", asked, 1, MOST_BLOCKS, error=CapacityError)
+
+
+def check_swap(loaded: LoadedModel, swap_blocks: object, block_size: int) -> None:
+    """Raise CapacityError, with the arithmetic, if the host has no memory for so many swapped blocks."""
+    if swap_blocks is None:
+        return
+    blocks = whole("swap_blocks", swap_blocks, 1, MOST_BLOCKS, error=CapacityError)
+    free, size = free_bytes(torch.device("cpu")), block_size * loaded.kv_bytes_per_token
+    if free is not None and blocks * size > free:
+        raise CapacityError(
+            f"host memory has no room to swap {blocks:,} KV blocks × {size:,} bytes = {blocks * size / 2**30:.1f} GiB: "
+            f"{free / 2**30:.1f} GiB are free; ask for fewer swap_blocks."
+        )
 
 
 def affordable_blocks(loaded: LoadedModel, block_size: int) -> int | None:
@@ -98,5 +113,5 @@ def free_now(device: torch.device) -> int | None:
 
 def reserve(device: torch.device) -> int:
     """Bytes that the KV cache leaves free."""
-    whole = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else free_bytes(device) or 0
-    return max(LEAST_RESERVE[device.type], int(whole * RESERVED_SHARE))
+    whole = capability(device).memory if device.type == "cuda" else free_bytes(device)
+    return max(LEAST_RESERVE[device.type], int((whole or 0) * RESERVED_SHARE))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import threading
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime
@@ -13,11 +14,15 @@ import transformers
 
 import cbviz
 from cbviz.engine import Engine, Executor
+from cbviz.engine.logit_rules import NO_RULES, LogitRules
 from cbviz.errors import CapacityError
+from cbviz.limits import MOST_BLOCK_SIZE, MOST_SLOTS, whole
 from cbviz.memory import BlockPool, KVOptions
 from cbviz.models import LoadedModel
-from cbviz.policies import Policy
+from cbviz.models.device import device_name as device_name
+from cbviz.policies import Policy, identity
 from cbviz.trace import Iteration, Mark, Recorder, Trace, TraceMeta
+from cbviz.trace.recorder import check_recordable
 from cbviz.workload import Request, Workload
 
 NO_OPTIONS = KVOptions()
@@ -33,7 +38,7 @@ class Lane:
     executor
         What computes, with a cache of its own. It may have served other lanes before, one after the other.
     policy
-        Who runs.
+        Who runs. It is asked itself: whoever makes several lanes gives each a fresh copy.
     workload
         What to serve.
     slots, block_size, kv_blocks
@@ -66,11 +71,13 @@ class Lane:
         kv: KVOptions = NO_OPTIONS,
     ) -> None:
         pool = BlockPool(kv_blocks, block_size, prefix_cache=kv.prefix_cache)
+        name, summary = identity(policy)
         self.policy = policy
         self.slots = slots
         self.kv_blocks = kv_blocks
         self._changes: tuple[Mark, ...] = ()
         self._loaded = loaded
+        self._submitting = threading.Lock()
         self.engine = Engine(
             executor,
             policy,
@@ -84,8 +91,8 @@ class Lane:
         self.engine.submit(*workload)
         self._recorder = Recorder(
             TraceMeta(
-                policy=policy.name,
-                policy_summary=policy.summary,
+                policy=name,
+                policy_summary=summary,
                 slots=slots,
                 block_size=block_size,
                 total_blocks=kv_blocks,
@@ -111,10 +118,16 @@ class Lane:
         return self.engine.now
 
     def submit(self, *requests: Request) -> None:
-        """More requests, arriving now on this lane's clock. Raises what `Engine.submit` raises."""
-        coming = [replace(request, arrival=self.engine.arrival_clock) for request in requests]
-        self.engine.submit(*coming)
-        self._recorder.add_requests(coming)
+        """More requests, arriving now on this lane's clock: all of them, or none if one is refused.
+
+        Raises what `Engine.submit` raises, and TraceError for an id that no trace can hold.
+        """
+        for request in requests:
+            check_recordable(request)
+        with self._submitting:  # no iteration with them is recorded before they are
+            coming = [replace(request, arrival=self.engine.arrival_clock) for request in requests]
+            self.engine.submit(*coming)
+            self._recorder.add_requests(coming)
 
     @property
     def arrival_clock(self) -> float:
@@ -122,16 +135,22 @@ class Lane:
         return self.engine.arrival_clock
 
     def note(self, *changes: Mark) -> None:
-        """Somebody changed something about the run: the next iteration tells of it."""
+        """Something about the run was changed: the next iteration tells of it."""
         self._changes += changes
 
     def step(self) -> Iteration | None:
         """Run one iteration and record it; None when the workload is served."""
-        event = self.engine.step()
-        if event is not None:
-            if self._changes:
+        event: Iteration | None = None
+        try:
+            event = self.engine.step()
+            if event is not None and self._changes:
                 event, self._changes = replace(event, changed=self._changes), ()
-            self._recorder.add(event)
+        finally:  # requests may have been cancelled though no iteration came of it
+            with self._submitting:
+                if event is not None:
+                    self._recorder.add(event, self.engine.untold_cancellations)
+                elif untold := self.engine.untold_cancellations:
+                    self._recorder.add_cancelled(untold)
         return event
 
     def run(self) -> Iterator[Iteration]:
@@ -144,8 +163,10 @@ class Lane:
         return self.engine.output(request)
 
     def trace(self, texts: bool = True) -> Trace:
-        """What has happened so far; valid at any time. `texts` False leaves out what each token adds to the text."""
-        self._recorder.add_cancelled(self.engine.untold_cancellations)
+        """What has happened so far: valid at any time, in any thread; looking changes nothing.
+
+        `texts` False leaves out what each token adds to the text.
+        """
         readable = texts and self._loaded.tokenizer is not None
         return self._recorder.trace(self._loaded.pieces if readable else None)
 
@@ -159,25 +180,22 @@ def policy_parameters(policy: object) -> dict[str, Any]:
 
 
 def _circumstances(loaded: LoadedModel, executor: Executor) -> dict[str, Any]:
-    """What else decides a run: how long a request may be, and how the weights are stored if not as the dtype says."""
+    """What else decides a run.
+
+    How long a request may be, how the weights are stored if not as the dtype says, and the rules for logits if any.
+    """
     weights = {"weights": loaded.weights} if loaded.weights else {}
-    return {"context_limit": executor.context_limit, **weights}
-
-
-MOST_SLOTS = 65_536
-"""Far more than any engine has; every slot costs memory of the host, whether somebody sits there or not."""
+    rules: LogitRules = getattr(executor, "rules", NO_RULES)
+    return {"context_limit": executor.context_limit, **weights, **({"logit_rules": str(rules)} if rules else {})}
 
 
 def kv_blocks_for(workload: Workload, slots: int, block_size: int) -> int:
     """Blocks with which every slot can hold the workload's longest request (prompt + max_new_tokens).
 
-    Raises CapacityError if `slots` or `block_size` is no whole number of at least 1, or `slots` above `MOST_SLOTS`.
+    Raises CapacityError if `slots` or `block_size` is no whole number from 1 to what `cbviz.limits` allows.
     """
-    for name, value in (("slots", slots), ("block_size", block_size)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise CapacityError(f"{name} must be a whole number of at least 1, not {value!r}.")
-    if slots > MOST_SLOTS:
-        raise CapacityError(f"slots must be at most {MOST_SLOTS:,}, not {slots:,}.")
+    whole("slots", slots, 1, MOST_SLOTS, error=CapacityError)
+    whole("block_size", block_size, 1, MOST_BLOCK_SIZE, error=CapacityError)
     longest = max(len(request.prompt) + request.max_new_tokens for request in workload)
     return slots * -(-longest // block_size)
 
@@ -190,8 +208,3 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
-
-
-def device_name(device: torch.device) -> str:
-    """What people call a device: "cpu", or the name of the GPU."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -1,4 +1,4 @@
-"""A race that people watch while it runs: iterations to the board, wishes from the board."""
+"""A race that is watched while it runs: iterations to the board, controls from the board."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from cbviz.board.cell import CELLS
 from cbviz.board.controls import Control
 from cbviz.board.pack import RequestText
 from cbviz.errors import CbvizError
@@ -16,6 +17,7 @@ from cbviz.experiments.race import Race
 from cbviz.experiments.workloads import choose_workload
 from cbviz.models import LoadedModel
 from cbviz.models.pieces import PieceStream
+from cbviz.policies import identity
 from cbviz.trace import NOBODY, Iteration
 from cbviz.workload import Request
 
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 
 BURST = 8
 """Requests that join at the press of a button."""
+MOST_JOINING = 10_000
+"""Requests that may join a race from its board: every lane has to serve them all before it ends."""
+MOST_SHOWN = 20_000
+"""Characters of a prompt that go to the board. The trace keeps all of it."""
 
 
 def watched(race: Race, language: str = "en") -> LiveBoard:
@@ -34,7 +40,7 @@ def watched(race: Race, language: str = "en") -> LiveBoard:
     meta = [race.model.name, device_name(race.model.device), f"{race.slots} slots", f"{len(race.workload)} requests"]
     board = LiveBoard(
         [
-            LaneInfo(name, policy.summary, race.slots, race.kv_blocks)
+            LaneInfo(name, identity(policy)[1], race.slots, race.kv_blocks)
             for name, policy in zip(race.names, race.policies, strict=True)
         ],
         subtitle=" · ".join([*meta, f"seed {race.workload.seed}"]),
@@ -56,30 +62,38 @@ def watched(race: Race, language: str = "en") -> LiveBoard:
         ended.outputs.replace(ended.kept())
 
     race.watch, race.ended, race.board = show, end, board
+    CELLS.started(race)
     return board
 
 
 class Words:
-    """The text that each output token of one lane adds, as it comes."""
+    """The text that each output token of one lane adds, as it becomes certain."""
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
         self._streams: defaultdict[int, PieceStream] = defaultdict(model.stream)
 
     def of(self, event: Iteration) -> dict[int, str]:
-        """Slot → text, for the slots that gave a token in this iteration."""
+        """Slot → text, for the slots that gave a token in this iteration; a request that ends holds nothing back."""
         if self._model.tokenizer is None:
             return {}
-        return {
+        given = {
             slot: self._streams[int(event.request[slot])].add(int(token))
-            for slot, token in enumerate(event.token)
+            for slot, token in enumerate(event.token.tolist())
             if token != NOBODY
         }
+        for end in event.finished:
+            stream = self._streams.pop(end.request, None)
+            if stream is not None and end.slot in given:
+                given[end.slot] += stream.end()
+        for mark in event.cancelled:
+            self._streams.pop(mark.request, None)
+        return given
 
 
 def _obey(race: Race, board: LiveBoard, control: Control) -> None:
-    """Do what somebody asked for on the board."""
-    wishes: dict[str, Callable[[], None]] = {
+    """Do what was asked for on the board."""
+    acts: dict[str, Callable[[], None]] = {
         "pause": race.pause,
         "resume": race.resume,
         "step": race.step_once,
@@ -87,16 +101,20 @@ def _obey(race: Race, board: LiveBoard, control: Control) -> None:
         "burst": lambda: _burst(race, board),
         "cancel": lambda: race.cancel(control.request or 0),
     }
-    if control.action not in wishes:
-        raise CbvizError(f"a race cannot {control.action}; it can {', '.join(wishes)}.")
-    wishes[control.action]()
+    if control.action not in acts:
+        raise CbvizError(f"a race cannot {control.action}; it can {', '.join(acts)}.")
+    acts[control.action]()
 
 
 def _burst(race: Race, board: LiveBoard) -> None:
     """A handful of new requests of the same kind joins every lane."""
-    first = 1 + max(request.id for request in race.requests)
-    drawn = choose_workload(race.model, requests=BURST, seed=race.workload.seed + first)
+    if race.stopped:
+        raise CbvizError("the race is being stopped; no request can join it any more.")
+    if len(race.joined) + BURST > MOST_JOINING:
+        raise CbvizError(f"{len(race.joined):,} requests have joined this race; no more can.")
+    first = race.highest_id + 1
     limit = max(len(request.prompt) + request.max_new_tokens for request in race.workload)
+    drawn = choose_workload(race.model, requests=BURST, seed=race.workload.seed + first)
     joining = [
         replace(request, id=first + i, max_new_tokens=min(request.max_new_tokens, limit - len(request.prompt)))
         for i, request in enumerate(drawn)
@@ -108,7 +126,8 @@ def _burst(race: Race, board: LiveBoard) -> None:
 
 def shown(request: Request) -> RequestText:
     """What the board tells of a request before it runs."""
-    return RequestText(request.id, request.text, len(request.prompt), request.max_new_tokens)
+    text = request.text if len(request.text) <= MOST_SHOWN else request.text[: MOST_SHOWN - 1] + "…"
+    return RequestText(request.id, text, len(request.prompt), request.max_new_tokens)
 
 
 def in_notebook() -> bool:

@@ -30,6 +30,12 @@ class Outputs:
         data, metadata = board._repr_mimebundle_()
         self._handles.append(display(data, metadata=metadata, raw=True, display_id=True))
 
+    def show_kept(self, data: dict[str, str]) -> None:
+        """Display a mime bundle in the cell that runs now; what comes later replaces it."""
+        from IPython.display import display
+
+        self._handles.append(display(data, raw=True, display_id=True))
+
     def replace(self, data: dict[str, str]) -> None:
         """Put this mime bundle where the earlier ones were. May be called from any thread."""
         for handle in self._handles:

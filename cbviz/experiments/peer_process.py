@@ -17,6 +17,7 @@ from transformers.generation import ContinuousBatchingConfig
 from transformers.generation.continuous_batching.utils import WorkloadHints
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from cbviz.engine.logit_rules import LogitRules
 from cbviz.errors import CbvizError
 from cbviz.experiments.peers import PeerJob
 from cbviz.models import LoadedModel, load
@@ -89,7 +90,13 @@ def continuous(loaded: LoadedModel, job: PeerJob) -> Told:
         **room,
     )
     hints = WorkloadHints(max(map(len, job.prompts)), max(job.most), len(job.prompts))
-    generation = GenerationConfig(do_sample=False, eos_token_id=ends, max_new_tokens=max(job.most), pad_token_id=0)
+    generation = GenerationConfig(
+        do_sample=False,
+        eos_token_id=ends,
+        max_new_tokens=max(job.most),
+        pad_token_id=0,
+        **_rules(loaded),
+    )
     with model.continuous_batching_context_manager(
         generation_config=generation, continuous_batching_config=config, workload_hints=hints
     ) as manager:
@@ -113,6 +120,12 @@ def continuous(loaded: LoadedModel, job: PeerJob) -> Told:
         return timed(everything, job.repeats)
 
 
+def _rules(loaded: LoadedModel) -> Told:
+    """What the model's generation config does to logits: this way to generate does not look there."""
+    chosen = LogitRules.of(loaded.model).chosen()
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}
+
+
 def timed(everything: Callable[[], int], repeats: int) -> Told:
     """Serve the work `repeats` times; seconds of each, and tokens that were asked for."""
     runs, tokens = [], 0
@@ -127,6 +140,8 @@ def main(name: str) -> int:
     job = PeerJob(**json.load(sys.stdin))
     try:
         loaded = load(job.model, device=job.device, dtype=job.dtype, progress=False)
+        if job.ignore_generation_config:
+            loaded.model.generation_config = GenerationConfig(eos_token_id=list(loaded.end_tokens) or None)
         told = (static if name == "transformers-static" else continuous)(loaded, job)
         if job.forced and told["output_tokens"] != sum(job.most):
             raise CbvizError(f"it gave {told['output_tokens']:,} of the {sum(job.most):,} tokens that were asked for.")

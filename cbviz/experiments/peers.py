@@ -44,6 +44,7 @@ class PeerJob:
     prompts: tuple[tuple[int, ...], ...]
     most: tuple[int, ...]
     forced: bool
+    ignore_generation_config: bool = False
 
     @staticmethod
     def of(model: str, workload: Workload, *, device: str, dtype: str, slots: int, repeats: int) -> PeerJob:

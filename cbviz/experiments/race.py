@@ -14,25 +14,34 @@ from pathlib import Path
 from typing import Any
 
 from cbviz.board import player
+from cbviz.board.cell import CELLS
 from cbviz.board.language import chosen
 from cbviz.board.summary import Finish
+from cbviz.checks import flag, shown
 from cbviz.engine import Executor
-from cbviz.engine.graphs import why_no_graphs
+from cbviz.engine.graphs import GraphExecutor
+from cbviz.engine.logit_rules import NO_RULES, LogitRules
+from cbviz.engine.model_executor import ModelExecutor
 from cbviz.errors import CapacityError, CbvizError, MeasureError, PolicyError, WorkloadError
 from cbviz.experiments.alone import Setting
 from cbviz.experiments.answers import Divergence, divergences
-from cbviz.experiments.capacity import afforded
+from cbviz.experiments.capacity import afforded, check_swap
+from cbviz.experiments.how import graphs_or_not, how_it_runs
 from cbviz.experiments.lane import NO_OPTIONS, Lane, device_name, kv_blocks_for
-from cbviz.experiments.progress import Progress, SilentProgress
+from cbviz.experiments.outlook import longest_run, runs_within
+from cbviz.experiments.progress import Progress, SilentProgress, StoppableProgress
+from cbviz.experiments.reference import Reference, compared, is_tested
 from cbviz.experiments.transport import Controlled
 from cbviz.experiments.why import Why, lane_why
 from cbviz.experiments.workloads import choose_workload
+from cbviz.limits import MOST_BLOCK_SIZE, MOST_EXACT, MOST_REPEATS, MOST_SLOTS, whole
 from cbviz.measure.compare import same_answers
 from cbviz.measure.side_by_side import SideBySide, side_by_side
 from cbviz.memory import KVOptions, Preemption
-from cbviz.models import LoadedModel, load
-from cbviz.policies import Policy, get
-from cbviz.trace import Trace
+from cbviz.models import LoadedModel, as_loaded
+from cbviz.paths import make_folder, new_file, write_whole
+from cbviz.policies import Policy, fresh, get, identity
+from cbviz.trace import Iteration, Trace
 from cbviz.workload import Request, Workload
 from cbviz.workload.prompts import Prompt
 
@@ -45,7 +54,10 @@ ENOUGH = 120.0
 
 @dataclass(frozen=True, slots=True)
 class LaneResult:
-    """What one policy did with the workload. `seconds` is the median of the repeats, `trace` the run that took it."""
+    """What one policy did with the workload. `seconds` is the median of the repeats, `trace` the run that took it.
+
+    `policy_object` is the copy of the policy that ran, in the last repeat: what it remembers, it remembers of that run.
+    """
 
     policy: str
     iterations: int
@@ -54,6 +66,7 @@ class LaneResult:
     occupancy: float
     tokens_per_second: float
     trace: Trace
+    policy_object: Policy
 
 
 class Race(Controlled):
@@ -78,6 +91,7 @@ class Race(Controlled):
         enough: float | None = None,
         language: str | None = None,
         kv: KVOptions = NO_OPTIONS,
+        ignore_generation_config: bool = False,
     ) -> None:
         super().__init__("race")
         self.language = chosen(language)
@@ -87,27 +101,40 @@ class Race(Controlled):
         self.slots = slots
         self.block_size = block_size
         self.kv = kv
+        self.ignore_generation_config = ignore_generation_config
+        self.rules = NO_RULES if ignore_generation_config else LogitRules.of(loaded.model)
+        """What the model's generation config does to logits, in every lane."""
+        self.reference: Reference | None = None
+        """One short answer compared with transformers' own, by `check`; None for models that the tests compare."""
         self.repeats = repeats
         """Timed runs of every lane: as many as asked for, or as many as were begun within `enough` seconds."""
         self._enough = enough
-        self.names = _distinct([policy.name for policy in policies])
+        self.names = _distinct([identity(policy)[0] for policy in policies])
         self._progress = progress
         self._watched = watched
+        whole("slots", slots, 1, MOST_SLOTS, error=CapacityError)
         caches = len(policies) if self._in_turns else 1
         self.kv_blocks = afforded(
             loaded,
-            kv_blocks_for(workload, slots, block_size),
+            kv_blocks_for(workload, slots if watched else min(slots, len(workload)), block_size),
             block_size,
             asked=kv_blocks,
             least=kv_blocks_for(workload, 1, block_size),
             caches=caches,
         )
+        check_swap(loaded, kv.swap_blocks, block_size)
         self._runs: list[list[Trace]] = [[] for _ in policies]
         self._raced: list[Trace] = []
+        self._served: dict[int, Policy] = {}
+        """The copy of each lane's policy that served last."""
         self._divergences: list[Divergence] = []
-        self._joined: list[Request] = []
+        self.joined: list[Request] = []
+        """Requests that came while it ran."""
+        self.highest_id = max(workload.by_id)
         self._turns: tuple[Lane, ...] = ()
         """The lanes while they take turns."""
+        self._seen: tuple[Lane, ...] = ()
+        """The same, for looks, until their traces are kept."""
         self._executors: dict[int, Executor] = {}
         self.watch: Callable[[int, Lane, Any], None] = _nobody
         """Called with lane number, lane and `Iteration` after every iteration of a watched race."""
@@ -136,8 +163,15 @@ class Race(Controlled):
         return self
 
     def check(self) -> None:
-        """Raise CbvizError now for what no lane could serve: requests that never fit, a cache that has no room."""
-        self._lane(0, "alone")
+        """Raise CbvizError now for what no lane could serve or would serve wrongly.
+
+        That is requests that never fit, a cache that has no room, a model whose answers are not those of `generate`.
+        """
+        executor = self._lane(0, "alone").engine.executor
+        if not is_tested(self.model, self.rules) and isinstance(executor, ModelExecutor | GraphExecutor):
+            self.reference = compared(
+                self.model, executor, slots=self.slots, blocks=self.kv_blocks, block_size=self.block_size
+            )
 
     def cancel(self, request: int) -> None:
         """End a request's output where it stands, in every lane that runs. Raises WorkloadError for a stranger."""
@@ -145,22 +179,26 @@ class Race(Controlled):
             lane.engine.cancel(request)
 
     def submit(self, *requests: Request) -> None:
-        """More requests, for every lane of a race that takes turns. Raises CbvizError once the lanes have ended."""
+        """More requests, for every lane of a race that takes turns. Raises CbvizError while none runs."""
         if not self._turns:
-            raise CbvizError("the lanes have ended; requests can only join while they run.")
+            raise CbvizError("no lane runs; requests can only join while they run.")
+        if not requests:
+            return
         for lane in self._turns:
             lane.submit(*requests)
-        self._joined += requests
+        self.joined += requests
+        self.highest_id = max(self.highest_id, *(request.id for request in requests))
 
     def _lane(self, number: int, clock: str) -> Lane:
         # Lanes that take turns need a cache each; those that run one after the other can have the same.
         mine = number if self._in_turns else 0
         if mine not in self._executors:
             self._executors[mine] = self._executor(self.policies[number])
+        self._served[number] = fresh(self.policies[number])
         return Lane(
             self.model,
             self._executors[mine],
-            self.policies[number],
+            self._served[number],
             self.workload,
             slots=self.slots,
             block_size=self.block_size,
@@ -171,7 +209,6 @@ class Race(Controlled):
 
     def _executor(self, policy: Policy) -> Executor:
         """CUDA graphs where the model and the device allow them, else eager passes."""
-        graphs = self.model.device.type == "cuda" and why_no_graphs(self.model.model) is None
         setting = Setting(
             loaded=self.model,
             policy=policy,
@@ -180,15 +217,16 @@ class Race(Controlled):
             block_size=self.block_size,
             kv_blocks=self.kv_blocks,
             lag=0,
-            graphs=graphs,
+            graphs=graphs_or_not(self.model),
             compiled=False,  # a race is over before compiling would have paid off
+            ignore_generation_config=self.ignore_generation_config,
         )
-        return setting.executor(SilentProgress())
+        return setting.executor(StoppableProgress(self._keep_going))
 
     def _race_in_turns(self) -> None:
         """All lanes at once on one device: the lane whose clock is behind goes next."""
         lanes = [self._lane(number, "lane") for number in range(len(self.policies))]
-        self._turns = tuple(lanes)
+        self._turns = self._seen = tuple(lanes)
         for name in self.names:
             self._progress.start(name, len(self.workload))
         going = list(range(len(lanes)))
@@ -203,18 +241,19 @@ class Race(Controlled):
                 self._progress.advance(self.names[number], len(event.finished))
         finally:
             self._turns = ()
-            self._raced = [lane.trace() for lane in lanes]
+            self._raced, self._seen = [lane.trace() for lane in lanes], ()
 
     def _time_alone(self) -> None:
         """Every lane undisturbed, `repeats` times; the order turns round so that no lane is always first."""
         if self.repeats:
-            self._warm_up()
+            self._say_how_long(self._warm_up())
         for repeat in range(self.repeats):
             if self._enough is not None and sum(run.seconds for runs in self._runs for run in runs) > self._enough:
                 self.repeats = repeat
                 return
             order = range(len(self.policies)) if repeat % 2 == 0 else reversed(range(len(self.policies)))
             for number in order:
+                self._keep_going()
                 name = self.names[number]
                 self._progress.start(name, len(self.workload))
                 lane = self._lane(number, "alone")
@@ -229,22 +268,40 @@ class Race(Controlled):
                     return
                 self._runs[number].append(lane.trace())
 
-    def _warm_up(self) -> None:
-        """A few iterations that nobody times: first calls load libraries and fill caches."""
+    def _warm_up(self) -> list[Iteration]:
+        """A few iterations before the timed ones: first calls load libraries and fill caches."""
         lane = self._lane(0, "alone")
+        events: list[Iteration] = []
         for _ in range(4):
-            lane.step()
+            self._keep_going()
+            if (event := lane.step()) is not None:
+                events.append(event)
+        return events
+
+    def _say_how_long(self, first: Sequence[Iteration]) -> None:
+        """Have the progress say how long the timed runs take at most, as the first iterations went."""
+        lanes, requests = len(self.policies), len(self.workload)
+        each = lanes * longest_run(self.workload, self.slots, first)
+        runs = runs_within(self.repeats, each, self._enough)
+        of = f"{runs} run{'s' * (runs > 1)} × {lanes} lane{'s' * (lanes > 1)} of {requests:,} requests each"
+        self._progress.expect(runs * each, runs * lanes * requests, of)
 
     @property
     def requests(self) -> tuple[Request, ...]:
-        """Everybody: the workload, and those who joined while it ran."""
-        return (*self.workload, *self._joined)
+        """All of them: the workload, and those that joined while it ran."""
+        return (*self.workload, *self.joined)
 
     def _compare_answers(self) -> None:
         for trace in self.traces[1:]:
-            self._divergences += divergences(self.model.model, self.requests, self.traces[0], trace)
+            self._keep_going()
+            self._divergences += divergences(self.model.model, self.requests, self.traces[0], trace, self.rules)
 
     # ------------------------------------------------------------------ results
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How the lanes are computed, in sentences, where that needs saying (see `cbviz.experiments.how`)."""
+        return how_it_runs(self.model)
 
     @property
     def clock(self) -> str:
@@ -253,7 +310,12 @@ class Race(Controlled):
 
     @property
     def traces(self) -> tuple[Trace, ...]:
-        """One trace a lane: of its undisturbed run with the median duration, or of the race in turns."""
+        """One trace a lane: of its undisturbed run with the median duration, or of the race in turns.
+
+        While the lanes take turns: what has happened so far.
+        """
+        if seen := self._seen:
+            return tuple(lane.trace() for lane in seen)
         if self.clock == "lane":
             return tuple(self._raced) or tuple(trace for runs in self._runs for trace in runs[:1])
         return tuple(sorted(runs, key=lambda t: t.seconds)[(len(runs) - 1) // 2] for runs in self._runs)
@@ -275,6 +337,7 @@ class Race(Controlled):
             occupancy=trace.occupancy,
             tokens_per_second=trace.output_tokens / seconds if seconds else 0.0,
             trace=trace,
+            policy_object=self._served[number],
         )
 
     @property
@@ -318,6 +381,10 @@ class Race(Controlled):
             "model": self.model.name,
             "weights": self.model.weights,
             "device": device_name(self.model.device),
+            "notes": list(self.notes),
+            "logit_rules": self.rules.chosen(),
+            "ignore_generation_config": self.ignore_generation_config,
+            "reference": None if self.reference is None else self.reference.to_json(),
             "slots": self.slots,
             "requests": len(self.requests),
             "seed": self.workload.seed,
@@ -348,7 +415,7 @@ class Race(Controlled):
 
         Of the trace of each lane: the run with the median time, where there were several.
         """
-        self.wait()
+        self.settle()
         return side_by_side(*self.traces, names=self.names[: len(self.traces)], language=self.language)
 
     def why(self, request: int | None = None, iteration: int = 0, lane: str | None = None) -> Why:
@@ -357,7 +424,7 @@ class Race(Controlled):
         `request` None asks about everybody who waited then. A lane that had ended by then is left out. The race must
         have ended. Raises MeasureError for an unknown request, iteration or lane (see `cbviz.experiments.why`).
         """
-        self.wait()
+        self.settle()
         if lane is not None and lane not in self.names:
             raise MeasureError(f"there is no lane {lane!r}; choose one of {', '.join(self.names)}.")
         asked = [n for n, name in enumerate(self.names[: len(self.traces)]) if lane in (None, name)]
@@ -390,37 +457,54 @@ class Race(Controlled):
 
     def to_html(self, path: str | Path, *, language: str | None = None) -> Path:
         """Write one page that replays the race, without a kernel or a network; returns its path."""
-        target = Path(path)
+        self.settle()
         spoken = self.language if language is None else language
-        target.write_text(player.html(self.traces, self.finish(), language=spoken), encoding="utf-8")
-        return target
+        target = new_file(path)
+        return write_whole(target, player.html(self.traces, self._finish(), language=spoken))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         """In a notebook: the live board while it runs, afterwards a picture that upgrades itself to the player."""
         if self.running and self.board is not None:
             return self.board._repr_mimebundle_()
-        self.wait()
+        self.settle()
         return self.kept()
 
     def kept(self) -> dict[str, str]:
-        """What a notebook keeps of a race that has ended, however it ended: a mime bundle."""
-        if not self.traces:
+        """What a notebook keeps of a race, however it ended: a mime bundle."""
+        if not self._has_run():
             return {"text/plain": str(self.failure or self)}
-        finish = self.finish() if self.failure is None else Finish(stopped=True, note=str(self.failure))
-        return player.mimebundle(self.traces, finish, language=self.language)
+        return player.mimebundle(self.traces, self._finish(), language=self.language)
+
+    def _finish(self) -> Finish:
+        """How it ended, or that it has not ended; it may have broken."""
+        if self.running:
+            return Finish(clock=self.clock)
+        return self.finish() if self.failure is None else Finish(stopped=True, note=str(self.failure))
+
+    def _has_run(self) -> bool:
+        return bool(self.traces)
 
     def __repr__(self) -> str:
         state = "running" if self.running else "stopped" if self.stopped else "ended"
         return f"<Race of {', '.join(self.names)}: {len(self.workload)} requests on {self.slots} slots, {state}>"
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write the trace of every lane that ran into a folder (made if need be); returns the paths."""
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
-        return [
-            trace.save(target / f"{number}-{_file_name(name)}.cbviz")
-            for number, (name, trace) in enumerate(zip(self.names, self.traces, strict=False))
-        ]
+        """Write the trace of every lane that ran into a folder (made if need be); returns the paths.
+
+        Raises CbvizError if one cannot be written; the others are.
+        """
+        self.settle()
+        target = make_folder(folder)
+        paths: list[Path] = []
+        failures: list[CbvizError] = []
+        for number, (name, trace) in enumerate(zip(self.names, self.traces, strict=False)):
+            try:
+                paths.append(trace.save(target / f"{number}-{_file_name(name)}.cbviz"))
+            except CbvizError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return paths
 
 
 def race(
@@ -443,6 +527,7 @@ def race(
     preemption: Preemption = "recompute",
     swap_blocks: int | None = None,
     max_new_tokens: int | None = None,
+    ignore_generation_config: bool = False,
     live: bool | None = None,
     language: str | None = None,
     progress: Progress | None = None,
@@ -455,7 +540,8 @@ def race(
     model
         "tiny", "smollm2-135m", "random:llama-3.1-8b", a Hugging Face id or folder, or a model from `cbviz.models.load`.
     policies
-        One to four names or policy objects. Ratios are of the first to the last.
+        One to four names or policy objects. Ratios are of the first to the last. Every run of a lane, the warm-up too,
+        starts from a fresh copy of its policy (see `cbviz.policies.Policy`).
     slots
         Requests that can run at the same time in each lane.
     requests
@@ -466,7 +552,8 @@ def race(
     seed
         Seed of the workload.
     device, dtype
-        Where and in what to run; by default the GPU in bfloat16 if there is one, else the CPU in float32.
+        Where and in what to run; by default the GPU if there is one that can be used (in bfloat16, or float16 where it
+        has no bfloat16 arithmetic), else the CPU in float32.
     weights
         "int8" stores the model's weights in a byte each (see `cbviz.models.int8`).
     repeats
@@ -481,6 +568,9 @@ def race(
         What each lane does about its KV memory (see `cbviz.memory.KVOptions`).
     max_new_tokens
         The most tokens an answer may have; None takes the workload's.
+    ignore_generation_config
+        Serve the model without what its generation config does to logits (a repetition penalty, suppressed tokens).
+        By default that is honoured, as `generate` does, or refused by name.
     live
         True returns at once and runs in a thread, with a live board to watch and control it. False runs to the end
         before it returns. None is live in a notebook.
@@ -498,17 +588,21 @@ def race(
         Anything that makes no sense, in one sentence, before the first iteration.
     """
     if isinstance(policies, str) or not isinstance(policies, Sequence) or not 1 <= len(policies) <= MOST_LANES:
-        raise PolicyError(f"a race has one to {MOST_LANES} policies in a list, not {policies!r}.")
-    chosen = [get(policy) for policy in policies]
-    if repeats is not None and (isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 0):
-        raise CbvizError(f"repeats must be a whole number of at least 0, not {repeats!r}.")
+        raise PolicyError(f"a race has one to {MOST_LANES} policies in a list, not {shown(policies)}.")
+    chosen = [fresh(get(policy)) for policy in policies]
+    if repeats is not None:
+        whole("repeats", repeats, 0, MOST_REPEATS, error=CbvizError)
     from cbviz.experiments.live import in_notebook, watched
 
-    if live is None:
-        live = in_notebook()
+    live = in_notebook() if live is None else flag("live", live)
+    flag("ignore_generation_config", ignore_generation_config)
+    if live:
+        CELLS.begin()
+    if workload is not None and not isinstance(workload, Workload):
+        raise WorkloadError(f"workload must be a Workload, not {shown(workload)}.")
     if workload is not None and prompts is not None:
         raise WorkloadError("give a workload or prompts, not both.")
-    loaded = load(model, device=device, dtype=dtype, weights=weights) if isinstance(model, str) else model
+    loaded = as_loaded(model, device=device, dtype=dtype, weights=weights)
     if workload is None:
         workload = choose_workload(loaded, requests=requests, prompts=prompts, seed=seed, max_new_tokens=max_new_tokens)
     made = Race(
@@ -524,6 +618,7 @@ def race(
         watched=live,
         language=language,
         kv=KVOptions(prefix_cache, preemption, swap_blocks),
+        ignore_generation_config=ignore_generation_config,
     )
     made.check()
     if live:
@@ -539,21 +634,24 @@ def _quota(kv_blocks: int | None, kv_tokens: int | None, block_size: int) -> int
         return kv_blocks
     if kv_blocks is not None:
         raise CapacityError("give the KV pool in kv_blocks or in kv_tokens, not in both.")
-    for name, value in (("block_size", block_size), ("kv_tokens", kv_tokens)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < (1 if name == "block_size" else block_size):
-            raise CapacityError(f"{name} must be a whole number of at least one block, not {value!r}.")
+    size = whole("block_size", block_size, 1, MOST_BLOCK_SIZE, error=CapacityError)
+    if isinstance(kv_tokens, bool) or not isinstance(kv_tokens, int) or not size <= kv_tokens <= MOST_EXACT:
+        raise CapacityError(f"kv_tokens must be a whole number of at least one block, not {kv_tokens!r:.80}.")
     return kv_tokens // block_size
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:
     """Names of lanes: a policy that races against itself gets a number."""
-    return tuple(
-        name if names.count(name) == 1 else f"{name} {names[: i + 1].count(name)}" for i, name in enumerate(names)
-    )
+    found: list[str] = []
+    for name in names:
+        numbered = (f"{name} {n}" for n in range(1, len(names) + 1))
+        found.append(name if names.count(name) == 1 else next(new for new in numbered if new not in (*found, *names)))
+    return tuple(found)
 
 
 def _file_name(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name)
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in name)
+    return plain[:80]
 
 
 def _nobody(number: int, lane: Lane, event: Any) -> None:

@@ -7,7 +7,6 @@ at the view from which the policy made it. Whether the second run really is the 
 
 from __future__ import annotations
 
-import copy
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -15,12 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from cbviz.checks import shown
 from cbviz.engine import Engine
 from cbviz.engine.executor import Result, Step
 from cbviz.errors import CbvizError, MeasureError, PolicyError
+from cbviz.limits import MOST_CELLS
 from cbviz.memory import BlockPool
-from cbviz.policies import POLICIES, Orca, Plan, Policy, View, get
-from cbviz.policies.check import CheckedPlan, check
+from cbviz.policies import POLICIES, Orca, Plan, Policy, View, fresh, get, identity
+from cbviz.policies.check import check
+from cbviz.policies.plain import CheckedPlan, plain
 from cbviz.trace import MARK_KINDS, NOBODY, FinishReason, Iteration, State, Trace
 from cbviz.workload import Request
 
@@ -77,12 +79,19 @@ def decision(
     MeasureError
         There is no such iteration, or the second run departs from the first.
     """
-    if isinstance(iteration, bool) or not isinstance(iteration, int) or not 0 <= iteration < len(trace.iterations):
+    whole = isinstance(iteration, int | np.integer) and not isinstance(iteration, bool)
+    if not whole or not 0 <= iteration < len(trace.iterations):
         raise MeasureError(
-            f"the run of {trace.meta.policy!r} has iterations 0 to {len(trace.iterations) - 1}, not {iteration!r}."
+            f"the run of {trace.meta.policy!r} has iterations 0 to {len(trace.iterations) - 1}, not {shown(iteration)}."
+        )
+    positions = int(trace.requests.prompt_tokens.sum()) + sum(map(len, trace.requests.tokens))
+    table = len(trace.requests) * max(map(len, trace.requests.tokens), default=0)
+    if max(positions, table) > MOST_CELLS:
+        raise MeasureError(
+            f"this run is too large to be run again: {max(positions, table):,} tokens of at most {MOST_CELLS:,}."
         )
     watched = _Watched(policy, iteration)
-    rerun = _Rerun(trace, watched, prompts or {})
+    rerun = _rerun(trace, watched, prompts or {})
     try:
         for index in range(iteration + 1):
             event = rerun.engine.step()
@@ -93,6 +102,14 @@ def decision(
         raise _departed(trace, iteration)
     view, plan = watched.seen
     return Decision(view, plan, check(plan, view), watched.before, event)
+
+
+def _rerun(trace: Trace, policy: Policy, prompts: Mapping[int, Sequence[int]]) -> _Rerun:
+    """The engine for it. Raises MeasureError where what the trace says of its run makes no sense to an engine."""
+    try:
+        return _Rerun(trace, policy, prompts)
+    except (CbvizError, TypeError, ValueError, OverflowError) as error:
+        raise MeasureError(f"this run cannot be run again: what its trace says makes no sense ({error}).") from None
 
 
 def policy_of(trace: Trace) -> Policy:
@@ -127,29 +144,27 @@ class _Watched:
         self._iteration = iteration
         self.before: Policy = self._policy
         self.seen: tuple[View, Plan] | None = None
-        self.name, self.summary = self._policy.name, self._policy.summary
+        self.name, self.summary = identity(self._policy)
 
     def plan(self, view: View) -> Plan:
         if view.iteration != self._iteration:
             return self._policy.plan(view)
-        # Views are made when they are looked at; these are to be kept.
-        still = replace(view, waiting=tuple(view.waiting), running=tuple(view.running), finished=tuple(view.finished))
         self.before = _copied(self._policy)
-        plan = self._policy.plan(still)
+        plan = self._policy.plan(view)
         if isinstance(plan, Plan):
-            hold = plan.hold if isinstance(plan.hold, str) else list(plan.hold)
-            plan = replace(plan, admit=list(plan.admit), hold=hold)  # they may be iterators
+            plan = plain(plan, view.clock).plan()  # what the policy gave may be iterators, to be read only once
+            still = replace(
+                view, waiting=tuple(view.waiting), running=tuple(view.running), finished=tuple(view.finished)
+            )
             self.seen = still, plan
         return plan
 
 
 def _copied(policy: Policy) -> Policy:
     try:
-        return copy.deepcopy(policy)
-    except Exception as error:
-        raise MeasureError(
-            f"the policy {policy.name!r} cannot be copied ({type(error).__name__}), so its run cannot be run again."
-        ) from error
+        return fresh(policy)
+    except PolicyError as error:
+        raise MeasureError(f"its run cannot be run again: {error}") from error
 
 
 class _Rerun:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import cbviz
+from cbviz.checks import shown
 from cbviz.engine import Engine, NullExecutor
 from cbviz.engine.executor import Step
 from cbviz.errors import WorkloadError
 from cbviz.experiments.lane import kv_blocks_for, policy_parameters
 from cbviz.memory import BlockPool, KVOptions, Preemption
-from cbviz.policies import Policy, get
+from cbviz.policies import Policy, fresh, get, identity
 from cbviz.trace import Recorder, Trace, TraceMeta
 from cbviz.workload import Workload
 
@@ -38,7 +39,7 @@ def schedule(
     Parameters
     ----------
     policy
-        A name, or a policy object.
+        A name, or a policy object. It is copied; the object itself is never asked.
     workload
         What to serve. Every request must have an `output_length`: nobody is there to say END.
     slots, block_size, kv_blocks
@@ -59,7 +60,10 @@ def schedule(
     CbvizError
         Whatever the engine refuses.
     """
-    chosen = get(policy)
+    chosen = fresh(get(policy))
+    name, summary = identity(chosen)
+    if not isinstance(workload, Workload):
+        raise WorkloadError(f"workload must be a Workload, not {shown(workload)}.")
     open_ended = [request.id for request in workload if request.output_length is None]
     if open_ended:
         raise WorkloadError(
@@ -81,8 +85,8 @@ def schedule(
         swap_blocks=kv.swap_blocks,
     )
     meta = TraceMeta(
-        policy=chosen.name,
-        policy_summary=chosen.summary,
+        policy=name,
+        policy_summary=summary,
         slots=slots,
         block_size=block_size,
         total_blocks=blocks,

@@ -14,18 +14,19 @@ from typing import Any
 import numpy as np
 
 from cbviz.engine.executor import Executor
-from cbviz.engine.graphs import GraphExecutor, why_no_graphs
+from cbviz.engine.graphs import GraphExecutor
 from cbviz.errors import CbvizError, PolicyError
 from cbviz.experiments.alone import Setting
 from cbviz.experiments.capacity import choose_kv_blocks
+from cbviz.experiments.how import graphs_or_not
 from cbviz.experiments.lane import device_name
 from cbviz.experiments.progress import Progress, SilentProgress
 from cbviz.measure.chart import Chart
 from cbviz.measure.charts import latency_cdf
 from cbviz.measure.latency import Distribution, latencies
 from cbviz.measure.stalls import stall_seconds, token_gaps
-from cbviz.models import LoadedModel, load
-from cbviz.policies import Policy, get
+from cbviz.models import LoadedModel, as_loaded
+from cbviz.policies import Policy, fresh, get, identity
 from cbviz.trace import Trace
 from cbviz.workload import Workload
 from cbviz.workload.arrivals import Poisson
@@ -206,16 +207,16 @@ def stalls(
     """
     if isinstance(policies, str) or not policies:
         raise PolicyError(f"policies must be a list of at least one, not {policies!r}.")
-    chosen = [get(policy) for policy in policies]
+    chosen = [fresh(get(policy)) for policy in policies]
     whole("decoding", decoding)
-    loaded = load(model, device=device, dtype=dtype) if isinstance(model, str) else model
+    loaded = as_loaded(model, device=device, dtype=dtype)
     work = workload or stall_workload(vocabulary=loaded.vocabulary, decoding=decoding)
     if not decoding < len(work):
         raise CbvizError(f"the workload has {len(work)} requests; besides the {decoding} that decode it needs others.")
     cuda = loaded.device.type == "cuda"
     n, size = slots or decoding + max(1, decoding // 2), block_size or (32 if cuda else 16)
     blocks = choose_kv_blocks(loaded, work, slots=n, block_size=size, kv_blocks=kv_blocks)
-    graphs = cuda and why_no_graphs(loaded.model) is None
+    graphs = graphs_or_not(loaded)
     setting = Setting(loaded, chosen[0], work, n, size, blocks, int(graphs), graphs, graphs and compiled)
     shown = progress or SilentProgress()
     try:
@@ -227,11 +228,11 @@ def stalls(
                 ready = _shapes(executor)
                 lane = replace(setting, policy=policy).timed(executor, record=True).lane
                 if time < 2:
-                    shown.advance("stalls", note=policy.name)
+                    shown.advance("stalls", note=identity(policy)[0])
                 if time and _shapes(executor) == ready:
                     break
             assert lane is not None
-            found.append(_measured(policy.name, lane.trace(texts=False), decoding))
+            found.append(_measured(identity(policy)[0], lane.trace(texts=False), decoding))
     finally:
         shown.close()
     return Stalls(loaded.name, device_name(loaded.device), work.name, tuple(found))

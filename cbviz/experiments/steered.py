@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cbviz.policies import Plan, Policy, View
-from cbviz.policies.check import check
+from cbviz.policies import Plan, Policy, View, identity
+from cbviz.policies.check import ask
 
 
 class Steered:
@@ -17,7 +17,7 @@ class Steered:
     good are the highest.
 
     A change of either takes effect with the next plan. Built-in policies keep no state between two plans, so any of
-    them can take over in the middle of a run.
+    them can take over in the middle of a run; one that keeps state begins with that of a fresh copy.
     """
 
     name = "playground"
@@ -25,11 +25,11 @@ class Steered:
     def __init__(self, policy: Policy, slots: int) -> None:
         self.policy = policy
         self.slots = slots
-        self.summary = f"{policy.name} at first; changed while it runs"
+        self.summary = f"{identity(policy)[0]} at first; changed while it runs"
 
     def plan(self, view: View) -> Plan:
         free = max(0, self.slots - len(view.running))
         narrowed = replace(view, slots=self.slots, free_slots=min(view.free_slots, free))
-        plan = self.policy.plan(narrowed)
-        check(plan, narrowed)  # the engine checks it against all its slots; here it must keep to the open ones
-        return plan
+        # The engine checks it against all its slots; here it must keep to the open ones. It is handed on in plain form,
+        # for what the policy gave may be iterators, which can be read only once.
+        return ask(self.policy, narrowed).plan()

@@ -7,18 +7,20 @@ engine. Whichever change lets the request in is what it was waiting for.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
+import numpy as np
+
 from cbviz.board.language import spoken
+from cbviz.checks import shown
 from cbviz.engine.thinking import Endless, Thinking
 from cbviz.errors import MeasureError
 from cbviz.experiments.rerun import Decision, decision, policy_of, seat_of
 from cbviz.experiments.why_in_chinese import in_chinese
-from cbviz.policies import Policy, RequestView, View
+from cbviz.policies import Policy, RequestView, View, fresh
 from cbviz.policies.check import check
 from cbviz.trace import FinishReason, State, Trace
 
@@ -141,8 +143,12 @@ def why(
     MeasureError
         There is no such run, iteration or request, or the schedule cannot be run again.
     """
+    if prompts is not None and not isinstance(prompts, Mapping):
+        raise MeasureError(f"prompts must be a mapping of request ids to their prompt tokens, not {shown(prompts)}.")
     if isinstance(run, Trace):
-        return Why((lane_why(run, policy or policy_of(run), request, iteration, prompts),), spoken())
+        return Why(
+            (lane_why(run, policy_of(run) if policy is None else policy, request, iteration, prompts),), spoken()
+        )
     if callable(own := getattr(run, "why", None)):
         if policy is not None or prompts is not None:
             raise MeasureError("a race and a benchmark know their policies and prompts; pass these only for a trace.")
@@ -162,9 +168,11 @@ def lane_why(
 ) -> LaneWhy:
     """`why` for one run, whose policy is known."""
     known = trace.requests.id
-    if request is not None and (isinstance(request, bool) or not isinstance(request, int) or request not in known):
+    if request is not None and (
+        isinstance(request, bool) or not isinstance(request, int | np.integer) or request not in known
+    ):
         raise MeasureError(
-            f"the run has no request {request!r}; it has {len(known)}, from {min(known)} to {max(known)}."
+            f"the run has no request {shown(request)}; it has {len(known)}, from {min(known)} to {max(known)}."
         )
     made = decision(trace, iteration, policy, prompts)
     if request is None:
@@ -246,7 +254,7 @@ def _of_the_queue(made: Decision, seen: RequestView, place: int) -> Answer:
                 ": ".join(filter(None, _taking_in(seen, plan.chunk.get(seen.id)))),
             ]
             return Answer(seen.id, place, "let in", "; ".join(filter(None, told)))
-    put_off = made.plan.put_off if isinstance(made.plan.put_off, Mapping) else {}
+    put_off = made.plan.put_off
     if reason := put_off.get(seen.id):
         return Answer(seen.id, place, "waits", reason)
     for other, reason in put_off.items():
@@ -291,7 +299,7 @@ def _asked_again(made: Decision, seen: RequestView) -> str:
 
 def _lets_in(policy: Policy, view: View, request: int) -> bool:
     try:
-        plan = check(Thinking().let(lambda: copy.deepcopy(policy).plan(view), PATIENCE), view)
+        plan = check(Thinking().let(lambda: fresh(policy).plan(view), PATIENCE), view)
     except Exception:  # a learner's policy, in a situation that it may never have met
         return False
     return any(entry.request == request for entry in plan.admit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cbviz.errors import WorkloadError
+from cbviz.limits import MOST_REQUESTS, MOST_SEED, MOST_TOKENS, whole
 from cbviz.models import LoadedModel
 from cbviz.workload import Request, Workload
 from cbviz.workload.lengths import ExponentialClipped
@@ -39,11 +40,10 @@ def choose_workload(
     WorkloadError
         No prompt, an empty prompt, numbers below 1, or prompts for a model without a tokenizer.
     """
-    for name, value in (("requests", requests), ("max_new_tokens", max_new_tokens)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise WorkloadError(f"{name} must be a whole number of at least 1, not {value!r}.")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise WorkloadError(f"seed must be a whole number of at least 0, not {seed!r}.")
+    for name, value, most in (("requests", requests, MOST_REQUESTS), ("max_new_tokens", max_new_tokens, MOST_TOKENS)):
+        if value is not None:
+            whole(name, value, 1, most, error=WorkloadError)
+    whole("seed", seed, 0, MOST_SEED, error=WorkloadError)
     if prompts is not None:
         if loaded.tokenizer is None:
             raise WorkloadError(f"{loaded.name} has random weights and no tokenizer; it cannot read prompts.")

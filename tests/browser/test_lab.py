@@ -258,7 +258,10 @@ def test_stop_shows_as_asked_while_the_kernel_is_busy_with_a_cell(notebook, lab,
     # How long each state stays is the kernel's affair: where its messages have a thread of their own, a tenth of a
     # second. So what is read is the order in which they came.
     seen = page.evaluate("() => window.seen")
-    assert seen[:2] == ["stop · running · asked to stop", " · stopping · stopping after this iteration"], seen
+    assert seen[:2] == [
+        "stop · running · stopping: waits for the kernel",
+        " · stopping · stopping: waits for the pass in flight",
+    ], seen
     assert seen[-1].startswith(" · stopped"), seen
 
 
