@@ -140,6 +140,14 @@ def test_memory(tmp_path: Path) -> None:
     assert [one["moved_mib"] > 0 for one in runs] == [False, False, False, True]
 
 
+def test_models_of_every_make_are_compared_with_generate(tmp_path: Path) -> None:
+    found = run("answers_models", tmp_path, "qwen3_moe", "--requests", "4", "--dtypes", "float32", "bfloat16")
+    exact, half = found["models"]
+    assert (exact["outcome"], exact["exact"], exact["answers"]) == ("ok", 12, 12)
+    assert (half["outcome"], half["answers"]) == ("ok", 12)
+    assert {one["why"] for one in half["differences"]} <= {"near tie", "routing tie"}
+
+
 def test_the_commands_of_the_readme_are_understood() -> None:
     text = (FOLDER / "README.md").read_text("utf-8")
     commands = [line for line in re.findall(r"cbviz (?:bench|race) [^`\n]*", text) if "…" not in line]

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import zlib
 from dataclasses import fields, replace
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -22,15 +21,14 @@ from cbviz.errors import CbvizError
 from cbviz.policies import POLICIES, Orca, RequestLevel, Static
 from cbviz.trace import State
 from tests.fake_runs import scheduled_trace, wild_trace
-from tests.node import node
+from tests.node import node, shipped_module
 
-BOARD = Path(__file__).parent.parent / "cbviz" / "board" / "board.js"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def test_python_and_the_page_use_the_same_colours_and_words():
     script = f"""
-        import * as b from {json.dumps(BOARD.as_uri())};
+        import * as b from {json.dumps(shipped_module())};
         const pale = (t) => b.PALETTE.map((c) => [b.stalledGround(c, t), b.stalledInk(c, t)]);
         const stalled = Object.values(b.THEMES).map(pale);
         const words = ["en", "zh"].map((l) => b.STATE_WORDS.map((w) => b.WORDS[l][w]));
@@ -187,7 +185,7 @@ def test_every_built_in_policy_is_summed_up_in_chinese_too():
     texts = [make().summary for make in POLICIES.values()] + [Static(run_to=9).summary, RequestLevel(4).summary]
     texts += [Orca(reserve=scheme).summary for scheme in ("power_of_two", "maximum")] + ["Race", "Run", "Playground"]
     script = f"""
-        import * as b from {json.dumps(BOARD.as_uri())};
+        import * as b from {json.dumps(shipped_module())};
         console.log(JSON.stringify({json.dumps(texts)}.map((text) => b.inWords("zh", text))));
     """
     done = subprocess.run([node(), "--input-type=module", "-e", script], capture_output=True, check=True)
@@ -256,7 +254,7 @@ def test_neighbouring_states_differ_at_three_to_one(name):
 
 def test_no_two_states_have_the_same_texture():
     script = f"""
-        import * as b from {json.dumps(BOARD.as_uri())};
+        import * as b from {json.dumps(shipped_module())};
         console.log(JSON.stringify([...b.INKED]));
     """
     done = subprocess.run([node(), "--input-type=module", "-e", script], capture_output=True, check=True)
