@@ -38,7 +38,7 @@ class Lane:
     executor
         What computes, with a cache of its own. It may have served other lanes before, one after the other.
     policy
-        Who runs. It is asked itself: whoever makes several lanes gives each a fresh copy.
+        Who runs. It is asked itself: a caller that makes several lanes gives each a fresh copy.
     workload
         What to serve.
     slots, block_size, kv_blocks
