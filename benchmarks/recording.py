@@ -48,10 +48,10 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     lane = setting.lane(executor)
     within, add = 0.0, lane._recorder.add
 
-    def timed_add(event: Iteration) -> None:
+    def timed_add(event: Iteration, *untold: Any) -> None:
         nonlocal within
         began = perf_counter()
-        add(event)
+        add(event, *untold)
         within += perf_counter() - began
 
     lane._recorder.add = timed_add  # type: ignore[method-assign, assignment]

@@ -60,6 +60,7 @@ opt() { bench opt_13b --model random:opt-13b --dtype float16 --workload truncate
 recording() { script recording recording.py; }
 long() { script long_run long_run.py; }
 answers() { script answers answers.py --model "${SMOLLM2_WEIGHTS:-smollm2-135m}"; }
+devices() { python benchmarks/devices.py; }
 answers_models() { script models_answers answers_models.py; }
 w128_static() { bench w128_static $LLAMA --requests 512 --slots 128 --policy static --repeats 1 --no-profile --save "$OUT/w128_static.cbviz"; }
 eager() { bench w32_eager $LLAMA --requests 128 --slots 32 --no-graphs --repeats 1 --no-profile; }

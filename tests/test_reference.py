@@ -10,6 +10,7 @@ import torch
 from transformers import GenerationConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM, PreTrainedModel
 
 from cbviz.cli import comparison
+from cbviz.engine.ragged_forward import RaggedPass
 from cbviz.errors import ModelError
 from cbviz.experiments import reference
 from cbviz.experiments.race import Race, race
@@ -61,7 +62,7 @@ class Forgetful(LlamaForCausalLM):
 
     def forward(self, *given: Any, **named: Any) -> Any:
         output = super().forward(*given, **named)
-        if "cbviz_pass" in named:
+        if isinstance(named.get("cbviz_pass"), RaggedPass):
             output.logits = output.logits.flip(-1)
         return output
 

@@ -127,7 +127,8 @@ def _field(plan: object, name: str, read: Callable[[Any, str], Value]) -> Value:
     except (PolicyError, *PASSING):
         raise
     except BaseException as error:
-        raise PolicyError(f"{name} cannot be read: it raised {kind_of(error)} ({said(error)})") from error
+        why = f": {message}" if (message := said(error)) else "."
+        raise PolicyError(f"{name} cannot be read: it raised {kind_of(error)}{why}") from error
 
 
 def _admissions(given: Any, name: str) -> tuple[Admit, ...]:
