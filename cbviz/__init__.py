@@ -3,41 +3,56 @@
     import cbviz
     cbviz.race()
 
-The names below are the public face. Each is loaded when it is first used, so that `import cbviz` costs nothing and a
-machine without Jupyter can use everything but the board.
+The names below are the public API. Each is imported on first use, so that `import cbviz` costs nothing and a machine
+without Jupyter can use everything but the board.
 """
 
-# ruff: noqa: F401 (the first imports are for type checkers and editors; `_HOME` is what runs)
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from cbviz.board import Board
-    from cbviz.engine import Engine
-    from cbviz.errors import CbvizError
-    from cbviz.experiments.bench import bench
-    from cbviz.experiments.play import Play, play
-    from cbviz.experiments.race import Race, race
-    from cbviz.experiments.schedule import schedule
-    from cbviz.experiments.why import why
-    from cbviz.policies import Admit, Continuous, Plan, Policy, RequestView, Static, View
-    from cbviz.trace import Iteration, State, Trace, load, recorded
-    from cbviz.workload import Request, Sampling, Workload
+from cbviz import _moved
+from cbviz._version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:  # for type checkers and editors, which need `as` to see a name handed on; `_HOME` is what runs
+    from cbviz.core import Engine as Engine
+    from cbviz.errors import CbvizError as CbvizError
+    from cbviz.events import Iteration as Iteration
+    from cbviz.events import State as State
+    from cbviz.policies import Admit as Admit
+    from cbviz.policies import Continuous as Continuous
+    from cbviz.policies import Plan as Plan
+    from cbviz.policies import Policy as Policy
+    from cbviz.policies import RequestView as RequestView
+    from cbviz.policies import Static as Static
+    from cbviz.policies import View as View
+    from cbviz.reason import Reason as Reason
+    from cbviz.run.bench import bench as bench
+    from cbviz.run.play import Play as Play
+    from cbviz.run.play import play as play
+    from cbviz.run.race import Race as Race
+    from cbviz.run.race import race as race
+    from cbviz.run.schedule import schedule as schedule
+    from cbviz.run.why import why as why
+    from cbviz.trace import Trace as Trace
+    from cbviz.trace import load as load
+    from cbviz.trace.recordings import recorded as recorded
+    from cbviz.view import Board as Board
+    from cbviz.workload import Request as Request
+    from cbviz.workload import Sampling as Sampling
+    from cbviz.workload import Workload as Workload
 
 _HOME = {
-    "race": "cbviz.experiments.race",
-    "Race": "cbviz.experiments.race",
-    "bench": "cbviz.experiments.bench",
-    "schedule": "cbviz.experiments.schedule",
-    "why": "cbviz.experiments.why",
-    "play": "cbviz.experiments.play",
-    "Play": "cbviz.experiments.play",
-    "Board": "cbviz.board",
-    "Engine": "cbviz.engine",
+    "race": "cbviz.run.race",
+    "Race": "cbviz.run.race",
+    "bench": "cbviz.run.bench",
+    "schedule": "cbviz.run.schedule",
+    "why": "cbviz.run.why",
+    "play": "cbviz.run.play",
+    "Play": "cbviz.run.play",
+    "Board": "cbviz.view",
+    "Engine": "cbviz.core",
     "Policy": "cbviz.policies",
     "Static": "cbviz.policies",
     "Continuous": "cbviz.policies",
@@ -45,39 +60,45 @@ _HOME = {
     "Admit": "cbviz.policies",
     "View": "cbviz.policies",
     "RequestView": "cbviz.policies",
+    "Reason": "cbviz.reason",
     "Request": "cbviz.workload",
     "Sampling": "cbviz.workload",
     "Workload": "cbviz.workload",
     "Trace": "cbviz.trace",
-    "Iteration": "cbviz.trace",
-    "State": "cbviz.trace",
+    "Iteration": "cbviz.events",
+    "State": "cbviz.events",
     "load": "cbviz.trace",
-    "recorded": "cbviz.trace",
+    "recorded": "cbviz.trace.recordings",
     "CbvizError": "cbviz.errors",
 }
-"""Where each public name lives. A test holds it against the imports above."""
+"""The module of each public name. A test compares it with the imports above."""
 
 _ROOMS = (
-    "board",
+    "core",
     "course",
-    "engine",
+    "cuda",
+    "eager",
     "errors",
-    "experiments",
+    "events",
     "measure",
-    "memory",
     "models",
     "policies",
+    "run",
     "trace",
+    "view",
     "workload",
 )
+_OLD_ROOMS = ("board", "engine", "experiments", "memory")
 
 __all__ = [*_HOME, "__version__"]
+
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         value = getattr(import_module(_HOME[name]), name)
-    elif name in _ROOMS:
+    elif name in (*_ROOMS, *_OLD_ROOMS):
         value = import_module(f"cbviz.{name}")
     else:
         raise AttributeError(f"cbviz has no {name!r}; it has {', '.join(sorted(_HOME))}.")

@@ -6,10 +6,6 @@ sentence; whatever keeps them all can be run, recorded, written, read and drawn.
 
 from __future__ import annotations
 
-from cbviz.checks import shown
-from cbviz.checks import whole as whole_number
-from cbviz.errors import CbvizError
-
 MOST_SLOTS = 4_096
 """Slots of an engine. Serving engines run some hundred to a thousand requests at once; every slot costs each iteration
 host time and 21 bytes of the recording, used or not."""
@@ -68,18 +64,3 @@ MOST_BRACKETS = 4_000_000
 
 MOST_COMMAS = 24_000_000
 """Numbers and texts in a trace file. A sound file of the largest size holds fewer than this: three for a token."""
-
-
-def whole(name: str, value: object, least: int, most: int, *, error: type[CbvizError] = CbvizError) -> int:
-    """The value, if it is a whole number from `least` to `most`. Raises `error`, a subclass of CbvizError."""
-    plain = whole_number(name, value, least, error=error)
-    if plain > most:
-        raise error(f"{name} must be a whole number of at most {most:,}, not {clipped(value)}.")
-    return plain
-
-
-def clipped(value: object) -> str:
-    """A value for a sentence: in one line of at most 80 characters. Numbers of thousands of digits are called so."""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value).bit_length() > 10_000:
-        return "a number of thousands of digits"
-    return shown(value)

@@ -1,8 +1,8 @@
-"""Names of files and folders: checked before the work, and written whole or not at all.
+"""Paths of files and folders: checked before the work, and written completely or not at all.
 
-Every path that cbviz is given passes through here, so that each of the many ways in which one can be wrong (no such
-home, a name of 300 letters, a NUL, a folder where a file must be, a full disk) gives one sentence that says where the
-path came from and what is wrong with it.
+Every path that a caller gives cbviz passes through here, so that each way in which one can be wrong (no such home, a
+name of 300 letters, a NUL, a folder where a file must be, a full disk) gives one sentence that says where the path
+came from and what is wrong with it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def path_of(given: object, what: str = "the path") -> Path:
     given
         Text or a path object.
     what
-        Where it came from, for the complaint, such as "--html".
+        Where it came from, such as "--html", for the error message.
 
     Raises
     ------
     FileError
-        It is empty, no path at all, holds a character that no name can have, or begins with an unknown home.
+        It is empty, not a path, contains a character that no name can have, or begins with an unknown home.
     """
     if not isinstance(given, str | os.PathLike):
         raise FileError(f"{what} must be a path, not {given!r:.80}.")
@@ -43,11 +43,11 @@ def path_of(given: object, what: str = "the path") -> Path:
     if not text:
         raise FileError(f"{what} is empty; it must name a file or a folder.")
     if "\0" in text:
-        raise FileError(f"{what} {short(text)} holds a NUL character, which no name can have.")
+        raise FileError(f"{what} {short(text)} contains a NUL character, which no name can have.")
     try:
         os.fsencode(text)
     except UnicodeEncodeError:
-        raise FileError(f"{what} {short(text)} holds a character that no name can have here.") from None
+        raise FileError(f"{what} {short(text)} contains a character that no name can have here.") from None
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -56,30 +56,30 @@ def path_of(given: object, what: str = "the path") -> Path:
 
 
 def short(path: object) -> str:
-    """A path for a sentence: on one line, without control characters or lone surrogates, at most 120 characters."""
+    """A path for a message: on one line, without control characters or lone surrogates, at most 120 characters."""
     text = printable(str(path))
     return text if len(text) <= 120 else f"{text[:60]}…{text[-59:]}"
 
 
 def printable(text: str) -> str:
-    """A text without control characters, escape codes of terminals among them; their numbers stand in for them."""
+    """A text with control characters, including terminal escape codes, replaced by their numbers."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def why(error: BaseException) -> str:
-    """The reason of a failure in a few words."""
+    """The reason for a failure in a few words."""
     return str(getattr(error, "strerror", None) or error or type(error).__name__)
 
 
 def new_file(given: object, what: str = "the path", *, suffix: str = "") -> Path:
-    """The path of a file that can be written, as far as can be known beforehand. Nothing is left behind.
+    """Check that a file can be written, as far as that can be known beforehand, and return its path. Leaves no file.
 
-    `suffix` is the end that the name must have, if any.
+    `suffix` is the ending that the name must have, if any.
 
     Raises
     ------
     FileError
-        It cannot be written: the sentence says what is in the way.
+        It cannot be written; the sentence says why.
     """
     path = path_of(given, what)
     said = f"{what} {short(path)}"
@@ -105,14 +105,14 @@ def new_file(given: object, what: str = "the path", *, suffix: str = "") -> Path
 
 
 def new_folder(given: object, what: str = "the folder") -> Path:
-    """The path of a folder that exists and can be written to, or can be made. Nothing is made yet. Raises FileError."""
+    """Check that a folder is writable or can be created, and return its path. Creates nothing. Raises FileError."""
     path = path_of(given, what)
     said = f"{what} {short(path)}"
     if str(path) == "-":
         raise FileError(f"{said} must be a folder (./- for one of this name).")
     mode = _mode(path, said)
     if mode is not None and not stat.S_ISDIR(mode):
-        raise FileError(f"{said} is a file; it must be a folder, which may be a new one.")
+        raise FileError(f"{said} is a file; it must be a folder, which may be new.")
     nearest = path.absolute()
     while not os.path.lexists(nearest) and nearest != nearest.parent:
         _check_length(nearest, said)
@@ -124,7 +124,7 @@ def new_folder(given: object, what: str = "the folder") -> Path:
 
 
 def make_folder(given: object, what: str = "the folder") -> Path:
-    """The folder, made with all that is above it if need be. Raises FileError."""
+    """Create the folder and its parents if necessary, and return its path. Raises FileError."""
     path = new_folder(given, what)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -134,19 +134,19 @@ def make_folder(given: object, what: str = "the folder") -> Path:
 
 
 def write_whole(given: Named, data: bytes | str, what: str = "") -> Path:
-    """Put a file under its name in one step: a reader sees all of it, or what was there before. Returns the path.
+    """Write a file atomically: a reader sees all of it, or the previous content. Returns the path.
 
-    It is written beside its place under a name of its own and then moved. A file that is replaced keeps its
-    permissions; a link keeps being one, and what it points to is replaced.
+    The data is written to a temporary file in the same folder, which then replaces the file. A replaced file keeps its
+    permissions; a link stays a link, and its target is replaced.
 
     Raises
     ------
     FileError
-        It cannot be written. Nothing was changed.
+        It cannot be written; nothing has changed.
     """
     path = path_of(given, what or "the path")
     said = f"{what} {short(path)}".strip()
-    # A lone surrogate cannot be written as UTF-8: it becomes a question mark.
+    # UTF-8 cannot encode a lone surrogate: it becomes a question mark.
     content = data.encode("utf-8", errors="replace") if isinstance(data, str) else data
     try:
         target = _real(path)
@@ -179,16 +179,16 @@ def write_whole(given: Named, data: bytes | str, what: str = "") -> Path:
 
 
 def _real(path: Path) -> Path:
-    """Where a link leads, so that the link is kept; any other path itself. Raises OSError for a circle of links."""
+    """The target of a link, so that the link is kept; any other path itself. Raises OSError for a cycle of links."""
     if not path.is_symlink():
         return path
-    with contextlib.suppress(FileNotFoundError):  # it may lead to a file that is yet to be made
+    with contextlib.suppress(FileNotFoundError):  # it may lead to a file that does not exist yet
         path.stat()
     return path.resolve()
 
 
 def _mode(path: Path, said: str) -> int | None:
-    """What lies under a path, links followed; None if nothing does. Raises FileError if that cannot be known."""
+    """The mode of a path, following links; None if nothing is there. Raises FileError if that cannot be known."""
     _check_length(path.absolute(), said)
     try:
         return path.stat().st_mode
@@ -203,13 +203,13 @@ def _mode(path: Path, said: str) -> int | None:
 
 
 def _check_length(path: Path, said: str) -> None:
-    """File systems bound the bytes of a name (255 nearly everywhere), wherever in the path it stands."""
+    """Check the length of every name in a path: file systems allow 255 bytes nearly everywhere."""
     if any(len(os.fsencode(part)) > 255 for part in path.parts):
-        raise FileError(f"{said}: a name in it is longer than the 255 bytes that a file system takes.")
+        raise FileError(f"{said}: a name in it is longer than the 255 bytes that a file system allows.")
 
 
 def _probe(folder: Path, said: str) -> None:
-    """Try to write a nameless file: permissions, read-only disks and quotas all show in that."""
+    """Try to write an unnamed file, which reveals permissions, read-only disks and quotas."""
     try:
         with tempfile.TemporaryFile(dir=folder, prefix=".cbviz-"):
             return

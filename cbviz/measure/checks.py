@@ -8,22 +8,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cbviz import checks
-from cbviz.checks import as_float, shown
+from cbviz.checks import finite, shown
+from cbviz.checks import flag as checked_flag
+from cbviz.checks import listed as checked_listed
+from cbviz.checks import number as checked_number
+from cbviz.checks import one_of as checked_one_of
+from cbviz.checks import whole as checked_whole
 from cbviz.errors import MeasureError
 from cbviz.trace.trace import Trace
 
 MOST = 10_000_000
 
-number = partial(checks.number, error=MeasureError)
-one_of = partial(checks.one_of, error=MeasureError)
-listed = partial(checks.listed, error=MeasureError)
-flag = partial(checks.flag, error=MeasureError)
+number = partial(checked_number, error=MeasureError)
+one_of = partial(checked_one_of, error=MeasureError)
+listed = partial(checked_listed, error=MeasureError)
+flag = partial(checked_flag, error=MeasureError)
 
 
 def whole(name: str, value: Any, least: int = 1, most: int = MOST) -> int:
     """The value, if it is a whole number from `least` to `most`. Raises MeasureError."""
-    return checks.whole(name, value, least, most, error=MeasureError)
+    return checked_whole(name, value, least, most, error=MeasureError)
 
 
 def lengths_of(name: str, values: Any, least: float = 0.0) -> npt.NDArray[np.float64]:
@@ -54,6 +58,7 @@ def percentiles_of(values: Any) -> tuple[float, ...]:
     """Percentiles as they were given, if each lies between 0 and 100. Raises MeasureError."""
     found = listed("percentiles", values, "numbers between 0 and 100")
     for p in found:
-        if not 0 <= as_float(p) <= 100:
+        plain = finite(p)
+        if plain is None or not 0 <= plain <= 100:
             raise MeasureError(f"a percentile must lie between 0 and 100, not {shown(p)}.")
     return tuple(p if isinstance(p, int) else float(p) for p in found)

@@ -1,8 +1,8 @@
-"""Why was one run faster than the other? Measured beside predicted, every slot-iteration accounted for.
+"""Why one run was faster than another: measured beside predicted, with every slot-iteration accounted for.
 
-A speed-up is a product of two: how many iterations fewer, and how much an iteration costs. The first is exact
-accounting, iterations × slots = useful + held + stalled + recomputed + idle, and for batches that all start together it
-can be predicted from the output lengths alone. The second is measured, and split by a fitted model of an iteration.
+A speed-up is the product of two ratios: the numbers of iterations, and the costs of an iteration. The first follows
+from exact accounting, iterations × slots = useful + held + stalled + recomputed + idle, and if all requests arrive at 0
+the output lengths alone predict it. The second is measured, and split by a fitted model of an iteration.
 """
 
 from __future__ import annotations
@@ -17,42 +17,43 @@ import numpy.typing as npt
 from cbviz.errors import CbvizError, MeasureError
 from cbviz.measure.compare import Comparison, compare
 from cbviz.measure.latency import completed
+from cbviz.measure.makespan import continuous_iterations, static_iterations
 from cbviz.measure.slot_use import SlotUse, slot_use
-from cbviz.measure.theory import continuous_iterations, speedup_empirical, static_iterations
+from cbviz.measure.theory import speedup_empirical
 from cbviz.trace import Trace
 
 CLOSED_FORMS = ("static", "continuous", "orca", "one_at_a_time")
-"""Policies whose iterations follow from the output lengths while memory suffices. Orca, which reserves what is
-declared, is continuous batching then; one request at a time is continuous batching on a single slot."""
+"""Policies whose iterations follow from the output lengths while memory suffices. Orca, which reserves what a request
+declares, is then continuous batching; one request at a time is continuous batching on a single slot."""
 FEATURES = ("rows", "prefill tokens", "KV blocks")
 FEWEST_ITERATIONS = 20
-"""Below this many iterations a fit of four coefficients would say nothing."""
+"""A fit of four coefficients to fewer iterations would mean nothing."""
 
 NOISE = 0.1
-"""A cost ratio that the model misses by more than this is called unexplained."""
+"""A cost ratio that the model misses by more than this counts as unexplained."""
 
 LOSSES = {
     "held": "slots held by finished requests until their batch ended",
-    "wasted_idle": "slots that stood empty while somebody waited",
-    "spare_idle": "slots that stood empty because nobody was left to take them (the tail)",
+    "wasted_idle": "slots that were empty while requests waited",
+    "spare_idle": "slots that were empty because no request was left for them (the tail)",
     "stalled": "slots whose request was admitted and got no tokens",
-    "recompute": "work done again after a preemption",
+    "recompute": "work repeated after a preemption",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
-    """What the output lengths alone let us expect, if everybody is there at 0 and prompts are taken in whole.
+class SpeedupPrediction:
+    """What the output lengths alone predict, if all requests arrive at 0 and prompts are not chunked.
 
     Attributes
     ----------
     iterations
-        Of both runs, by the rule of each policy, for these lengths in this order.
+        Iterations of both runs, by the rule of each policy, for these lengths in this order.
     iteration_ratio
-        The quotient of the two.
+        First / second.
     endless
-        S(n) of these lengths: the ratio if batches were drawn from them at random without end. What is missing from it
-        in `iteration_ratio` is the order in which they came, and the tail of a list that ends.
+        S(n) of these lengths: the ratio for an endless queue drawn from them at random. `iteration_ratio` differs from
+        it by the order of the requests and the tail of a finite list.
     """
 
     iterations: tuple[int, int]
@@ -64,15 +65,15 @@ class Prediction:
 class CostSplit:
     """Why an iteration of one run costs more than one of the other, by a model fitted to the iterations of both.
 
-    seconds ≈ fixed + row · rows + prefill_token · prefill tokens + kv_block · KV blocks, coefficients not negative, by
-    least squares. Held rows are rows; recomputed tokens are prefill tokens.
+    seconds ≈ fixed + row · rows + prefill_token · prefill tokens + kv_block · KV blocks, by least squares without
+    negative coefficients. Held rows count as rows, recomputed tokens as prefill tokens.
 
     Attributes
     ----------
     fixed, row, prefill_token, kv_block
-        Seconds; 0 where the runs show no cost.
+        Seconds; 0 if the runs show no cost.
     factors
-        How much each feature changes the mean cost, first run over second: their product is the model's cost ratio.
+        How much each feature changes the mean cost, first run over second; their product is the model's cost ratio.
     rest
         Measured cost ratio / the model's: what the model does not explain.
     r_squared
@@ -90,20 +91,22 @@ class CostSplit:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Two runs of the same work, explained. Print it.
+    """The difference between two runs of the same work. Print it.
 
     Attributes
     ----------
     policies, slots, requests
-        Names of both policies, slots of each, requests of the workload.
+        Names of both policies, slots of both, requests of the workload.
     comparison
         The measured ratios.
     use
-        Slot-iterations of both, by what they were used for.
+        Slot-iterations of both, by use.
     prediction
-        None where the closed forms do not hold; `no_prediction` says why.
+        None if the closed forms do not hold; `no_prediction` says why.
+    no_prediction
+        Why there is no prediction; "" if there is one.
     cost
-        None where there are too few iterations to fit a model to.
+        None if there are too few iterations to fit a model.
     """
 
     policies: tuple[str, str]
@@ -111,13 +114,13 @@ class Explanation:
     requests: int
     comparison: Comparison
     use: tuple[SlotUse, SlotUse]
-    prediction: Prediction | None
+    prediction: SpeedupPrediction | None
     no_prediction: str
     cost: CostSplit | None
 
     @property
     def reasons(self) -> list[tuple[str, float]]:
-        """What the iterations were lost to: (loss, slot-iterations of the first − of the second), the largest first."""
+        """Where iterations were lost: (loss, slot-iterations of the first − of the second), the largest first."""
         difference = {name: getattr(self.use[0], name) - getattr(self.use[1], name) for name in LOSSES}
         return sorted(difference.items(), key=lambda item: -abs(item[1]))
 
@@ -125,7 +128,7 @@ class Explanation:
         return "\n".join([*self._headline(), "", *self._iterations(), "", *self._losses(), "", *self._cost()])
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """How a notebook shows it."""
+        """The text that a notebook shows."""
         printer.text(str(self))
 
     def _headline(self) -> list[str]:
@@ -139,10 +142,10 @@ class Explanation:
         ]
 
     def _gaps(self) -> str:
-        """The factor that is left when a run had nobody to serve for a while."""
+        """The factor due to time without any request."""
         c = self.comparison
         rest = c.speedup / (c.iteration_ratio * c.iteration_cost_ratio)
-        return "" if abs(rest - 1) < 5e-3 else f" × {rest:.2f} (time in which nobody was there)"
+        return "" if abs(rest - 1) < 5e-3 else f" × {rest:.2f} (time without any request)"
 
     def _iterations(self) -> list[str]:
         lines = [_table_row("iterations", *self.policies, "ratio")]
@@ -170,7 +173,7 @@ class Explanation:
                 f"{b:.0f} under {self.policies[better]}."
             )
         else:
-            lines.append("Both lost the same slot-iterations to the same things.")
+            lines.append("Both lost the same slot-iterations in the same ways.")
         return lines
 
     def _cost(self) -> list[str]:
@@ -179,7 +182,7 @@ class Explanation:
         ms = [f"{value:.3f}" for value in mean]
         lines = [_table_row("milliseconds an iteration", *ms, f"{c.iteration_cost_ratio:.3f}")]
         if self.cost is None:
-            return [*lines, f"  not split: fewer than {FEWEST_ITERATIONS} iterations, or all alike"]
+            return [*lines, f"  not split: fewer than {FEWEST_ITERATIONS} iterations, or all of the same duration"]
         cost = self.cost
         lines += [_table_row(f"  by {name}", "", "", f"{factor:.3f}") for name, factor in cost.factors.items()]
         lines += [
@@ -188,7 +191,7 @@ class Explanation:
             f"a prefill token + {cost.kv_block * 1e3:.4g} ms a KV block (R² {cost.r_squared:.2f})",
         ]
         if abs(cost.rest - 1) > NOISE:
-            lines.append("  The work does not explain this: a busy machine, a cold start, or what no trace shows.")
+            lines.append("  The work does not explain this; a busy machine or a cold start may.")
         return lines
 
 
@@ -198,19 +201,34 @@ def explain(first: Any, second: Trace | None = None) -> Explanation:
     Parameters
     ----------
     first, second
-        Two traces; or a race alone (anything with `traces`), of which the first lane is compared with the last.
+        Two traces; or only a race (any object with `traces`), whose first and last lanes are compared.
+
+    Returns
+    -------
+    Explanation
+        Measured and predicted ratios, slot use and cost.
 
     Raises
     ------
     MeasureError
-        Anything else, runs of different work, or runs that took no time.
+        The arguments are neither, or the runs did different work or took no time.
+
+    Examples
+    --------
+    >>> import cbviz
+    >>> from cbviz.measure import explain
+    >>> found = explain(*cbviz.recorded("smollm2-8"))
+    >>> found.prediction.iterations
+    (631, 288)
+    >>> found.reasons[0]
+    ('held', 3480.0)
     """
     if second is None:
         try:
             traces = tuple(getattr(first, "traces", ()))
         except CbvizError:
             raise
-        except Exception:  # whatever it is, it is no race
+        except Exception:  # any object: then it is not a race
             traces = ()
         if len(traces) < 2:
             raise MeasureError("explain needs two traces, or a race of at least two lanes.")
@@ -229,20 +247,20 @@ def explain(first: Any, second: Trace | None = None) -> Explanation:
     )
 
 
-def _predict(first: Trace, second: Trace) -> tuple[Prediction | None, str]:
-    """A prediction, or the reason why there is none."""
+def _predict(first: Trace, second: Trace) -> tuple[SpeedupPrediction | None, str]:
+    """A prediction, or why there is none."""
     predicted: list[int] = []
-    endless: list[float] = []  # iterations for each request, in units of the mean length
+    endless: list[float] = []  # iterations per request, in units of the mean length
     for trace in (first, second):
         name, rq = trace.meta.policy, trace.requests
         if name not in CLOSED_FORMS:
             return None, f"there is no closed form for the policy {name!r}."
         if not completed(trace).all():
-            return None, f"not every request of {name!r} ran to its end."
+            return None, f"not every request of {name!r} completed."
         if rq.arrived.any():
-            return None, "requests came over time; the closed forms are for a queue that is there at the beginning."
+            return None, "requests arrived over time; the closed forms hold for requests that all arrive at 0."
         if name != "one_at_a_time" and slot_use(trace).wasted_idle:
-            return None, f"{name!r} left slots empty while somebody waited: KV memory limited it, not the slots."
+            return None, f"{name!r} left slots empty while requests waited: KV memory limited it, not the slots."
         lengths = [len(tokens) for tokens in rq.tokens]
         order = np.argsort(rq.admitted, kind="stable")
         in_order = [lengths[row] for row in order]
@@ -253,11 +271,11 @@ def _predict(first: Trace, second: Trace) -> tuple[Prediction | None, str]:
         else:
             predicted.append(continuous_iterations(in_order, slots))
             endless.append(1 / slots)
-    return Prediction((predicted[0], predicted[1]), predicted[0] / predicted[1], endless[0] / endless[1]), ""
+    return SpeedupPrediction((predicted[0], predicted[1]), predicted[0] / predicted[1], endless[0] / endless[1]), ""
 
 
 def _features(trace: Trace) -> npt.NDArray[np.float64]:
-    """float64 [iterations, 3]: rows that were computed, prompt tokens taken in, KV blocks in use."""
+    """float64 [iterations, 3]: rows computed, prompt tokens computed, KV blocks in use."""
     it = trace.iterations
     rows = it.prefill_slots + it.decode_slots + it.recompute_slots + it.held_slots
     return np.column_stack([rows, it.prefill_tokens + it.recompute_tokens, it.blocks_used]).astype(np.float64)
@@ -272,7 +290,7 @@ def _split_cost(first: Trace, second: Trace, measured: float) -> CostSplit | Non
         return None
     fixed, slopes = _fit(x, seconds)
     here, there = mine.mean(axis=0), theirs.mean(axis=0)
-    steps = [np.append(there[:k], here[k:]) for k in range(len(FEATURES) + 1)]  # from here to there, one by one
+    steps = [np.append(there[:k], here[k:]) for k in range(len(FEATURES) + 1)]  # one feature at a time
     model = [fixed + float(slopes @ step) for step in steps]
     if min(model) <= 0:
         return None
@@ -290,9 +308,10 @@ def _split_cost(first: Trace, second: Trace, measured: float) -> CostSplit | Non
 
 
 def _fit(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-    """Least squares with no negative coefficient: of all subsets of the columns, the best that fits without one.
+    """Least squares without negative coefficients: the best subset of columns that fits without one.
 
-    Three columns have eight subsets; trying all is exact and needs no solver. The empty subset (the mean) always fits.
+    Three columns have eight subsets, so trying all is exact and needs no solver. The empty subset (the mean) always
+    fits.
     """
     best, best_error = (float(y.mean()), np.zeros(x.shape[1])), float(((y - y.mean()) ** 2).sum())
     for size in range(1, x.shape[1] + 1):

@@ -1,13 +1,12 @@
-"""Goodput: requests a second that were fast enough (the definition of DistServe, OSDI'24, as vLLM measures it)."""
+"""Goodput: requests per second that met their latency targets (DistServe, OSDI'24, as vLLM measures it)."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 
 import numpy as np
 
-from cbviz.checks import as_float, shown
+from cbviz.checks import finite, shown
 from cbviz.errors import MeasureError
 from cbviz.measure.latency import BoolArray, Delivery, latencies
 from cbviz.trace import Trace
@@ -15,7 +14,18 @@ from cbviz.trace import Trace
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Latency targets in seconds; None asks for nothing. A request meets a target if it takes at most that long."""
+    """Latency targets; a request meets one if it takes at most that long.
+
+    Attributes
+    ----------
+    ttft, tpot, e2el
+        Seconds; None sets no target. At least one is set.
+
+    Raises
+    ------
+    MeasureError
+        No target is set, or one is not a finite number above 0.
+    """
 
     ttft: float | None = None
     tpot: float | None = None
@@ -26,8 +36,8 @@ class Targets:
             value = getattr(self, field.name)
             if value is None:
                 continue
-            seconds = as_float(value)
-            if not (math.isfinite(seconds) and seconds > 0):
+            seconds = finite(value)
+            if seconds is None or seconds <= 0:
                 raise MeasureError(
                     f"the target for {field.name} must be a number of seconds above 0, not {shown(value)}."
                 )
@@ -46,12 +56,12 @@ MLPERF: dict[str, Targets] = {
     "deepseek-r1": Targets(ttft=2.0, tpot=0.08),
     "deepseek-r1-interactive": Targets(ttft=1.5, tpot=0.015),
 }
-"""The limits of MLPerf Inference's server scenarios (loadgen, mlperf.conf). MLPerf asks that the 99th percentile of a
-run stays below them; here they are asked of each request, so that one late request costs one, not the run."""
+"""The limits of MLPerf Inference's server scenarios (loadgen, mlperf.conf). MLPerf requires that the 99th percentile of
+a run stays below them; here each request must meet them, so that a late request costs one request, not the run."""
 
 
 def meets(trace: Trace, targets: Targets | str, delivery: Delivery = "stream") -> BoolArray:
-    """bool [requests]: completed within every target. An output of one token counts as a TPOT of 0, as in vLLM.
+    """Which requests completed within every target. An output of one token counts as a TPOT of 0, as in vLLM.
 
     Parameters
     ----------
@@ -60,12 +70,17 @@ def meets(trace: Trace, targets: Targets | str, delivery: Delivery = "stream") -
     targets
         Targets, or the name of a preset of `MLPERF`.
     delivery
-        When the client gets its tokens (see `cbviz.measure.latency.Delivery`).
+        When the client receives its tokens (see `cbviz.measure.latency.Delivery`).
+
+    Returns
+    -------
+    ndarray
+        bool [requests].
 
     Raises
     ------
     MeasureError
-        An unknown preset or delivery.
+        The preset or the delivery is unknown, or an argument has the wrong type.
     """
     if isinstance(targets, str):
         if targets not in MLPERF:
@@ -86,6 +101,30 @@ def meets(trace: Trace, targets: Targets | str, delivery: Delivery = "stream") -
 
 
 def goodput(trace: Trace, targets: Targets | str, delivery: Delivery = "stream") -> float:
-    """Requests that meet every target / seconds of the run. Parameters and errors as in `meets`."""
+    """Requests that meet every target, per second of the run.
+
+    Parameters
+    ----------
+    trace, targets, delivery
+        As in `meets`.
+
+    Returns
+    -------
+    float
+        Requests per second; 0 for a run without duration.
+
+    Raises
+    ------
+    MeasureError
+        As in `meets`.
+
+    Examples
+    --------
+    >>> import cbviz
+    >>> from cbviz.measure import Targets, goodput
+    >>> targets = Targets(ttft=0.2, tpot=0.01)
+    >>> [round(goodput(trace, targets), 1) for trace in cbviz.recorded("smollm2-8")]
+    [3.3, 22.8]
+    """
     good = int(meets(trace, targets, delivery).sum())
     return good / trace.seconds if trace.seconds else 0.0

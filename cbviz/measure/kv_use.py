@@ -1,4 +1,4 @@
-"""How well the KV memory is used: written, kept for later, never needed, free."""
+"""How a run used its KV memory: written, reserved, never written, free."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class KVShares:
     Attributes
     ----------
     used
-        They hold keys and values. The PagedAttention paper (SOSP'23, §2.3 and figure 2) calls them token states.
+        Positions with keys and values. The PagedAttention paper (SOSP'23, §2.3 and figure 2) calls them token states.
     reserved
-        Allotted, and written later by their request.
+        Allocated, and written later by their request.
     internal
-        Allotted, and never written: internal fragmentation. Under paging it is the rest of everybody's last block.
+        Allocated, and never written: internal fragmentation. Under paging it is the rest of each request's last block.
     free
-        Allotted to nobody: too few for the next request, or not asked for.
+        Not allocated: too few for the next request, or not needed.
     iterations
-        How many were averaged.
+        Iterations averaged over.
     """
 
     used: float
@@ -42,12 +42,26 @@ def kv_shares(trace: Trace, *, contended: bool = True) -> KVShares:
     trace
         The run.
     contended
-        Only iterations in which somebody waited, so that the pool's emptiness at the end of a list does not count.
+        Average only over iterations with a waiting request, so that the pool draining at the end does not count.
+
+    Returns
+    -------
+    KVShares
+        Shares of the pool's positions.
 
     Raises
     ------
     MeasureError
-        No pool, or no such iteration.
+        The run has no pool, or no such iteration.
+
+    Examples
+    --------
+    >>> import cbviz
+    >>> from cbviz.measure import kv_shares
+    >>> static, _ = cbviz.recorded("smollm2-8")
+    >>> shares = kv_shares(static)
+    >>> f"used {shares.used:.0%}, reserved {shares.reserved:.0%}, never written {shares.internal:.0%}"
+    'used 44%, reserved 7%, never written 50%'
     """
     flag("contended", contended)
     it, positions = a_trace(trace).iterations, trace.meta.total_blocks * trace.meta.block_size
@@ -56,7 +70,7 @@ def kv_shares(trace: Trace, *, contended: bool = True) -> KVShares:
     counted = it.waiting > 0 if contended else it.waiting >= 0
     n = int(counted.sum())
     if not n:
-        waited = " in which somebody waited" if contended else ""
+        waited = " in which a request waited" if contended else ""
         raise MeasureError(f"the run of {trace.meta.policy!r} has no iteration{waited}.")
     used, reserved, internal = (
         float(column[counted].mean()) / positions for column in (it.kv_used, it.kv_reserved, it.kv_internal)

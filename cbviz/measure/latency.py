@@ -7,8 +7,8 @@
 | TPOT, time per output token | (E2EL − TTFT) / (output tokens − 1), for requests of at least 2 tokens |
 | ITL, inter-token latency | every gap between two tokens of a request, pooled over all requests |
 
-Other tools use the same names for other things: AIPerf's "inter-token latency" is the TPOT of this table, and
-guidellm's "time per output token" counts the first token in.
+Other tools use these names differently: AIPerf's "inter-token latency" is the TPOT of this table, and guidellm's "time
+per output token" includes the first token.
 """
 
 from __future__ import annotations
@@ -23,34 +23,35 @@ import numpy.typing as npt
 
 from cbviz.checks import shown
 from cbviz.errors import MeasureError
+from cbviz.events import FinishReason
 from cbviz.measure.checks import a_trace, column_of, percentiles_of
-from cbviz.trace import FinishReason, Trace
+from cbviz.trace import Trace
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 Delivery = Literal["stream", "release"]
-"""When a client gets its tokens: "stream", each at the end of its iteration; "release", all at once when the request
-leaves its slot, as a pipeline of static batches returns them."""
+"""When a client receives its tokens: "stream", each at the end of its iteration; "release", all at once when the
+request leaves its slot, as a pipeline of static batches returns them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Latencies:
-    """One row a request, in the order of the trace's request table; seconds; NaN where it never happened.
+    """One row per request, in the order of the trace's request table; seconds, NaN for what never happened.
 
     Attributes
     ----------
     id, output_tokens
         int64 [requests].
     completed
-        bool [requests]: its output came to its end (it was neither cancelled nor cut off with the run).
+        bool [requests]: its output ended (it was neither cancelled nor cut off with the run).
     arrival
         On the lane's clock.
     queue
         First admission − arrival.
     ttft, e2el, tpot
-        See the module. `tpot` is NaN for outputs of one token, all three for requests that are not completed.
+        See the module. `tpot` is NaN for outputs of one token; all three are NaN for requests that did not complete.
     itl
         float64 [gaps]: the gaps of all completed requests, pooled.
     """
@@ -68,12 +69,13 @@ class Latencies:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """What is said of many values; NaN throughout if there are none. Percentiles are interpolated linearly."""
+    """Mean, deviation, median and percentiles of many values; NaN if there are none. Percentiles are interpolated
+    linearly."""
 
     count: int
     mean: float
     std: float
-    """Of the population (divided by n), as numpy and vLLM take it."""
+    """Of the population (divided by n), as in numpy and vLLM."""
     median: float
     percentiles: dict[float, float]
 
@@ -81,7 +83,29 @@ class Distribution:
     def of(cls, values: npt.ArrayLike, percentiles: Sequence[float] = (99,)) -> Distribution:
         """The distribution of the values that are not NaN.
 
-        Raises MeasureError for values that are no list of numbers, and for percentiles outside 0 … 100.
+        Parameters
+        ----------
+        values
+            Numbers.
+        percentiles
+            Which percentiles to compute, 0 … 100.
+
+        Returns
+        -------
+        Distribution
+            Over the values that are not NaN.
+
+        Raises
+        ------
+        MeasureError
+            `values` is not a list of numbers, or a percentile is outside 0 … 100.
+
+        Examples
+        --------
+        >>> from cbviz.measure import Distribution
+        >>> found = Distribution.of([1, 2, 3, 10], percentiles=[90])
+        >>> found.mean, found.median, round(found.percentiles[90], 2)
+        (4.0, 2.5, 7.9)
         """
         percentiles = percentiles_of(percentiles)
         known = column_of(values)
@@ -101,10 +125,25 @@ class Distribution:
 
 
 def arrival_seconds(trace: Trace) -> FloatArray:
-    """Arrivals on the lane's clock, float64 [requests].
+    """Arrival times on the lane's clock.
 
-    Where the workload stamps arrivals in iterations, a request arrives when the iteration begins that first saw it;
-    NaN if none did.
+    If the workload counts arrivals in iterations, a request arrives at the start of the first iteration that found it
+    in the queue; NaN if none did.
+
+    Parameters
+    ----------
+    trace
+        The run.
+
+    Returns
+    -------
+    ndarray
+        float64 [requests], seconds.
+
+    Raises
+    ------
+    MeasureError
+        `trace` is not a trace.
     """
     rq, it = a_trace(trace).requests, trace.iterations
     if trace.meta.arrival_unit == "seconds":
@@ -113,14 +152,14 @@ def arrival_seconds(trace: Trace) -> FloatArray:
 
 
 def completed(trace: Trace) -> BoolArray:
-    """bool [requests]: whose output came to its end."""
+    """bool [requests]: whether the output ended."""
     reason = trace.requests.reason
     done: BoolArray = (reason >= 0) & (reason != FinishReason.CANCELLED)
     return done
 
 
 def released(trace: Trace) -> IntArray:
-    """int64 [requests]: the last iteration in which the request sat in a slot, held ones counted in; -1 for never."""
+    """int64 [requests]: the last iteration in which the request had a slot, even if held; -1 for never."""
     rq, sp = trace.requests, trace.spans
     order = np.argsort(rq.id)
     row = order[np.searchsorted(rq.id, sp.request, sorter=order)]
@@ -137,12 +176,26 @@ def latencies(trace: Trace, delivery: Delivery = "stream") -> Latencies:
     trace
         The run.
     delivery
-        When the client gets its tokens (see `Delivery`). Under "release" TTFT equals E2EL, and TPOT and ITL are 0.
+        When the client receives its tokens (see `Delivery`). Under "release" TTFT equals E2EL, and TPOT and ITL are 0.
+
+    Returns
+    -------
+    Latencies
+        One row per request.
 
     Raises
     ------
     MeasureError
-        An unknown delivery.
+        The delivery is unknown, or `trace` is not a trace.
+
+    Examples
+    --------
+    >>> import cbviz
+    >>> import numpy as np
+    >>> from cbviz.measure import latencies
+    >>> static, continuous = cbviz.recorded("smollm2-8")
+    >>> [f"{np.median(latencies(trace).ttft):.2f} s" for trace in (static, continuous)]
+    ['0.73 s', '0.18 s']
     """
     if not isinstance(delivery, str) or delivery not in ("stream", "release"):
         raise MeasureError(f"delivery must be 'stream' or 'release', not {shown(delivery)}.")
@@ -179,7 +232,7 @@ def latencies(trace: Trace, delivery: Delivery = "stream") -> Latencies:
 
 
 def _at(times: FloatArray, iteration: IntArray) -> FloatArray:
-    """Times of these iterations, NaN where the iteration is -1."""
+    """Times of these iterations; NaN for iteration -1."""
     found = np.full(len(iteration), np.nan)
     there = iteration >= 0
     found[there] = times[iteration[there]]

@@ -1,7 +1,7 @@
-"""Waiting: what queueing theory says of a server with slots, to be held against measured runs.
+"""Waiting times of a server with slots by queueing theory, to compare with measured runs.
 
-Rates are requests a second, times are seconds; any other unit does as well if it is the same throughout. All of it
-speaks of the long run, and of a queue that does not grow without end: the load must stay below 1.
+Rates are in requests per second and times in seconds, or in any other consistent unit. All results are long-run means
+of a queue that does not grow forever: the load must stay below 1.
 """
 
 from __future__ import annotations
@@ -13,8 +13,31 @@ from cbviz.measure.checks import number, whole
 def in_system(rate: float, time_in_system: float) -> float:
     """Little's law: the mean number of requests in the system is rate × mean time in it (Little, Oper. Res. 9, 1961).
 
-    It holds for any policy, any law and any arrival process; over a run that begins and ends empty it holds exactly.
-    The same with the queue alone, or the slots alone. Raises MeasureError for a negative or infinite argument.
+    It holds for any policy, any law and any arrival process, and exactly over a run that begins and ends empty. It also
+    holds for the queue alone, or the slots alone.
+
+    Parameters
+    ----------
+    rate
+        Arrivals per second.
+    time_in_system
+        Mean seconds from arrival to completion.
+
+    Returns
+    -------
+    float
+        Mean requests in the system.
+
+    Raises
+    ------
+    MeasureError
+        An argument is negative or infinite.
+
+    Examples
+    --------
+    >>> from cbviz.measure import in_system
+    >>> in_system(rate=4, time_in_system=2.5)
+    10.0
     """
     return number("rate", rate, or_equal=True) * number("time_in_system", time_in_system, or_equal=True)
 
@@ -22,13 +45,36 @@ def in_system(rate: float, time_in_system: float) -> float:
 def pollaczek_khinchine(rate: float, mean_service: float, second_moment: float) -> float:
     """Mean wait in the queue of one slot: λ E[S²] / (2 (1 − λ E[S])) (Pollaczek 1930, Khinchine 1932).
 
-    Holds for Poisson arrivals, first come first served, and any law of service times S. The second moment is why a few
-    long answers make everybody wait.
+    It holds for Poisson arrivals, first come first served, and any law of service times S. Because of the second moment
+    a few long answers make all requests wait.
+
+    Parameters
+    ----------
+    rate
+        λ, arrivals per second.
+    mean_service, second_moment
+        E[S] in seconds and E[S²] in seconds².
+
+    Returns
+    -------
+    float
+        Mean seconds in the queue.
 
     Raises
     ------
     MeasureError
-        Arguments not above 0, E[S²] below E[S]², or a load λ E[S] of 1 or more, where the queue never settles.
+        An argument is not above 0, E[S²] is below E[S]², or the load λ E[S] is 1 or more, so that the queue never
+        settles.
+
+    Examples
+    --------
+    Exponential service (E[S²] = 2 E[S]²) waits twice as long as constant service (E[S²] = E[S]²):
+
+    >>> from cbviz.measure import pollaczek_khinchine
+    >>> pollaczek_khinchine(rate=0.5, mean_service=1, second_moment=2)
+    1.0
+    >>> pollaczek_khinchine(rate=0.5, mean_service=1, second_moment=1)
+    0.5
     """
     rate, mean = number("rate", rate), number("mean_service", mean_service)
     second = number("second_moment", second_moment)
@@ -39,9 +85,9 @@ def pollaczek_khinchine(rate: float, mean_service: float, second_moment: float) 
 
 
 def erlang_c(slots: int, offered: float) -> float:
-    """The chance that an arrival finds all slots busy and must wait (Erlang, 1917).
+    """The probability that an arrival finds all slots busy and must wait (Erlang, 1917).
 
-    Holds for Poisson arrivals, exponential service times, and slots whose speed does not depend on each other.
+    It holds for Poisson arrivals, exponential service times, and slots whose speed does not depend on each other.
 
     Parameters
     ----------
@@ -50,10 +96,23 @@ def erlang_c(slots: int, offered: float) -> float:
     offered
         λ E[S], the mean number of busy slots: above 0 and below n.
 
+    Returns
+    -------
+    float
+        The probability.
+
     Raises
     ------
     MeasureError
-        Arguments that are not so.
+        An argument is out of range.
+
+    Examples
+    --------
+    At 80 % load, more slots make waiting rarer:
+
+    >>> from cbviz.measure import erlang_c
+    >>> [round(erlang_c(n, 0.8 * n), 3) for n in (1, 8, 64)]
+    [0.8, 0.458, 0.056]
     """
     n = whole("slots", slots)
     load = _load(number("offered", offered), 1.0, n)
@@ -67,17 +126,39 @@ def erlang_c(slots: int, offered: float) -> float:
 def queue_wait(rate: float, mean_service: float, slots: int, iteration: float = 0.0) -> float:
     """Mean wait in the queue of n slots: Erlang-C's C(n, λE[S]) E[S] / (n (1 − load)), plus half an iteration.
 
-    The second part is the engine's own: an arrival is seen at the next iteration boundary, on average half an iteration
-    later, if the engine runs when it comes. At moderate load it is most of the wait. The chance that the engine runs is
-    taken as 1, which holds for more than a few busy slots.
+    The second term belongs to the engine: it sees an arrival at the next iteration boundary, half an iteration later on
+    average, if it is running then. At moderate load this is most of the wait. The engine is assumed to be always
+    running, which holds for more than a few busy slots.
 
-    Holds as `erlang_c` does, with requests of very many iterations: service times of whole iterations are geometric
-    where they are exponential here, and the time of an iteration must not grow with the batch.
+    The result holds under the conditions of `erlang_c` and for requests of very many iterations: service times in whole
+    iterations are geometric, not exponential. The time of an iteration must not grow with the batch.
+
+    Parameters
+    ----------
+    rate
+        λ, arrivals per second.
+    mean_service
+        E[S], mean seconds in a slot.
+    slots
+        n, at least 1.
+    iteration
+        Seconds of an iteration; 0 leaves out the second term.
+
+    Returns
+    -------
+    float
+        Mean seconds in the queue.
 
     Raises
     ------
     MeasureError
-        Arguments out of range, or a load λ E[S] / n of 1 or more.
+        An argument is out of range, or the load λ E[S] / n is 1 or more.
+
+    Examples
+    --------
+    >>> from cbviz.measure import queue_wait
+    >>> round(queue_wait(rate=6, mean_service=1, slots=8, iteration=0.02), 3)
+    0.188
     """
     n = whole("slots", slots)
     rate, mean = number("rate", rate), number("mean_service", mean_service)

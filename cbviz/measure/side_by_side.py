@@ -1,20 +1,20 @@
-"""Several runs of the same work in one table: a column a run, a row a number."""
+"""Several runs of the same work in one table: one column per run, one row per number."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
-from typing import Any
 
 import numpy as np
 
+from cbviz import messages
 from cbviz.checks import shown
 from cbviz.errors import MeasureError
+from cbviz.events import State
 from cbviz.measure.checks import listed, one_of
 from cbviz.measure.summary import summary
-from cbviz.trace import State, Trace
+from cbviz.trace import Trace
 
 ROWS = {
     "iterations": "{:,.0f}",
@@ -32,38 +32,21 @@ ROWS = {
     "ITL p50 (ms)": "four digits",
     "ITL p99 (ms)": "four digits",
 }
-"""Every row, and how its number is written; "four digits" have no exponent."""
-CHINESE = {
-    "iterations": "迭代数",
-    "seconds": "秒",
-    "output tokens/s": "输出 token/秒",
-    "occupancy": "槽位占用率",
-    "KV memory used": "KV 显存：已写入",
-    "KV memory reserved": "KV 显存：留待后用",
-    "KV memory never used": "KV 显存：从未用到",
-    "stalls": "停顿次数",
-    "preemptions": "抢占次数",
-    "recomputed tokens": "重计算的 token 数",
-    "TTFT p50 (ms)": "首 token 延迟 p50（毫秒）",
-    "TTFT p99 (ms)": "首 token 延迟 p99（毫秒）",
-    "ITL p50 (ms)": "token 间延迟 p50（毫秒）",
-    "ITL p99 (ms)": "token 间延迟 p99（毫秒）",
-}
-"""What the rows are called in a Chinese notebook."""
+"""Each row and the format of its number; "four digits" never has an exponent."""
 MORE_ROWS = tuple(ROWS)[4:]
-"""Those that say how memory was used and how long people waited."""
+"""The rows on KV memory and waiting."""
 
 
 @dataclass(frozen=True, slots=True)
 class SideBySide:
-    """Numbers of several runs: `numbers[run][row]`, in the order of `ROWS`. Print it; in a notebook it is a table.
+    """Numbers of several runs, in the order of `ROWS`, to print; `cbviz.view.run_table` draws them in a notebook.
 
     Attributes
     ----------
     numbers
         Run → row → number.
     language
-        "zh" names the rows of the notebook's table in Chinese; plain text and JSON are English.
+        Language of the row names in a notebook's table; plain text and JSON stay English.
     """
 
     numbers: dict[str, dict[str, float]]
@@ -73,10 +56,26 @@ class SideBySide:
         return self.text(tuple(ROWS))
 
     def text(self, rows: Sequence[str]) -> str:
-        """The table of these rows, one line each. Raises MeasureError for a row that there is not."""
+        """Some rows of the table as plain text.
+
+        Parameters
+        ----------
+        rows
+            Names of `ROWS`, in order.
+
+        Returns
+        -------
+        str
+            A heading, and one line per row.
+
+        Raises
+        ------
+        MeasureError
+            There is no such row.
+        """
         for row in (rows := listed("rows", rows, "names of rows")):
             one_of("a row", row, ROWS)
-        lines = [("", *self.numbers), *((row, *self._written(row)) for row in rows)]
+        lines = [("", *self.numbers), *((row, *self.cells(row)) for row in rows)]
         widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
         return "\n".join(
             "   ".join(
@@ -87,24 +86,38 @@ class SideBySide:
 
     __repr__ = __str__
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        head = "".join(f"<th>{escape(name)}</th>" for name in ("", *self.numbers))
-        called = CHINESE if self.language == "zh" else {row: row for row in ROWS}
-        body = "".join(
-            f"<tr><th>{escape(called[row])}</th>{''.join(f'<td>{cell}</td>' for cell in self._written(row))}</tr>"
-            for row in ROWS
-        )
-        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        return {"text/plain": str(self), "text/html": table}
-
     def to_json(self) -> dict[str, dict[str, float | None]]:
-        """As plain numbers; None where there is none."""
+        """The numbers as plain JSON values.
+
+        Returns
+        -------
+        dict[str, dict[str, float | None]]
+            Run → row → number; None for NaN.
+        """
         return {
             name: {row: None if math.isnan(value) else value for row, value in column.items()}
             for name, column in self.numbers.items()
         }
 
-    def _written(self, row: str) -> list[str]:
+    def cells(self, row: str) -> list[str]:
+        """One row of the table as text.
+
+        Parameters
+        ----------
+        row
+            A name of `ROWS`.
+
+        Returns
+        -------
+        list[str]
+            One formatted number for each run; "–" for NaN.
+
+        Raises
+        ------
+        MeasureError
+            There is no such row.
+        """
+        row = one_of("a row", row, ROWS)
         values = [column[row] for column in self.numbers.values()]
         return ["–" if math.isnan(value) else _number(value, ROWS[row]) for value in values]
 
@@ -120,30 +133,45 @@ def side_by_side(*traces: Trace, names: Sequence[str] | None = None, language: s
 
     - *Occupancy* is useful slot-iterations / all slot-iterations.
     - *KV memory used*, *reserved* and *never used* are shares of the pool's positions, averaged over the time of the
-      iterations: written; allotted and written later; allotted and never written. The rest is free.
+      iterations: written; allocated and written later; allocated and never written. The rest is free.
     - A *stall* is a stretch of iterations in which an admitted request got no token.
-    - Latencies are those of `cbviz.measure.latency`: seconds of the lane's clock, written in milliseconds.
+    - Latencies are those of `cbviz.measure.latency`, on the lane's clock, in milliseconds.
 
     Parameters
     ----------
     traces
-        Runs, one column each.
+        The runs, one column each.
     names
-        What to call them; None takes the policies' names. Equal names are numbered.
+        Their names; None takes the names of the policies. Equal names are numbered.
     language
-        Of the table in a notebook: "en" or "zh".
+        Language in which `cbviz.view.run_table` names the rows: one of `cbviz.messages.languages()`.
+
+    Returns
+    -------
+    SideBySide
+        The table.
 
     Raises
     ------
     MeasureError
-        No runs, something that is no trace, or not one name for each.
+        There is no run, an argument is not a trace, or there is not one name for each.
+
+    Examples
+    --------
+    >>> import cbviz
+    >>> from cbviz.measure import side_by_side
+    >>> print(side_by_side(*cbviz.recorded("smollm2-8")).text(["iterations", "occupancy", "KV memory used"]))
+                     static   continuous
+    iterations          631          288
+    occupancy         31.1%        65.9%
+    KV memory used    46.8%        24.1%
     """
     if not traces or not all(isinstance(trace, Trace) for trace in traces):
         raise MeasureError("a table needs at least one trace, and nothing but traces.")
     called = [trace.meta.policy for trace in traces] if names is None else listed("names", names, "texts")
     if not all(isinstance(name, str) for name in called):
         raise MeasureError(f"names must be a list of texts, not {shown(names)}.")
-    one_of("language", language, ("en", "zh"))
+    one_of("language", language, messages.languages())
     if len(called) != len(traces):
         raise MeasureError(f"there are {len(traces)} traces and {len(called)} names; give one name for each.")
     distinct = [n if called.count(n) == 1 else f"{n} {called[: i + 1].count(n)}" for i, n in enumerate(called)]

@@ -1,25 +1,40 @@
-"""What others' prompts do to those who are decoding: stalls, and gaps between tokens."""
+"""What prefills do to decoding requests: stalls, and gaps between tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from numbers import Integral
 
 import numpy as np
 
-from cbviz.checks import shown
+from cbviz.checks import as_int, shown
 from cbviz.errors import MeasureError
+from cbviz.events import State
 from cbviz.measure.checks import a_trace, listed
 from cbviz.measure.latency import FloatArray
-from cbviz.trace import State, Trace
+from cbviz.trace import Trace
 
 
 def stall_seconds(trace: Trace) -> FloatArray:
-    """How long each stall took, in order of slot and time; float64 [stalls], seconds on the lane's clock.
+    """How long each stall took.
 
-    A stall is a stretch of iterations in which an admitted request got no token although its output goes on: somebody
-    else's prefill had the whole iteration, or a budget was spent.
+    A stall is a stretch of iterations in which an admitted request got no token although its output had not ended: the
+    prefill of another request took the whole iteration, or the token budget was spent.
+
+    Parameters
+    ----------
+    trace
+        The run.
+
+    Returns
+    -------
+    ndarray
+        float64 [stalls], seconds on the lane's clock, in order of slot and time.
+
+    Raises
+    ------
+    MeasureError
+        `trace` is not a trace.
     """
     spans, it = a_trace(trace).spans, trace.iterations
     stalled = spans.state == State.STALLED
@@ -28,10 +43,34 @@ def stall_seconds(trace: Trace) -> FloatArray:
 
 
 def token_gaps(trace: Trace, requests: Iterable[int] | None = None) -> FloatArray:
-    """Every gap between two tokens of these requests, pooled: the ITL of some; None takes everybody. Seconds.
+    """Gaps between consecutive tokens (the ITL), pooled over some requests or all.
 
-    Unlike `latencies(trace).itl` it counts requests that did not complete, too: a gap is a gap. Raises MeasureError
-    for a request that the trace does not know.
+    Unlike `latencies(trace).itl`, it also counts requests that did not complete.
+
+    Parameters
+    ----------
+    trace
+        The run.
+    requests
+        Request ids; None takes all.
+
+    Returns
+    -------
+    ndarray
+        float64 [gaps], seconds.
+
+    Raises
+    ------
+    MeasureError
+        The trace has no such request.
+
+    Examples
+    --------
+    >>> import cbviz
+    >>> from cbviz.measure import token_gaps
+    >>> _, continuous = cbviz.recorded("smollm2-8")
+    >>> f"{token_gaps(continuous, [0]).max() * 1e3:.1f} ms"
+    '4.7 ms'
     """
     table = a_trace(trace).requests
     wanted = None if requests is None else listed("requests", requests, "request ids")
@@ -42,7 +81,8 @@ def token_gaps(trace: Trace, requests: Iterable[int] | None = None) -> FloatArra
 
 
 def _row(trace: Trace, request: object) -> int:
-    if not isinstance(request, bool) and isinstance(request, Integral):
+    plain = as_int(request)
+    if plain is not None:
         with suppress(KeyError):
-            return trace.requests.row(int(request))
+            return trace.requests.row(plain)
     raise MeasureError(f"the trace has no request {shown(request)}.")

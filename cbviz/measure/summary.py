@@ -8,30 +8,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cbviz.events import FinishReason
 from cbviz.measure.checks import a_trace, percentiles_of
 from cbviz.measure.latency import Delivery, Distribution, latencies
 from cbviz.measure.slot_use import SlotUse, slot_use
-from cbviz.trace import FinishReason, Trace
+from cbviz.trace import Trace
 
 WIDTH = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A run in a few numbers; seconds, tokens and requests; latencies of completed requests only.
+    """A run in a few numbers: seconds, tokens and requests. Latencies are those of completed requests only.
 
     Attributes
     ----------
     policy, slots, iterations
-        Who ran, on how many slots, in how many forward passes.
+        Name of the policy, slots, and forward passes.
     seconds
         From 0 on the lane's clock to the end of the last iteration: vLLM's benchmark duration.
     requests, completed, cancelled
-        Submitted, ended by themselves, cancelled. The rest was cut off with the run.
+        Requests submitted, completed and cancelled. The others were cut off with the run.
     prompt_tokens
-        Of the completed requests, as vLLM counts them.
+        Of the completed requests, as in vLLM.
     output_tokens
-        Given to requests, also to those that did not complete. Tokens computed in vain are not counted.
+        Delivered to requests, including those that did not complete. Tokens of held rows do not count.
     request_throughput, output_throughput, total_throughput
         Completed requests, output tokens, prompt + output tokens, each / seconds; 0 for a run without duration.
     ttft, tpot, itl, e2el
@@ -41,13 +42,13 @@ class Summary:
     preemptions
         How often a running request lost its slot.
     kv_used, kv_reserved, kv_internal
-        Shares of the pool's positions: written; allotted and written later; allotted and never written (internal
-        fragmentation). Means over the time of the iterations; what they lack of 1 is free.
+        Shares of the pool's positions: written; allocated and written later; allocated and never written (internal
+        fragmentation). Means over the time of the iterations; the rest is free.
     kv_peak
-        The largest share of the pool's blocks that was allotted in any iteration.
+        The largest share of the pool's blocks allocated in any iteration.
     prefix_queries, prefix_hits, evictions
-        Tokens of newcomers that were looked up in the prefix cache, those of them that were found and not computed, and
-        cached blocks that were taken for something else.
+        Tokens of admitted requests looked up in the prefix cache, tokens of these that were found and so not computed,
+        and cached blocks reused for other content.
     swapped_out_bytes, swapped_in_bytes
         Keys and values copied to host memory by preemptions, and back.
     """
@@ -83,24 +84,37 @@ class Summary:
 
 
 def summary(trace: Trace, percentiles: Sequence[float] = (99,), delivery: Delivery = "stream") -> Summary:
-    """Sum a run up.
+    """Summarise a run.
 
-    Definitions are those of `vllm bench serve` (vLLM 0.33); throughput counts all output tokens of a run that was
-    stopped, where vLLM would count those of completed requests.
+    Definitions are those of `vllm bench serve` (vLLM 0.33), except that the throughput of a stopped run counts all its
+    output tokens, while vLLM counts those of completed requests.
 
     Parameters
     ----------
     trace
         The run, whole or stopped.
     percentiles
-        Which percentiles the distributions show, 0 … 100.
+        Percentiles of the distributions, 0 … 100.
     delivery
-        When the client gets its tokens (see `cbviz.measure.latency.Delivery`).
+        When the client receives its tokens (see `cbviz.measure.latency.Delivery`).
+
+    Returns
+    -------
+    Summary
+        The numbers.
 
     Raises
     ------
     MeasureError
-        A percentile outside 0 … 100, or an unknown delivery.
+        A percentile is outside 0 … 100, the delivery is unknown, or `trace` is not a trace.
+
+    Examples
+    --------
+    >>> import cbviz
+    >>> from cbviz.measure import summary
+    >>> found = summary(cbviz.recorded("smollm2-8")[1])
+    >>> found.completed, round(found.output_throughput), f"{found.ttft.percentiles[99]:.2f} s"
+    (48, 1333, '0.56 s')
     """
     percentiles = percentiles_of(percentiles)
     rq, it = a_trace(trace).requests, trace.iterations
@@ -150,10 +164,34 @@ def _rate(count: int, seconds: float) -> float:
 
 
 def serving_table(trace: Trace, percentiles: Sequence[float] = (99,), delivery: Delivery = "stream") -> str:
-    """The summary as the table that `vllm bench serve` prints, with a section on slots and KV cache added.
+    """The summary as the table that `vllm bench serve` prints, plus a section on slots and KV cache.
 
-    Rows and units are vLLM's (requests and tokens a second, milliseconds), so that two systems can be laid side by
-    side. Parameters and errors as in `summary`.
+    Rows and units are vLLM's (requests and tokens per second, milliseconds), so that two systems compare line by line.
+
+    Parameters
+    ----------
+    trace, percentiles, delivery
+        As in `summary`.
+
+    Returns
+    -------
+    str
+        The table, 50 characters wide.
+
+    Raises
+    ------
+    MeasureError
+        As in `summary`.
+
+    Examples
+    --------
+    >>> import cbviz
+    >>> from cbviz.measure import serving_table
+    >>> for line in serving_table(cbviz.recorded("smollm2-8")[1]).splitlines()[:3]:
+    ...     print(line)
+    ============ Serving Benchmark Result ============
+    Successful requests:                     48
+    Benchmark duration (s):                  1.14
     """
     s = summary(trace, percentiles, delivery)
     lines = [

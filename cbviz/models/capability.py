@@ -1,7 +1,7 @@
-"""What a device can do: asked once, kept, and turned into the sentences that say how a run is computed, and why.
+"""What a device can do, probed once and cached, and the sentences that explain how a run is computed there.
 
 CUDA graphs need our Triton kernels and FlashAttention, and both need an Ampere GPU (compute capability 8.0) or a newer
-one. Everywhere else passes run eagerly with PyTorch's own attention, in a number format that the device computes in.
+one. Everywhere else passes run eagerly with PyTorch's own attention, in a dtype that the device supports.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """What is known of one device.
+    """What is known about one device.
 
     Attributes
     ----------
     kind
         "cpu", "cuda" (NVIDIA) or "rocm" (AMD; PyTorch calls such devices "cuda", too).
     name
-        As people know it: "cpu", "NVIDIA H100 80GB HBM3".
+        "cpu", or the product name, such as "NVIDIA H100 80GB HBM3".
     sm
-        Compute capability of an NVIDIA GPU, such as (7, 5); None where there is none, or where it is not known.
+        Compute capability of an NVIDIA GPU, such as (7, 5); None for other devices, or if it is unknown.
     memory
-        Bytes of a GPU, all of them; None for a CPU, or where the driver does not say.
+        Total bytes of a GPU; None for a CPU, or if the driver does not say.
     triton
-        Version of a Triton that has compiled and run a kernel on this very GPU; "" without one.
+        Version of Triton, if it has compiled and run a kernel on this GPU; else "".
     triton_error
-        Why there is none, in one line: the error of its import, its compiler or the driver. "" if it was not tried.
+        Why it does not work, in one line: the error of its import, its compiler or the driver. "" if it was not tried.
     bf16
-        Whether the device has bfloat16 arithmetic, so that the format can be used there.
+        Whether the device has bfloat16 arithmetic.
     flash
         Whether FlashAttention can run.
     unusable
-        Why this PyTorch cannot compute on the device at all; "" if nothing speaks against it.
+        Why this PyTorch cannot compute on the device at all; "" if it can.
     """
 
     kind: str
@@ -58,7 +58,7 @@ class Capability:
 
     @property
     def default_dtype(self) -> torch.dtype:
-        """float32 on a CPU, where answers are compared token by token; else bfloat16, or float16 for want of it."""
+        """float32 on a CPU, where answers are compared token by token; else bfloat16, or float16 without it."""
         if self.kind == "cpu":
             return torch.float32
         return torch.bfloat16 if self.bf16 else torch.float16
@@ -81,7 +81,7 @@ class Capability:
         return None
 
     def why_not(self, dtype: torch.dtype) -> str | None:
-        """Why the device cannot compute in that number format, as a sentence; None if it can."""
+        """Why the device does not support a dtype, as a sentence; None if it does."""
         if dtype == torch.bfloat16 and not self.bf16:
             least = f" (compute capability {dotted(self.sm)}, and bfloat16 needs 8.0)" if self.sm else ""
             return f"{self.name} has no bfloat16 arithmetic{least}; use float16 or float32."
@@ -89,18 +89,18 @@ class Capability:
 
 
 def dotted(sm: tuple[int, int]) -> str:
-    """(7, 5) as people write it: "7.5"."""
+    """(7, 5) as "7.5"."""
     return f"{sm[0]}.{sm[1]}"
 
 
 def probes() -> Probes:
-    """What answers."""
+    """The probes that answer; tests replace them."""
     return TorchProbes()
 
 
 @cache
 def broken(device: torch.device) -> str:
-    """Why one addition cannot be done on a GPU, tried once; "" if it can."""
+    """Why a GPU fails at a single addition, tried once; "" if it works."""
     try:
         probes().launch(device.index or 0)
     except Exception as error:  # the driver's, PyTorch's
@@ -110,25 +110,25 @@ def broken(device: torch.device) -> str:
 
 @cache
 def capability(device: torch.device) -> Capability:
-    """What this device can do, asked when it is first wanted (a Triton kernel takes a moment to compile), then kept."""
+    """What a device can do; probed on first use (compiling a Triton kernel takes a moment), then cached."""
     index = probes().current() if str(device) == "cuda" else device.index
     return ask(probes(), device.type, index or 0)
 
 
 def forget() -> None:
-    """Ask again from now on; for tests, which put other probes in place."""
+    """Drop cached answers; for tests that replace the probes."""
     capability.cache_clear()
     broken.cache_clear()
 
 
 def ask(about: Probes, kind: str, index: int = 0) -> Capability:
-    """Ask everything about one device; `kind` is PyTorch's type of it."""
+    """Probe one device; `kind` is its type in PyTorch."""
     if kind != "cuda":
         return Capability(kind, kind, unusable="" if kind == "cpu" else f"cbviz does not run on {kind} devices")
     build, version = about.build()
     gpu = about.gpu(index)
     if build == "rocm":
-        # The compute capability that PyTorch gives is not one of NVIDIA's: (9, 4) is an MI300.
+        # PyTorch's compute capability is not NVIDIA's here: (9, 4) is an MI300.
         return Capability("rocm", gpu.name, memory=gpu.memory)
     known_old = gpu.sm is not None and gpu.sm < AMPERE
     triton, triton_error = ("", "") if known_old else _triton(about, index)
@@ -153,20 +153,20 @@ def ask(about: Probes, kind: str, index: int = 0) -> Capability:
 
 
 def _triton(about: Probes, index: int) -> tuple[str, str]:
-    """Triton's version and "", or "" and why it does not work."""
+    """(version, "") of Triton, or ("", why it does not work)."""
     try:
         return about.triton(index), ""
     except ModuleNotFoundError:
         return "", "it is not installed"
-    except Exception as error:  # its compiler, the C compiler, the driver and the disk each have their own
-        # Triton's compiler begins with a place ("at 1:28:"), goes on with the source, and ends with what is wrong.
+    except Exception as error:  # its compiler, the C compiler, the driver and the disk each raise their own
+        # A message of Triton's compiler begins with a place ("at 1:28:"), quotes the source, and ends with the error.
         *_, last = str(error).strip().splitlines() or [""]
         placed = re.match(r"at \d+:\d+:", str(error))
         return "", one_line(RuntimeError(last)) if placed and last.strip() else one_line(error)
 
 
 def _compiled_for(sm: tuple[int, int], architectures: tuple[str, ...]) -> bool:
-    """Whether kernels compiled for these run on that GPU: the same generation, not newer; or code for later ones."""
+    """Whether kernels compiled for these architectures run on a GPU: the same generation and not newer, or PTX."""
     own = 10 * sm[0] + sm[1]
     for name in architectures:
         kind, _, digits = name.partition("_")

@@ -1,9 +1,8 @@
-"""Which text later tokens may still take back, learned from a decoder that is nothing but a function of token ids.
+"""Which text later tokens may still change, learned from a decoder that is only a function of token ids.
 
 Decoding is not monotone. With byte fallback (Llama 2, Mistral, Gemma) a run of byte tokens becomes text only if the
-whole run is valid UTF-8: one bad byte at its end, and every byte of it is written as a replacement character instead.
-The clean-up of English spacing (BERT) takes back the space before a full stop that comes later. Both are found by
-asking the decoder about one more token.
+whole run is valid UTF-8: one bad byte at its end turns every byte of it into a replacement character. The clean-up of
+English spacing (BERT) removes the space before a full stop that comes later. Decoding one more token reveals both.
 """
 
 from __future__ import annotations
@@ -14,28 +13,28 @@ from collections.abc import Callable, Sequence
 Decode = Callable[[Sequence[int]], str]
 
 INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
-"""What decoders write for bytes that are no whole character."""
+"""What decoders write for bytes that are not a complete character."""
 HIGHEST = 2**18
-"""Token ids that are searched."""
+"""The search covers token ids below this."""
 UNKNOWN = 2**14
-"""So many ids in a row that decode to nothing are no special tokens: they lie beyond the vocabulary."""
+"""A run of this many ids that decode to nothing cannot be special tokens: it lies beyond the vocabulary."""
 ENOUGH = 32
-"""Breaking bytes to find before one of the middle is taken: a vocabulary may also have U+FFFD itself as a token."""
+"""Breaking bytes to find, of which the middle one is taken: U+FFFD itself may also be a token of the vocabulary."""
 SEARCHES = 4096
-"""Decodings that a search may cost."""
+"""The most decodings of a search."""
 TAIL = re.compile(r"(?: +n? *'? *| *n? *' *| +'[vr])\Z")
-"""What clean-up may take a space from, or give one back to: spaces, and beginnings of ' n't 'm 's 've 're at an end."""
+"""An end of text whose space clean-up may remove or restore: spaces, and prefixes of ' n't 'm 's 've 're."""
 
 
 class Certainty:
-    """What one decoder can take back. Make one for each tokenizer and share it among its streams.
+    """What one decoder can still change. Make one per tokenizer and share it among its streams.
 
     Parameters
     ----------
     decode
         Turns token ids into text; the same ids always give the same text.
     cleans
-        Whether it cleans up the spaces of English text; None finds out where a text ends so that it matters.
+        Whether it cleans up the spaces of English text; None finds out when a text ends so that it matters.
     """
 
     def __init__(self, decode: Decode, *, cleans: bool | None = None) -> None:
@@ -46,7 +45,7 @@ class Certainty:
         self._closes: dict[int, bool] = {}
 
     def closes(self, token: int) -> bool:
-        """Whether a token's own text is visible and stays, whatever bytes follow: runs of bytes end before it."""
+        """Whether a token's own text is visible and final, whatever bytes follow; a run of bytes ends before it."""
         known = self._closes.get(token)
         if known is None:
             alone = self._decode([token])
@@ -57,7 +56,7 @@ class Certainty:
         return known
 
     def of(self, tokens: Sequence[int], text: str) -> int:
-        """How many characters of `text`, which `tokens` decode to, no later token can change."""
+        """How many characters of `text`, the decoding of `tokens`, no later token can change."""
         certain = len(text)
         if tokens and not self.closes(tokens[-1]):
             certain = len(text.rstrip(INCOMPLETE))
@@ -69,13 +68,13 @@ class Certainty:
         return certain
 
     def _may_clean(self, tokens: Sequence[int], text: str) -> bool:
-        """Whether clean-up may change the end of `text`: True until this decoder was seen to leave a space alone."""
+        """Whether clean-up may change the end of `text`: True until this decoder has left a space unchanged."""
         if self._cleans is None and text.endswith(" "):
             if self._stops is None:
                 self._stops = self._find(lambda found: found == ".", ".", 4)  # some bring a space of their own
             word = next((token for token in tokens if self._decode([token]).isalnum()), None)
             if self._stops and word is not None:
-                # A word behind it shows that this decoder adds no spaces of its own, of which clean-up would take one.
+                # A word after it shows that this decoder adds no spaces, one of which clean-up would remove.
                 spaced = f"{text}.{self._decode([word])}"
                 if all(self._decode([*tokens, stop, word]) == spaced for stop in self._stops):
                     self._cleans = False
@@ -84,7 +83,7 @@ class Certainty:
     # ------------------------------------------------------------------ searching the vocabulary
 
     def _find(self, wanted: Callable[[str], bool], sign: str, most: int) -> list[int]:
-        """The first ids whose own text is wanted; `sign` occurs in the text of every range that holds one of them."""
+        """The first ids whose own text is wanted; `sign` occurs in the text of every range that contains one."""
         found: list[int] = []
         ranges = [(0, 256)]
         while 2 * ranges[-1][1] <= HIGHEST:
@@ -109,10 +108,10 @@ class Certainty:
         return found
 
     def _text(self, low: int, high: int) -> str | None:
-        """The text of a range of ids; None where the decoder refuses it."""
+        """The text of a range of ids; None if the decoder refuses it."""
         try:
             return self._decode(range(low, high))
-        except Exception:  # decoders differ in what they raise for ids that they do not know
+        except Exception:  # decoders differ in what they raise for unknown ids
             return None
 
     @staticmethod

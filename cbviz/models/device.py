@@ -1,4 +1,4 @@
-"""Which device, which number format, and how much memory is left."""
+"""Choosing a device and a dtype, and the memory that is left."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ __all__ = [
 ALLOWED = "allowed are 'cpu', 'cuda' and 'cuda:N'"
 _NAME = re.compile(r"([a-z]+)(?::(0|[1-9][0-9]{0,5}))?")
 _OTHERS = {
-    "mps": "Apple's GPUs are not supported: nothing of cbviz was tried on them",
-    "xpu": "Intel's GPUs are not supported: nothing of cbviz was tried on them",
+    "mps": "Apple's GPUs are not supported: cbviz was never tried on them",
+    "xpu": "Intel's GPUs are not supported: cbviz was never tried on them",
     "hip": "PyTorch calls AMD's GPUs 'cuda', too",
     "meta": "'meta' holds shapes without numbers",
 }
-"""What else PyTorch knows, and what to say of it."""
+"""Other devices that PyTorch knows, and why they are refused."""
 
 
 def pick_device(name: str | torch.device | None) -> torch.device:
-    """Return the device of that name: "cpu", "cuda", "cuda:N"; None takes the GPU if it can be used, else the CPU.
+    """Return the device of a name: "cpu", "cuda", "cuda:N"; None takes the GPU if it can be used, else the CPU.
 
-    On a Mac that is the CPU. A MIG slice is a "cuda:N" as any GPU is. Raises ModelError for other names, for GPUs that
-    are not there and for those that this PyTorch cannot use.
+    On a Mac that is the CPU. A MIG slice is a "cuda:N" like any GPU. Raises ModelError for other names, for missing
+    GPUs and for GPUs that this PyTorch cannot use.
     """
     if name is None:
         device = _default_gpu()
@@ -70,7 +70,7 @@ def pick_device(name: str | torch.device | None) -> torch.device:
 
 
 def fallback(name: object) -> str:
-    """Why `pick_device` took the CPU though there is a GPU, as a sentence; "" where it did not."""
+    """Why `pick_device` took the CPU although there is a GPU, as a sentence; "" if it did not."""
     if name is not None:
         return ""
     if (device := _default_gpu()) is not None:
@@ -81,11 +81,11 @@ def fallback(name: object) -> str:
 
 
 def pick_dtype(name: str | torch.dtype | None, device: torch.device) -> torch.dtype:
-    """Return the number format of that name; None takes float32 on a CPU, bfloat16 on a GPU, float16 on an older one.
+    """Return the dtype of a name; None takes float32 on a CPU, bfloat16 on a GPU, float16 on an older one.
 
     On a CPU answers are compared token by token, and float32 is exact enough for that. GPUs before Ampere (compute
-    capability 8.0) have no bfloat16 arithmetic. Raises ModelError for other names, and for a format that the device
-    does not compute in.
+    capability 8.0) have no bfloat16 arithmetic. Raises ModelError for other names, and for a dtype that the device does
+    not support.
     """
     if name is None:
         return capability(device).default_dtype
@@ -98,10 +98,10 @@ def pick_dtype(name: str | torch.dtype | None, device: torch.device) -> torch.dt
 
 
 def check_device(device: torch.device) -> Capability:
-    """Raise ModelError if cbviz cannot run on the device, or if nothing can be computed there; return what it can do.
+    """Raise ModelError if cbviz cannot run on the device, or the device does not work; return what it can do.
 
-    A GPU is given one addition to do, once: that it can be seen does not mean that it works (another process may have
-    it for itself, or PyTorch may lack kernels for it).
+    A GPU must compute one addition, once: a visible GPU may still not work (another process may hold it exclusively, or
+    PyTorch may lack kernels for it).
     """
     if device.type not in ("cpu", "cuda"):
         raise ModelError(f"cbviz does not run on {device.type!r} devices; {ALLOWED}.")
@@ -111,14 +111,14 @@ def check_device(device: torch.device) -> Capability:
 
 
 def device_name(device: torch.device) -> str:
-    """What people call a device: "cpu", or the name of the GPU."""
+    """Product name of a device: "cpu", or that of the GPU."""
     return capability(device).name
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Return how many bytes can still be allocated on the device, None where the system does not tell.
+    """Bytes that can still be allocated on the device; None if the system does not say.
 
-    On Linux it heeds the limit of a container, such as Binder's.
+    On Linux it respects the limit of a container, such as Binder's.
     """
     if device.type == "cpu":
         return available_bytes()
@@ -129,7 +129,7 @@ def free_bytes(device: torch.device) -> int | None:
 
 
 def allocatable_bytes(device: torch.device) -> int | None:
-    """As `free_bytes`, with those counted in that PyTorch holds on a GPU without using them."""
+    """As `free_bytes`, plus the bytes that PyTorch holds on a GPU without using them."""
     free = free_bytes(device)
     if free is not None and device.type == "cuda":
         free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -148,7 +148,7 @@ def check_fit(what: str, parameters: int, dtype: torch.dtype, device: torch.devi
 
 @contextmanager
 def full_device_refused(what: str, device: torch.device) -> Iterator[None]:
-    """Within the block, a device whose memory is full raises CapacityError that names what was being loaded."""
+    """Turn a lack of device memory within the block into a CapacityError that names what was being loaded."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -158,14 +158,14 @@ def full_device_refused(what: str, device: torch.device) -> Iterator[None]:
 
 
 def _parsed(name: object) -> tuple[str, int | None]:
-    """Type and number of a device. By our own rule: PyTorch takes "cuda:256" for "cuda:0"."""
+    """Type and index of a device. Parsed here, because PyTorch takes "cuda:256" for "cuda:0"."""
     if isinstance(name, torch.device):
         return name.type, name.index
     found = _NAME.fullmatch(name) if isinstance(name, str) else None
     if found is not None:
         try:
             return torch.device(found[1]).type, None if found[2] is None else int(found[2])
-        except RuntimeError:  # no type of device
+        except RuntimeError:  # an unknown type of device
             pass
     raise ModelError(f"unknown device {shown(name)}; {ALLOWED}.")
 

@@ -25,7 +25,19 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def catalogue() -> dict[str, str]:
-    """The names that `load` knows, each with one line about it."""
+    """The models that `load` knows by name.
+
+    Returns
+    -------
+    dict[str, str]
+        Name → one line about the model.
+
+    Examples
+    --------
+    >>> import cbviz
+    >>> cbviz.models.catalogue()["tiny"]
+    'built in, no network: 1.6 M parameters that spell, count, sort and repeat'
+    """
     return {
         "tiny": "built in, no network: 1.6 M parameters that spell, count, sort and repeat",
         "smollm2-135m": "a real chat model; 93 MB from the package index, once",
@@ -52,23 +64,35 @@ def load(
         A name of `catalogue()`, a folder in the Hugging Face format, or a Hugging Face id such as
         "Qwen/Qwen3-0.6B". Names win over folders: write "./tiny" for a folder called tiny.
     device
-        "cpu", "cuda" or "cuda:N"; None takes the GPU if there is one that this PyTorch can use.
+        "cpu", "cuda" or "cuda:N"; None takes a GPU that this PyTorch can use, else the CPU.
     dtype
         "float32", "bfloat16" or "float16"; None takes float32 on a CPU, bfloat16 on a GPU, float16 on a GPU before
         Ampere (compute capability 8.0).
     weights
-        "int8" stores the weights of the layers in a byte each (see `cbviz.models.int8`); needs the extra int8.
+        "int8" stores each weight of the layers in one byte (see `cbviz.models.int8`); it needs the extra int8. None
+        stores them as `dtype`.
     progress
         Whether downloads and conversions may draw a progress bar on standard error.
+
+    Returns
+    -------
+    LoadedModel
+        The model in evaluation mode on its device, with its tokenizer.
 
     Raises
     ------
     ModelError
-        The name, device, dtype or way to store weights is unknown, the device does not work or does not compute in that
-        dtype, torchao is not installed for int8, the model cannot be fetched, what is there is no causal LM, or its
-        numbers do not fit into float16.
+        The name, device, dtype or storage of weights is unknown; the device does not work or does not support the
+        dtype; int8 lacks torchao; the model cannot be fetched, is not a causal LM, or overflows float16.
     CapacityError
-        The model cannot fit into the device's free memory.
+        The model does not fit into the device's free memory.
+
+    Examples
+    --------
+    >>> import cbviz
+    >>> tiny = cbviz.models.load("tiny", device="cpu")
+    >>> f"{tiny.parameters:,} parameters, {tiny.kv_bytes_per_token:,} bytes of KV per token"
+    '1,593,600 parameters, 2,048 bytes of KV per token'
     """
     if not isinstance(name, str) or not name.strip():
         raise ModelError(f"a model's name must be a text that is not empty, not {shown(name)}; {_allowed()}")
@@ -93,9 +117,26 @@ def as_loaded(
     weights: str | None = None,
     progress: bool = True,
 ) -> LoadedModel:
-    """What an experiment was given as its model: a name is loaded (see `load`), a loaded model is taken as it is.
+    """Load a model given by name; return a loaded model unchanged.
 
-    Raises ModelError for anything else, and for a loaded model on a device that cbviz does not run on.
+    Parameters
+    ----------
+    model
+        A name, or a model from `load`.
+    device, dtype, weights, progress
+        As in `load`; ignored for a loaded model.
+
+    Returns
+    -------
+    LoadedModel
+        The model.
+
+    Raises
+    ------
+    ModelError
+        `model` is neither, `load` refuses it, or cbviz does not run on its device.
+    CapacityError
+        The model does not fit into the device's free memory.
     """
     if isinstance(model, str):
         return load(model, device=device, dtype=dtype, weights=weights, progress=progress)
@@ -125,7 +166,7 @@ def _loaded(name: str, where: torch.device, what: torch.dtype, progress: bool) -
 
 
 def _folder(name: str) -> Path | None:
-    """The folder of that name; None if there is none. Raises ModelError for a name that no folder can have."""
+    """The folder of that name; None if there is none. Raises ModelError for an impossible name."""
     try:
         folder = path_of(name, "the model")
         return folder if folder.is_dir() else None

@@ -19,16 +19,16 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt
 
 
 def load_folder(name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> LoadedModel:
-    """Load what lies in `folder`. Weights stored in another format are converted to `dtype`.
+    """Load the model in `folder`. Weights stored in another dtype are converted to `dtype`.
 
-    Only safetensors are read: nothing is unpickled, and no code of the folder is run.
+    Only safetensors are read: nothing is unpickled, and no code from the folder runs.
 
     Raises
     ------
     ModelError
-        There is no model in the folder, it is damaged, incomplete, of an unknown kind, or no decoder of text.
+        The folder has no model, or the model is damaged, incomplete, of an unknown type, or not a text decoder.
     CapacityError
-        It cannot fit into the device's free memory.
+        The model does not fit into the device's free memory.
     """
     if not (folder / "config.json").is_file():
         raise ModelError(f"there is no model in {folder}: a model's folder holds a config.json.")
@@ -41,7 +41,7 @@ def load_folder(name: str, folder: Path, device: torch.device, dtype: torch.dtyp
             tokenizer = _tokenizer(folder)
     except CbvizError:
         raise
-    except Exception as error:  # transformers, tokenizers and safetensors each have their own
+    except Exception as error:  # transformers, tokenizers and safetensors each raise their own
         raise ModelError(f"cannot load {name} from {folder}: {first_line(error)}") from error
     return ready(name, model, tokenizer, device, dtype)
 
@@ -55,9 +55,9 @@ def ready(name: str, model: Any, tokenizer: Any, device: torch.device, dtype: to
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type where it has none; one sentence of a message.
+    """The first line of an error's text, or its type if there is none, as one sentence of a message.
 
-    A line that only announces the next one brings it along, and a missing key is called so.
+    A first line that ends in a colon includes the next one, and a missing key is named as such.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
@@ -69,7 +69,7 @@ def first_line(error: BaseException) -> str:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep transformers from drawing bars and printing warnings; its settings are restored afterwards."""
+    """Silence the progress bars and warnings of transformers within the block."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -86,7 +86,7 @@ def quiet_transformers() -> Iterator[None]:
 def _weights(name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    # Without trust_remote_code=False transformers asks on the terminal whether it may run the folder's code.
+    # Without trust_remote_code=False transformers would prompt on the terminal to run the folder's code.
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     check_sizes(name, config.get_text_config())
     if config.is_encoder_decoder:
@@ -103,7 +103,7 @@ def _weights(name: str, folder: Path, device: torch.device, dtype: torch.dtype) 
         use_safetensors=True,
         output_loading_info=True,
     )
-    # transformers fills what a file lacks with random numbers; a teaching tool must not answer with those.
+    # transformers fills missing weights with random numbers; a teaching tool must not answer with those.
     lacking = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in report[kind])
     if lacking:
         raise ModelError(f"the weights of {name} do not match its config.json: {lacking[0]} is missing or misshapen.")

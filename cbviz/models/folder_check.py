@@ -1,8 +1,7 @@
-"""What is looked at in a model's folder before transformers opens it: files that mislead, and sizes that never end.
+"""Checks of a model's folder before transformers opens it: misleading files, and absurd sizes.
 
-A folder may come from anywhere. Its files must be what they are called, its weights must lie in it, and the number of
-its layers must be one that a loop over them survives: transformers makes a Python object of every layer, also of those
-that no memory could hold.
+A folder may come from anywhere. Its files must be what their names say, its weights must be inside it, and the number
+of layers must be sane: transformers makes a Python object of every layer, even of more than any memory could hold.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from cbviz.checks import one_line, shown
 from cbviz.errors import ModelError
 
 OBJECTS = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
-"""Files that hold one JSON object each, where they are there."""
+"""Files that must hold one JSON object each, if they exist."""
 INDEX = "model.safetensors.index.json"
 MOST_LAYERS = 1000
-"""Far more than any published model has (a few have above 100)."""
+"""Far more than any published model has; few have more than 100."""
 
 
 def check_folder(folder: Path) -> None:
-    """Raise ModelError for a file of JSON that is none, and for an index that names other files than the folder's own.
+    """Raise ModelError for a file that is not valid JSON, and for an index that names files outside the folder.
 
     transformers ignores a damaged generation_config.json, and follows an index to files anywhere on the machine.
     """
@@ -34,7 +33,7 @@ def check_folder(folder: Path) -> None:
 
 
 def check_sizes(name: str, config: Any) -> None:
-    """Raise ModelError for a configuration whose number of layers, heads or words makes no sense."""
+    """Raise ModelError for a configuration with an absurd number of layers, heads or tokens."""
     for key, most in (("num_hidden_layers", MOST_LAYERS), ("num_attention_heads", 10**6), ("vocab_size", 2**31 - 1)):
         value = getattr(config, key, None)
         if isinstance(value, int) and not 1 <= value <= most:

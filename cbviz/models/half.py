@@ -1,7 +1,7 @@
-"""Whether a model's numbers fit into float16, whose largest is 65,504.
+"""Whether a model's activations fit into float16, whose largest value is 65,504.
 
-Models that were trained in bfloat16 may go beyond it inside (Gemma's do). What is too large becomes infinite, then not
-a number, and the answers are nonsense without a word; so one pass is looked at before anything is served.
+Models trained in bfloat16 may exceed it (Gemma does). A value that is too large becomes infinite, then NaN, and the
+answers silently become nonsense; so one pass is checked before anything is served.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from cbviz.errors import ModelError
 from cbviz.models.loaded import LoadedModel
 
 TOKENS = 32
-"""Length of the text that is read: the first ids of the vocabulary, which hold the special tokens and the letters."""
+"""Length of the test prompt: the first ids of the vocabulary, among them special tokens and letters."""
 
 
 @torch.inference_mode()
 def check_finite(loaded: LoadedModel) -> None:
-    """Raise ModelError if a model in float16 computes anything but finite logits for a short text.
+    """Raise ModelError if a model in float16 computes logits that are not finite.
 
-    The large values of such models stand in the residual stream of any text, most of all at its first token, which is
-    why a short one shows them. Models in other formats are not looked at.
+    The large values of such models occur in the residual stream of any text, above all at its first token, so a short
+    prompt reveals them. Models in other dtypes are not checked.
     """
     if loaded.dtype != torch.float16:
         return

@@ -1,4 +1,4 @@
-"""How much memory this machine can still give: what the kernel says, and what a container's limit leaves."""
+"""Memory that this machine can still allocate: what the kernel reports, and what a container's limit leaves."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def available_bytes() -> int | None:
-    """Bytes that can still be allocated on the host; None where the system does not say.
+    """Bytes that can still be allocated on the host; None if the system does not say.
 
-    On Linux the least of what the kernel counts as available and what the limits of control groups leave (containers,
-    such as Binder's, and batch systems set them: version 1 and version 2). Elsewhere all physical memory, which is an
-    upper bound; Windows has no such call in Python's library.
+    On Linux it is the least of what the kernel counts as available and what the limits of control groups leave (version
+    1 and 2; containers, such as Binder's, and batch systems set them). Elsewhere it is all physical memory, an upper
+    bound; Python's library has no such call on Windows.
     """
     answers = [answer for answer in (_meminfo(), *_headrooms()) if answer is not None]
     return min(answers) if answers else _physical()
@@ -33,7 +33,7 @@ def _meminfo() -> int | None:
 
 
 def _headrooms() -> Iterator[int | None]:
-    """What the limit of each control group leaves: the process's own, and all that stand above it."""
+    """What the limit of each control group leaves: the process's own group and its ancestors."""
     own_v2 = own_v1 = ""
     try:
         for line in _OWN_GROUPS.read_text().splitlines():
@@ -52,13 +52,13 @@ def _headrooms() -> Iterator[int | None]:
 
 
 def _upwards(root: Path, own: str) -> list[Path]:
-    """The group's folder and those above it, as far as the root. In a container the root often is the own group."""
+    """The group's folder and its ancestors up to the root, which in a container often is the group itself."""
     parts = [part for part in own.split("/") if part not in ("", "..")]
     return [root.joinpath(*parts[:n]) for n in range(len(parts), -1, -1)]
 
 
 def _headroom(limit: Path, used: Path, statistics: Path, droppable: str) -> int | None:
-    """Limit less use. Files that the kernel keeps in memory but can drop at once count as used there; they are free."""
+    """Limit minus use. The kernel counts cached files as used, but can drop them at once, so they count as free."""
     try:
         most = limit.read_text().strip()
         if most == "max":

@@ -1,4 +1,4 @@
-"""Fetch a model from the Hugging Face hub, or from what an earlier visit left in its cache."""
+"""Fetch a model from the Hugging Face hub, or from its local cache."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from cbviz.errors import ModelError
 from cbviz.models.folder import first_line
 
 FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
-"""What is fetched: no pickled weights, no code."""
+"""The files to fetch: no pickled weights, no code."""
 
 
 def fetch(repository: str, progress: bool = True) -> Path:
-    """Return the folder of a model of the hub, downloaded if it is not in the cache.
+    """Return the folder of a model on the hub, downloading it if it is not in the cache.
 
-    Without a network the newest cached copy is taken. HF_ENDPOINT and HF_HOME are honoured.
+    Without a network it takes the newest cached copy. It respects HF_ENDPOINT and HF_HOME.
 
-    Raises ModelError if the hub does not know it, wants you to log in, or cannot be reached and nothing is cached.
+    Raises ModelError if the hub does not know the model or requires a login, or if it cannot be reached and the cache
+    is empty.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
@@ -38,7 +39,7 @@ def fetch(repository: str, progress: bool = True) -> Path:
             f"cannot reach the Hugging Face hub, and {repository} is not in its cache; connect to a network, give the "
             "folder of a model you have, or use 'tiny', which needs none."
         ) from error
-    except Exception as error:  # the hub's client, its HTTP library and the disk each have their own
+    except Exception as error:  # the hub's client, its HTTP library and the disk each raise their own
         raise ModelError(f"cannot fetch {repository} from the Hugging Face hub: {first_line(error)}") from error
     finally:
         if bars:

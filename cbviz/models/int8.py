@@ -1,9 +1,9 @@
-"""Weight-only int8: the weights of the layers take a byte each, and are turned back into numbers as they are read.
+"""Weight-only int8: each weight of the layers takes one byte, and is dequantised when it is read.
 
-Each row of a weight matrix (one output channel) is stored as whole numbers from -128 to 127 and one scale. A forward
-pass computes in the model's own number format, on what the rounding left of the weights; the KV cache is as large as
-before. This is the simplest member of the family of AutoGPTQ (GPTQ: Frantar et al., ICLR 2023), which chooses the
-rounding by what it does to real inputs. torchao does the work.
+Each row of a weight matrix (one output channel) is stored as integers from -128 to 127 and one scale. A forward pass
+computes in the model's own dtype with the rounded weights; the KV cache keeps its size. This is the simplest relative
+of AutoGPTQ (GPTQ: Frantar et al., ICLR 2023), which chooses the rounding by its effect on real inputs. torchao does the
+work.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cbviz.models.loaded import LoadedModel
 
 
 def check_int8() -> tuple[Any, Any]:
-    """torchao's configuration and its function that applies it. Raises ModelError if torchao is absent or broken."""
+    """torchao's configuration and the function that applies it. Raises ModelError if torchao is missing or broken."""
     try:
         from torchao.quantization import Int8WeightOnlyConfig, quantize_
     except ImportError as error:
@@ -34,15 +34,25 @@ def check_int8() -> tuple[Any, Any]:
 
 
 def quantised(loaded: LoadedModel) -> LoadedModel:
-    """Turn the weights of all linear layers but the output layer into int8, in place; return the model's new record.
+    """Quantise the weights of all linear layers except the output layer to int8, in place.
 
-    Embeddings and the output layer, which often are one table, stay as they are: the usual choice, for they are looked
+    Embeddings and the output layer, often one table, stay unchanged. This is the usual choice, because they are looked
     up or decide the answer directly.
+
+    Parameters
+    ----------
+    loaded
+        The model; its modules change.
+
+    Returns
+    -------
+    LoadedModel
+        The same model, marked as int8.
 
     Raises
     ------
     ModelError
-        torchao is not installed, or the model is quantised already.
+        torchao is missing or fails, or the model is already quantised.
     """
     if loaded.weights:
         raise ModelError(f"the weights of {loaded.name} are {loaded.weights} already.")

@@ -1,4 +1,4 @@
-"""A model that is ready to be served, with what an engine has to know about it."""
+"""A model that is ready to be served, with what an engine needs to know about it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from cbviz.checks import shown
 from cbviz.errors import ModelError
 from cbviz.models.certainty import Certainty
-from cbviz.models.pieces import PieceStream, pieces
+from cbviz.models.detokenizer import PieceStream, pieces
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -26,17 +25,25 @@ class LoadedModel:
     Parameters
     ----------
     name
-        What it was asked for by: "tiny", "random:opt-13b", a Hugging Face id.
+        The name it was loaded by: "tiny", "random:opt-13b", a Hugging Face id.
     model
-        A causal LM of transformers; its parameters want no gradients.
+        A causal LM of transformers, without gradients.
     tokenizer
-        None for random weights: they know no text.
+        None for random weights, which have no text.
     device, dtype
-        Where the weights lie, and as what.
+        Where the weights are, and their number format.
     weights
-        "int8" if the layers' weights are stored in int8 (see `cbviz.models.int8`); "" if they are as `dtype` says.
+        "int8" if the layers' weights are stored in int8 (see `cbviz.models.int8`); "" if they are stored as `dtype`.
     note
-        Why it lies where it lies, if that needs saying: a sentence, such as that the GPU here cannot be used; or "".
+        A sentence on the choice of device, such as why the GPU here cannot be used; or "".
+
+    Examples
+    --------
+    >>> import cbviz
+    >>> tiny = cbviz.models.load("tiny", device="cpu")
+    >>> ids = tiny.encode("Spell cat")
+    >>> len(ids), tiny.decode(ids), tiny.chat
+    (10, 'Spell cat\\n', True)
     """
 
     name: str
@@ -48,9 +55,22 @@ class LoadedModel:
     note: str = ""
 
     def encode(self, text: str) -> list[int]:
-        """Turn what a person wrote into prompt tokens: for chat models one user turn, ready for the answer.
+        """Turn text into prompt tokens; for a chat model, into one user turn with its template.
 
-        Raises ModelError if the model has no tokenizer, or if nothing is left to tokenize.
+        Parameters
+        ----------
+        text
+            The prompt; not blank.
+
+        Returns
+        -------
+        list[int]
+            Token ids, at least one.
+
+        Raises
+        ------
+        ModelError
+            The model has no tokenizer, the text is blank or yields no token, or the chat template fails.
         """
         tokenizer = self._needed_tokenizer()
         if not isinstance(text, str) or not text.strip():
@@ -60,7 +80,7 @@ class LoadedModel:
             turns = [{"role": "user", "content": text}]
             try:
                 asked = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-            except Exception as error:  # a template is a small program of the model's makers
+            except Exception as error:  # a template is a small program by the model's authors
                 raise ModelError(f"the chat template of {self.name} fails on {text!r}: {error}") from error
         # A template writes the special tokens itself.
         ids = [int(i) for i in tokenizer(asked, add_special_tokens=not self.chat)["input_ids"]]
@@ -69,20 +89,61 @@ class LoadedModel:
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Turn output tokens into text, special tokens such as END left out. Raises ModelError without a tokenizer."""
+        """Turn output tokens into text, without special tokens such as END.
+
+        Parameters
+        ----------
+        ids
+            Token ids.
+
+        Returns
+        -------
+        str
+            The text.
+
+        Raises
+        ------
+        ModelError
+            The model has no tokenizer.
+        """
         tokenizer = self._needed_tokenizer()
         return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """Say what each token adds to the text: len(ids) strings that join to decode(ids).
+        """The text that each token adds.
 
-        A character that is spread over several tokens belongs to the last of them. Raises ModelError without a
-        tokenizer.
+        A character of several tokens belongs to the last of them.
+
+        Parameters
+        ----------
+        ids
+            Token ids.
+
+        Returns
+        -------
+        list[str]
+            One string per id; joined, they are decode(ids).
+
+        Raises
+        ------
+        ModelError
+            The model has no tokenizer.
         """
         return pieces(self.decode, ids, self._certainty)
 
     def stream(self) -> PieceStream:
-        """Start turning one answer into text, token by token, as it comes. Raises ModelError without a tokenizer."""
+        """Start decoding one answer, token by token.
+
+        Returns
+        -------
+        PieceStream
+            Takes one token at a time and returns its text.
+
+        Raises
+        ------
+        ModelError
+            The model has no tokenizer.
+        """
         self._needed_tokenizer()
         return PieceStream(self.decode, self._certainty)
 
@@ -93,24 +154,18 @@ class LoadedModel:
 
     @property
     def chat(self) -> bool:
-        """Whether prompts are turns of a conversation: the tokenizer brings a chat template."""
+        """Whether prompts are turns of a conversation: the tokenizer has a chat template."""
         return self.tokenizer is not None and bool(self.tokenizer.chat_template)
 
     @cached_property
     def end_tokens(self) -> tuple[int, ...]:
-        """The tokens that mean END, those at which `model.generate` stops; () for a model that knows none.
+        """The END tokens, at which `model.generate` stops; () if the model has none.
 
-        Raises ModelError if they are no token ids.
+        Raises ModelError if the configuration names anything but token ids.
         """
-        end: Any = self.model.generation_config.eos_token_id
-        if end is None and self.tokenizer is not None:
-            end = self.tokenizer.eos_token_id
-        if end is None:
-            return ()
-        ends = tuple(end) if isinstance(end, (list, tuple)) else (end,)
-        if not all(isinstance(i, int) and 0 <= i < 2**31 for i in ends):
-            raise ModelError(f"the end-of-sequence token of {self.name} must be a token id, or some, not {shown(end)}.")
-        return ends
+        from cbviz.models.served import end_tokens_of  # loads transformers
+
+        return end_tokens_of(self.model, self.tokenizer, self.name)
 
     @cached_property
     def context_limit(self) -> int:
@@ -121,16 +176,16 @@ class LoadedModel:
 
     @property
     def vocabulary(self) -> int:
-        """How many token ids the model knows: prompts use 0 … vocabulary − 1."""
+        """Number of token ids: prompts use 0 … vocabulary − 1."""
         return int(self._config.vocab_size)
 
     @cached_property
     def kv_bytes_per_token(self) -> int:
-        """Bytes of keys and values that one position of one sequence takes, as a probe pass saw them, layer by layer.
+        """Bytes of keys and values per position of a sequence, summed over the layers that a probe pass saw.
 
-        Mostly that is 2 · layers · KV heads · head size · bytes a number. OPT-13B in 16 bits: 2 · 40 · 40 · 128 · 2 =
-        819,200, the article's "about 1 MB a token". An outline without weights (on the meta device) is taken by that
-        formula. Raises ModelError for a model that the engine cannot serve.
+        Usually that is 2 · layers · KV heads · head size · bytes per number. OPT-13B in 16 bits: 2 · 40 · 40 · 128 · 2
+        = 819,200, the article's "about 1 MB a token". For an outline without weights (on the meta device) the formula
+        is used. Raises ModelError for a model that the engine cannot serve.
         """
         from cbviz.models.served import attention_needs, on_meta  # loads transformers
 
@@ -144,14 +199,14 @@ class LoadedModel:
 
     @cached_property
     def parameters(self) -> int:
-        """How many parameters it has; weights that two layers share count once."""
+        """Number of parameters; weights shared by two layers count once."""
         return sum(p.numel() for p in self.model.parameters())
 
     @cached_property
     def weight_bytes(self) -> int:
-        """Bytes of all parameters as they lie in memory: what every forward pass reads at least once.
+        """Bytes of all parameters as stored: what every forward pass reads at least once.
 
-        (Of the embedding table a pass reads a few rows only, unless the output layer shares it.)
+        (Of the embedding table a pass reads only a few rows, unless the output layer shares it.)
         """
         return sum(stored_bytes(p) for p in self.model.parameters())
 
@@ -166,7 +221,7 @@ class LoadedModel:
 
 
 def stored_bytes(parameter: Tensor) -> int:
-    """Bytes of a parameter as it lies in memory; a quantised one consists of several tensors."""
+    """Bytes of a parameter as stored; a quantised one consists of several tensors."""
     if not hasattr(parameter, "__tensor_flatten__"):
         return parameter.numel() * parameter.element_size()
     parts, _ = parameter.__tensor_flatten__()

@@ -1,7 +1,7 @@
 """Read a mask: is it causal, and does it have a window?
 
-transformers describes a mask as a function of two positions. Asked at far positions it shows windows that are longer
-than any prompt one would want to compute.
+transformers describes a mask as a function of two positions. Evaluated at distant positions, it reveals windows longer
+than any prompt that is practical to compute.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ MaskFunction = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """What a query sees: its own position and everything before it, or the last `window` positions of that.
+    """What a query sees: its own position and everything before it, or the last `window` positions of these.
 
-    `problem` says in a few words what else the mask does; "" where it does nothing else. `near` says that it could be
-    asked within the prompt only, so that a longer window would not have shown.
+    `problem` names in a few words whatever else the mask does; "" if nothing. `near` means that the mask could be
+    evaluated within the prompt only, so that a longer window would have gone unnoticed.
     """
 
     window: int | None = None
@@ -49,20 +49,20 @@ def read_function(function: MaskFunction, length: int, limit: int) -> Mask:
         window = near.window if last == limit or last == near.window else last
         if near.window not in (None, window):
             return STRANGE
-        # A window has one width wherever it is asked; a chunk does not.
+        # A window has the same width everywhere; a chunk does not.
         asked = {limit // 2, limit // 3, limit // 7, *(() if window is None else (window - 1, window, window + 1))}
         for query in sorted(at for at in asked if 0 <= at < limit):
             if _row_width(function, query) != min(query + 1, window or limit):
                 return STRANGE
     except _GapError:
         return STRANGE
-    except Exception:  # it may index what exists for the prompt alone
+    except Exception:  # it may index something that exists for the prompt only
         return Mask(near.window, near=True)
     return Mask(window if window is not None and window < limit else None)
 
 
 def read_pattern(seen: Tensor) -> Mask:
-    """The mask of a bool tensor [queries, keys], as many of each, the first query at the first key."""
+    """The mask of a square bool tensor [queries, keys], with the first query at the first key."""
     length = len(seen)
     position = torch.arange(length, device=seen.device)
     distance = position[:, None] - position[None, :]
@@ -86,7 +86,7 @@ def _rows(function: MaskFunction, queries: Tensor, keys: int) -> Tensor:
 
 
 def _row_width(function: MaskFunction, query: int) -> int:
-    """How many positions a query sees, itself the last of them."""
+    """How many positions a query sees, itself included."""
     row = _rows(function, torch.tensor([query]), query + 1)[0]
     width = int(row.sum())
     if not row[query + 1 - width :].all():

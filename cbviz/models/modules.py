@@ -1,9 +1,9 @@
-"""A model's modules a second time, over the same weights.
+"""A second set of a model's modules over the same weights.
 
-The engine needs models to call its attention, and torch.compile to stand in for some of their layers. Both are switches
-on module and configuration objects, and those belong to the caller, who may call `generate` in another thread at any
-moment. So an engine works on modules of its own: a copy of every Python object, down to the tensors, which are shared.
-It costs no memory to speak of and a few milliseconds, and nothing that happens to it can be seen from the original.
+The engine makes models call its attention, and replaces some of their layers by compiled ones. Both are switches on
+module and configuration objects, and those belong to the caller, who may call `generate` in another thread at any time.
+So an engine works on its own modules: copies of every Python object, with shared tensors. They take hardly any memory
+and a few milliseconds, and changes to them never show in the original.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _HOOKS = tuple(
         "forward_pre_hooks_with_kwargs",
     )
 )
-"""Where a module keeps the hooks that a forward pass calls."""
+"""The attributes of a module with the hooks that a forward pass calls."""
 
 
 def twin(model: Model, attention: str | None = None, *, hooks: bool = True) -> Model:
@@ -38,17 +38,17 @@ def twin(model: Model, attention: str | None = None, *, hooks: bool = True) -> M
     Parameters
     ----------
     model
-        Left as it is.
+        The model; it stays unchanged.
     attention
-        The attention implementation that all configurations of the copy name; None keeps the model's own.
+        The attention implementation set in all configurations of the copy; None keeps the model's own.
     hooks
-        Whether forward hooks are shared: those of the original, later ones too, are then called by the copy. False
-        gives the copy none.
+        Whether the copy shares the forward hooks: it then calls those of the original, including later ones. False
+        gives it none.
 
     Returns
     -------
     PreTrainedModel
-        The copy. What a forward pass writes in place (the frequencies of a rotary embedding) is the copy's own.
+        The copy. It owns what a forward pass writes in place (the frequencies of a rotary embedding).
 
     Raises
     ------
@@ -60,7 +60,7 @@ def twin(model: Model, attention: str | None = None, *, hooks: bool = True) -> M
         for tensor in module._parameters.values():
             memo[id(tensor)] = tensor
         for name, tensor in module._buffers.items():
-            if not name.endswith("inv_freq"):  # a rotary embedding overwrites these as it meets longer texts
+            if not name.endswith("inv_freq"):  # a rotary embedding overwrites these for longer texts
                 memo[id(tensor)] = tensor
         for kind in _HOOKS:
             memo[id(module.__dict__[kind])] = module.__dict__[kind] if hooks else type(module.__dict__[kind])()
@@ -68,7 +68,7 @@ def twin(model: Model, attention: str | None = None, *, hooks: bool = True) -> M
         copied = copy.deepcopy(model, memo)
     except Exception as error:  # whatever a custom module keeps
         raise ModelError(
-            f"this {model.config.model_type!r} model cannot be served beside its other uses, for something in it "
+            f"this {model.config.model_type!r} model cannot be served beside its other uses, because a part of it "
             f"cannot be copied: {str(error).splitlines()[0] if str(error) else type(error).__name__}."
         ) from error
     if attention is not None:
@@ -98,7 +98,7 @@ def drops_cap(model: PreTrainedModel) -> bool:
     """Whether a model's own attention leaves out the cap on scores that its configuration asks for.
 
     PyTorch's scaled_dot_product_attention has no such cap. Recent versions of transformers do not offer it to these
-    models; older ones (5.17) use it for them by default, and their answers are then another model's.
+    models; older ones (5.17) use it for them by default, which changes their answers.
     """
     config = model.config.get_text_config()
     return bool(getattr(config, "attn_logit_softcapping", None)) and config._attn_implementation == "sdpa"

@@ -1,4 +1,4 @@
-"""What a model asks of its attention, layer by layer: the facts from which caches are sized and passes computed."""
+"""What a model requires of its attention, layer by layer: the facts that size caches and compute passes."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ class KVShape(NamedTuple):
 
     @property
     def numbers(self) -> int:
-        """How many numbers that is."""
+        """Numbers per position."""
         return self.key_heads * self.key_size + self.value_heads * self.value_size
 
 
 @dataclass(frozen=True, slots=True)
 class LayerNeeds:
-    """One call of attention in a forward pass; nearly always one a layer.
+    """One call of attention in a forward pass; nearly always one per layer.
 
     Parameters
     ----------
     module
-        Dotted name of the module that asks.
+        Dotted name of the calling module.
     query_heads, key_heads, value_heads, key_size, value_size
-        Shapes. Queries are as long as keys; what comes out is as long as values.
+        Shapes. Queries have the size of keys, outputs the size of values.
     window
         A token sees itself and the `window` - 1 positions before it; None sees everything before it.
     softcap, sinks
@@ -49,26 +49,26 @@ class LayerNeeds:
 
     @property
     def kv(self) -> KVShape:
-        """What the cache holds of one position."""
+        """What the cache holds per position."""
         return KVShape(self.key_heads, self.key_size, self.value_heads, self.value_size)
 
 
 @dataclass(frozen=True)
 class AttentionNeeds:
-    """What a whole model asks for.
+    """What a whole model requires.
 
     Parameters
     ----------
     kind
         The model's type, such as "llama".
     layers
-        The calls of one forward pass, in their order. A cache has keys and values for each.
+        The calls of one forward pass, in order. A cache has keys and values for each.
     context_limit
         The most positions that a request may have.
     limit_reason
-        Why it is less than the configuration says; "" where it is not.
+        Why it is less than the configuration states; "" if it is not.
     keywords
-        Which optional arguments the model's forward pass takes, of "logits_to_keep" and "cbviz_pass".
+        Which of "logits_to_keep" and "cbviz_pass" the model's forward pass accepts.
     hands_on
         Whether keyword arguments of the forward pass reach attention.
     """
@@ -87,7 +87,7 @@ class AttentionNeeds:
 
     @cached_property
     def peculiarity(self) -> str:
-        """Why kernels that are written for the usual attention cannot serve it; "" where they can."""
+        """Why kernels for ordinary attention cannot serve it; "" if they can."""
         first = self.layers[0]
         shape = (first.query_heads, first.key_heads, first.key_size)
         for layer in self.layers:

@@ -1,4 +1,4 @@
-"""Attention written out: what PyTorch's fused function cannot express, and what a probe computes with."""
+"""Attention written out, for what PyTorch's fused function cannot express, and for probes."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def plain_attention(
         [batch, KV heads, keys, key size] and [batch, KV heads, keys, value size]; each KV head serves an equal share of
         the query heads, in order.
     seen
-        bool, broadcast to [batch, query heads, queries, keys]: which keys a query may see; at least one each.
+        bool, broadcast to [batch, query heads, queries, keys]: the keys that a query may see, at least one each.
     scale
         Factor on the dot products.
     softcap
         Scores are squeezed into ±softcap: softcap · tanh(score / softcap) (Gemma 2, 2024, §2).
     sinks
-        [query heads]: a score per head that takes part in the softmax and has no value (gpt-oss, 2025).
+        [query heads]: a score per head that joins the softmax and has no value (gpt-oss, 2025).
 
     Returns
     -------

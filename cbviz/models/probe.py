@@ -1,10 +1,10 @@
-"""A probe pass: what does this model ask of its attention?
+"""A probe pass: what a model requires of its attention.
 
-A configuration does not say it. Head sizes differ from what it states, windows stand in a mask alone, layers attend
-twice. So a short prompt goes through the model once, with an attention function of ours that writes down what it is
-asked for. Then two prompts go through side by side, packed as the engine packs them: where the answers are not the
-model's own, something other than attention ties tokens together (a convolution, a recurrence), and the model is refused
-however it came about. Both happen on a copy of the modules, before a cache is allocated.
+A configuration does not say. Head sizes differ from the stated ones, windows appear only in a mask, layers attend
+twice. So a short prompt runs through the model once, with our attention function recording every call. Then two prompts
+run packed together, as the engine packs them. If the logits differ from the model's own, something other than attention
+mixes tokens (a convolution, a recurrence), and the model is refused, whatever the cause. Both passes use a copy of the
+modules, before a cache is allocated.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from cbviz.models.plain_attention import plain_attention
 
 NAME = "cbviz_probe"
 LONGEST = 48
-"""Tokens of the prompt: long enough for a short window to show, short enough to cost nothing."""
-FIRST = 19
-"""Tokens of the first of the two prompts that it is cut into."""
+"""Tokens of the prompt: long enough to reveal a short window, short enough to cost nothing."""
+FIRST_LENGTH = 19
+"""Tokens of the first of the two prompts into which it is cut."""
 
 NO_POSITIONS = (
     "it takes no position_ids; this engine tells every token its position, for tokens of several requests share a pass"
@@ -53,24 +53,24 @@ HARMLESS = frozenset(
         "return_dict",
     }
 )
-"""Keyword arguments of the attention call that change nothing here: whether rows are causal is read from the mask."""
+"""Keyword arguments of the attention call that have no effect here: causality is read from the mask."""
 
 
 @dataclass(slots=True)
-class Recorder:
-    """What a thread's probe pass has seen so far."""
+class AttentionRecorder:
+    """What the probe pass of a thread has seen so far."""
 
     names: dict[nn.Module, str]
     limit: int
-    """The model's context: how far a mask is read."""
+    """The model's context: how far masks are evaluated."""
     calls: list[LayerNeeds] = field(default_factory=list)
     problem: str = ""
-    """What was refused first."""
+    """The first problem found."""
     hands_on: bool = True
     masks: dict[int, tuple[Tensor, Mask]] = field(default_factory=dict)
-    """What the mask function was asked for, by the memory it lies in."""
+    """The masks handed out, by the address of their memory."""
     bounds: tuple[int, ...] = ()
-    """Where the packed prompts begin, and the end; empty in the first pass."""
+    """Starts of the packed prompts, and the end; empty in the first pass."""
     call: int = 0
 
 
@@ -78,8 +78,8 @@ _here = threading.local()
 
 
 @contextmanager
-def _recording(recorder: Recorder) -> Iterator[None]:
-    """Within the block this thread's passes of a probed copy are written down here."""
+def _recording(recorder: AttentionRecorder) -> Iterator[None]:
+    """Record this thread's passes of a probed copy within the block."""
     _here.recorder = recorder
     try:
         yield
@@ -90,9 +90,9 @@ def _recording(recorder: Recorder) -> Iterator[None]:
 def _mask(
     batch_size: int, q_length: int, kv_length: int, *_: Any, mask_function: Any, device: Any = None, **__: Any
 ) -> Tensor:
-    """The registered mask function: bool [1, 1, queries, keys], kept with what it says."""
-    recorder: Recorder = _here.recorder
-    if recorder.bounds:  # packed: the windows are known by now
+    """The registered mask function: bool [1, 1, queries, keys], kept with its description."""
+    recorder: AttentionRecorder = _here.recorder
+    if recorder.bounds:  # packed: the windows are already known
         return torch.ones((1, 1, q_length, kv_length), dtype=torch.bool, device=device)
     found = masks.read_function(mask_function, q_length, recorder.limit)
     seen = torch.ones((1, 1, q_length, kv_length), dtype=torch.bool, device=device).tril()
@@ -114,8 +114,8 @@ def _attention(
     cbviz_pass: object = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """The registered attention function: writes down what it is asked for, and computes it."""
-    recorder: Recorder = _here.recorder
+    """The registered attention function: records the call, and computes it."""
+    recorder: AttentionRecorder = _here.recorder
     scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
     if recorder.bounds:
         window = recorder.calls[recorder.call].window if recorder.call < len(recorder.calls) else None
@@ -157,9 +157,9 @@ ALL_ATTENTION_FUNCTIONS.register(NAME, _attention)
 ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, _mask)
 
 
-def _reaching(recorder: Recorder, mask: object, module: nn.Module, is_causal: bool | None) -> Mask:
-    """What the mask says that an attention call was given."""
-    if mask is None:  # then a flag decides, in the call or else at the module
+def _reaching(recorder: AttentionRecorder, mask: object, module: nn.Module, is_causal: bool | None) -> Mask:
+    """The description of the mask that an attention call received."""
+    if mask is None:  # then a flag decides, of the call or else of the module
         causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
         return Mask() if causal else masks.NOT_CAUSAL
     if isinstance(mask, Tensor):
@@ -173,7 +173,7 @@ def _reaching(recorder: Recorder, mask: object, module: nn.Module, is_causal: bo
 
 
 def _problem(query: Tensor, key: Tensor, value: Tensor, mask: Mask, others: dict[str, Any]) -> str:
-    """Why a call cannot be served; "" where it can."""
+    """Why a call cannot be served; "" if it can."""
     if mask.problem:
         return f"{mask.problem}; this engine serves causal attention, with or without a sliding window"
     unknown = sorted(name for name, given in others.items() if name not in HARMLESS and given is not None)
@@ -190,7 +190,7 @@ def _problem(query: Tensor, key: Tensor, value: Tensor, mask: Mask, others: dict
 
 
 def _seen(bounds: tuple[int, ...], window: int | None, device: torch.device) -> Tensor:
-    """bool [1, 1, tokens, tokens]: causal attention within each of the prompts that lie end to end."""
+    """bool [1, 1, tokens, tokens]: causal attention within each of the packed prompts."""
     position = torch.arange(bounds[-1], device=device)
     owner = torch.bucketize(position, torch.tensor(bounds[1:-1], device=device, dtype=torch.int64), right=True)
     distance = position[:, None] - position[None, :]
@@ -200,12 +200,12 @@ def _seen(bounds: tuple[int, ...], window: int | None, device: torch.device) -> 
 
 @torch.inference_mode()
 def probe(model: PreTrainedModel, limit: int) -> AttentionNeeds:
-    """Find out what a model asks of its attention, and that nothing else ties its tokens together.
+    """Find out what a model requires of its attention, and check that nothing else mixes its tokens.
 
     Parameters
     ----------
     model
-        A causal LM in eval mode, wherever its weights lie. It is left as it is.
+        A causal LM in eval mode on any device. It stays unchanged.
     limit
         The most positions that a request may have.
 
@@ -217,7 +217,7 @@ def probe(model: PreTrainedModel, limit: int) -> AttentionNeeds:
     Raises
     ------
     ModelError
-        The engine cannot honour what the model does; the sentence names type and layer, and what is served.
+        The engine cannot do what the model requires; the message names type and layer, and what is served.
     """
     kind = str(model.config.get_text_config().model_type)
     if drops_cap(model):
@@ -229,7 +229,7 @@ def probe(model: PreTrainedModel, limit: int) -> AttentionNeeds:
     copied = twin(model, NAME, hooks=False)
     names = {module: name for name, module in copied.named_modules()}
     ids = _prompt(model, min(LONGEST, limit))
-    recorder = Recorder(names, limit)
+    recorder = AttentionRecorder(names, limit)
     cuda = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         try:
@@ -256,7 +256,7 @@ def probe(model: PreTrainedModel, limit: int) -> AttentionNeeds:
 
 
 def _takes(model: PreTrainedModel) -> set[str]:
-    """Which of the arguments that a pass may have this model's forward takes."""
+    """Which of the optional arguments of a pass this model's forward accepts."""
     parameters = inspect.signature(type(model).forward).parameters
     any_keyword = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     named = {name for name in ("logits_to_keep", "attention_mask") if name in parameters}
@@ -264,23 +264,23 @@ def _takes(model: PreTrainedModel) -> set[str]:
 
 
 def _prompt(model: PreTrainedModel, length: int) -> list[int]:
-    """Ids that mean nothing special to the model: neither padding nor an image."""
+    """Ordinary token ids: neither padding nor an image."""
     special: set[int] = set()
     for config in configurations(model):
         for name, value in vars(config).items():
             if "token" in name or name.endswith(("_id", "_index")):
                 special |= {one for one in (value if isinstance(value, list | tuple) else [value]) if type(one) is int}
     vocabulary = int(model.get_input_embeddings().weight.shape[0])
-    # Of a table that is longer than the vocabulary the last ids may be reserved.
+    # If the table is longer than the vocabulary, its last ids may be reserved.
     stated = getattr(model.config.get_text_config(), "vocab_size", None)
     usable = [i for i in range(min(vocabulary, stated or vocabulary, 4096)) if i not in special] or [0]
     return [usable[(7 * i + i * i // 3) % len(usable)] for i in range(length)]
 
 
 def _logits(
-    model: PreTrainedModel, ids: list[int], lengths: list[int], takes: set[str], recorder: Recorder | None
+    model: PreTrainedModel, ids: list[int], lengths: list[int], takes: set[str], recorder: AttentionRecorder | None
 ) -> Tensor:
-    """[prompts, vocabulary]: float32 logits after the last token of each of the prompts in one packed row."""
+    """float32 [prompts, vocabulary]: logits after the last token of each prompt in one packed row."""
     position = torch.cat([torch.arange(length) for length in lengths])
     last = torch.tensor(lengths).cumsum(0) - 1
     arguments: dict[str, Any] = {}
@@ -302,8 +302,8 @@ def _logits(
     return (logits if "logits_to_keep" in takes else logits[last.to(logits.device)]).float()
 
 
-def _check_calls(copied: PreTrainedModel, kind: str, recorder: Recorder) -> None:
-    """Every layer attends, through transformers' registry."""
+def _check_calls(copied: PreTrainedModel, kind: str, recorder: AttentionRecorder) -> None:
+    """Every layer must attend, through transformers' registry."""
     if not recorder.calls:
         raise ModelError(
             f"models of type {kind!r} do not take their attention from transformers' registry, where this engine puts "
@@ -317,8 +317,8 @@ def _check_calls(copied: PreTrainedModel, kind: str, recorder: Recorder) -> None
         )
 
 
-def _silent_layers(copied: PreTrainedModel, recorder: Recorder) -> str:
-    """Name and kind of the first decoder layer that did not attend; "" where all did."""
+def _silent_layers(copied: PreTrainedModel, recorder: AttentionRecorder) -> str:
+    """Name and type of the first decoder layer that did not attend; "" if all did."""
     count = copied.config.get_text_config().num_hidden_layers
     asked = [call.module for call in recorder.calls]
     for name, module in copied.named_modules():
@@ -332,11 +332,11 @@ def _silent_layers(copied: PreTrainedModel, recorder: Recorder) -> str:
     return ""
 
 
-def _check_cache(copied: PreTrainedModel, recorder: Recorder) -> None:
-    """What a mask shows, transformers' own cache keeps: else a token would see more in a prompt than after it."""
+def _check_cache(copied: PreTrainedModel, recorder: AttentionRecorder) -> None:
+    """transformers' cache must keep what the mask shows; else a token would see more in a prompt than after it."""
     try:
         kept = DynamicCache(config=copied.config).layers
-    except Exception:  # a model with a cache of another kind is compared by its answers
+    except Exception:  # a model with another kind of cache is judged by its answers
         return
     for call in recorder.calls:
         number = getattr(copied.get_submodule(call.module), "layer_idx", None)
@@ -350,10 +350,10 @@ def _check_cache(copied: PreTrainedModel, recorder: Recorder) -> None:
 
 
 def _check_packed(
-    model: PreTrainedModel, copied: PreTrainedModel, ids: list[int], takes: set[str], recorder: Recorder
+    model: PreTrainedModel, copied: PreTrainedModel, ids: list[int], takes: set[str], recorder: AttentionRecorder
 ) -> None:
-    """Two prompts packed into one row get the logits that each gets from the model itself."""
-    cut = min(FIRST, len(ids) // 2)
+    """Two prompts packed into one row must get the logits that the model itself gives each."""
+    cut = min(FIRST_LENGTH, len(ids) // 2)
     if not cut:
         return
     lengths = [cut, len(ids) - cut]
@@ -372,22 +372,22 @@ def _check_packed(
     if "position_ids" not in inspect.signature(type(model).forward).parameters:
         raise ModelError(NO_POSITIONS)
     raise ModelError(
-        f"something other than causal attention ties its tokens together{_suspect(copied)}, so that what shares a pass "
-        "would change an answer; this engine serves models whose tokens meet in attention alone"
+        f"something other than causal attention mixes its tokens{_suspect(copied)}, so that what shares a pass "
+        "would change an answer; this engine serves models whose tokens interact in attention only"
     )
 
 
 def _near(one: Tensor, other: Tensor, dtype: torch.dtype) -> bool:
-    """Whether two rows of logits are the same but for rounding."""
+    """Whether two rows of logits are equal up to rounding."""
     one, other = one - one.mean(-1, keepdim=True), other - other.mean(-1, keepdim=True)
     if dtype in (torch.float32, torch.float64):
         return bool((one - other).abs().max() <= 2e-3 * other.abs().max() + 1e-6)
-    # Half precision adds up over layers, and a router may turn: only what is plainly another answer counts.
+    # Rounding in half precision adds up over layers, and a router may flip: only a clearly different answer counts.
     return bool(((one - other).norm(dim=-1) <= 0.5 * other.norm(dim=-1)).all())
 
 
 def _suspect(copied: PreTrainedModel) -> str:
-    """The kind of module that is most likely at fault, if its name says so."""
+    """The type of the module that is most likely at fault, if a name suggests one."""
     for module in copied.modules():
         name = type(module).__name__
         if any(word in name for word in ("Mamba", "Mixer", "Conv", "Delta", "Recurrent", "SSM", "Rwkv", "Indexer")):

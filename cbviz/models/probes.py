@@ -1,4 +1,4 @@
-"""The questions that are asked of PyTorch, the driver and Triton about a device. Tests put other answers here."""
+"""The queries to PyTorch, the driver and Triton about a device. Tests replace them."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ import torch
 Answer = TypeVar("Answer")
 
 _DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/dev/kfd"))
-"""Where Linux shows NVIDIA's driver and AMD's."""
+"""Files by which Linux shows the drivers of NVIDIA and AMD."""
 
 
 class Gpu(NamedTuple):
-    """What the driver says of a GPU; None where it does not."""
+    """What the driver reports about a GPU; None for what it does not."""
 
     name: str
     sm: tuple[int, int] | None
     """Compute capability: (9, 0) is an H100's."""
     memory: int | None
-    """Bytes, all of them. Of a MIG slice: the slice's."""
+    """Total bytes; for a MIG slice, those of the slice."""
 
 
 class Probes(Protocol):
-    """What `cbviz.models.capability` asks. Methods may raise anything; what they raise goes into sentences."""
+    """The queries of `cbviz.models.capability`. Methods may raise anything; the errors end up in messages."""
 
     def build(self) -> tuple[str, str]:
         """What this PyTorch was built for, "cuda", "rocm" or "", and its version."""
         ...
 
     def count(self) -> int:
-        """GPUs that this PyTorch can open."""
+        """Number of GPUs that this PyTorch can open."""
         ...
 
     def current(self) -> int:
-        """The GPU that is meant by "cuda"."""
+        """Index of the GPU that "cuda" stands for."""
         ...
 
     def open(self) -> None:
-        """Start the driver; raises where that fails, and says why."""
+        """Start the driver; raises an error that says why if that fails."""
         ...
 
     def gpu(self, index: int) -> Gpu:
@@ -49,11 +49,11 @@ class Probes(Protocol):
         ...
 
     def present(self) -> bool:
-        """Whether the machine has a GPU's driver and does not hide it, whatever PyTorch makes of it."""
+        """Whether the machine has a visible GPU driver, even if PyTorch cannot use it."""
         ...
 
     def architectures(self) -> tuple[str, ...]:
-        """What this PyTorch's own kernels were compiled for: "sm_80", "compute_120" …; () if that is not known."""
+        """Architectures of this PyTorch's kernels: "sm_80", "compute_120" …; () if unknown."""
         ...
 
     def launch(self, index: int) -> None:
@@ -65,16 +65,16 @@ class Probes(Protocol):
         ...
 
     def triton(self, index: int) -> str:
-        """Triton's version, after one kernel has been compiled by it and run on the GPU; raises where that fails."""
+        """Triton's version, after it has compiled one kernel and run it on the GPU; raises if that fails."""
         ...
 
     def free(self, index: int) -> int:
-        """Bytes of a GPU that can still be allocated, those that PyTorch holds without using them not counted."""
+        """Bytes of a GPU that can still be allocated, without those that PyTorch holds unused."""
         ...
 
 
 class TorchProbes:
-    """The true answers."""
+    """The real queries."""
 
     def build(self) -> tuple[str, str]:
         """See `Probes`."""

@@ -1,4 +1,4 @@
-"""May the engine serve this model, and what does it need? Asked once, when a model is made ready."""
+"""Whether the engine can serve a model, and what it needs; checked once, when a model is prepared."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 import torch
-from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from cbviz.checks import shown
+from cbviz.checks import is_whole, shown
 from cbviz.errors import ModelError
 from cbviz.models.modules import configurations
 from cbviz.models.needs import AttentionNeeds
@@ -21,13 +21,13 @@ _asking = threading.Lock()
 
 
 def attention_needs(model: PreTrainedModel) -> AttentionNeeds:
-    """What a model asks of its attention; found out by a probe pass the first time, remembered after that.
+    """What a model requires of its attention; a probe pass finds out the first time, and the answer is cached.
 
     Raises
     ------
     ModelError
-        The engine cannot honour something that the model does; the sentence names the model's type, the layer or
-        setting, and what is served instead.
+        The engine cannot do something that the model requires; the message names the model's type, the layer or
+        setting, and what is served.
     """
     refuse_by_configuration(model)
     limit, reason = context_limit(model)
@@ -41,7 +41,7 @@ def attention_needs(model: PreTrainedModel) -> AttentionNeeds:
 
 
 def refuse_by_configuration(model: PreTrainedModel) -> None:
-    """Raise ModelError for what a configuration says plainly; no pass is needed to see it."""
+    """Raise ModelError for what the configuration already shows, without a pass."""
     if (original := getattr(model, "_orig_mod", None)) is not None:
         raise ModelError(
             f"the model was compiled by torch.compile; pass the {type(original).__name__} that was compiled, and the "
@@ -60,8 +60,8 @@ def refuse_by_configuration(model: PreTrainedModel) -> None:
         )
     if type(model)._get_logits_processor is not GenerationMixin._get_logits_processor:
         raise ModelError(
-            f"{type(model).__name__} changes logits in a way of its own (_get_logits_processor); this engine honours "
-            "settings of the generation config only."
+            f"{type(model).__name__} changes logits in its own way (_get_logits_processor); this engine supports only "
+            "settings of the generation config."
         )
     if model.training:
         raise ModelError("the model is in training mode; call model.eval() first.")
@@ -87,10 +87,10 @@ def refuse_by_configuration(model: PreTrainedModel) -> None:
 
 
 def context_limit(model: PreTrainedModel) -> tuple[int, str]:
-    """The most positions that a request may have, and why that is less than the model was made for ("" if it is not).
+    """The most positions that a request may have, and why that is less than the configured context ("" if it is not).
 
     A rotary embedding of type longrope (Ding et al. 2024) has one set of factors up to a length and another above it,
-    and a pass uses the set of its longest text. Up to that length every pass uses the same.
+    and a pass uses the set for its longest text. Up to that length every pass uses the same set.
 
     Raises
     ------
@@ -115,6 +115,36 @@ def context_limit(model: PreTrainedModel) -> tuple[int, str]:
     )
 
 
+def end_tokens_of(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None, name: str = ""
+) -> tuple[int, ...]:
+    """The token ids with which a model ends an output; () for a model that has none.
+
+    They are those of its generation configuration, else of its configuration, else of its tokenizer. `name` is what an
+    error calls the model.
+
+    Raises
+    ------
+    ModelError
+        They are no token ids.
+    """
+    config = model.config.get_text_config()
+    for source in (getattr(model, "generation_config", None), config, tokenizer):
+        found = getattr(source, "eos_token_id", None)
+        if found is not None:
+            break
+    else:
+        return ()
+    found = found.tolist() if callable(getattr(found, "tolist", None)) else found
+    ends = tuple(found) if isinstance(found, (list, tuple)) else (found,)
+    if not all(is_whole(end) and 0 <= end < 2**31 for end in ends):
+        raise ModelError(
+            f"the end-of-sequence token of {name or f'this {config.model_type!r} model'} must be a token id, or some, "
+            f"not {shown(found)}; set model.generation_config.eos_token_id to one."
+        )
+    return ends
+
+
 def _rope_settings(config: PreTrainedConfig) -> list[dict[str, object]]:
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     return [rope, *(one for one in rope.values() if isinstance(one, dict))] if isinstance(rope, dict) else []
@@ -131,7 +161,7 @@ def _original_lengths(config: PreTrainedConfig) -> list[int]:
 
 
 def _fingerprint(model: PreTrainedModel) -> int:
-    """A number that changes with what a probe's answer depends on."""
+    """A number that changes with everything that a probe's answer depends on."""
     flags = tuple(module.__dict__.get("is_causal") for module in model.modules())
     settings = tuple(repr(sorted(vars(config).items(), key=str)) for config in configurations(model))
     return hash((settings, flags, str(model.device), str(model.dtype)))

@@ -1,7 +1,7 @@
 """Real shapes with random weights: how fast a model of that size runs, without downloading it.
 
-The numbers are those of the published configurations. What such a model writes means nothing, so its outputs get forced
-lengths, and it has neither a tokenizer nor an END.
+The numbers are those of the published configurations. The output of such a model is meaningless, so its lengths are
+forced, and it has neither a tokenizer nor an END.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 SPREAD = 0.02
-"""Standard deviation of the random weights: what GPT-2 and its descendants start training from."""
+"""Standard deviation of the random weights: the initialisation of GPT-2 and its descendants."""
 
 
 def llama_31_8b() -> PreTrainedConfig:
-    """Llama 3.1 8B: grouped queries, 4 to a KV head; 128 KiB of KV a token in 16 bits."""
+    """Llama 3.1 8B: grouped queries, 4 per KV head; 128 KiB of KV per token in 16 bits."""
     from transformers import LlamaConfig
 
     return LlamaConfig(
@@ -47,7 +47,7 @@ def llama_31_8b() -> PreTrainedConfig:
 
 
 def opt_13b() -> PreTrainedConfig:
-    """OPT-13B, the model of the article's benchmark: every head has keys and values of its own, 800 KiB a token."""
+    """OPT-13B, the model of the article's benchmark: every head has its own keys and values, 800 KiB per token."""
     from transformers import OPTConfig
 
     return OPTConfig(
@@ -63,7 +63,7 @@ def opt_13b() -> PreTrainedConfig:
 
 
 def qwen3_06b() -> PreTrainedConfig:
-    """Qwen3 0.6B: heads larger than hidden size / heads, normalised queries and keys; 112 KiB of KV a token."""
+    """Qwen3 0.6B: heads larger than hidden size / heads, normalised queries and keys; 112 KiB of KV per token."""
     from transformers import Qwen3Config
 
     return Qwen3Config(
@@ -83,7 +83,7 @@ def qwen3_06b() -> PreTrainedConfig:
 
 
 def smollm2_135m() -> PreTrainedConfig:
-    """SmolLM2 135M: a Llama that fits anywhere; 22.5 KiB of KV a token."""
+    """SmolLM2 135M: a Llama that fits anywhere; 22.5 KiB of KV per token."""
     from transformers import LlamaConfig
 
     return LlamaConfig(
@@ -109,11 +109,11 @@ SHAPES: dict[str, Callable[[], PreTrainedConfig]] = {
     "qwen3-0.6b": qwen3_06b,
     "smollm2-135m": smollm2_135m,
 }
-"""What may follow "random:"."""
+"""The shapes that may follow "random:"."""
 
 
 def random_model(shape: str, device: torch.device, dtype: torch.dtype, seed: int = 0) -> PreTrainedModel:
-    """Make a model of that shape, its weights drawn on the device in the dtype: no copy, no download.
+    """Make a model of a shape with weights drawn on the device in the dtype: no copy, no download.
 
     The same seed gives the same weights on the same kind of device; a CPU and a GPU draw different ones.
 
@@ -127,7 +127,7 @@ def random_model(shape: str, device: torch.device, dtype: torch.dtype, seed: int
     ModelError
         The shape is unknown.
     CapacityError
-        It cannot fit into the device's free memory; nothing was allocated.
+        It does not fit into the device's free memory; nothing was allocated.
     """
     if shape not in SHAPES:
         raise ModelError(f"unknown shape {shape!r}; 'random:' knows {', '.join(SHAPES)}.")
@@ -141,12 +141,12 @@ def random_weights(
     from transformers import AutoModelForCausalLM
     from transformers.initialization import no_init_weights
 
-    # On the meta device a model has shapes and no memory: it can be counted before anything is allocated.
+    # On the meta device a model has shapes but no memory, so its size is known before anything is allocated.
     with torch.device("meta"):
         outline = AutoModelForCausalLM.from_config(config, dtype=dtype)
     check_fit(name, sum(p.numel() for p in outline.parameters()), dtype, device)
 
-    # The libraries' own initialisation runs over all weights twice; ours once.
+    # The libraries' own initialisation passes over all weights twice, ours once.
     with torch.device(device), no_init_weights():
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     model.tie_weights()

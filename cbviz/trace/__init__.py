@@ -1,8 +1,13 @@
-"""What happened: the events of a run, the trace they fold into, and the files that keep it."""
+"""The record of a run: its events, the trace that they fold into, and the files that keep it."""
 
+from typing import Any
+
+from cbviz._moved import moved_name
+from cbviz.events import NO_REQUEST, Finish, FinishReason, Iteration, Mark, Reuse, State
 from cbviz.trace.check import check
-from cbviz.trace.events import NOBODY, Finish, FinishReason, Iteration, Mark, Reuse, State
-from cbviz.trace.files import load, save
+from cbviz.trace.files import digest, load, save
+from cbviz.trace.frames import to_pandas
+from cbviz.trace.perfetto import to_perfetto
 from cbviz.trace.recorder import Recorder
 from cbviz.trace.recordings import RECORDINGS, recorded
 from cbviz.trace.trace import (
@@ -17,7 +22,7 @@ from cbviz.trace.trace import (
 
 __all__ = [
     "MARK_KINDS",
-    "NOBODY",
+    "NO_REQUEST",
     "RECORDINGS",
     "Finish",
     "FinishReason",
@@ -37,3 +42,17 @@ __all__ = [
     "recorded",
     "save",
 ]
+
+# The methods of a trace that read and write files. Their modules import the tables, never the reverse.
+for _name, _door in {
+    "digest": property(digest),
+    "save": save,
+    "load": staticmethod(load),
+    "to_pandas": to_pandas,
+    "to_perfetto": to_perfetto,
+}.items():
+    setattr(Trace, _name, _door)
+
+
+def __getattr__(name: str) -> Any:
+    return moved_name("trace", name)

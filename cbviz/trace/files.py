@@ -1,9 +1,8 @@
-"""One trace, one file: written whole or not at all, checked in every respect when read.
+"""One trace, one file: written whole or not at all, and checked in every respect when it is read.
 
-The format is gzip'd JSON, the tables as columns: anybody can open it with two lines of any language, and reading it
-runs no code of the file's author (as a pickle would). A digest over the content tells a changed file from a sound one.
-It guards against accidents, not against forgery: who edits the content can renew the digest, so `check` looks at the
-content as well.
+The format is gzipped JSON with the tables as columns. Two lines in any language open it, and reading it runs no code of
+the file's author, as a pickle would. A digest over the content detects accidental changes. It does not detect forgery,
+because an editor can renew it, so `check` looks at the content as well.
 """
 
 from __future__ import annotations
@@ -22,12 +21,13 @@ from cbviz.errors import FileError, TraceError
 from cbviz.limits import LARGEST_TEXT, MOST_BRACKETS, MOST_COMMAS
 from cbviz.paths import path_of, short, why, write_whole
 from cbviz.trace.check import check, check_meta, check_size
+from cbviz.trace.sentences import TABLE, restore, table
 from cbviz.trace.trace import IterationTable, MarkTable, RequestTable, SpanTable, Trace, TraceMeta
 
 FORMAT = "cbviz-trace"
 VERSION = 2
 SUFFIX = ".cbviz"
-NOT_OURS = "this is not a trace that cbviz has written."
+NOT_OURS = "this is not a trace written by cbviz."
 
 TABLES = {"requests": RequestTable, "iterations": IterationTable, "spans": SpanTable, "marks": MarkTable}
 
@@ -35,14 +35,36 @@ Table = TypeVar("Table", RequestTable, IterationTable, SpanTable, MarkTable)
 
 
 def save(trace: Trace, path: str | os.PathLike[str]) -> Path:
-    """Write a trace to one file and return its path. The same trace gives the same bytes.
+    """Write a trace to a file. The same trace gives the same bytes.
 
-    The file appears under its name only when it is complete; what was there before is replaced.
+    The file appears under its name only when it is complete, and replaces an older one.
+
+    Parameters
+    ----------
+    trace
+        The run.
+    path
+        A name that ends in `.cbviz`.
+
+    Returns
+    -------
+    Path
+        The path of the file.
 
     Raises
     ------
     TraceError
         The name does not end in `.cbviz`, the trace contradicts itself, or the file cannot be written.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import cbviz
+    >>> static, _ = cbviz.recorded("smollm2-8")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = static.save(pathlib.Path(folder, "static.cbviz"))
+    ...     cbviz.load(path) == static
+    True
     """
     target = _path(path)
     if target.suffix != SUFFIX:
@@ -53,16 +75,26 @@ def save(trace: Trace, path: str | os.PathLike[str]) -> Path:
 def load(path: str | os.PathLike[str]) -> Trace:
     """Read a trace file and check everything in it.
 
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    Trace
+        The run.
+
     Raises
     ------
     TraceError
-        No such file, not a trace, truncated, changed after it was written, of another version, or telling a story that
-        contradicts itself. Never anything else, whatever the file holds.
+        The file does not exist, is not a trace, is truncated, was changed after it was written, has another version, or
+        contradicts itself. Nothing else is raised, whatever the file holds.
     """
     source = _path(path)
     said = short(source)
     try:
-        if source.exists() and not source.is_file():  # a pipe would wait for ever
+        if source.exists() and not source.is_file():  # opening a pipe would block
             raise TraceError(f"{said} cannot be read: it is not a file.")
         with source.open("rb") as file:
             data = file.read(LARGEST_TEXT + 1)
@@ -79,7 +111,7 @@ def load(path: str | os.PathLike[str]) -> Trace:
 
 
 def to_bytes(trace: Trace) -> bytes:
-    """The content of a trace's file. Raises TraceError if the trace contradicts itself or is too large for a file."""
+    """The content of a trace file. Raises TraceError if the trace contradicts itself or is too large for a file."""
     content = _content(trace)
     check_size(trace.meta.slots, len(trace.iterations))
     bare = _canonical(content)
@@ -91,7 +123,7 @@ def to_bytes(trace: Trace) -> bytes:
 
 
 def from_bytes(data: bytes) -> Trace:
-    """A trace from the content of its file. Raises TraceError as `load` does."""
+    """The trace in the content of a file. Raises TraceError as `load` does."""
     content = _parse(_unpack(data))
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise TraceError(NOT_OURS)
@@ -103,7 +135,8 @@ def from_bytes(data: bytes) -> Trace:
         odd = min(content.keys() ^ wanted)
         raise TraceError(f"this trace file {'lacks' if odd in wanted else 'has an unknown part'} {odd!r:.80}.")
     if content.pop("digest") != digest_of(content):
-        raise TraceError("this trace file was changed after it was written: its digest does not fit.")
+        raise TraceError("this trace file was changed after it was written: its digest does not match.")
+    restore(content)
     meta = _read_meta(content["meta"])
     check_meta(meta)
     starts = content["iterations"].get("t_start") if isinstance(content["iterations"], dict) else None
@@ -120,12 +153,20 @@ def from_bytes(data: bytes) -> Trace:
 
 
 def digest(trace: Trace) -> str:
-    """SHA-256 over everything in the trace, in hexadecimal. Raises TraceError if it contradicts itself."""
+    """SHA-256 over everything in the trace, in hexadecimal.
+
+    The same run with the same seed has the same digest only if its timings are the same as well.
+
+    Raises
+    ------
+    TraceError
+        The trace contradicts itself.
+    """
     return digest_of(_content(trace))
 
 
 def digest_of(content: dict[str, Any]) -> str:
-    """SHA-256 over the JSON of a file's content, its digest left out."""
+    """SHA-256 over the JSON of a file's content, without its digest."""
     return hashlib.sha256(_canonical({key: content[key] for key in content if key != "digest"})).hexdigest()
 
 
@@ -158,9 +199,11 @@ def _content(trace: Trace) -> dict[str, Any]:
     content: dict[str, Any] = {"format": FORMAT, "version": VERSION}
     content["meta"] = {field.name: getattr(trace.meta, field.name) for field in fields(TraceMeta)}
     for name, kind in TABLES.items():
-        table = getattr(trace, name)
-        columns = {field.name: getattr(table, field.name) for field in fields(kind)}
+        rows = getattr(trace, name)
+        columns = {field.name: getattr(rows, field.name) for field in fields(kind)}
         content[name] = {key: c.tolist() if isinstance(c, np.ndarray) else c for key, c in columns.items()}
+    if known := table(trace):
+        content["meta"]["extra"] = {**trace.meta.extra, TABLE: known}
     return content
 
 
@@ -170,7 +213,7 @@ def _unpack(data: bytes) -> bytes:
     unpacker = zlib.decompressobj(wbits=31)
     try:
         text = unpacker.decompress(data, 1)
-        if text == b'"':  # one long text: not worth unpacking
+        if text == b'"':  # one long string, not an object
             raise TraceError(NOT_OURS)
         text += unpacker.decompress(unpacker.unconsumed_tail, LARGEST_TEXT)
     except zlib.error:
@@ -197,7 +240,7 @@ def _parse(text: bytes) -> Any:
 
 
 def _check_counts(text: bytes, complaint: str) -> None:
-    """Raise TraceError for more lists or values than a trace has: as objects they take far more memory than as text."""
+    """Raise TraceError for more lists or values than a trace has: parsed, they take far more memory than as text."""
     for what, count, most in (
         ("lists", text.count(b"[") + text.count(b"{"), MOST_BRACKETS),
         ("values", text.count(b","), MOST_COMMAS),
@@ -209,12 +252,12 @@ def _check_counts(text: bytes, complaint: str) -> None:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        raise TraceError("this trace file is damaged: it says something twice.")
+        raise TraceError("this trace file is damaged: a key occurs twice.")
     return made
 
 
 def _refuse_constant(word: str) -> NoReturn:
-    raise TraceError(f"this trace file holds {word}, which is no number.")
+    raise TraceError(f"this trace file holds {word}, which is not a number.")
 
 
 def _columns(value: Any, kind: type[Any], name: str) -> dict[str, Any]:
@@ -240,14 +283,14 @@ def _read_table(kind: type[Table], value: Any, name: str) -> Table:
 
 
 def _read_column(column: Any, kind: str, name: str) -> Any:
-    """A list of JSON as the column type that the dataclass declares. Says no to 1.5 where a count belongs."""
+    """A JSON list as the column type that the dataclass declares. Refuses 1.5 in a column of counts."""
     if not isinstance(column, list):
         raise TraceError(f"this trace file is damaged: {name} is not a list.")
     if kind not in ("FloatArray", "IntColumn"):
         return tuple(tuple(entry) if isinstance(entry, list) else entry for entry in column)
     allowed: set[type] = {int} if kind == "IntColumn" else {int, float}
     if not set(map(type, column)) <= allowed:
-        raise TraceError(f"this trace file is damaged: {name} holds something that is no number of its kind.")
+        raise TraceError(f"this trace file is damaged: {name} holds an entry that is not a number of its kind.")
     try:
         array = np.array(column, dtype=np.int64 if kind == "IntColumn" else np.float64)
     except OverflowError:

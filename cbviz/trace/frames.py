@@ -1,4 +1,4 @@
-"""A trace as pandas data frames, for whoever wants to group and plot it."""
+"""A trace as pandas data frames, to filter, group and plot."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cbviz.errors import TraceError
-from cbviz.trace.events import FinishReason, State
+from cbviz.events import FinishReason, State
 from cbviz.trace.trace import MARK_KINDS, Trace
 
 if TYPE_CHECKING:
@@ -16,16 +16,34 @@ if TYPE_CHECKING:
 
 
 def to_pandas(trace: Trace) -> dict[str, pd.DataFrame]:
-    """The four tables as data frames: `requests`, `iterations`, `spans` and `marks`.
+    """The four tables as data frames.
 
-    Columns are those of the tables, with names instead of numbers for states, kinds and finish reasons ("" where a
-    request has not ended). Added are `output_tokens` (requests), `seconds` (iterations), and `t_start` and `t_end` in
-    seconds on the lane's clock (spans).
+    Columns are those of the tables, with names instead of numbers for states, kinds and finish reasons ("" for a
+    request that has not ended). Additional columns are `output_tokens` (requests), `seconds` (iterations), and
+    `t_start` and `t_end` in seconds on the lane's clock (spans).
+
+    Parameters
+    ----------
+    trace
+        The run.
+
+    Returns
+    -------
+    dict[str, pandas.DataFrame]
+        "requests", "iterations", "spans" and "marks".
 
     Raises
     ------
     TraceError
         pandas is not installed.
+
+    Examples
+    --------
+    >>> import cbviz
+    >>> static, _ = cbviz.recorded("smollm2-8")
+    >>> frames = static.to_pandas()
+    >>> frames["spans"].groupby("state")["tokens"].sum().to_dict()
+    {'decode': 1520, 'held': 3480, 'prefill': 1808}
     """
     try:
         import pandas as pd

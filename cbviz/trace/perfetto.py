@@ -1,6 +1,6 @@
 """A trace as Chrome trace-event JSON, which ui.perfetto.dev and chrome://tracing open.
 
-The format: "Trace Event Format" (Google, 2016). One process is the run, one thread a slot, one complete event ("X") a
+The format is "Trace Event Format" (Google, 2016). A process is the run, a thread a slot, and a complete event ("X") a
 span; counters ("C") follow the queue, the KV cache and the tokens of each iteration; an instant event ("i") marks each
 preemption.
 """
@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cbviz.errors import FileError, TraceError
+from cbviz.events import State
 from cbviz.paths import path_of
-from cbviz.trace.events import State
 from cbviz.trace.files import write_file
 from cbviz.trace.trace import MARK_KINDS, FloatArray, Trace
 
@@ -28,10 +28,22 @@ Event = dict[str, Any]
 
 
 def to_perfetto(trace: Trace, path: str | os.PathLike[str]) -> Path:
-    """Write the trace as Chrome trace-event JSON and return the path.
+    """Write the trace as Chrome trace-event JSON.
 
-    Times are rounded to whole microseconds, so that neighbouring slices of a track touch and never overlap; a span
-    shorter than that is a slice of length 0.
+    Times are rounded to whole microseconds, so that neighbouring slices of a track touch and never overlap; a shorter
+    span becomes a slice of length 0.
+
+    Parameters
+    ----------
+    trace
+        The run.
+    path
+        A name that ends in `.json`.
+
+    Returns
+    -------
+    Path
+        The path of the file.
 
     Raises
     ------
@@ -63,7 +75,7 @@ def to_perfetto(trace: Trace, path: str | os.PathLike[str]) -> Path:
 
 
 def perfetto_events(trace: Trace) -> list[Event]:
-    """The trace events: names first, then everything else by time."""
+    """The trace events: names first, then the others by time."""
     timed = [*_slices(trace), *_counters(trace), *_preemptions(trace)]
     return [*_names(trace), *sorted(timed, key=lambda event: event["ts"])]
 
@@ -110,14 +122,14 @@ def _slices(trace: Trace) -> Iterator[Event]:
 
 
 def _reasons(trace: Trace) -> dict[tuple[str, int, int], str]:
-    """The policy's words for what began in an iteration: (kind of mark, request, iteration) → reason."""
+    """The policy's reasons: (kind of mark, request, iteration) → reason."""
     mk = trace.marks
     columns = (mk.kind.tolist(), mk.request.tolist(), mk.iteration.tolist(), mk.reason)
     return {(MARK_KINDS[kind], request, i): why for kind, request, i, why in zip(*columns, strict=True)}
 
 
 def _counters(trace: Trace) -> Iterator[Event]:
-    """Counters hold until the next event, so one is written only where a value changes; all end at 0 with the run."""
+    """A counter holds until its next event, so one is written only when a value changes; all end at 0 with the run."""
     it = trace.iterations
     if not len(it):
         return

@@ -1,19 +1,20 @@
-"""A finished run as tables: what everything that looks at a run reads.
+"""A finished run as tables: the input of every measure, chart and view.
 
-`Trace` holds columns, not objects: a run of 10,000 iterations on 256 slots is about two spans a request.
+`Trace` holds columns, not objects: a run of 10,000 iterations on 256 slots takes about two spans per request.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from os import PathLike
+    from pathlib import Path
+
     import pandas as pd
 
 FloatArray = npt.NDArray[np.float64]
@@ -22,7 +23,7 @@ IntColumn = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class TraceMeta:
-    """Where a run comes from. Everything here is a plain string or number, so that it survives any file."""
+    """The origin of a run: policy, memory, model, device, workload and versions, as plain JSON values."""
 
     policy: str
     policy_summary: str
@@ -30,7 +31,7 @@ class TraceMeta:
     block_size: int
     total_blocks: int
     block_bytes: int = 0
-    """Bytes that a KV block is copied with when it is swapped; 0 where nothing can be."""
+    """Bytes copied per KV block when it is swapped; 0 if nothing can be swapped."""
     model: str = ""
     device: str = ""
     dtype: str = ""
@@ -38,7 +39,7 @@ class TraceMeta:
     seed: int = 0
     arrival_unit: str = "seconds"
     clock: str = "lane"
-    """"lane": this lane's own iterations, run in turns with others on one device; "alone": an undisturbed run;
+    """"lane": this lane's own iterations, run in turns with others on one device; "alone": a run without other lanes;
     "virtual": no device, seconds from a cost model."""
     lag: int = 0
     created: str = ""
@@ -51,10 +52,11 @@ class TraceMeta:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RequestTable:
-    """One row a request, in order of submission. Lists where rows have different lengths.
+    """One row per request, in order of submission.
 
-    `iteration` columns are -1 where it never happened. `tokens[i]` are the output token ids, `pieces[i]` the text that
-    each of them added (empty list if the model has no tokenizer), `token_iterations[i]` the iteration that gave each.
+    Columns that hold an iteration are -1 if the event never happened. `tokens[i]` are the output token ids, `pieces[i]`
+    the text that each added (empty if the model has no tokenizer), and `token_iterations[i]` the iteration that
+    produced each.
     """
 
     id: IntColumn
@@ -62,13 +64,13 @@ class RequestTable:
     prompt_tokens: IntColumn
     max_new_tokens: IntColumn
     arrived: IntColumn
-    """First iteration that saw it in the queue."""
+    """First iteration that found it in the queue."""
     admitted: IntColumn
     """Iteration of its first admission."""
     finished: IntColumn
-    """Iteration in which its output ended (or before which it was cancelled)."""
+    """Iteration in which its output ended, or before which it was cancelled."""
     reason: IntColumn
-    """A `FinishReason`, -1 if the run stopped before it ended."""
+    """A `FinishReason`; -1 if the run stopped before the request ended."""
     slot: IntColumn
     """Slot of its last admission."""
     preemptions: IntColumn
@@ -83,7 +85,23 @@ class RequestTable:
         return len(self.id)
 
     def row(self, request: int) -> int:
-        """Row of a request id. Raises KeyError."""
+        """Row of a request.
+
+        Parameters
+        ----------
+        request
+            Its id.
+
+        Returns
+        -------
+        int
+            The index into every column.
+
+        Raises
+        ------
+        KeyError
+            The trace has no such request.
+        """
         rows = np.flatnonzero(self.id == request)
         if not len(rows):
             raise KeyError(f"the trace has no request {request}.")
@@ -92,7 +110,7 @@ class RequestTable:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IterationTable:
-    """One row an iteration; times in seconds on the lane's clock; the rest counts."""
+    """One row per iteration: times in seconds on the lane's clock, and counts."""
 
     t_start: FloatArray
     t_end: FloatArray
@@ -103,25 +121,25 @@ class IterationTable:
     stalled_slots: IntColumn
     idle_slots: IntColumn
     prefill_tokens: IntColumn
-    """Prompt tokens taken in for the first time."""
+    """Prompt tokens computed for the first time."""
     recompute_tokens: IntColumn
     generated: IntColumn
-    """Output tokens given to requests."""
+    """Output tokens delivered to requests."""
     waiting: IntColumn
     blocks_used: IntColumn
     blocks_reserved: IntColumn
     kv_used: IntColumn
-    """Positions of allotted KV blocks that are written. With the next two it sums to all that is allotted."""
+    """Positions of allocated KV blocks that are written. This and the next two sum to all allocated positions."""
     kv_reserved: IntColumn
-    """Positions allotted that their request writes later, before it leaves the slot."""
+    """Allocated positions that their request writes later, before it leaves the slot."""
     kv_internal: IntColumn
-    """Positions allotted that their request never writes: internal fragmentation."""
+    """Allocated positions that their request never writes: internal fragmentation."""
     prefix_queries: IntColumn
-    """Tokens of newcomers that were looked up in the prefix cache."""
+    """Tokens of admitted requests that were looked up in the prefix cache."""
     prefix_hits: IntColumn
-    """Those of them that were found and not computed."""
+    """Tokens of these that were found, and so not computed."""
     evictions: IntColumn
-    """Blocks of the prefix cache that were taken for something else."""
+    """Blocks of the prefix cache that were reused for other content."""
     swapped_out: IntColumn
     """KV blocks copied to host memory."""
     swapped_in: IntColumn
@@ -134,10 +152,10 @@ class IterationTable:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpanTable:
-    """Runs of iterations in which one slot did the same thing for the same request. Idle is not stored.
+    """Stretches of iterations in which one slot was in one state for one request. Idle slots are not stored.
 
-    Sorted by slot, then by `first`. `end` is the iteration after the last one. `tokens` counts tokens fed through the
-    model for it, `context` the cached positions after the last iteration of the span.
+    Sorted by slot, then by `first`. `end` is the iteration after the last one. `tokens` counts the tokens that the
+    model computed for the request in the span, `context` its cached positions after the last iteration.
     """
 
     slot: IntColumn
@@ -160,9 +178,10 @@ class MarkTable:
     """What happened at iteration boundaries, in order, with the policy's reasons.
 
     `kind` indexes `MARK_KINDS`. "finish" belongs to the end of its iteration, all others to its beginning. A stall is
-    marked once, at the first iteration of a run of stalled iterations with the same reason. `slot` is -1 where there is
-    none. A "set" is about no request (-1): somebody changed the run, and its reason says what, such as "slots = 4"; its
-    `slot` is then the number of slots that are open from that iteration on, -1 where the change is not about slots.
+    marked once, at the first of consecutive stalled iterations with the same reason. `slot` is -1 if there is none. A
+    "set" mark records a change that the user made during the run: it names no request (-1), its reason is the change,
+    such as "slots = 4", and its `slot` is the number of open slots from that iteration on, or -1 if the change is not
+    about slots.
     """
 
     kind: IntColumn
@@ -177,9 +196,33 @@ class MarkTable:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trace:
-    """A whole run: where it comes from, and four tables.
+    """A whole run: its origin, and four tables.
 
-    Two traces are equal when every value in them is.
+    Two traces are equal if every value in them is.
+
+    Attributes
+    ----------
+    meta
+        Policy, memory, model, device, workload and versions.
+    requests
+        One row per request: limits, iterations of its life, and its tokens.
+    iterations
+        One row per iteration: times, slots by state, tokens and KV memory.
+    spans
+        One row per stretch in which a slot was in one state for one request.
+    marks
+        One row per arrival, admission, finish, preemption, stall, cancellation and change of the run.
+
+    Examples
+    --------
+    >>> import cbviz
+    >>> static, continuous = cbviz.recorded("smollm2-8")
+    >>> len(static.iterations), len(continuous.iterations)
+    (631, 288)
+    >>> f"{static.occupancy:.1%} {continuous.occupancy:.1%}"
+    '31.1% 65.9%'
+    >>> continuous.output_tokens, round(continuous.tokens_per_second)
+    (1518, 1333)
     """
 
     meta: TraceMeta
@@ -195,23 +238,25 @@ class Trace:
 
     @property
     def output_tokens(self) -> int:
-        """Tokens that requests asked for and got. Prompt tokens are never counted."""
+        """Output tokens that requests received; prompt tokens do not count."""
         return int(self.iterations.generated.sum())
 
     @property
     def tokens_per_second(self) -> float:
+        """Output tokens per lane second; 0 for a run without duration."""
         return self.output_tokens / self.seconds if self.seconds else 0.0
 
     @property
     def useful_slot_iterations(self) -> int:
+        """Slot-iterations in prefill or decode."""
         return int((self.iterations.prefill_slots + self.iterations.decode_slots).sum())
 
     @property
     def open_slots(self) -> IntColumn:
-        """How many slots requests could be in, in each iteration. int64 [iterations].
+        """Slots open to requests in each iteration, int64 [iterations].
 
-        All of them, unless somebody changed their number while it ran ("set" marks). Whoever runs when their number
-        falls goes on, so more may be busy for a while.
+        All of them, unless the user changed their number during the run ("set" marks). Requests that run when the
+        number falls keep their slots, so more may be busy for a while.
         """
         marks = self.marks
         opened = np.full(len(self.iterations), self.meta.slots, dtype=np.int64)
@@ -222,32 +267,24 @@ class Trace:
 
     @property
     def closed_slots(self) -> IntColumn:
-        """Empty slots that nobody could take in an iteration, because fewer are open. int64 [iterations].
+        """Empty slots that are closed to requests in each iteration, int64 [iterations].
 
-        Of the empty slots they are the highest: the engine fills the lowest first.
+        They are the highest of the empty slots: the engine fills the lowest first.
         """
         return np.minimum(self.iterations.idle_slots, self.meta.slots - self.open_slots)
 
     @property
     def occupancy(self) -> float:
-        """Useful slot-iterations / all slot-iterations, those of closed slots left out."""
+        """Useful slot-iterations / all slot-iterations, closed slots excluded."""
         everything = len(self.iterations) * self.meta.slots - int(self.closed_slots.sum())
         return self.useful_slot_iterations / everything if everything else 0.0
 
     @property
     def wasted_slot_iterations(self) -> int:
-        """Recomputed, held or stalled slots, and open idle ones while somebody waited."""
+        """Slot-iterations spent recomputing, held or stalled, or idle and open while a request waited."""
         it = self.iterations
         idle = np.where(it.waiting > 0, it.idle_slots - self.closed_slots, 0)
         return int((it.recompute_slots + it.held_slots + it.stalled_slots + idle).sum())
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over everything in the trace, in hexadecimal; the same run of the same seed gives the same digest
-        only if its timings are the same, too. Raises TraceError if the trace contradicts itself."""
-        from cbviz.trace.files import digest
-
-        return digest(self)
 
     def __eq__(self, other: object) -> bool:
         return self.digest == other.digest if isinstance(other, Trace) else NotImplemented
@@ -255,27 +292,22 @@ class Trace:
     def __hash__(self) -> int:
         return hash(self.digest)
 
-    def save(self, path: str | PathLike[str]) -> Path:
-        """Write the trace to one `.cbviz` file (see `cbviz.trace.files.save`)."""
-        from cbviz.trace.files import save
+    if TYPE_CHECKING:
+        # `cbviz.trace` attaches these: files and exports import the tables, so the tables cannot import them.
 
-        return save(self, path)
+        @property
+        def digest(self) -> str:
+            """SHA-256 of the content (see `cbviz.trace.files.digest`)."""
 
-    @staticmethod
-    def load(path: str | PathLike[str]) -> Trace:
-        """Read and check a `.cbviz` file (see `cbviz.trace.files.load`)."""
-        from cbviz.trace.files import load
+        def save(self, path: str | PathLike[str]) -> Path:
+            """Write the trace to a `.cbviz` file (see `cbviz.trace.files.save`)."""
 
-        return load(path)
+        @staticmethod
+        def load(path: str | PathLike[str]) -> Trace:
+            """Read and check a `.cbviz` file (see `cbviz.trace.files.load`)."""
 
-    def to_pandas(self) -> dict[str, pd.DataFrame]:
-        """The four tables as data frames (see `cbviz.trace.frames.to_pandas`)."""
-        from cbviz.trace.frames import to_pandas
+        def to_pandas(self) -> dict[str, pd.DataFrame]:
+            """The four tables as data frames (see `cbviz.trace.frames.to_pandas`)."""
 
-        return to_pandas(self)
-
-    def to_perfetto(self, path: str | PathLike[str]) -> Path:
-        """Write a file that ui.perfetto.dev opens, one track a slot (see `cbviz.trace.perfetto.to_perfetto`)."""
-        from cbviz.trace.perfetto import to_perfetto
-
-        return to_perfetto(self, path)
+        def to_perfetto(self, path: str | PathLike[str]) -> Path:
+            """Write a file for ui.perfetto.dev, one track per slot (see `cbviz.trace.perfetto.to_perfetto`)."""

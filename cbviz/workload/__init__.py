@@ -1,4 +1,4 @@
-"""What is asked: requests, laws of lengths, arrival processes, and whole workloads drawn from them."""
+"""Requests, laws of their lengths, arrival processes, and whole workloads drawn from them."""
 
 from cbviz.workload.arrivals import AllAtOnce, ArrivalProcess, GammaBursty, Poisson
 from cbviz.workload.lengths import (

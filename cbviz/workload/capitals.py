@@ -1,6 +1,6 @@
-"""Which city is the capital of which state or country: the facts that the built-in model knows.
+"""Capitals of states and countries: the facts that the built-in model knows.
 
-Names are written without accents, because the built-in model reads and writes ASCII characters only.
+Names are written without accents, because the built-in model reads and writes ASCII only.
 """
 
 from __future__ import annotations

@@ -1,20 +1,19 @@
 """Checks of numbers, token ids and text: what is harmless becomes a plain value, anything else one sentence.
 
-Values come from notebooks, so numpy's integers and a tensor's elements are numbers here, and any object at all may be
-passed by mistake, one whose comparison or `repr` raises included. A check returns a plain `int`, `float`, `str` or
-`tuple`, and raises nothing but WorkloadError. Neither numpy nor torch is imported for it.
+Those of `cbviz.checks` that raise WorkloadError, and what only workloads ask: token ids, encoders, generators.
 """
 
 from __future__ import annotations
 
-import math
-import operator
 import random
-import reprlib
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
+from cbviz.checks import as_int, flag, is_a, number, shown
+from cbviz.checks import text as checked_text
+from cbviz.checks import whole as checked_whole
 from cbviz.errors import WorkloadError
 
 BEYOND_INT32 = 2**31
@@ -26,51 +25,23 @@ MOST_TOKENS = 2**27
 MOST_REQUESTS = 10_000_000
 """Requests or draws asked for at once: more would not fit the memory of most machines."""
 
-_BRIEF = reprlib.Repr()
-_BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 60
-
-
-def shown(value: object) -> str:
-    """A value as a message shows it: on one line, at most about 60 characters, whatever its `repr` does."""
-    try:
-        text = " ".join(_BRIEF.repr(value).split())
-    except Exception:  # a number of thousands of digits, or a repr that fails
-        text = f"a value of type {type(value).__name__}"
-    return text if len(text) <= 80 else f"{text[:77]}…"
+positive = partial(number, error=WorkloadError)
+not_negative = partial(number, or_equal=True, error=WorkloadError)
+truth = partial(flag, error=WorkloadError)
+text = partial(checked_text, empty=True, error=WorkloadError)
 
 
 def whole(name: str, value: object, least: int = 1, below: int | None = None) -> int:
     """Return `value` as an int if it is a whole number from `least` to `below` - 1; raise WorkloadError otherwise."""
-    number = as_int(value)
-    if number is None or number < least:
-        raise WorkloadError(f"{name} must be a whole number of at least {least}, not {shown(value)}.")
-    if below is not None and number >= below:
+    plain = checked_whole(name, value, least, error=WorkloadError)
+    if below is not None and plain >= below:
         raise WorkloadError(f"{name} must be below {_power(below)}, not {shown(value)}.")
-    return number
+    return plain
 
 
 def amount(name: str, value: object, least: int = 1) -> int:
     """Return `value` as an int if it is a whole number from `least` to `MOST_REQUESTS`; raise WorkloadError."""
-    number = whole(name, value, least)
-    if number > MOST_REQUESTS:
-        raise WorkloadError(f"{name} must be at most {MOST_REQUESTS:,}, not {shown(value)}.")
-    return number
-
-
-def positive(name: str, value: object) -> float:
-    """Return `value` as a float if it is a finite number above 0; raise WorkloadError otherwise."""
-    number = as_float(value)
-    if number is None or not (math.isfinite(number) and number > 0):
-        raise WorkloadError(f"{name} must be a finite number above 0, not {shown(value)}.")
-    return number
-
-
-def not_negative(name: str, value: object) -> float:
-    """Return `value` as a float if it is a finite number of at least 0; raise WorkloadError otherwise."""
-    number = as_float(value)
-    if number is None or not (math.isfinite(number) and number >= 0):
-        raise WorkloadError(f"{name} must be a finite number of at least 0, not {shown(value)}.")
-    return number
+    return checked_whole(name, value, least, MOST_REQUESTS, error=WorkloadError)
 
 
 def generator(value: Any) -> random.Random:
@@ -79,25 +50,6 @@ def generator(value: Any) -> random.Random:
         raise WorkloadError(f"draws need a random.Random, such as random.Random(0), not {shown(value)}.")
     drawn: random.Random = value
     return drawn
-
-
-def truth(name: str, value: Any) -> bool:
-    """Return `value` if it is True or False; raise WorkloadError otherwise."""
-    if value is not True and value is not False:
-        raise WorkloadError(f"{name} must be True or False, not {shown(value)}.")
-    return bool(value)
-
-
-def text(name: str, value: Any) -> str:
-    """Return `value` as a plain str that can be written as UTF-8; raise WorkloadError otherwise."""
-    if not is_a(value, str):
-        raise WorkloadError(f"{name} must be text, not {shown(value)}.")
-    plain = str.__str__(value)
-    try:
-        plain.encode()
-    except UnicodeEncodeError:
-        raise WorkloadError(f"{name} holds half of a surrogate pair, which no file can hold: {shown(plain)}.") from None
-    return plain
 
 
 def encoder(value: object) -> None:
@@ -122,7 +74,7 @@ def token_ids(name: str, value: object) -> tuple[int, ...]:
     WorkloadError
         Anything else: text, a set (it has no order), a generator (it can be read once), two dimensions.
     """
-    found = listed(value)
+    found = elements(value)
     if found is None:
         raise WorkloadError(f"{name} must be token ids in a list, tuple or 1-D array of integers, not {shown(value)}.")
     # The usual case, in a few passes at C speed.
@@ -134,11 +86,6 @@ def token_ids(name: str, value: object) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def is_a(value: object, kind: type | tuple[type, ...]) -> bool:
-    """`isinstance` by the value's type alone: a `__class__` of the value's own is not asked, for it might raise."""
-    return issubclass(type(value), kind)
-
-
 def fits(value: object, protocol: type) -> bool:
     """Whether a value, no class, has what a protocol asks for. An attribute that raises makes it False."""
     try:
@@ -147,39 +94,7 @@ def fits(value: object, protocol: type) -> bool:
         return False
 
 
-def as_int(value: Any) -> int | None:
-    """A whole number as a plain int: an int, numpy's, or an integer tensor without dimensions. None if it is none."""
-    if type(value) is int:
-        return value
-    try:
-        number = None if _is_no_number(value) else int(operator.index(value))
-    except Exception:  # the object's own methods, which may raise anything
-        return None
-    return number if type(number) is int else None
-
-
-def as_float(value: Any) -> float | None:
-    """A real number as a plain float; infinity where it is too large for one. None if it is none."""
-    if type(value) is float:
-        return value
-    try:
-        number = None if _is_no_number(value) else float(value)
-    except OverflowError:
-        return math.inf
-    except Exception:  # as above
-        return None
-    return number if type(number) is float else None
-
-
-def _is_no_number(value: Any) -> bool:
-    """Whether it is a truth value, text, a complex number or an array with dimensions, which only look like numbers."""
-    if is_a(value, (bool, str, bytes, bytearray, complex)):
-        return True
-    kind = str(getattr(value, "dtype", type(value).__name__))
-    return "bool" in kind or "complex" in kind or getattr(value, "ndim", 0) != 0
-
-
-def listed(value: Any) -> list[Any] | tuple[Any, ...] | None:
+def elements(value: Any) -> list[Any] | tuple[Any, ...] | None:
     """The elements of an ordered collection or of a 1-D array of integers; None if it is neither."""
     if type(value) is list or type(value) is tuple:
         return value

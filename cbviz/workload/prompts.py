@@ -1,11 +1,11 @@
 """Your own prompts: read from a file, turned into a workload.
 
-Two formats, both UTF-8. Text holds one prompt a line; empty lines are left out. A name that ends in .jsonl (or .ndjson)
-holds one JSON object a line:
+There are two formats, both UTF-8. A text file holds one prompt per line; empty lines are skipped. A file named *.jsonl
+or *.ndjson holds one JSON object per line:
 
     {"prompt": "Why is the sky blue?", "max_new_tokens": 120, "arrival": 0.5}
 
-where `max_new_tokens` (tokens) and `arrival` (seconds) may be missing.
+where `max_new_tokens` (tokens) and `arrival` (seconds) are optional.
 """
 
 from __future__ import annotations
@@ -17,29 +17,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cbviz.checks import is_a, shown
 from cbviz.errors import FileError, WorkloadError
 from cbviz.paths import path_of, short, why
-from cbviz.workload.checks import encoder, is_a, listed, not_negative, shown, text, token_ids, whole
+from cbviz.workload.checks import elements, encoder, not_negative, text, token_ids, whole
 from cbviz.workload.request import Request, Workload
 
 LARGEST = 16 * 2**20
-"""Bytes that a prompts file may have. Whatever is larger was hardly meant to be one."""
+"""The most bytes that a prompts file may have; a larger file is hardly one."""
 
 KEYS = ("prompt", "max_new_tokens", "arrival")
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt as a user wrote it.
+    """One prompt as its author wrote it.
 
     Parameters
     ----------
     text
-        What is asked; not blank.
+        The prompt; not blank.
     max_new_tokens
         The most output tokens it may get; None leaves that to the workload.
     arrival
-        When it arrives, in seconds.
+        Arrival time in seconds.
+
+    Raises
+    ------
+    WorkloadError
+        The text is blank, or a number is out of range.
     """
 
     text: str
@@ -57,13 +63,32 @@ class Prompt:
 
 
 def read_prompts(path: str | Path) -> tuple[Prompt, ...]:
-    """Read a file of prompts, in its order; "-" reads text from standard input.
+    """Read a file of prompts.
+
+    Parameters
+    ----------
+    path
+        A text file, or a *.jsonl or *.ndjson file; "-" reads text from standard input.
+
+    Returns
+    -------
+    tuple[Prompt, ...]
+        The prompts in the order of the file, at least one.
 
     Raises
     ------
     WorkloadError
-        The file is missing, a folder, too large, not UTF-8, without a prompt, or has a line that is no prompt; the
-        message names the line.
+        The file is missing, a folder, too large, not UTF-8, or holds no prompt; or a line is not a prompt, in which
+        case the message names the line.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = pathlib.Path(folder, "prompts.jsonl")
+    ...     _ = file.write_text('{"prompt": "Why is the sky blue?", "arrival": 0.5}')
+    ...     read_prompts(file)
+    (Prompt(text='Why is the sky blue?', max_new_tokens=None, arrival=0.5),)
     """
     name = short(path)
     try:
@@ -81,7 +106,7 @@ def read_prompts(path: str | Path) -> tuple[Prompt, ...]:
         raise WorkloadError(f"{name}, line {cut}: not UTF-8 text; save the file as UTF-8.") from error
     parse = _from_json if name.lower().endswith((".jsonl", ".ndjson")) else Prompt
     prompts = []
-    # Only "\n" ends a line here: other characters that Unicode calls line ends may stand inside a prompt.
+    # Only "\n" ends a line: other characters that Unicode calls line ends may occur inside a prompt.
     for number, line in enumerate(text.split("\n"), 1):
         if stripped := line.strip():
             try:
@@ -94,7 +119,7 @@ def read_prompts(path: str | Path) -> tuple[Prompt, ...]:
 
 
 def _read(path: str | Path) -> bytes:
-    """The content of a file, or of standard input for "-"; one byte more than is allowed shows that it is too large."""
+    """The content of a file, or of standard input for "-"; one byte more than `LARGEST` shows that it is too large."""
     if str(path) == "-":
         if sys.stdin is None:
             raise FileError("there is no standard input to read prompts from; name a file.")
@@ -122,21 +147,33 @@ def prompt_workload(
     prompts
         At least one, as `Prompt` or plain text.
     seed
-        Kept with the workload; prompts are not drawn.
+        Kept with the workload; nothing is drawn.
     max_new_tokens
-        The most output tokens for prompts that do not say.
+        The most output tokens of a prompt that sets no limit itself.
     context_limit
-        The most positions of the model. An answer may take what the prompt leaves of it.
+        The model's context in positions. It caps an answer at what the prompt leaves of it; None caps nothing.
     name
         Name of the workload.
+
+    Returns
+    -------
+    Workload
+        One request per prompt, numbered from 0 in order of arrival.
 
     Raises
     ------
     WorkloadError
-        No prompt, a blank one, one that leaves no room for an answer, or a number that makes no sense.
+        There is no prompt, one is blank or leaves no room for an answer, or a number is out of range.
+
+    Examples
+    --------
+    >>> from cbviz.workload import prompt_workload
+    >>> workload = prompt_workload(lambda text: [ord(c) for c in text], ["Hi!", "Why?"], max_new_tokens=20)
+    >>> [(request.text, request.prompt) for request in workload]
+    [('Hi!', (72, 105, 33)), ('Why?', (87, 104, 121, 63))]
     """
     encoder(encode)
-    given = listed(prompts)
+    given = elements(prompts)
     if not given:
         raise WorkloadError("prompts must be a list of at least one text.")
     max_new_tokens = whole("max_new_tokens", max_new_tokens)
@@ -160,7 +197,7 @@ def prompt_workload(
 
 
 def _as_prompt(given: Any) -> Prompt:
-    """A prompt, or the one that a plain text makes. Raises WorkloadError for anything else."""
+    """The given prompt; plain text becomes one. Raises WorkloadError for anything else."""
     return given if is_a(given, Prompt) else Prompt(given)
 
 
@@ -169,7 +206,7 @@ def _from_json(line: str) -> Prompt:
         given: Any = json.loads(line)
     except (ValueError, RecursionError) as error:
         said = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-        raise WorkloadError(f"no JSON ({said}).") from error
+        raise WorkloadError(f"this is not JSON ({said}).") from error
     if not isinstance(given, dict) or "prompt" not in given:
         raise WorkloadError('each line must be an object such as {"prompt": "Why is the sky blue?"}.')
     if strange := sorted(set(given) - set(KEYS)):

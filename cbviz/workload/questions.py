@@ -1,9 +1,9 @@
-"""Real questions for chat models, short and long answers mixed.
+"""Real questions for chat models, with short and long answers mixed.
 
-Nobody knows beforehand how long an answer will be: the model ends it. These questions were chosen by reading what
-SmolLM2-135M-Instruct answers: a model that small gets many facts wrong and often does not find an end, so only those
-stayed that it answers sensibly and ends itself. Five short answers come to a long one, as chats mix a quick fact with
-an explanation.
+The length of an answer is unknown beforehand: the model ends it. The questions were chosen by reading the answers of
+SmolLM2-135M-Instruct. A model that small gets many facts wrong and often fails to end, so only questions were kept that
+it answers sensibly and ends itself. There are five short answers to each long one, as chats mix a quick fact with an
+explanation.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
+from cbviz.messages import Message
 from cbviz.workload.checks import amount, encoder, token_ids, whole
 from cbviz.workload.request import Request, Workload
 
@@ -76,7 +77,7 @@ SHORT = (
     "Explain in one sentence what a computer is.",
     "Explain in one sentence what climate is.",
 )
-"""Answered by SmolLM2-135M-Instruct in 4 to 40 tokens, END included."""
+"""SmolLM2-135M-Instruct answers these in 4 to 40 tokens, END included."""
 
 LONG = (
     "What is gravity?",
@@ -96,7 +97,7 @@ LONG = (
     "Give me three tips for a job interview.",
     "Who are you?",
 )
-"""Answered in 58 to 119 tokens."""
+"""It answers these in 58 to 119 tokens."""
 
 SHORT_TO_LONG = 5
 """Short answers to one long answer."""
@@ -105,23 +106,37 @@ SHORT_TO_LONG = 5
 def question_workload(
     encode: Callable[[str], Sequence[int]], requests: int = 48, seed: int = 0, max_new_tokens: int = 160
 ) -> Workload:
-    """Draw questions in random order, all there at time 0: one in six has a long answer.
+    """Draw questions in random order, all arriving at 0; one in six has a long answer.
 
     Parameters
     ----------
     encode
         Turns a question into prompt tokens, the chat template included, such as `LoadedModel.encode`.
     requests
-        How many, at least 1. No question comes twice before every one of its kind was asked.
+        How many, at least 1. A question repeats only after every other one of its kind was asked.
     seed
         The same seed draws the same questions in the same order.
     max_new_tokens
         The most tokens of an answer, END included. SmolLM2-135M-Instruct ends every answer before 160.
 
+    Returns
+    -------
+    Workload
+        The questions, numbered in the order drawn.
+
     Raises
     ------
     WorkloadError
-        A number that makes no sense.
+        A number is out of range.
+
+    Examples
+    --------
+    >>> from cbviz.workload import question_workload
+    >>> workload = question_workload(lambda text: [ord(c) for c in text], requests=6)
+    >>> for request in workload.requests[:2]:
+    ...     print(request.text)
+    Why is exercise good for you?
+    What is an algorithm? Answer in one sentence.
     """
     encoder(encode)
     n = amount("the number of requests", requests)
@@ -132,7 +147,7 @@ def question_workload(
     asked = [*_draw(rng, LONG, long), *_draw(rng, SHORT, n - long)]
     rng.shuffle(asked)
     return Workload(
-        name=f"{n} questions",
+        name=Message("workload.questions", n=n),
         requests=tuple(
             Request(
                 id=i, prompt=token_ids("what encode returns", encode(text)), max_new_tokens=max_new_tokens, text=text
@@ -144,7 +159,7 @@ def question_workload(
 
 
 def _draw(rng: random.Random, questions: Sequence[str], n: int) -> list[str]:
-    """Draw n questions; each round asks every one of them once."""
+    """Draw n questions, in rounds that ask every question once."""
     drawn: list[str] = []
     while len(drawn) < n:
         drawn += rng.sample(questions, min(n - len(drawn), len(questions)))

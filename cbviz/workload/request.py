@@ -1,4 +1,4 @@
-"""What is asked: a request, how its tokens are drawn, and a workload of many requests."""
+"""A request, how its tokens are drawn, and a workload of many requests."""
 
 from __future__ import annotations
 
@@ -6,26 +6,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from cbviz.checks import as_float, as_int, is_a, shown
 from cbviz.errors import WorkloadError
-from cbviz.workload.checks import (
-    BEYOND_INT32,
-    LATEST,
-    as_float,
-    as_int,
-    is_a,
-    listed,
-    not_negative,
-    shown,
-    text,
-    token_ids,
-    whole,
-)
+from cbviz.messages import Message
+from cbviz.workload.checks import BEYOND_INT32, LATEST, elements, not_negative, text, token_ids, whole
 
 ArrivalUnit = Literal["seconds", "iterations"]
 
 COLDEST = 1e-5
-"""Temperatures below this are greedy: dividing by them would leave float32, and noise decides near ties only (as in
-vLLM's sampler)."""
+"""Temperatures below this count as greedy: dividing by them overflows float32, and noise could decide near ties only
+(as in vLLM's sampler)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +25,7 @@ class Sampling:
     Parameters
     ----------
     temperature
-        0 takes the most likely token (greedy), as does anything below `COLDEST`; above, the logits are divided by it.
+        0, or anything below `COLDEST`, takes the most likely token (greedy). Otherwise the logits are divided by it.
     top_k
         Draw among the k most likely tokens only; 0 switches the filter off.
     top_p
@@ -47,13 +37,24 @@ class Sampling:
     Raises
     ------
     WorkloadError
-        A value that is no such number. Numbers of numpy or torch are kept as plain ones.
+        A value is not a number in its range. Numbers of numpy or torch become plain Python ones.
+
+    Examples
+    --------
+    >>> from cbviz import Sampling
+    >>> Sampling(temperature=0.8, top_p=0.95, seed=7).greedy
+    False
+    >>> Sampling(top_p=0)
+    Traceback (most recent call last):
+    cbviz.errors.WorkloadError: top_p must lie above 0 and be at most 1 (1 means off), not 0.
     """
 
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
     seed: int = 0
+    greedy: bool = field(init=False, repr=False, compare=False)
+    """Whether the most likely token is taken: at temperature 0, and below `COLDEST`."""
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -64,16 +65,12 @@ class Sampling:
             raise WorkloadError(f"top_p must lie above 0 and be at most 1 (1 means off), not {shown(self.top_p)}.")
         put(self, "top_p", top_p)
         put(self, "seed", whole("a sampling seed", self.seed, least=0, below=2**63))
-
-    @property
-    def greedy(self) -> bool:
-        """Whether the most likely token is taken: at temperature 0, and below `COLDEST`."""
-        return self.temperature < COLDEST
+        put(self, "greedy", self.temperature < COLDEST)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One prompt and how much answer it may get.
+    """One prompt, and how long its answer may be.
 
     Parameters
     ----------
@@ -84,23 +81,33 @@ class Request:
     max_new_tokens
         The most output tokens it may get, its END included; at least 1. Schedulers see this number.
     arrival
-        When it arrives, in the workload's unit (seconds on the lane's clock, or iterations); at most 10⁹.
+        Arrival time in the workload's unit (seconds on the lane's clock, or iterations); at most 10⁹.
     sampling
         How its tokens are drawn.
     output_length
-        Forces the output to exactly this many tokens: END is ignored and generation stops there. Only the engine reads
-        it; a policy never sees it. At most `max_new_tokens`.
+        Forces the output to exactly this many tokens: END is ignored, and generation stops there. At most
+        `max_new_tokens`. Only the engine reads it; a policy never sees it.
     stop_tokens
         Token ids that end the output, besides the model's own END. A stop token counts as an output token.
     text
-        The prompt as people read it. Shown as text, never as markup.
+        The prompt in plain words. Shown as text, never as markup.
     answer
-        The right answer, where anyone can check it; None where it cannot be checked.
+        The right answer; None if it cannot be checked.
 
     Raises
     ------
     WorkloadError
-        The first value that makes no sense, in one sentence that names the request, the value and what is allowed.
+        A value is out of range; the message names the request, the value and what is allowed.
+
+    Examples
+    --------
+    >>> from cbviz import Request
+    >>> request = Request(id=0, prompt=[5, 6, 7], max_new_tokens=16, output_length=4)
+    >>> request.prompt
+    (5, 6, 7)
+    >>> Request(id=1, prompt=[], max_new_tokens=16)
+    Traceback (most recent call last):
+    cbviz.errors.WorkloadError: request 1 has an empty prompt; a prompt needs at least one token.
     """
 
     id: int
@@ -112,6 +119,11 @@ class Request:
     stop_tokens: tuple[int, ...] = ()
     text: str = ""
     answer: str | None = None
+
+    @property
+    def positions(self) -> int:
+        """The most positions that it can need: prompt + max_new_tokens."""
+        return len(self.prompt) + self.max_new_tokens
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -153,7 +165,7 @@ class Workload:
     name
         What the run calls it, such as "tasks" or "exponential, mean 40".
     requests
-        At least one; ids are unique, arrivals never go back.
+        At least one, sorted by arrival, with unique ids.
     seed
         The seed it was drawn with, at least 0.
     arrival_unit
@@ -162,7 +174,17 @@ class Workload:
     Raises
     ------
     WorkloadError
-        Requests that share an id, go back in time or are none, or another value that makes no sense.
+        There is no request, an entry is not a `Request`, two requests share an id, the arrivals are not sorted, or
+        another value is out of range.
+
+    Examples
+    --------
+    >>> from cbviz import Request, Workload
+    >>> lengths = [4, 1, 2]
+    >>> requests = [Request(id=i, prompt=[1, 2], max_new_tokens=8, output_length=n) for i, n in enumerate(lengths)]
+    >>> workload = Workload("three by hand", requests)
+    >>> len(workload), workload.by_id[2].output_length
+    (3, 2)
     """
 
     name: str
@@ -173,8 +195,9 @@ class Workload:
 
     def __post_init__(self) -> None:
         put = object.__setattr__
-        put(self, "name", text("a workload's name", self.name))
-        given = listed(self.requests)
+        name = text("a workload's name", self.name)
+        put(self, "name", self.name if type(self.name) is Message else name)
+        given = elements(self.requests)
         if given is None or not all(is_a(request, Request) for request in given):
             raise WorkloadError(f"a workload's requests must be a list of Request, not {shown(self.requests)}.")
         put(self, "requests", tuple(given))
@@ -193,6 +216,11 @@ class Workload:
                 )
         put(self, "by_id", by_id)
 
+    @property
+    def longest(self) -> int:
+        """The most positions that any of the requests can need."""
+        return max(request.positions for request in self.requests)
+
     def __len__(self) -> int:
         return len(self.requests)
 
@@ -201,7 +229,7 @@ class Workload:
 
 
 def only_requests(given: Any) -> tuple[Request, ...]:
-    """Requests in a tuple. Raises WorkloadError for anything else, alone or among them."""
+    """The given requests as a tuple. Raises WorkloadError for a lone request, or an entry that is not one."""
     entries = tuple(given) if is_a(given, Iterable) else (given,)
     wrong = [entry for entry in entries if not is_a(entry, Request)]
     if wrong or is_a(given, Request):

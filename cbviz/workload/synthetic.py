@@ -1,12 +1,14 @@
-"""Workloads of random tokens: the lengths matter, the text does not. For measurements of speed."""
+"""Workloads of random tokens, to measure speed: the lengths matter, the text does not."""
 
 from __future__ import annotations
 
 import random
 
+from cbviz.checks import shown
 from cbviz.errors import WorkloadError
+from cbviz.messages import Message
 from cbviz.workload.arrivals import AllAtOnce, ArrivalProcess
-from cbviz.workload.checks import BEYOND_INT32, amount, fits, shown, truth, whole
+from cbviz.workload.checks import BEYOND_INT32, amount, fits, truth, whole
 from cbviz.workload.lengths import ExponentialClipped, LengthLaw, as_law
 from cbviz.workload.request import ArrivalUnit, Request, Workload
 
@@ -29,8 +31,8 @@ def synthetic(
 ) -> Workload:
     """Draw a workload of random-token prompts.
 
-    Lengths, arrivals and prompts come from three streams of the seed: changing one law leaves the draws of the others
-    as they were.
+    Lengths, arrivals and prompts come from three independent streams of the seed, so changing one law leaves the draws
+    of the others unchanged.
 
     Parameters
     ----------
@@ -47,16 +49,30 @@ def synthetic(
     seed
         The same seed draws the same workload on every machine.
     forced
-        True makes every output exactly as long as drawn: END is ignored. A request then declares the law's longest
-        length as max_new_tokens, so that no scheduler can read its true length from there. False lets the model end
-        where it likes, and the drawn length becomes max_new_tokens.
+        True makes every output exactly as long as drawn, ignoring END. A request then declares the law's longest length
+        as max_new_tokens, so that a scheduler cannot read the true length there. False lets the model end its output,
+        and the drawn length becomes max_new_tokens.
     arrival_unit
         Whether arrivals count seconds or iterations.
+
+    Returns
+    -------
+    Workload
+        The requests, numbered from 0 in order of arrival.
 
     Raises
     ------
     WorkloadError
-        A number of requests, a law, a vocabulary or a seed that makes no sense.
+        A number is out of range, or a law or process is not one.
+
+    Examples
+    --------
+    >>> from cbviz.workload import ExponentialClipped, synthetic
+    >>> workload = synthetic(4, ExponentialClipped(mean=8, cap=32), prompt_tokens=16, vocabulary=1000)
+    >>> [request.output_length for request in workload]
+    [15, 11, 4, 2]
+    >>> {request.max_new_tokens for request in workload}
+    {32}
     """
     n = amount("the number of requests", requests)
     seed = whole("a seed", seed, 0, below=2**63)
@@ -94,14 +110,31 @@ def synthetic(
 
 
 def yardstick(requests: int, seed: int = 0) -> Workload:
-    """Draw the workload that engines are timed on, so that figures of different engines can be compared.
+    """Draw the workload on which engines are timed, so that figures of different engines can be compared.
 
-    All wait at 0; 128 prompt tokens each, uniform ids from 3 to 127,999 (for Llama-3's vocabulary of 128,256); output
-    lengths exponential with mean 128, rounded, clipped to 1..512 and forced; greedy. Two standard sizes: 128 requests
-    on 32 slots and 512 requests on 128 slots.
+    All requests arrive at 0, with 128 prompt tokens each: uniform ids from 3 to 127,999 (for Llama-3's vocabulary of
+    128,256). Output lengths are exponential with mean 128, rounded, clipped to 1..512 and forced; decoding is greedy.
+    There are two standard sizes: 128 requests on 32 slots and 512 requests on 128 slots.
 
-    The ids come from torch's generator, as in the scripts that timed the other engines; torch is imported here only.
-    Raises WorkloadError if the number of requests or the seed makes no sense.
+    The ids come from torch's generator, as in the scripts that timed the other engines. Nothing else in this module
+    imports torch.
+
+    Parameters
+    ----------
+    requests
+        How many, at least 1.
+    seed
+        The same seed draws the same workload.
+
+    Returns
+    -------
+    Workload
+        The requests, numbered from 0.
+
+    Raises
+    ------
+    WorkloadError
+        A number is out of range.
     """
     import torch
 
@@ -110,7 +143,7 @@ def yardstick(requests: int, seed: int = 0) -> Workload:
     lengths = ExponentialClipped(mean=128, cap=512)
     ids = torch.Generator().manual_seed(seed)
     return Workload(
-        name=f"yardstick of {n} requests",
+        name=Message("workload.yardstick", n=n),
         requests=tuple(
             Request(
                 id=i,

@@ -1,8 +1,8 @@
-"""Tasks whose answers anyone can check: what the built-in model `tiny` is asked.
+"""Tasks with answers that are easy to check, for the built-in model `tiny`.
 
 The prompt alone decides how long the answer is, from nothing at all ("Repeat ab 0 times") to almost three hundred
-characters ("Count to 100"). `tiny` writes one character a token and ends with its own END, so an answer of n characters
-takes n + 1 iterations: "The capital of California?" takes eleven, ten letters of Sacramento and END.
+characters ("Count to 100"). `tiny` writes one character per token and then END, so an answer of n characters takes
+n + 1 iterations: "The capital of California?" takes eleven, for the ten letters of Sacramento and END.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ from dataclasses import dataclass
 from functools import cache
 from string import ascii_lowercase
 
+from cbviz.checks import as_float, shown
 from cbviz.errors import WorkloadError
+from cbviz.messages import Message
 from cbviz.workload.capitals import COUNTRIES, STATES
-from cbviz.workload.checks import amount, as_float, encoder, shown, token_ids, whole
+from cbviz.workload.checks import amount, encoder, token_ids, whole
 from cbviz.workload.request import Request, Workload
 
 ANSWER_ROOM = 320
-"""The most tokens that any answer gets, END included: what somebody asks for who does not know how long it will be."""
+"""The most tokens of any answer, END included: what a client that cannot know the length asks for."""
 
 MOST_COUNTED = 100
 MOST_REPEATS = 20
 HELD_OUT_SHARE = 10
-"""One prompt in ten is never trained on, except of these kinds."""
+"""One prompt in ten is held out from training, except for the kinds in `LEARNED_WHOLE`."""
 
 LEARNED_WHOLE = frozenset({"capital", "count by", "days", "months"})
-"""Facts and kinds of so few prompts that they are learned by heart; nothing of them is held out."""
+"""Facts, and kinds with few prompts: `tiny` learns them by heart, and none of their prompts is held out."""
 
 MONTHS = (
     "January", "February", "March", "April", "May", "June",
@@ -65,9 +67,9 @@ class Task:
     kind
         One of `KINDS`.
     prompt
-        The question as people read it.
+        The question in plain words.
     answer
-        What must come back, character for character; may be empty.
+        The expected output, character for character; may be empty.
     """
 
     kind: str
@@ -76,72 +78,87 @@ class Task:
 
     @property
     def output_length(self) -> int:
-        """Tokens of the right answer when a token is a character, END included."""
+        """Tokens of the right answer at one character per token, END included."""
         return len(self.answer) + 1
 
     @property
     def held_out(self) -> bool:
-        """Whether training never sees this prompt."""
+        """Whether this prompt is held out from training."""
         return self.kind not in LEARNED_WHOLE and zlib.crc32(self.prompt.encode()) % HELD_OUT_SHARE == 0
 
 
 def capital(place: str, question: str = "The capital of {}?") -> Task:
+    """Ask for the capital of a state or country; `question` has {} for its name."""
     return Task("capital", question.format(place), {**COUNTRIES, **STATES}[place])
 
 
 def spell(word: str) -> Task:
+    """Spell a word: cat → c-a-t."""
     return Task("spell", f"Spell {word}", "-".join(word))
 
 
 def reverse(word: str) -> Task:
+    """Reverse a word: cat → tac."""
     return Task("reverse", f"Reverse {word}", word[::-1])
 
 
 def sort_letters(word: str) -> Task:
+    """Sort the letters of a word: cat → act."""
     return Task("sort", f"Sort {word}", "".join(sorted(word)))
 
 
 def shout(word: str) -> Task:
+    """Write a word in capitals: cat → CAT."""
     return Task("shout", f"Shout {word}", word.upper())
 
 
 def letters(word: str) -> Task:
+    """Count the letters of a word: cat → 3."""
     return Task("letters", f"How many letters in {word}?", str(len(word)))
 
 
 def repeat(word: str, times: int) -> Task:
+    """Repeat a word: ab, 3 → ab ab ab."""
     return Task("repeat", f"Repeat {word} {times} times", " ".join([word] * times))
 
 
 def count_to(last: int) -> Task:
+    """Count from 1 up to `last`."""
     return Task("count to", f"Count to {last}", _numbers(range(1, last + 1)))
 
 
 def count_from(first: int, last: int) -> Task:
+    """Count from `first` up to `last`."""
     return Task("count from", f"Count from {first} to {last}", _numbers(range(first, last + 1)))
 
 
 def count_down(first: int, last: int) -> Task:
+    """Count from `first` down to `last`."""
     return Task("count down", f"Count down from {first} to {last}", _numbers(range(first, last - 1, -1)))
 
 
 def count_by(step: int, last: int) -> Task:
+    """Count in steps up to `last`: 5, 15 → 5 10 15."""
     return Task("count by", f"Count by {step} to {last}", _numbers(range(step, last + 1, step)))
 
 
 def alphabet(first: str, last: str) -> Task:
+    """Recite the alphabet from one letter to another."""
     return Task("alphabet", f"Alphabet from {first} to {last}", " ".join(_between(tuple(ascii_lowercase), first, last)))
 
 
 def months(first: str, last: str) -> Task:
+    """List the months from one to another."""
     return Task("months", f"Months from {first} to {last}", " ".join(_between(MONTHS, first, last)))
 
 
 def days(first: str, last: str) -> Task:
+    """List the days of the week from one to another."""
     return Task("days", f"Days from {first} to {last}", " ".join(_between(DAYS, first, last)))
 
 
 def plus(a: int, b: int) -> Task:
+    """Add two numbers."""
     return Task("plus", f"{a} plus {b}?", str(a + b))
 
 
@@ -164,12 +181,12 @@ def _ordered_names(rng: random.Random, names: tuple[str, ...]) -> tuple[str, str
 
 
 def _any_word(rng: random.Random, longest: int) -> str:
-    """Mostly made-up words, so that a model learns to handle letters and not a list of words."""
+    """Mostly made-up words, so that a model learns to handle letters instead of a list of words."""
     if rng.random() < 0.25:
         word = rng.choice(_named_words())
         if len(word) <= longest:
             return word
-    # Few different letters make repeated ones, which are the hard case of copying and sorting.
+    # A small alphabet makes letters repeat, which is the hard case of copying and sorting.
     letters = rng.sample(ascii_lowercase, rng.randint(3, 26))
     word = "".join(rng.choices(letters, k=rng.randint(2, longest)))
     return word.capitalize() if rng.random() < 0.15 else word
@@ -216,12 +233,12 @@ KINDS: dict[str, Callable[[random.Random], Task]] = {
     "days": lambda rng: days(*_ordered_names(rng, DAYS)),
     "plus": lambda rng: plus(rng.randint(0, 99), rng.randint(0, 99)),
 }
-"""How a task of each kind is drawn at random: for training, and for asking what training never saw."""
+"""Draws a random task of each kind: for training, and for testing on held-out prompts."""
 
 
 @cache
 def catalogue() -> tuple[Task, ...]:
-    """Every task that `task_workload` may ask, each prompt once."""
+    """Every task that `task_workload` can draw, each prompt once."""
     return tuple({task.prompt: task for task in _catalogue()}.values())
 
 
@@ -259,32 +276,47 @@ def _catalogue() -> Iterator[Task]:
 def task_workload(
     encode: Callable[[str], list[int]], requests: int = 64, seed: int = 0, mean: float = 40.0
 ) -> Workload:
-    """Tasks whose output lengths follow an exponential law, all there at the start.
+    """Draw tasks whose output lengths follow an exponential law, all arriving at 0.
 
-    The law is sampled in layers (stratified sampling): one draw from each of `requests` equally likely slices, in
-    random order. So even a small workload shows the law's spread (a coefficient of variation close to 1), whatever the
-    seed. Lengths beyond the longest answer, 294 tokens, become the longest answer. Each request then gets a task whose
-    answer is about as long as was drawn, of the kind that was asked least so far.
+    Stratified sampling takes one draw from each of `requests` equally likely slices of the law, in random order. So
+    even a small workload shows the law's spread (a coefficient of variation close to 1), whatever the seed. Lengths
+    beyond the longest answer, 294 tokens, become the longest answer. Each request then gets a task with an answer of
+    about the drawn length, of the kind drawn least so far.
 
-    Nothing forces these lengths: the model is to stop by its own END, and `Request.answer` says what is right.
+    Nothing forces these lengths: the model stops at its own END, and `Request.answer` is the right answer.
 
     Parameters
     ----------
     encode
-        Turns a prompt, as people read it, into the model's tokens, with whatever the model wants around a prompt
-        (for `tiny`: a newline behind it, which its tokenizer and its chat template add).
+        Turns a prompt into the model's tokens, including what the model expects around a prompt (for `tiny` a newline
+        after it, which its chat template adds), such as `LoadedModel.encode`.
     requests
-        How many; at least 1.
+        How many, at least 1.
     seed
         The same seed draws the same workload.
     mean
-        Mean of the law, in output tokens, END included; from 2 to 100. Above 60 the longest answer cuts the
-        law's tail noticeably.
+        Mean of the law in output tokens, END included, from 2 to 100. Above 60 the longest answer cuts the law's tail
+        noticeably.
+
+    Returns
+    -------
+    Workload
+        The tasks, numbered in the order drawn.
 
     Raises
     ------
     WorkloadError
-        For a number outside these bounds, or an `encode` that gives no tokens.
+        A number is out of range, or `encode` returns no tokens.
+
+    Examples
+    --------
+    >>> from cbviz.workload import task_workload
+    >>> workload = task_workload(lambda text: [ord(c) for c in text], requests=3, mean=8)
+    >>> for request in workload:
+    ...     print(request.text, "→", request.answer)
+    Count by 12 to 12 → 12
+    Count to 6 → 1 2 3 4 5 6
+    Count down from 10 to 8 → 10 9 8
     """
     encoder(encode)
     requests = amount("requests", requests)
@@ -301,7 +333,7 @@ def task_workload(
     drawn = []
     for id, target in enumerate(targets):
         choices = _close_tasks(target, asked)
-        # The kind that was asked least so far, so that a small workload shows them all.
+        # The kind drawn least so far, so that a small workload shows them all.
         kind = min(choices, key=lambda kind: (times_asked[kind], rng.random()))
         task = rng.choice(choices[kind])
         asked.add(task.prompt)
@@ -315,7 +347,7 @@ def task_workload(
                 answer=task.answer,
             )
         )
-    return Workload(f"tasks, mean {mean:g}", tuple(drawn), seed)
+    return Workload(Message("workload.tasks", mean=mean), tuple(drawn), seed)
 
 
 @cache
@@ -328,9 +360,9 @@ def _by_length() -> dict[int, dict[str, list[Task]]]:
 
 
 def _close_tasks(target: float, asked: set[str]) -> dict[str, list[Task]]:
-    """By kind, the tasks whose answers come closest to `target` tokens: new prompts, as long as there are any.
+    """By kind, the tasks with answers closest to `target` tokens; only new prompts, as long as there are any.
 
-    A tenth off counts as close too; otherwise every long answer would be a count of one sort.
+    Lengths within a tenth also count as close; otherwise every long answer would be of the same kind.
     """
     lengths = _by_length()
     off = max(target / 10, min(abs(length - target) for length in lengths))

@@ -1,0 +1,109 @@
+"""The playground: one lane that runs until it is stopped, with controls that act on the running engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cbviz.checks import flag, is_number, is_whole
+from cbviz.errors import CbvizError, PolicyError
+from cbviz.models import LoadedModel, as_loaded
+from cbviz.policies import POLICIES, Policy, fresh, get, identity
+from cbviz.run.live import in_notebook
+from cbviz.run.play_run import Play as Play
+from cbviz.view.cell import CELLS
+
+
+def play(
+    model: str | LoadedModel = "tiny",
+    policy: str | Policy = "continuous",
+    *,
+    slots: int = 8,
+    most_slots: int = 16,
+    rate: float = 20,
+    spread: float = 1.0,
+    mean: float = 40.0,
+    pace: float = 30,
+    policies: Sequence[str | Policy] = tuple(POLICIES),
+    iterations: int = 20_000,
+    seed: int = 0,
+    device: str | None = None,
+    dtype: str | None = None,
+    backend: str | None = None,
+    ignore_generation_config: bool = False,
+    live: bool | None = None,
+    language: str | None = None,
+    run: bool = True,
+) -> Play:
+    """Run one lane live and change its slots, arrivals, lengths and policy while the engine runs.
+
+    Parameters
+    ----------
+    model
+        As for `cbviz.race`.
+    policy, policies
+        The policy at the start, and those to choose from: names or policy objects. A policy that takes over starts as
+        a fresh copy of the one passed in.
+    slots, most_slots
+        Slots open at the start, and the most that can be opened. The engine has `most_slots`; closed slots count
+        neither as free nor as wasted.
+    rate
+        Mean arrivals per 100 iterations, 0 to 100. Arrivals are Poisson.
+    spread
+        Standard deviation / mean of output lengths, 0 to 2; 0 makes them equal, 1 is the exponential law.
+    mean
+        Mean output length in tokens, 1 to 320. By Little's law, `rate` · `mean` / 100 slots are busy on average.
+    pace
+        Most iterations a second. The wait between two iterations counts on no clock.
+    iterations
+        The run ends after this many iterations unless it is stopped earlier.
+    seed, device, dtype, backend, ignore_generation_config, live, language
+        As for `cbviz.race`. The same seed and the same changes before the same iterations give the same schedule.
+    run
+        False returns the playground before its first iteration: call `run()`, or `start()` and `wait()`.
+
+    Returns
+    -------
+    Play
+        Running if live, else ended; not started if `run` is False.
+
+    Raises
+    ------
+    CbvizError
+        An argument is invalid: one sentence, before the first iteration.
+    """
+    if isinstance(policies, str) or not isinstance(policies, Sequence):
+        raise PolicyError(f"policies must be a list of policies, not {policies!r}.")
+    named: dict[str, Policy] = {}
+    for entry in (policy, *policies):
+        found = fresh(get(entry))
+        named.setdefault(identity(found)[0], found)
+    for name, value in (("slots", slots), ("most_slots", most_slots), ("iterations", iterations), ("seed", seed)):
+        least = 0 if name == "seed" else 1
+        if not is_whole(value) or value < least:
+            raise CbvizError(f"{name} must be a whole number of at least {least}, not {value!r}.")
+    if not is_number(mean) or not 1 <= mean <= 320:
+        raise CbvizError(f"mean must be a number of tokens from 1 to 320, not {mean!r}.")
+    live = in_notebook() if live is None else flag("live", live)
+    flag("ignore_generation_config", ignore_generation_config)
+    if live:
+        CELLS.begin()
+    loaded = as_loaded(model, device=device, dtype=dtype)
+    made = Play(
+        loaded,
+        list(named.values()),
+        slots=slots,
+        most_slots=max(most_slots, slots),
+        rate=rate,
+        spread=spread,
+        mean=mean,
+        pace=pace,
+        iterations=iterations,
+        seed=seed,
+        language=language,
+        backend=backend,
+        ignore_generation_config=ignore_generation_config,
+    )
+    if live:
+        made.watched()
+        return made.start() if run else made
+    return made.run() if run else made

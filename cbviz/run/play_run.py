@@ -1,0 +1,357 @@
+"""A playground while it runs; `cbviz.play` makes one.
+
+Requests are drawn as it runs. The number of open slots, the arrival rate, the spread of lengths and the policy may all
+change between two iterations; every change is a mark in the trace, so a replay shows it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from cbviz.checks import shown as shown_value
+from cbviz.config import EngineConfig
+from cbviz.events import NO_REQUEST, Mark
+from cbviz.messages import Message
+from cbviz.models import LoadedModel
+from cbviz.models.device import device_name
+from cbviz.paths import new_file, write_whole
+from cbviz.policies import Policy, fresh, identity
+from cbviz.run.build import build_executor
+from cbviz.run.capacity import afforded, kv_blocks_for
+from cbviz.run.how import choose_backend
+from cbviz.run.lane import Lane
+from cbviz.run.live import BURST, Words, shown
+from cbviz.run.notebook import prepare_host
+from cbviz.run.request_stream import RequestStream
+from cbviz.run.run_control import ControlledRun
+from cbviz.run.switchable_policy import SwitchablePolicy
+from cbviz.trace import Trace
+from cbviz.view import player
+from cbviz.view.cell import CELLS
+from cbviz.view.controls import Control, ControlError, Knob
+from cbviz.view.language import chosen, dotted
+from cbviz.view.summary import Outcome
+from cbviz.workload import Request, Workload
+
+MOST_RATE = 100
+"""Highest arrival rate, in requests per 100 iterations."""
+MOST_SPREAD = 2.0
+MOST_PACE = 240
+MOST_WAITING = 10_000
+"""Unfinished requests beyond which a burst is refused: far more than a live run can serve in one sitting."""
+BLOCK = 16
+UNATTENDED = 4.0
+"""Seconds of the run that a notebook shows when no front end is there to show the board."""
+
+TITLE = Message("board.title_playground")
+WORKLOAD = Message("workload.playground")
+
+
+class Play(ControlledRun):
+    """A playground: not started, running, or ended. Make one with `cbviz.play`.
+
+    `set`, `burst`, `cancel`, `pause`, `resume`, `step_once` and `stop` may be called from any thread and take effect
+    before the next iteration.
+
+    Parameters
+    ----------
+    loaded
+        The model.
+    policies
+        The policies to choose from; the first is the one at the start.
+    slots, most_slots, rate, spread, mean, pace, iterations, seed, language, backend, ignore_generation_config
+        As for `cbviz.play`.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        policies: Sequence[Policy],
+        *,
+        slots: int,
+        most_slots: int,
+        rate: float,
+        spread: float,
+        mean: float,
+        pace: float,
+        iterations: int,
+        seed: int,
+        language: str | None,
+        backend: str | None = None,
+        ignore_generation_config: bool = False,
+    ) -> None:
+        super().__init__("playground")
+        self.model = loaded
+        self.language = chosen(language)
+        self.policies = {identity(policy)[0]: policy for policy in policies}
+        self.iterations = iterations
+        self.seed = seed
+        self.knobs = {
+            knob.name: knob
+            for knob in (
+                Knob("slots", Message("board.knob_slots"), slots, 1, most_slots),
+                Knob("rate", Message("board.knob_rate"), rate, 0, MOST_RATE),
+                Knob("spread", Message("board.knob_spread"), spread, 0, MOST_SPREAD, 0.1),
+                Knob("policy", Message("board.knob_policy"), next(iter(self.policies)), choices=tuple(self.policies)),
+                Knob("pace", Message("board.knob_pace"), pace, 1, MOST_PACE),
+            )
+        }
+        """The controls, with their initial values."""
+        self.values: dict[str, float | str] = {
+            name: knob.check(knob.value, whole=name == "slots") for name, knob in self.knobs.items()
+        }
+        """The current values of the controls."""
+        self._source = RequestStream(loaded, mean, seed)
+        self._steered = SwitchablePolicy(fresh(policies[0]), slots)
+        self._lane = self._make_lane(most_slots, backend, ignore_generation_config)
+        self._lock = threading.Lock()
+        self._changes: dict[str, float | str] = dict(self.values)
+        self._bursts = 0
+        self._next_id = 1
+        self._over = 0  # requests that have ended
+        self._next_arrival = 0.0
+        self._words = Words(loaded)
+
+    def _make_lane(self, most_slots: int, backend: str | None, ignore_generation_config: bool) -> Lane:
+        """A lane with the most slots that can ever be open, each with room for the largest request."""
+        first = Workload(WORKLOAD, (self._source.draw(0, float(self.values["spread"])),), self.seed, "iterations")
+        largest = Workload(WORKLOAD, (self._source.largest,))
+        one = kv_blocks_for(largest, 1, BLOCK)
+        blocks = afforded(self.model, kv_blocks_for(largest, most_slots, BLOCK), BLOCK, least=one)
+        config = EngineConfig(
+            most_slots,
+            blocks,
+            BLOCK,
+            backend=choose_backend(self.model, backend),
+            ignore_generation_config=ignore_generation_config,
+        )
+        self._first = tuple(first)
+        executor = build_executor(self.model, config, largest)
+        return Lane(self.model, executor, self._steered, first, config=config, clock="alone")
+
+    def set(self, name: str, value: float | str) -> None:
+        """Set a control; it takes effect before the next iteration.
+
+        Parameters
+        ----------
+        name
+            "slots", "rate", "spread", "policy" or "pace".
+        value
+            A number in the control's range, or the name of a policy.
+
+        Raises
+        ------
+        ControlError
+            No such control, or a value outside its range.
+        """
+        if not isinstance(name, str) or name not in self.knobs:
+            raise ControlError(f"there is no control {shown_value(name)}; there are {', '.join(self.knobs)}.")
+        checked = self.knobs[name].check(value, whole=name == "slots")
+        with self._lock:
+            self.values[name] = self._changes[name] = checked
+        if self.board is not None:
+            self.board.show_knob(name, checked)
+
+    def burst(self) -> None:
+        """Add a handful of requests at once. Raises ControlError if `MOST_WAITING` requests are unfinished already."""
+        with self._lock:
+            if self._next_id - self._over + (self._bursts + 1) * BURST > MOST_WAITING:
+                raise ControlError(f"{MOST_WAITING:,} requests are waiting; a burst can join when some have ended.")
+            self._bursts += 1
+
+    def cancel(self, request: int) -> None:
+        """End a request and keep the output that it has.
+
+        Parameters
+        ----------
+        request
+            Its id; WorkloadError if there is no such request.
+        """
+        self._lane.engine.cancel(request)
+
+    def obey(self, control: Control) -> None:
+        """Apply a control from the board.
+
+        Parameters
+        ----------
+        control
+            As `cbviz.view.controls.parse` checked it. Raises as `set`, `burst` and `cancel` do.
+        """
+        if control.action == "set":
+            self.set(control.name, control.value if control.value is not None else "")
+        elif control.action == "cancel":
+            self.cancel(control.request if control.request is not None else NO_REQUEST)
+        else:
+            acts = {"pause": self.pause, "resume": self.resume, "step": self.step_once, "stop": self.stop}
+            acts.get(control.action, self.burst)()
+
+    def run(self) -> Play:
+        """Run to the end in this thread.
+
+        Returns
+        -------
+        Play
+            This run, ended. CbvizError if it was started before.
+        """
+        with self._to_the_end(self._close_board):
+            done = 0
+            while done < self.iterations and self._may_go_on():
+                began = perf_counter()
+                self._take_changes()
+                self._let_arrive()
+                event = self._lane.step()
+                if event is None:
+                    self._let_time_pass()
+                    continue
+                done += 1
+                self._over += len(event.finished) + len(event.cancelled)
+                if self.board is not None:
+                    self.board.push(0, event, self._words.of(event))
+                self._rest(1 / float(self.values["pace"]) - (perf_counter() - began))
+        return self
+
+    def _take_changes(self) -> None:
+        """Apply the controls set since the last iteration, and record them in the trace."""
+        with self._lock:
+            changes, self._changes = self._changes, {}
+            bursts, self._bursts = self._bursts, 0
+        for name, value in changes.items():
+            if name == "slots":
+                self._steered.slots = int(value)
+            elif name == "policy":
+                self._steered.policy = fresh(self.policies[str(value)])
+            elif name == "rate":
+                # Poisson arrivals are memoryless: the rest of the gap can be drawn anew.
+                self._next_arrival = self._lane.arrival_clock + (self._source.gap(float(value)) if value else 0.0)
+            opened = int(value) if name == "slots" else NO_REQUEST
+            written = value if isinstance(value, str) else f"{value:g}"
+            self._lane.note(Mark(NO_REQUEST, opened, f"{name} = {written}"))
+        for _ in range(bursts):
+            if self.stopped:
+                break
+            self._submit(BURST)
+
+    def _let_arrive(self) -> None:
+        rate = float(self.values["rate"])
+        while rate and self._next_arrival <= self._lane.arrival_clock and not self.stopped:
+            self._submit(1)
+            self._next_arrival += self._source.gap(rate)
+
+    def _let_time_pass(self) -> None:
+        """No request is in the system. The lane's clock skips such time, so the next request arrives now."""
+        if self.values["rate"]:
+            self._next_arrival = self._lane.arrival_clock
+        else:
+            self._rest(0.05)
+
+    def _submit(self, count: int) -> None:
+        spread = float(self.values["spread"])
+        drawn = [self._source.draw(self._next_id + i, spread) for i in range(count)]
+        self._next_id += count
+        self._lane.submit(*drawn)
+        self._show(drawn)
+
+    def _show(self, requests: Sequence[Request]) -> None:
+        if self.board is not None:
+            self.board.add_requests(map(shown, requests))
+
+    def watched(self) -> Any:
+        """Attach a live board before the playground starts. Needs the notebook extra.
+
+        Returns
+        -------
+        LiveBoard
+            The board, also as `board`.
+        """
+        from cbviz.view.widget import TRANSPORT, LaneInfo, LiveBoard  # here, so that bare machines can import this
+
+        prepare_host()
+        lane = self._lane
+        self.board = LiveBoard(
+            [LaneInfo(self._steered.name, self._steered.summary, lane.slots, lane.kv_blocks)],
+            title=TITLE,
+            subtitle=dotted(
+                self.model.name, device_name(self.model.device), Message("board.subtitle_seed", seed=self.seed)
+            ),
+            language=self.language,
+            on_control=self.obey,
+            actions=(*TRANSPORT, "burst", "cancel"),
+            knobs=tuple(self.knobs.values()),
+        )
+        self._show(self._first)
+        CELLS.started(self)
+        return self.board
+
+    def _close_board(self) -> None:
+        if self.board is None:
+            return
+        if self.failure is None:
+            self.board.finish(self.finish())
+        else:
+            self.board.fail(str(self.failure))
+        self.outputs.replace(self.kept())
+
+    def _until_shown(self) -> None:
+        """It may run for ever, so wait only until there is something to see."""
+        self._going.set()
+        self._reported.wait(UNATTENDED)
+
+    @property
+    def trace(self) -> Trace:
+        """The run so far."""
+        return self._lane.trace()
+
+    def finish(self) -> Outcome:
+        """The end of the run, as the board shows it.
+
+        Returns
+        -------
+        Outcome
+            Without a speed-up, because one lane has nothing to be compared with.
+        """
+        return Outcome(clock="alone", stopped=self.stopped, note=str(self.failure or ""))
+
+    def _has_run(self) -> bool:
+        return True
+
+    def to_html(self, path: str | Path, *, language: str | None = None) -> Path:
+        """Write a self-contained page that replays the run without a kernel or a network.
+
+        Parameters
+        ----------
+        path
+            The HTML file to write.
+        language
+            "en" or "zh"; None means the playground's own.
+
+        Returns
+        -------
+        Path
+            The file written.
+        """
+        spoken = self.language if language is None else language
+        page = player.html([self.trace], self.finish(), title=TITLE, language=chosen(spoken))
+        return write_whole(new_file(path), page)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        """In a notebook: the live board while it runs, then a picture that upgrades itself to the player."""
+        if self.running and self.board is not None:
+            return self.board._repr_mimebundle_()
+        return self.kept()
+
+    def kept(self) -> dict[str, str]:
+        """The mime bundle that a saved notebook keeps.
+
+        Returns
+        -------
+        dict
+            MIME type → content.
+        """
+        return player.mimebundle([self.trace], self.finish(), title=TITLE, language=self.language)
+
+    def __repr__(self) -> str:
+        return f"<Play of {self.model.name}: {', '.join(f'{name} {value}' for name, value in self.values.items())}>"

@@ -1,0 +1,399 @@
+"""What a race has measured, so far or in the end: numbers, a table, answers to `why`, and what a reader sees and keeps.
+
+`cbviz.run.race_run.Race` fills in the runs; nothing here runs anything.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cbviz.eager.logit_rules import LogitRules
+from cbviz.errors import CbvizError, MeasureError
+from cbviz.measure.compare import iteration_ratio, same_answers, speedup
+from cbviz.measure.side_by_side import side_by_side
+from cbviz.models import LoadedModel
+from cbviz.models.device import device_name
+from cbviz.paths import make_folder, new_file, write_whole
+from cbviz.policies import Policy, identity
+from cbviz.run.answers import TokenDivergence
+from cbviz.run.how import how_it_runs
+from cbviz.run.lane import Lane
+from cbviz.run.reference import Reference
+from cbviz.run.run_control import ControlledRun
+from cbviz.run.why import Why, lane_why
+from cbviz.trace import Trace
+from cbviz.view import player
+from cbviz.view.language import chosen
+from cbviz.view.run_table import RunTable
+from cbviz.view.summary import Outcome
+from cbviz.workload import Request, Workload
+
+
+@dataclass(frozen=True, slots=True)
+class LaneResult:
+    """The result of one policy. `seconds` is the median of the repeats, and `trace` is the run with that time.
+
+    `policy_object` is the copy of the policy that ran in the last repeat; any state that it keeps is from that run.
+    """
+
+    policy: str
+    iterations: int
+    seconds: float
+    output_tokens: int
+    occupancy: float
+    tokens_per_second: float
+    trace: Trace
+    policy_object: Policy
+
+
+class RaceResult(ControlledRun):
+    """The result of a race. What needs the whole race (`lanes`, `speedup`, …) waits for its end.
+
+    Parameters
+    ----------
+    loaded, policies, workload
+        What runs: one lane for each policy.
+    slots
+        Requests that can run at the same time in each lane.
+    repeats
+        Timed runs of every lane.
+    language
+        Language of boards, tables and pages, "en" or "zh"; None means the one set by `cbviz.view.language.speak`.
+    backend
+        The backend that the caller asked for; None means no preference.
+    ignore_generation_config
+        Whether the model's generation config is ignored.
+    """
+
+    rules: LogitRules
+    """What the model's generation config does to logits, in every lane."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        policies: Sequence[Policy],
+        workload: Workload,
+        *,
+        slots: int,
+        repeats: int,
+        language: str | None,
+        backend: str | None,
+        ignore_generation_config: bool,
+    ) -> None:
+        super().__init__("race")
+        self.language = chosen(language)
+        self.model = loaded
+        self.policies = tuple(policies)
+        self.workload = workload
+        self.slots = slots
+        self.asked_backend = backend
+        self.ignore_generation_config = ignore_generation_config
+        self.reference: Reference | None = None
+        """One short answer that `prepare` compares with transformers' own; None for models that the tests compare."""
+        self.repeats = repeats
+        """Timed runs of every lane: as many as requested, or as many as started within `enough` seconds."""
+        self.names = _distinct([identity(policy)[0] for policy in policies])
+        self.joined: list[Request] = []
+        """Requests that joined while it ran."""
+        self._runs: list[list[Trace]] = [[] for _ in policies]
+        """The undisturbed runs of each lane."""
+        self._raced: list[Trace] = []
+        """One trace for each lane of the race in turns."""
+        self._seen: tuple[Lane, ...] = ()
+        """The lanes that take turns, until their traces are kept."""
+        self._served: dict[int, Policy] = {}
+        """The copy of each lane's policy that ran last."""
+        self._divergences: list[TokenDivergence] = []
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """All requests: the workload, and those that joined while the race ran."""
+        return (*self.workload, *self.joined)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on how the lanes are computed, where a reader should know (see `cbviz.run.how`)."""
+        return how_it_runs(self.model, self.asked_backend)
+
+    @property
+    def clock(self) -> str:
+        """ "alone" if the times come from undisturbed runs, "lane" if they come from taking turns."""
+        return "alone" if all(self._runs) else "lane"
+
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        """One trace for each lane: its undisturbed run with the median duration, or its part of the race in turns.
+
+        While the lanes take turns, the traces hold the run so far.
+        """
+        if seen := self._seen:
+            return tuple(lane.trace() for lane in seen)
+        if self.clock == "lane":
+            return tuple(self._raced) or tuple(trace for runs in self._runs for trace in runs[:1])
+        return tuple(sorted(runs, key=lambda t: t.seconds)[(len(runs) - 1) // 2] for runs in self._runs)
+
+    @property
+    def lanes(self) -> tuple[LaneResult, ...]:
+        """One result for each policy, in the order in which they were passed."""
+        self.wait()
+        return tuple(self._result(number) for number in range(len(self.traces)))
+
+    def _result(self, number: int) -> LaneResult:
+        trace, runs = self.traces[number], self._runs[number]
+        seconds = statistics.median(run.seconds for run in runs) if self.clock == "alone" else trace.seconds
+        return LaneResult(
+            policy=self.names[number],
+            iterations=len(trace.iterations),
+            seconds=seconds,
+            output_tokens=trace.output_tokens,
+            occupancy=trace.occupancy,
+            tokens_per_second=trace.output_tokens / seconds if seconds else 0.0,
+            trace=trace,
+            policy_object=self._served[number],
+        )
+
+    @property
+    def iteration_ratio(self) -> float:
+        """Iterations of the first lane / iterations of the last."""
+        self.wait()
+        return iteration_ratio(self.traces[0], self.traces[-1])
+
+    @property
+    def speedup(self) -> float:
+        """Time of the first lane / time of the last, the median over the repeats."""
+        self.wait()
+        return statistics.median(self._speedups())
+
+    @property
+    def speedup_range(self) -> tuple[float, float]:
+        """The smallest and the largest speed-up among the repeats."""
+        self.wait()
+        return min(self._speedups()), max(self._speedups())
+
+    def _speedups(self) -> list[float]:
+        if self.clock == "alone":
+            return list(map(speedup, self._runs[0], self._runs[-1]))
+        return [speedup(self.traces[0], self.traces[-1])]
+
+    @property
+    def identical_outputs(self) -> bool:
+        """Whether every request got the same tokens in every lane."""
+        self.wait()
+        return not self.stopped and not self._divergences
+
+    @property
+    def divergences(self) -> tuple[TokenDivergence, ...]:
+        """Where the outputs of other lanes diverge from the first lane's."""
+        self.wait()
+        return tuple(self._divergences)
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as plain numbers and strings.
+
+        Returns
+        -------
+        dict
+            Ready for `json.dumps`; what `cbviz race --json` writes.
+        """
+        low, high = self.speedup_range
+        return {
+            "model": self.model.name,
+            "weights": self.model.weights,
+            "device": device_name(self.model.device),
+            "notes": list(self.notes),
+            "logit_rules": self.rules.chosen(),
+            "ignore_generation_config": self.ignore_generation_config,
+            "reference": None if self.reference is None else self.reference.to_json(),
+            "slots": self.slots,
+            "requests": len(self.requests),
+            "seed": self.workload.seed,
+            "clock": self.clock,
+            "lag": self.traces[0].meta.lag,
+            "repeats": self.repeats,
+            "lanes": [
+                {
+                    "policy": lane.policy,
+                    "iterations": lane.iterations,
+                    "seconds": lane.seconds,
+                    "output_tokens": lane.output_tokens,
+                    "occupancy": lane.occupancy,
+                    "tokens_per_second": lane.tokens_per_second,
+                }
+                for lane in self.lanes
+            ],
+            "table": self.table().to_json(),
+            "iteration_ratio": self.iteration_ratio,
+            "speedup": self.speedup,
+            "speedup_range": [low, high],
+            "identical_outputs": self.identical_outputs,
+            "divergences": [{"request": d.request, "position": d.position, "gap": d.gap} for d in self.divergences],
+        }
+
+    def table(self) -> RunTable:
+        """Every lane in numbers: iterations, time, occupancy, KV memory, stalls, preemptions, TTFT and ITL.
+
+        They come from each lane's trace: the run with the median time if there were several.
+        """
+        self.settle()
+        numbers = side_by_side(*self.traces, names=self.names[: len(self.traces)], language=self.language)
+        return RunTable.of(numbers)
+
+    def why(self, request: int | None = None, iteration: int = 0, lane: str | None = None) -> Why:
+        """Why a request was admitted, kept waiting, stalled or preempted in an iteration, in one lane or in all.
+
+        Parameters
+        ----------
+        request
+            Its id; None asks about every request that was waiting.
+        iteration
+            Iteration of the run, from 0. A lane that had ended by then is left out.
+        lane
+            The name of one lane; None asks all.
+
+        Returns
+        -------
+        Why
+            One part for each lane (see `cbviz.why`).
+
+        Raises
+        ------
+        MeasureError
+            There is no such request, iteration or lane.
+        """
+        self.settle()
+        if lane is not None and lane not in self.names:
+            raise MeasureError(f"there is no lane {lane!r}; choose one of {', '.join(self.names)}.")
+        asked = [n for n, name in enumerate(self.names[: len(self.traces)]) if lane in (None, name)]
+        longest = max(asked, key=lambda n: len(self.traces[n].iterations))
+        prompts = {r.id: r.prompt for r in self.requests}
+        return Why(
+            tuple(
+                lane_why(self.traces[n], self.policies[n], request, iteration, prompts, self.names[n])
+                for n in asked
+                if n == longest or iteration < len(self.traces[n].iterations)
+            ),
+            self.language,
+        )
+
+    def finish(self) -> Outcome:
+        """The result as the board shows it.
+
+        Returns
+        -------
+        Outcome
+            The speed-up, its two factors, and the same-answers check; without them for one lane or a stopped race.
+        """
+        if self.stopped or len(self.lanes) < 2:
+            return Outcome(clock=self.clock, stopped=self.stopped)
+        identical, compared = same_answers(*self.traces)
+        return Outcome(
+            speedup=self.speedup,
+            iteration_ratio=self.iteration_ratio,
+            cost_ratio=self.speedup / self.iteration_ratio,
+            speedup_range=self.speedup_range if self.repeats > 1 else None,
+            repeats=max(1, self.repeats),
+            identical=identical,
+            compared=compared,
+            clock=self.clock,
+        )
+
+    def to_html(self, path: str | Path, *, language: str | None = None) -> Path:
+        """Write a self-contained page that replays the race without a kernel or a network.
+
+        Parameters
+        ----------
+        path
+            The HTML file to write.
+        language
+            "en" or "zh"; None means the race's own.
+
+        Returns
+        -------
+        Path
+            The file written.
+        """
+        self.settle()
+        spoken = self.language if language is None else language
+        target = new_file(path)
+        return write_whole(target, player.html(self.traces, self._finish(), language=spoken))
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        """In a notebook: the live board while it runs, then a picture that upgrades itself to the player."""
+        if self.running and self.board is not None:
+            return self.board._repr_mimebundle_()
+        self.settle()
+        return self.kept()
+
+    def kept(self) -> dict[str, str]:
+        """The mime bundle that a saved notebook keeps of a race, however it ended.
+
+        Returns
+        -------
+        dict
+            MIME type → content.
+        """
+        if not self._has_run():
+            return {"text/plain": str(self.failure or self)}
+        return player.mimebundle(self.traces, self._finish(), language=self.language)
+
+    def _finish(self) -> Outcome:
+        """The result so far: running, ended, stopped, or failed."""
+        if self.running:
+            return Outcome(clock=self.clock)
+        return self.finish() if self.failure is None else Outcome(stopped=True, note=str(self.failure))
+
+    def _has_run(self) -> bool:
+        return bool(self.traces)
+
+    def __repr__(self) -> str:
+        state = "running" if self.running else "stopped" if self.stopped else "ended"
+        return f"<Race of {', '.join(self.names)}: {len(self.workload)} requests on {self.slots} slots, {state}>"
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write the trace of every lane that ran into a folder, which is created if necessary.
+
+        Parameters
+        ----------
+        folder
+            Where the files go.
+
+        Returns
+        -------
+        list[Path]
+            The files written, one for each lane.
+
+        Raises
+        ------
+        CbvizError
+            A file cannot be written; the others are still written.
+        """
+        self.settle()
+        target = make_folder(folder)
+        paths: list[Path] = []
+        failures: list[CbvizError] = []
+        for number, (name, trace) in enumerate(zip(self.names, self.traces, strict=False)):
+            try:
+                paths.append(trace.save(target / f"{number}-{_file_name(name)}.cbviz"))
+            except CbvizError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return paths
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """The names of the lanes: policies of the same name get numbers."""
+    found: list[str] = []
+    for name in names:
+        numbered = (f"{name} {n}" for n in range(1, len(names) + 1))
+        found.append(name if names.count(name) == 1 else next(new for new in numbered if new not in (*found, *names)))
+    return tuple(found)
+
+
+def _file_name(name: str) -> str:
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in name)
+    return plain[:80]

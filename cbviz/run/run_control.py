@@ -1,0 +1,263 @@
+"""Pause, step, stop: requests to a run from another thread, and the checks that the run makes between iterations."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+from weakref import WeakSet
+
+from cbviz.core.interrupts import hurry
+from cbviz.errors import CbvizError
+from cbviz.run.notebook import CellOutputs
+from cbviz.view.cell import attended
+
+LAST_THOUGHT = 0.2
+"""Seconds that a policy may keep planning once its run has been stopped. Together with the polling interval
+(`cbviz.core.interrupts.SECONDS_BETWEEN_CHECKS`) that is less than half a second."""
+LEAVING = 5.0
+"""Seconds that a rerun cell waits for its earlier run to end, so that there are never two."""
+
+
+_running: WeakSet[ControlledRun] = WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Stop every run when the script ends: a thread still inside PyTorch would then abort the process."""
+    runs = [run for run in list(_running) if run.started and run.running]
+    for run in runs:
+        run.stop()
+    for run in runs:
+        run.join(LEAVING)
+
+
+class Stopped(BaseException):
+    """Raised inside long work when its run has been stopped; it never leaves the run.
+
+    It is not an `Exception`, so that error handlers on the way let it through.
+    """
+
+
+class ControlledRun(ABC):
+    """A run with a board's controls. Any thread may use them; the run calls `_may_go_on()` between iterations.
+
+    Parameters
+    ----------
+    name
+        The name of the run in messages, such as "race".
+    """
+
+    def __init__(self, name: str) -> None:
+        self.failure: BaseException | None = None
+        """The error that broke the run, if any."""
+        self.board: Any = None
+        """The live board, if there is one."""
+        self.outputs = CellOutputs()
+        """The notebook outputs that show it."""
+        self._name = name
+        self._going = threading.Event()
+        self._going.set()
+        self._stopping = threading.Event()
+        self._single_steps = threading.Semaphore(0)
+        self._done = threading.Event()
+        self._reported = threading.Event()
+        self._runner: threading.Thread | None = None
+        self._left = self._begun = self._handed_over = False
+        self._claiming = threading.Lock()
+        _running.add(self)
+
+    @abstractmethod
+    def run(self) -> Any:
+        """Run to the end in this thread, within `_to_the_end()`."""
+
+    @contextmanager
+    def _to_the_end(self, tell: Callable[[], None]) -> Iterator[None]:
+        """Context of the run: keeps an error in `failure`, and calls `tell` at the end."""
+        self._claim()
+        self._runner = threading.current_thread()
+        try:
+            yield
+        except Stopped:
+            pass
+        except BaseException as error:
+            self.failure = error
+            raise
+        finally:
+            self._done.set()
+            try:
+                tell()
+            finally:
+                self._reported.set()
+                if self._left:
+                    self._close()
+
+    def _claim(self, *, for_a_thread: bool = False) -> None:
+        """Claim the run for this caller; raises CbvizError if it is taken. `start` claims for the thread it makes."""
+        with self._claiming:
+            if self._handed_over and not for_a_thread:
+                self._handed_over = False
+                return
+            if self._begun:
+                raise CbvizError(
+                    f"this {self._name} has been started and can run only once; make a new one to run it again."
+                )
+            self._begun, self._handed_over = True, for_a_thread
+
+    def start(self) -> Self:
+        """Run in its own thread, so that a notebook stays usable. Raises CbvizError if it was started before."""
+
+        def work() -> None:
+            try:
+                self.run()
+            except BaseException:  # kept in `failure`, and raised when the caller asks for a result
+                return
+
+        self._claim(for_a_thread=True)
+        threading.Thread(target=work, name=f"cbviz {self._name}", daemon=True).start()
+        return self
+
+    @property
+    def started(self) -> bool:
+        """Whether it is running or has run."""
+        return self._begun
+
+    def join(self, seconds: float) -> None:
+        """Wait at most `seconds` for the end, whether it succeeds or fails."""
+        self._reported.wait(seconds)
+
+    def pause(self) -> None:
+        """Pause after the iteration in flight; the clocks stop."""
+        self._going.clear()
+
+    def resume(self) -> None:
+        """Continue after a pause."""
+        self._going.set()
+
+    def step_once(self) -> None:
+        """While paused: run one more iteration."""
+        self._single_steps.release()
+
+    def stop(self) -> None:
+        """End after the pass in flight, at most half a second later, whatever is queued. The trace so far is kept.
+
+        Graph capture stops after the current graph. A plan that takes longer than that is aborted, and counts as a
+        failure of the policy.
+        """
+        self._stopping.set()
+        self._going.set()
+        if self._runner is not None:
+            hurry(self._runner.ident, LAST_THOUGHT)
+
+    def wait(self, timeout: float | None = None) -> Self:
+        """Wait for the end and return the run; a paused run continues.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to wait at most; None waits without limit.
+
+        Raises
+        ------
+        TimeoutError
+            The run did not end in time.
+        CbvizError
+            The error that broke the run.
+        KeyboardInterrupt
+            The wait was interrupted; the run stops after its iteration in flight.
+        """
+        self._going.set()
+        try:
+            if not self._done.wait(timeout):
+                raise TimeoutError(f"the {self._name} had not ended after {timeout} seconds.")
+            if threading.current_thread() is not self._runner:  # the callback at the end also asks for results
+                self._reported.wait()
+        except KeyboardInterrupt:
+            self.stop()
+            self._done.wait()
+            raise
+        if self.failure is not None:
+            raise self.failure
+        return self
+
+    def leave(self) -> None:
+        """Stop and close the board, because the cell that started the run runs again. The trace stays readable."""
+        self._left = True
+        self.stop()
+        if not self._begun or (self._runner is not threading.current_thread() and self._reported.wait(LEAVING)):
+            self._close()
+
+    def _close(self) -> None:
+        """Close the board and drop the reference to it."""
+        board, self.board = self.board, None
+        if board is not None:
+            board.close()
+
+    def settle(self) -> None:
+        """Wait for the end, however it comes; an error that broke the run is raised only if there is no trace."""
+        try:
+            self.wait()
+        except BaseException as error:
+            if error is not self.failure or not self._has_run():
+                raise
+
+    @abstractmethod
+    def _has_run(self) -> bool:
+        """Whether there is a trace of it."""
+
+    def _ipython_display_(self) -> None:
+        """While it runs, show the live board, to be replaced at the end; otherwise IPython shows the mime bundle.
+
+        Without a front end that can show a board, the output is final when its cell ends, so we wait for the run.
+        """
+        if self._begun and self.running and self.board is not None and not attended():
+            self._until_shown()
+            if self.running:
+                self.outputs.show_kept(self.kept())
+                return
+        if not self.running or self.board is None:
+            raise NotImplementedError  # IPython's way to decline
+        self.outputs.show(self.board)
+
+    def _until_shown(self) -> None:
+        """Wait until there is something to keep: the end, however it comes."""
+        self._going.set()
+        try:
+            self._reported.wait()
+        except KeyboardInterrupt:
+            self.stop()
+            self._reported.wait()
+            raise
+
+    @abstractmethod
+    def kept(self) -> dict[str, str]:
+        """The mime bundle that a saved notebook keeps."""
+
+    @property
+    def running(self) -> bool:
+        """Whether it has started and not ended."""
+        return not self._done.is_set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was stopped before its end."""
+        return self._stopping.is_set()
+
+    def _may_go_on(self) -> bool:
+        """Wait while paused; returns False once the run has been stopped."""
+        while not self._going.wait(timeout=0.05):
+            if self._single_steps.acquire(blocking=False):
+                return True
+        return not self.stopped
+
+    def _keep_going(self) -> None:
+        """Raise Stopped if the run has been stopped; long work calls this between its parts."""
+        if self.stopped:
+            raise Stopped
+
+    def _rest(self, seconds: float) -> None:
+        """Sleep, unless the run is stopped."""
+        self._stopping.wait(seconds)
