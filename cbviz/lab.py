@@ -1,8 +1,7 @@
 """The course in a folder of your own: copy the notebooks there and open JupyterLab on the first.
 
-A copy has no outputs: a learner who sees the result before the guess has nothing left to guess. Notebooks that are
-there already are never overwritten: a learner's answers are in them. One that differs from such a copy is kept and
-named.
+A copy has no outputs, so that a learner guesses before seeing the result. Existing notebooks hold a learner's answers
+and are never overwritten; those that differ from the original are listed.
 """
 
 from __future__ import annotations
@@ -16,25 +15,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cbviz.errors import CbvizError
+from cbviz.messages import check_language, languages
 from cbviz.paths import Named, make_folder, path_of, short, why, write_whole
 
-LANGUAGES = ("en", "zh")
+LANGUAGES = languages()
 LEADS_AWAY = re.compile(r"\[([^\]\"\n]+)\]\(\.\./[^)\"\n]*\)")
-"""A link to a file above the notebooks, which a copy does not have beside it."""
+"""A link to a file outside the notebooks' folder, which a copy does not have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What `copy` did: the folder with the notebooks, and their names by what became of them."""
+    """The result of `copy`: the folder, and the notebooks' names by what happened to them."""
 
     folder: Path
     new: tuple[str, ...]
     same: tuple[str, ...]
     kept: tuple[str, ...]
-    """Differ from the original and were left alone."""
+    """Notebooks that differ from the original and were left unchanged."""
 
-    def told(self) -> list[str]:
-        """The same in sentences."""
+    def sentences(self) -> list[str]:
+        """The result in sentences."""
         lines = []
         if self.new:
             lines.append(f"{_counted(self.new)} copied to {self.folder}")
@@ -50,12 +50,11 @@ def _counted(names: Sequence[str]) -> str:
 
 
 def originals(language: str) -> list[Path]:
-    """The notebooks of the course in one language, first to last: those in the package, or those of the checkout.
+    """The course's notebooks in one language, in order, from the package or from the checkout.
 
     Raises CbvizError if there are none.
     """
-    if language not in LANGUAGES:
-        raise CbvizError(f"language must be 'en' or 'zh', not {language!r}.")
+    check_language(language)
     here = Path(__file__).resolve().parent
     for place in (here / "notebooks", here.parent / "notebooks"):
         if found := sorted((place / language).glob("*.ipynb")):
@@ -64,7 +63,7 @@ def originals(language: str) -> list[Path]:
 
 
 def fresh(notebook: Path) -> bytes:
-    """A notebook as a learner gets it: without outputs, and without links to what is not beside it."""
+    """A notebook for a learner: without outputs, and without links to files outside the folder."""
     content = json.loads(LEADS_AWAY.sub(r"\1", notebook.read_text("utf-8")))
     for cell in content["cells"]:
         if cell["cell_type"] == "code":
@@ -73,10 +72,10 @@ def fresh(notebook: Path) -> bytes:
 
 
 def copy(folder: Named, language: str = "en") -> Copied:
-    """Copy the notebooks into `folder`/`language`, which may be new. What is there already stays as it is.
+    """Copy the notebooks into `folder`/`language`, which may be new. Existing files are left unchanged.
 
-    Raises CbvizError if the folder is a file or cannot be written, or the language is unknown. Notebooks that were
-    copied before that are whole.
+    Raises CbvizError if the folder is a file or cannot be written, or the language is unknown. Notebooks copied before
+    the error are complete.
     """
     wanted = originals(language)
     target = make_folder(path_of(folder, "the folder") / language)
@@ -95,19 +94,19 @@ def copy(folder: Named, language: str = "en") -> Copied:
                 new.append(source.name)
     except OSError as error:
         raise CbvizError(
-            f"cannot copy the notebooks to {short(target)}: {why(error)}; give a folder that is new or can be written."
+            f"cannot copy the notebooks to {short(target)}: {why(error)}; name a folder that is new or writable."
         ) from error
     return Copied(target, tuple(new), tuple(same), tuple(kept))
 
 
 def check_jupyterlab() -> None:
-    """Raises CbvizError if JupyterLab is not installed."""
+    """Raise CbvizError if JupyterLab is not installed."""
     if importlib.util.find_spec("jupyterlab") is None:
         raise CbvizError("JupyterLab is not installed; run: pip install 'cbviz[notebook]'")
 
 
 def open_jupyterlab(notebook: Path, options: Sequence[str] = ()) -> None:
-    """Run JupyterLab on a notebook, with options of its own, until it is shut down.
+    """Run JupyterLab on a notebook, with JupyterLab's own options, until it is shut down.
 
     Raises CbvizError if it is not installed.
     """

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from cbviz.board.language import chosen
-from cbviz.board.raster import check_pillow
 from cbviz.paths import Named, make_folder
+from cbviz.view.language import chosen
+from cbviz.view.raster import check_pillow
 
 
 def export(folder: Named, *, language: str = "en", dark: bool = False) -> Iterator[Path]:
     """Write NAME.svg, NAME.png and NAME.gif of every recording into `folder`, which may be new; yields each path.
 
-    Every picture is whole, or as it was before. Raises CbvizError if the folder is a file or cannot be written, the
-    language is unknown, or Pillow is missing: before the first picture where that can be known.
+    Every picture is written completely or not at all. Raises CbvizError if the folder is a file or cannot be written,
+    the language is unknown, or Pillow is missing: before the first picture if possible.
     """
-    from cbviz.board import Board
     from cbviz.trace import RECORDINGS, recorded
+    from cbviz.view import Board
 
     spoken = chosen(language)
     check_pillow()

@@ -1,9 +1,8 @@
-"""The command line: `cbviz race` and what belongs to it.
+"""The command line: `cbviz race` and the other commands.
 
-Results go to standard output, and only then are files written; progress and all that libraries say go to standard
-error. Exit codes: 0 the command did what was asked, 2 something asked for makes no sense or could not be written (one
-sentence says what), 130 interrupted (128 plus the number of any other signal), 141 the reader of the output had seen
-enough.
+Results go to standard output, and only then are files written; progress and everything that libraries print go to
+standard error. Exit codes: 0 success; 2 bad input, or a file that could not be written (one sentence says what);
+130 interrupted (128 plus the number of any other signal); 141 the reader of the output closed it.
 """
 
 from __future__ import annotations
@@ -25,9 +24,17 @@ __all__ = ["BAD_INPUT", "INTERRUPTED", "bench_sentences", "build_parser", "comma
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code. Bad options raise SystemExit(2), as argparse does.
+    """Run one command.
 
-    Without `argv` it is the process of the command: it takes its arguments from there, and signals end it orderly.
+    Parameters
+    ----------
+    argv
+        The arguments. None means that this process is the command: it reads `sys.argv`, and handles signals.
+
+    Returns
+    -------
+    int
+        The exit code. Bad options raise SystemExit(2) instead, as argparse does.
     """
     own_process = argv is None
     with signals(own_process) as seen:
@@ -39,15 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
                     stop.code = streams.verdict(stop.code if isinstance(stop.code, int) else 0)
                     raise
                 code = streams.verdict(code)
-        except KeyboardInterrupt:  # a second one, while the first was answered
+        except KeyboardInterrupt:  # a second one, while the first was being handled
             code = seen.code
     if own_process and seen.number is not None:
-        os._exit(code)  # threads that still compute would only complain
+        os._exit(code)  # threads that still compute would only print errors
     return code
 
 
 def _run(argv: Sequence[str], seen: Signals) -> int:
-    """The command itself; each way in which it can fail gives a sentence and a code."""
+    """Run the command; each way to fail gives a sentence and an exit code."""
     try:
         options = build_parser().parse_args(argv)
         options.command_line = command_line(argv)
@@ -66,11 +73,22 @@ def _run(argv: Sequence[str], seen: Signals) -> int:
     except Exception:
         if seen.number is None:
             raise
-        return seen.code  # libraries turn an interrupt into errors of their own
+        return seen.code  # libraries turn an interrupt into their own errors
 
 
 def command_line(argv: Sequence[str]) -> str:
-    """What was typed, for a result to carry: without where it was saved, which may name a place on a disk."""
+    """The command as typed, for a result to record, without the paths of saved files.
+
+    Parameters
+    ----------
+    argv
+        The arguments after `cbviz`.
+
+    Returns
+    -------
+    str
+        The command line.
+    """
     kept: list[str] = []
     drop = False
     for word in argv:

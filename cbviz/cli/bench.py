@@ -1,4 +1,4 @@
-"""`cbviz bench`: check what was asked, measure, print the result, and only then write the trace."""
+"""`cbviz bench`: check the options, measure, print the result, and only then write the trace."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from cbviz.paths import new_file, short
 
 
 def run_bench(options: argparse.Namespace) -> int:
+    """Run `cbviz bench`; returns the exit code. Raises CbvizError for bad input."""
     if options.save is not None:
         options.save = new_file(options.save, "--save", suffix=".cbviz")
     with everything_to_stderr():
         from transformers.utils import logging
 
-        from cbviz.experiments.bench import bench
-        from cbviz.experiments.progress import progress_for
+        from cbviz.run.bench import bench
+        from cbviz.run.progress import progress_for
 
         logging.set_verbosity_error()
         result = bench(
@@ -40,6 +41,7 @@ def run_bench(options: argparse.Namespace) -> int:
             preemption=options.preemption,
             swap_blocks=options.swap_blocks,
             ignore_generation_config=options.ignore_generation_config,
+            backend=options.backend,
             graphs=False if options.no_graphs else None,
             compiled=not options.no_compile,
             record=not options.no_record,

@@ -1,11 +1,11 @@
-"""What can be typed: commands, options, and the bounds of numbers."""
+"""The commands, their options, and the bounds of numbers."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any, NoReturn
 
-from cbviz import __version__
+from cbviz._version import __version__
 from cbviz.cli.bench import run_bench
 from cbviz.cli.others import list_models, replay_runs, run_lab, run_slides
 from cbviz.cli.race import run_race
@@ -19,6 +19,7 @@ from cbviz.limits import (
     MOST_SLOTS,
     MOST_TOKENS,
 )
+from cbviz.messages import languages
 from cbviz.paths import short
 
 
@@ -26,6 +27,7 @@ class Parser(argparse.ArgumentParser):
     """Answers a bad option with one sentence instead of a page of usage."""
 
     def error(self, message: str) -> NoReturn:
+        """Print one sentence to standard error and exit with code 2."""
         one_line = " ".join(short(word) for word in message.rstrip(".").split())
         self.exit(BAD_INPUT, f"cbviz: {one_line}; `{self.prog} --help` lists what is allowed.\n")
 
@@ -67,6 +69,13 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def build_parser() -> Parser:
+    """Build the parser of the command line, with all commands and options.
+
+    Returns
+    -------
+    Parser
+        Each command sets `run`, the function that executes it.
+    """
     parser = Parser(prog="cbviz", description="A real continuous-batching engine that you can watch think.")
     parser.add_argument("--version", action="version", version=f"cbviz {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -97,7 +106,11 @@ def build_parser() -> Parser:
     race.add_argument("--kv-tokens", type=TOKENS, help="the same in tokens: as many whole blocks as they fill")
     add_kv(race)
     add_ignore(race)
+    add_backend(race)
     race.add_argument("--html", metavar="PATH", help="write one page that replays the race without a network")
+    race.add_argument(
+        "--language", choices=languages(), default="en", help=f"of the page: {' or '.join(languages())} (en)"
+    )
     race.add_argument("--save", metavar="DIR", help="write the trace of every lane into this folder")
     race.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     race.add_argument("--quiet", action="store_true", help="no progress, no drawing: only the result")
@@ -125,10 +138,10 @@ def add_course(commands: Any) -> None:
         "lab",
         help="copy the course's notebooks into a folder and open JupyterLab on the first",
         description="Copy the course's notebooks into a folder and open JupyterLab on the first. Notebooks that are "
-        "there already stay as they are.",
+        "there already are left unchanged.",
     )
     lab.add_argument("folder", nargs="?", default="cbviz-course", help="(cbviz-course)")
-    lab.add_argument("--language", choices=("en", "zh"), default="en", help="en or zh (en)")
+    lab.add_argument("--language", choices=languages(), default="en", help=f"{' or '.join(languages())} (en)")
     lab.add_argument("--no-open", action="store_true", help="only copy")
     lab.add_argument(
         "--jupyter",
@@ -140,32 +153,39 @@ def add_course(commands: Any) -> None:
     lab.set_defaults(run=run_lab)
 
     slides = commands.add_parser("slides", help="write the recorded races as pictures, for slides")
-    slides.add_argument("folder", help="where to, a new folder or an old one; files of the same name go")
-    slides.add_argument("--language", choices=("en", "zh"), default="en", help="en or zh (en)")
+    slides.add_argument("folder", help="the folder, new or existing; files of the same name are replaced")
+    slides.add_argument("--language", choices=languages(), default="en", help=f"{' or '.join(languages())} (en)")
     slides.add_argument("--dark", action="store_true", help="for dark slides")
     slides.set_defaults(run=run_slides)
 
 
 def add_kv(command: argparse.ArgumentParser) -> None:
-    """What to do about prompts that begin alike, and about memory that runs out: the same words for race and bench."""
-    command.add_argument(
-        "--prefix-cache", action="store_true", help="prompts that begin alike share the blocks of what they share"
-    )
+    """Options for shared prompt prefixes and for memory that runs out, the same for race and bench."""
+    command.add_argument("--prefix-cache", action="store_true", help="prompts with a common prefix share its KV blocks")
     command.add_argument(
         "--preemption",
         choices=("recompute", "swap"),
         default="recompute",
-        help="what becomes of the cache of a preempted request: computed again, or kept on the host (recompute)",
+        help="what happens to the KV cache of a preempted request: recomputed, or swapped to the host (recompute)",
     )
     command.add_argument("--swap-blocks", type=BLOCKS, help="blocks on the host (as many as on the device)")
 
 
 def add_ignore(command: argparse.ArgumentParser) -> None:
-    """Whether answers are to be those of the bare model: the same words for race and bench."""
+    """The option to ignore the generation config, the same for race and bench."""
     command.add_argument(
         "--ignore-generation-config",
         action="store_true",
-        help="serve the model without what its generation config does to logits (END excepted)",
+        help="ignore the logit settings of the model's generation config (END still counts)",
+    )
+
+
+def add_backend(command: argparse.ArgumentParser) -> None:
+    """What computes: the same words for race and bench."""
+    command.add_argument(
+        "--backend",
+        help="sdpa (eager passes, anywhere) or graphs (CUDA graphs; on a CPU the same passes uncaptured); by default "
+        "graphs on a GPU that can capture the model, else sdpa",
     )
 
 
@@ -175,7 +195,7 @@ def add_bench(commands: Any) -> None:
         "bench",
         help="measure how fast one policy serves a workload, against what the hardware allows",
         description="Serve a workload under one policy, undisturbed, several times. Reports the median, the floor that "
-        "memory bandwidth and arithmetic set for this very run, and where the rest of the time goes.",
+        "memory bandwidth and arithmetic set for this run, and where the rest of the time goes.",
     )
     bench.add_argument("--model", default="tiny", help="a name of `cbviz models`, a Hugging Face id or a folder (tiny)")
     bench.add_argument("--policy", default="continuous", help="(continuous)")
@@ -198,7 +218,8 @@ def add_bench(commands: Any) -> None:
     bench.add_argument("--kv-blocks", type=BLOCKS, help="KV blocks (what the workload can use and memory can hold)")
     add_kv(bench)
     add_ignore(bench)
-    bench.add_argument("--no-graphs", action="store_true", help="eager passes, no CUDA graphs")
+    add_backend(bench)
+    bench.add_argument("--no-graphs", action="store_true", help="the same as --backend sdpa")
     bench.add_argument("--no-compile", action="store_true", help="CUDA graphs without torch.compile")
     bench.add_argument(
         "--no-record", action="store_true", help="do not record the timed runs, to see what recording costs"

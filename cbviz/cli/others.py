@@ -12,6 +12,7 @@ from cbviz.paths import new_file, new_folder, short, why, write_whole
 
 
 def list_models(_: argparse.Namespace) -> int:
+    """Print the models that cbviz knows by name, one per line."""
     from cbviz.models import catalogue
 
     width = max(len(name) for name in catalogue())
@@ -21,14 +22,14 @@ def list_models(_: argparse.Namespace) -> int:
 
 
 def run_lab(options: argparse.Namespace) -> int:
-    """Copy the notebooks; then JupyterLab, until it is shut down."""
+    """Copy the notebooks, then run JupyterLab until it is shut down."""
     from cbviz import lab
 
     folder = new_folder(options.folder, "the folder")
     if not options.no_open:
         lab.check_jupyterlab()
     copied = lab.copy(folder, options.language)
-    for line in copied.told():
+    for line in copied.sentences():
         print(line, flush=True)
     if not options.no_open:
         lab.open_jupyterlab(copied.folder / lab.originals(options.language)[0].name, options.jupyter)
@@ -36,7 +37,7 @@ def run_lab(options: argparse.Namespace) -> int:
 
 
 def run_slides(options: argparse.Namespace) -> int:
-    """Write the pictures, and name each as it is there."""
+    """Write the pictures, and print the path of each as it is written."""
     from cbviz import slides
 
     folder = new_folder(options.folder, "the folder")
@@ -46,9 +47,9 @@ def run_slides(options: argparse.Namespace) -> int:
 
 
 def replay_runs(options: argparse.Namespace) -> int:
-    """Write the player page of recorded runs, and open it unless a path for it was given."""
-    from cbviz.board import player
+    """Write the player page of recorded runs, and open it unless --html names a path."""
     from cbviz.trace import RECORDINGS, load, recorded
+    from cbviz.view import player
 
     target = None if options.html is None else new_file(options.html, "--html")
     traces = [trace for name in options.files for trace in (recorded(name) if name in RECORDINGS else (load(name),))]
@@ -65,7 +66,7 @@ def replay_runs(options: argparse.Namespace) -> int:
 
 
 def _temporary() -> Path:
-    """A new folder for a page that is only looked at. Raises FileError."""
+    """A new temporary folder for the page. Raises FileError."""
     try:
         return Path(tempfile.mkdtemp(prefix="cbviz-"))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`cbviz race`: check what was asked, run it, print the result, and only then write files."""
+"""`cbviz race`: check the options, run the race, print the result, and only then write files."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from cbviz.errors import CbvizError
 from cbviz.paths import short
 
 if TYPE_CHECKING:
-    from cbviz.experiments.race import Race
+    from cbviz.run.race import Race
 
 
 def run_race(options: argparse.Namespace) -> int:
+    """Run `cbviz race`; returns the exit code. Raises CbvizError for bad input."""
     check_race_targets(options)
     with everything_to_stderr():
         race = prepare(options)
@@ -37,7 +38,7 @@ def run_race(options: argparse.Namespace) -> int:
 
 
 def files_of(race: Race, options: argparse.Namespace) -> list[Writing]:
-    """What was asked to be written, and the sentence for each."""
+    """The files to write, and the sentence for each."""
     files: list[Writing] = []
     if options.html is not None:
         files.append((lambda: race.to_html(options.html), f"Replay it in a browser: {short(options.html)}"))
@@ -47,16 +48,16 @@ def files_of(race: Race, options: argparse.Namespace) -> list[Writing]:
 
 
 def prepare(options: argparse.Namespace) -> Race:
-    """The race that was asked for, before its first iteration."""
+    """The requested race, before its first iteration."""
     from transformers.utils import logging
 
-    from cbviz.experiments.progress import progress_for
-    from cbviz.experiments.race import race
     from cbviz.models import load
     from cbviz.policies import get
+    from cbviz.run.progress import progress_for
+    from cbviz.run.race import race
     from cbviz.workload.prompts import read_prompts
 
-    logging.set_verbosity_error()  # a mistake gets one sentence, and it is ours
+    logging.set_verbosity_error()  # an error gets one sentence, ours
     policies = [get(name) for name in options.policies]
     prompts = None if options.prompts is None else read_prompts(options.prompts)
     return race(
@@ -80,15 +81,17 @@ def prepare(options: argparse.Namespace) -> Race:
         prefix_cache=options.prefix_cache,
         preemption=options.preemption,
         swap_blocks=options.swap_blocks,
+        backend=options.backend,
         ignore_generation_config=options.ignore_generation_config,
         live=False,
+        language=options.language,
         run=False,
         progress=progress_for(options.quiet),
     )
 
 
 def what_was_kept(race: Race, folder: Path | None) -> str:
-    """After an interrupt: write what had been run, if a folder for it was given, and say so."""
+    """After an interrupt: write the traces so far if there is a folder for them, and say what was kept."""
     iterations = sum(len(trace.iterations) for trace in race.traces)
     if folder is None:
         return f"the {iterations:,} iterations that had been run are gone (with --save DIR they would have been kept)."

@@ -1,7 +1,7 @@
 """Signals that end a command: Ctrl-C, a terminal that closes, a system that shuts down.
 
-All three stop a run after its iteration in flight, and what was asked to be kept is kept. Only the process of the
-command itself takes them over; a `main()` that is called from Python leaves its caller's handlers alone.
+All three stop a run after its iteration in flight, and the requested files are written. Only the command's own process
+handles them; `main()` called from Python leaves its caller's handlers alone.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ SHELL = 128
 """Shells report a signal as this plus its number."""
 INTERRUPTED = SHELL + 2
 ECHO = 0.5
-"""Seconds within which a further signal is taken for the same one."""
+"""Seconds within which another signal counts as the same one."""
 
 
 class Ended(KeyboardInterrupt):
-    """A signal asked for the end. Handled wherever Ctrl-C is."""
+    """A signal requests the end. Handled wherever Ctrl-C is."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -31,11 +31,11 @@ class Ended(KeyboardInterrupt):
 
 
 class Answered(KeyboardInterrupt):
-    """An interrupt about which everything has been said."""
+    """An interrupt that has already been reported."""
 
 
 class Signals:
-    """What has come so far."""
+    """The signals received so far."""
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -43,11 +43,11 @@ class Signals:
 
     @property
     def code(self) -> int:
-        """The exit code for the signal that came; Ctrl-C's if none did."""
+        """The exit code for the signal received; Ctrl-C's if none was."""
         return INTERRUPTED if self.number is None else SHELL + self.number
 
     def receive(self, number: int, frame: FrameType | None = None) -> None:
-        """The handler. One key press can arrive twice (at the process, and at its group): the echo is not heard."""
+        """The handler. One key press can arrive twice (at the process and at its group): the second is ignored."""
         now = monotonic()
         if self.number is not None and now - self._heard < ECHO:
             return
@@ -71,7 +71,7 @@ def signals(own_process: bool) -> Iterator[Signals]:
     try:
         yield seen
     finally:
-        # From here on a signal just ends the process: there is nothing left to save, and no traceback to show.
+        # From here on a signal ends the process: there is nothing left to save, and no traceback to show.
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)
             if number is not None and signal.getsignal(number) == seen.receive:
@@ -79,7 +79,7 @@ def signals(own_process: bool) -> Iterator[Signals]:
 
 
 def _again(honest: Any) -> Any:
-    """Python drops what is raised while it frees an object; an interrupt that was dropped so is sent once more."""
+    """Resend an interrupt that Python dropped because it was raised while freeing an object."""
 
     def hook(unraisable: Any) -> None:
         error = unraisable.exc_value

@@ -1,9 +1,8 @@
-"""Standard output and standard error that take whatever is printed.
+"""Standard output and standard error that accept everything.
 
-A stream may speak another encoding than UTF-8 (Windows' cp1252, LC_ALL=C), be closed, be full, or belong to a reader
-that has seen enough (`| head`). None of this may cost the work: what a stream cannot show gets a readable stand-in, and
-a stream that has failed is remembered and written to no more. At the end `Streams.verdict` says what that means for
-the exit code.
+A stream may have another encoding than UTF-8 (Windows' cp1252, LC_ALL=C), be closed, be full, or have lost its reader
+(`| head`). None of this may lose the work: a character that a stream cannot show gets a readable replacement, and a
+stream that has failed is not written to again. At the end `Streams.verdict` turns that into the exit code.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import Any, TextIO
 
 FULL = 2
 READER_GONE = 141
-"""128 + SIGPIPE, as shells count."""
+"""128 + SIGPIPE, the shells' convention."""
 
 STAND_INS = {
     "█": "#", "▏": "|", "│": "|", "─": "-", "━": "-", "╸": "-", "╺": "-", "┃": "|", "×": "x", "÷": "/", "·": "-",
@@ -28,13 +27,13 @@ STAND_INS = {
     "§": "section ", "°": " degrees ", "∞": "inf", "√": "sqrt ", "Σ": "sum ", "∑": "sum ", "\u00a0": " ", "\u202f": " ",
     "\u2009": " ", "：": ":", "，": ", ", "。": ". ", "（": " (", "）": ") ", "！": "!", "？": "?", "；": "; ",
 }  # fmt: skip
-"""What stands in for a character that a stream cannot write: one that reads the same."""
+"""Replacements for characters that a stream cannot write: similar characters that it can."""
 
 HANDLER = "cbviz.readable"
 
 
 def _readable(error: UnicodeError) -> tuple[str, int]:
-    """An error handler of `codecs`: a stand-in, the letter without its accent, or else the character's number."""
+    """An error handler for `codecs`: a replacement, the letter without its accent, or else the code point."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(stand_in(c, error.encoding) for c in error.object[error.start : error.end]), error.end
@@ -44,7 +43,7 @@ codecs.register_error(HANDLER, _readable)
 
 
 def stand_in(character: str, encoding: str) -> str:
-    """What an encoding can write in place of a character that it lacks."""
+    """A replacement that an encoding can write for a character that it lacks."""
     if character in STAND_INS:
         return STAND_INS[character]
     bare = "".join(c for c in unicodedata.normalize("NFKD", character) if not unicodedata.combining(c))
@@ -56,21 +55,21 @@ def stand_in(character: str, encoding: str) -> str:
 
 
 class Stream:
-    """A text stream that never fails: prints to what it stands for as long as that works.
+    """A text stream that never fails: writes to the wrapped stream as long as that works.
 
     Parameters
     ----------
     inner
-        The stream itself; None where there is none (pythonw, `>&-`).
+        The wrapped stream; None if there is none (pythonw, `>&-`).
     """
 
     def __init__(self, inner: TextIO | None) -> None:
         self.inner = inner
         self.failure: BaseException | None = None
-        """What ended it, if something did."""
+        """The error that ended it, if any."""
 
     def write(self, text: str) -> int:
-        """Write what the stream can show of a text; returns the text's length."""
+        """Write a text as the stream can show it; returns the text's length."""
         if self.inner is not None and self.failure is None:
             try:
                 self.inner.write(self.shown(text))
@@ -79,10 +78,12 @@ class Stream:
         return len(text)
 
     def writelines(self, lines: Any) -> None:
+        """Write several texts."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
+        """Flush the stream, if it still works."""
         if self.inner is not None and self.failure is None:
             try:
                 self.inner.flush()
@@ -100,7 +101,7 @@ class Stream:
 
     @property
     def encoding(self) -> str:
-        """The stream's encoding; UTF-8 for one that has none or names an unknown one, as a text buffer does."""
+        """The stream's encoding; UTF-8 if it has none or an unknown one."""
         name = getattr(self.inner, "encoding", None)
         try:
             return codecs.lookup(name).name if isinstance(name, str) else "utf-8"
@@ -113,6 +114,7 @@ class Stream:
         return self.encoding.startswith("utf")
 
     def isatty(self) -> bool:
+        """Whether the stream is a terminal."""
         try:
             return self.inner is not None and self.failure is None and bool(self.inner.isatty())
         except (OSError, ValueError, AttributeError):
@@ -131,7 +133,7 @@ class Stream:
         return getattr(self.inner, name)
 
     def _fail(self, error: BaseException) -> None:
-        """Write no more. What is left in the buffer goes nowhere, or Python would complain of it when it ends."""
+        """Stop writing, and discard the buffer, about which Python would otherwise complain at exit."""
         self.failure = error
         with contextlib.suppress(OSError, ValueError):
             number = self.fileno()
@@ -144,7 +146,7 @@ class Stream:
 
 
 class Streams:
-    """Standard output and error for the length of a command: `with Streams() as streams`."""
+    """Standard output and error for the duration of a command: `with Streams() as streams`."""
 
     def __enter__(self) -> Streams:
         if not isinstance(sys.stdout, Stream):
@@ -160,7 +162,7 @@ class Streams:
         sys.stdout, sys.stderr = self._before
 
     def verdict(self, code: int) -> int:
-        """The exit code, now that everything has been printed: of a failed output if the command itself went well."""
+        """The exit code after everything has been printed: that of a failed stream if the command succeeded."""
         self.out.flush()
         failure = self.out.failure
         if failure is None or code:
@@ -173,7 +175,7 @@ class Streams:
 
 
 def _occupy_closed_descriptors() -> None:
-    """A closed descriptor 0, 1 or 2 would be given to the next file that is opened, and prints would end up in it."""
+    """Open closed descriptors 0, 1 and 2: the next opened file would otherwise get one, and receive prints."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -186,7 +188,7 @@ def _occupy_closed_descriptors() -> None:
 
 @contextlib.contextmanager
 def everything_to_stderr() -> Iterator[None]:
-    """Until the block ends, all that libraries print (in Python or in C) goes to standard error."""
+    """Within the block, everything that libraries print (in Python or in C) goes to standard error."""
     sys.stdout.flush()
     kept: int | None = None
     with contextlib.suppress(OSError):

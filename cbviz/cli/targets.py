@@ -1,4 +1,4 @@
-"""Where results go: checked before the work, written after everything has been printed."""
+"""The files for results: checked before the work, written after everything has been printed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BAD_INPUT = 2
 
 
 def check_race_targets(options: Namespace) -> None:
-    """Refuse, before anything runs, what could not be written afterwards. Raises FileError."""
+    """Check the output paths before anything runs. Raises FileError if one could not be written."""
     if options.html is not None:
         options.html = new_file(options.html, "--html")
     if options.save is not None:
@@ -29,13 +29,13 @@ def _same(a: Path, b: Path) -> bool:
 
 
 Writing = tuple[Callable[[], object], str]
-"""What writes, and the sentence for when it has."""
+"""A function that writes, and the sentence to print afterwards."""
 
 
 def write_all(writings: list[Writing], *, quiet: bool = False) -> int:
-    """Write file after file; one that fails costs none of the others. Returns the exit code.
+    """Write all files, even if one fails. Returns the exit code.
 
-    `quiet` leaves out the sentences on what was written (those on what was not are never left out).
+    `quiet` omits the sentences on files written, but never those on failures.
     """
     code = 0
     for write, sentence in writings:
@@ -45,7 +45,7 @@ def write_all(writings: list[Writing], *, quiet: bool = False) -> int:
             print(f"cbviz: {error or 'there is not enough memory to write a file.'}", file=sys.stderr)
             code = BAD_INPUT
         except KeyboardInterrupt:
-            print("cbviz: interrupted; every file is whole, or as it was before.", file=sys.stderr)
+            print("cbviz: interrupted; every file is complete, or as it was before.", file=sys.stderr)
             raise Answered from None
         else:
             if not quiet:

@@ -11,7 +11,7 @@ from cbviz.errors import CbvizError
 from cbviz.paths import printable
 
 if TYPE_CHECKING:
-    from cbviz.experiments.race import Race
+    from cbviz.run.race import Race
 
 
 def print_json(facts: dict[str, Any]) -> None:
@@ -31,7 +31,7 @@ def print_result(race: Race, drawn: bool) -> None:
     console = Console(highlight=False)
     facts = race.to_json()
     if drawn:
-        from cbviz.board.terminal import LEAST_WIDTH, grid
+        from cbviz.view.terminal import LEAST_WIDTH, grid
 
         longest = max(len(lane.trace.iterations) for lane in race.lanes)
         width, colour = max(console.width, LEAST_WIDTH), console.color_system is not None
@@ -64,7 +64,18 @@ def print_result(race: Race, drawn: bool) -> None:
 
 
 def comparison(facts: dict[str, Any]) -> list[str]:
-    """What a race showed, in sentences."""
+    """What a race showed, in sentences.
+
+    Parameters
+    ----------
+    facts
+        `Race.to_json()`.
+
+    Returns
+    -------
+    list of str
+        The ratios where there are two lanes or more, how the answers were checked, and whether the lanes agree.
+    """
     first, last = facts["lanes"][0]["policy"], facts["lanes"][-1]["policy"]
     sentences: list[str] = []
     if len(facts["lanes"]) > 1:
@@ -102,12 +113,23 @@ def say(notes: Sequence[str], *, quiet: bool) -> None:
 
 
 def bench_sentences(facts: dict[str, Any]) -> list[str]:
-    """What a benchmark showed, in sentences."""
+    """What a benchmark showed, in sentences.
+
+    Parameters
+    ----------
+    facts
+        The result of a benchmark as plain values, as `cbviz bench --json` writes it.
+
+    Returns
+    -------
+    list of str
+        The setting, tokens per second, the floor, and, where they were measured, the parts of a step and the peers.
+    """
     low, high = facts["seconds_range"]
     spread = (
         f", the median of {facts['repeats']} runs, which took {low:.2f} to {high:.2f} s" if facts["repeats"] > 1 else ""
     )
-    told = [
+    sentences = [
         "{model} in {dtype}{stored} on {device}, {slots} slots, {requests} requests: {workload}".format(
             stored=f" with {facts['weights']} weights" if facts["weights"] else "", **facts
         ),
@@ -117,11 +139,11 @@ def bench_sentences(facts: dict[str, Any]) -> list[str]:
         f"this is {facts['efficiency']:.0%} of it.",
     ]
     if (parts := facts["breakdown"]) is not None:
-        told.append(
+        sentences.append(
             f"Of a step, attention takes {parts['attention']:.0%}, matrix products {parts['gemm']:.0%}, other kernels "
             f"{parts['other']:.0%}, and {parts['gaps']:.0%} are gaps."
         )
     for peer in facts["peers"]:
         outcome = f"failed: {peer['error']}" if "error" in peer else f"{peer['tokens_per_second']:,.0f} tokens/s."
-        told.append(f"{peer['name']}: {outcome}")
-    return told
+        sentences.append(f"{peer['name']}: {outcome}")
+    return sentences

@@ -1,4 +1,4 @@
-"""Who runs in the next iteration: one file a policy. Pure Python, no torch."""
+"""Schedulers: which requests run in the next iteration. One file per policy; pure Python, no torch."""
 
 from __future__ import annotations
 
@@ -34,13 +34,29 @@ POLICIES: dict[str, Callable[[], Policy]] = {
 
 
 def get(policy: str | Policy) -> Policy:
-    """A policy by name, or the policy itself if it is one already.
+    """Look a policy up by name, or check a policy object.
+
+    Parameters
+    ----------
+    policy
+        A name in `POLICIES`, or an object with a name, a summary and a method `plan`.
+
+    Returns
+    -------
+    Policy
+        A new object for a name; the given object itself otherwise.
 
     Raises
     ------
     PolicyError
-        Unknown name; an object that lacks `name`, `summary` or a method `plan`; a name or a summary that is no text of
-        one line (see `cbviz.policies.identity`); a `plan` that is a coroutine or a generator.
+        The name is unknown; the object lacks `name`, `summary` or `plan`; its name or summary is not one line of text
+        (see `cbviz.policies.identity`); its `plan` is a coroutine or a generator; or it is a class.
+
+    Examples
+    --------
+    >>> from cbviz.policies import get
+    >>> get("continuous").summary
+    'refill a slot the iteration after it is freed'
     """
     if isinstance(policy, str):
         if policy not in POLICIES:

@@ -1,15 +1,21 @@
-"""Is a plan legal? Asked before anything is changed, so that a bad plan loses no request."""
+"""Checks that a plan is legal, before the engine changes anything, so that a bad plan loses no request."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from operator import attrgetter
+from typing import Any
 
+from cbviz.checks import PASSING, kind_of
 from cbviz.errors import PolicyError
-from cbviz.policies.base import Admit, Plan, Policy, RequestView, View
+from cbviz.limits import LONGEST_SECONDS
+from cbviz.policies.base import Policy
 from cbviz.policies.identity import name_of
-from cbviz.policies.plain import CheckedPlan, nothing_asked, plain
-from cbviz.policies.values import PASSING, kind_of, said, shown
+from cbviz.policies.plain import plain
+from cbviz.policies.plan import Admit, CheckedPlan, Plan
+from cbviz.policies.policy_view import RequestView, View
+from cbviz.policies.values import LONGEST_TEXT, said, shown
+from cbviz.reason import Reason
 
 NOTHING = CheckedPlan((), frozenset(), False, {}, {}, {})
 HOLD_ALL = CheckedPlan((), frozenset(), True, {}, {}, {})
@@ -18,18 +24,22 @@ _judged_by = attrgetter(
     *("waiting", "running", "finished", "free_slots", "free_blocks", "block_size", "context_limit", "clock"),
     *("freed_together",),
 )
-"""What of a view says whether a plan is legal."""
+"""The parts of a view that decide whether a plan is legal."""
+_DICTS = dict, dict, dict, dict
+_LISTS = list, tuple
+_LISTS_OR_TEXT = list, tuple, str
+_TEXTS = str, Reason
+_COUNT = int, type(None)
 
 
 def ask(policy: Policy, view: View) -> CheckedPlan:
-    """Call `policy.plan(view)` and check what it says.
+    """Call `policy.plan(view)` and check the plan.
 
     Raises
     ------
     PolicyError
-        The policy raised (`SystemExit` and the like, too), returned something that is no `Plan`, or planned something
-        illegal. The message names the policy, the iteration, the field and the rule. Only KeyboardInterrupt passes
-        through.
+        The policy raised (including `SystemExit`), did not return a `Plan`, or returned an illegal one. The message
+        names the policy, the iteration, the field and the rule. Only KeyboardInterrupt passes through.
     """
     iteration, before = view.iteration, _judged_by(view)
     try:
@@ -55,13 +65,13 @@ def _named(message: str) -> PolicyError:
 
 
 def check(plan: Plan, view: View) -> CheckedPlan:
-    """Return the plan in checked form, or raise PolicyError with the field, the request and the rule that it breaks.
+    """Return the plan in checked form, or raise PolicyError with the field, the request and the broken rule.
 
-    A checked plan holds plain Python only, and nothing that the policy still has.
+    A checked plan holds plain Python only, and shares no object with the policy.
     """
-    if nothing_asked(plan):
+    if _nothing_asked(plan):
         return NOTHING if plan.hold != "all" else HOLD_ALL
-    asked = plain(plan, view.clock)
+    asked = _copied(plan, view.clock) or plain(plan, view.clock)
     admit, preempt, pause, chunk = asked.admit, asked.preempt, asked.pause, asked.chunk
     if not (admit or asked.hold or preempt or pause or chunk or asked.wait_until is not None):
         return HOLD_ALL if asked.hold_all else NOTHING
@@ -74,8 +84,8 @@ def check(plan: Plan, view: View) -> CheckedPlan:
         (pause, running, "pause", "a running request"),
     ):
         if not allowed.keys() >= set(named):
-            stranger = next(request for request in named if request not in allowed)
-            raise PolicyError(f"{field} names request {shown(stranger)}, which is not {what}.")
+            unknown = next(request for request in named if request not in allowed)
+            raise PolicyError(f"{field} names request {shown(unknown)}, which is not {what}.")
     for request in preempt:
         if request in pause:
             raise PolicyError(f"request {request} is both preempted and paused; choose one.")
@@ -98,8 +108,73 @@ def check(plan: Plan, view: View) -> CheckedPlan:
     return replace(asked, hold=hold, hold_all=False) if asked.hold_all else asked
 
 
+def _nothing_asked(plan: object) -> bool:
+    """Whether a plan visibly changes nothing: most plans do not, and need no further reading.
+
+    False means only that the plan must be read.
+    """
+    if type(plan) is not Plan:
+        return False
+    kinds = type(plan.preempt), type(plan.pause), type(plan.chunk), type(plan.put_off)
+    if kinds != _DICTS or plan.preempt or plan.pause or plan.chunk or plan.wait_until is not None:
+        return False
+    if type(plan.admit) not in _LISTS or plan.admit or type(plan.hold) not in _LISTS_OR_TEXT:
+        return False
+    if plan.hold and plan.hold != "all":
+        return False
+    return not plan.put_off or all(type(r) is int and type(why) in _TEXTS for r, why in plan.put_off.items())
+
+
+def _copied(plan: object, clock: float) -> CheckedPlan | None:
+    """A copy of a plan that is plain Python already, as those of cbviz are; None if `plain` must convert a field."""
+    if type(plan) is not Plan:
+        return None
+    asked: Any = plan  # of which no type can be trusted
+    given, hold, chunk, until = asked.admit, asked.hold, asked.chunk, asked.wait_until
+    hold_all = type(hold) is str and hold == "all"
+    if hold_all:
+        hold = ()
+    if type(given) not in _LISTS or type(hold) not in _LISTS:
+        return None
+    admit = [entry for entry in map(_copied_entry, given) if entry is not None]
+    if (
+        len(admit) != len(given)
+        or not all(type(request) is int for request in hold)
+        or not (_reasons_plain(asked.preempt) and _reasons_plain(asked.pause) and _reasons_plain(asked.put_off))
+        or type(chunk) is not dict
+        or (chunk and not set(map(type, chunk)) == {int} == set(map(type, chunk.values())))
+        or not (until is None or (type(until) is float and clock < until <= LONGEST_SECONDS))
+    ):
+        return None
+    preempt, pause, put_off = asked.preempt.copy(), asked.pause.copy(), asked.put_off.copy()
+    return CheckedPlan(tuple(admit), frozenset(hold), hold_all, preempt, pause, chunk.copy(), until, put_off)
+
+
+def _copied_entry(entry: object) -> Admit | None:
+    if type(entry) is int:
+        return Admit(entry)
+    if type(entry) is not Admit or type(entry.request) is not int or type(entry.reserve) not in _COUNT:
+        return None
+    return Admit(entry.request, entry.reserve, entry.reason) if _text_plain(entry.reason) else None
+
+
+def _reasons_plain(reasons: object) -> bool:
+    """Whether it maps ids to reasons that need no conversion: hundreds of requests may be paused for one reason."""
+    if type(reasons) is not dict:
+        return False
+    if not reasons:
+        return True
+    texts = reasons.values()
+    plain_types = set(map(type, reasons)) == {int} and {str, Reason}.issuperset(map(type, texts))
+    return plain_types and all(map(_text_plain, set(texts)))
+
+
+def _text_plain(text: Any) -> bool:
+    return type(text) in _TEXTS and len(text) <= LONGEST_TEXT and text.isascii()
+
+
 def _newcomers(admit: tuple[Admit, ...], view: View) -> dict[int, RequestView]:
-    """Admitted ids must wait and be named once; return their views."""
+    """The views of the admitted requests, which must be waiting and named once."""
     newcomers: dict[int, RequestView] = {}
     if not admit:
         return newcomers
@@ -113,9 +188,9 @@ def _newcomers(admit: tuple[Admit, ...], view: View) -> dict[int, RequestView]:
             newcomers[request.id] = request
             if len(newcomers) == len(wanted):
                 break
-    for stranger in sorted(wanted - newcomers.keys()):
+    for request_id in sorted(wanted - newcomers.keys()):
         raise PolicyError(
-            f"request {shown(stranger)} is admitted but does not wait; only waiting requests can be admitted."
+            f"request {shown(request_id)} is admitted but does not wait; only waiting requests can be admitted."
         )
     return newcomers
 
@@ -128,7 +203,7 @@ def _check_room(
     newcomers: dict[int, RequestView],
     running: dict[int, RequestView],
 ) -> None:
-    """Those who are admitted must find slots and blocks; `held` finished ones keep theirs."""
+    """Admitted requests must find free slots and blocks; the `held` finished requests keep theirs."""
     slots = view.free_slots - held + len(plan.preempt)
     if len(plan.admit) > slots:
         raise PolicyError(f"{len(plan.admit)} requests are admitted but only {slots} slots are free.")
@@ -156,7 +231,7 @@ def _check_room(
 
 
 def growth_shortage(policy: Policy, iteration: int, needed: int, free: int) -> PolicyError:
-    """The error for a plan that lets the running requests outgrow the pool."""
+    """The error for a plan under which the running requests outgrow the pool."""
     return PolicyError(
         f"policy {name_of(policy)!r}, iteration {iteration}: the running requests need {needed} more KV blocks and "
         f"{free} are free; preempt or pause until {needed - free} more are."

@@ -1,8 +1,8 @@
-"""Every run of a policy starts from a fresh copy, so that what it remembers of one run never reaches another.
+"""Every run of a policy starts from a fresh copy, so that no state leaks from one run into another.
 
 A race warms up, repeats and takes turns; `why` runs a schedule a second time. A policy that counts, draws random
-numbers or keeps a set of ids would carry all of that along. So the object that a caller hands over is never asked
-itself: it is copied with `copy.deepcopy`, once when it is handed over and again for every run.
+numbers or keeps a set of ids would carry its state along. So the engine never asks the caller's object: `copy.deepcopy`
+copies it once when it is passed, and again for every run.
 """
 
 from __future__ import annotations
@@ -11,21 +11,32 @@ import copy
 from collections.abc import Iterator
 from types import ModuleType
 
+from cbviz.checks import PASSING, kind_of
 from cbviz.errors import PolicyError
 from cbviz.policies.base import Policy
 from cbviz.policies.identity import name_of
-from cbviz.policies.values import PASSING, kind_of, said, shown
+from cbviz.policies.values import said, shown
 
 DEPTH = 5
-"""How far down an attribute is searched for the part that cannot be copied."""
+"""How deep an attribute is searched for the part that cannot be copied."""
 
 
 def fresh(policy: Policy) -> Policy:
-    """A deep copy of a policy: what it remembers, and not what it shares with others.
+    """Copy a policy with the state in its attributes.
 
-    Attributes of its class, global variables and what its functions close over are shared by all copies, and so are the
-    generators behind the modules `random` and `numpy.random`. Keep state in attributes of the object, and draw from a
-    `random.Random(seed)` or `numpy.random.default_rng(seed)` that is one of them.
+    All copies share class attributes, global variables, closures, and the generators behind the modules `random` and
+    `numpy.random`. Keep state in attributes of the object, and draw from a `random.Random(seed)` or
+    `numpy.random.default_rng(seed)` that is one of them.
+
+    Parameters
+    ----------
+    policy
+        The policy; it stays unchanged.
+
+    Returns
+    -------
+    Policy
+        A deep copy.
 
     Raises
     ------
@@ -51,18 +62,18 @@ def fresh(policy: Policy) -> Policy:
 
 
 def _cause(policy: Policy, error: BaseException) -> str:
-    """What cannot be copied, by the way to it from `self`, or else how copying failed."""
+    """The part that cannot be copied, as a path from `self`; or else how copying failed."""
     try:
         path, part = next(_guilty(policy, "self", DEPTH))
     except PASSING:
         raise
-    except BaseException:  # no part of it, or parts that cannot even be looked at
+    except BaseException:  # every part copies, or a part cannot even be read
         return f"copying it raised {kind_of(error)} ({said(error)})"
     return f"{path} is of type {kind_of(part)}, which cannot be copied"
 
 
 def _guilty(value: object, path: str, depth: int) -> Iterator[tuple[str, object]]:
-    """The innermost parts of a value that cannot be copied: (where, what)."""
+    """The innermost parts of a value that cannot be copied: (path, part)."""
     for name, part in _parts(value):
         try:
             copy.deepcopy(part)
@@ -74,7 +85,7 @@ def _guilty(value: object, path: str, depth: int) -> Iterator[tuple[str, object]
 
 
 def _parts(value: object) -> Iterator[tuple[str, object]]:
-    """What a value is made of: (how Python spells the way to it, the part)."""
+    """The parts of a value: (path in Python's syntax, part)."""
     if isinstance(value, dict):
         yield from ((f"[{shown(key)}]", part) for key, part in value.items())
     elif isinstance(value, list | tuple | set | frozenset):

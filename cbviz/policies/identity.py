@@ -1,25 +1,36 @@
-"""Who a policy is: whether an object is one, and its name and summary as plain text."""
+"""Whether an object is a policy, and its name and summary as plain text."""
 
 from __future__ import annotations
 
 import inspect
 
+from cbviz.checks import PASSING, kind_of
 from cbviz.errors import PolicyError
+from cbviz.messages import Message
 from cbviz.policies.base import Policy
-from cbviz.policies.values import PASSING, kind_of, said, shown
+from cbviz.policies.values import said, shown
 
 LONGEST_NAME = 100
 LONGEST_SUMMARY = 500
 
 
 def identity(policy: Policy) -> tuple[str, str]:
-    """The policy's (name, summary), read now, as plain text.
+    """The policy's name and summary as plain text.
+
+    Parameters
+    ----------
+    policy
+        The policy; both attributes are read now.
+
+    Returns
+    -------
+    tuple[str, str]
+        Name and summary.
 
     Raises
     ------
     PolicyError
-        Either is missing, raises, is no text, is too long, or has characters that cannot be printed; or the name is
-        empty.
+        Either is missing, raises, is not text, is too long, or has unprintable characters; or the name is empty.
     """
     name = _line(policy, "name", LONGEST_NAME)
     if not name.strip():
@@ -28,7 +39,7 @@ def identity(policy: Policy) -> tuple[str, str]:
 
 
 def name_of(policy: Policy) -> str:
-    """The policy's name for a message; the name of its class where it has none."""
+    """The policy's name for a message; the name of its class if it has none."""
     try:
         return identity(policy)[0]
     except PolicyError:
@@ -73,7 +84,7 @@ def _line(policy: object, attribute: str, longest: int) -> str:
     if issubclass(type(given), str):
         plain = str.__str__(given)
         if len(plain) <= longest and plain.isprintable():
-            return plain
+            return given if type(given) is Message else plain
     raise PolicyError(
         f"the {attribute} of {kind_of(policy)} is {shown(given)}; it must be text of at most {longest} printable "
         "characters on one line."

@@ -1,4 +1,4 @@
-"""Orca: iteration-level scheduling with the memory of a request reserved before it starts."""
+"""Orca: iteration-level scheduling that reserves the memory of a request before it starts."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from cbviz.checks import is_whole
 from cbviz.errors import PolicyError
-from cbviz.policies.base import Admit, Plan, RequestView, View, lacks_blocks
+from cbviz.messages import Message
+from cbviz.policies.base import Admit, Plan, RequestView, View
+from cbviz.reason import Reason
 
 SCHEMES = ("declared", "power_of_two", "maximum", "oracle")
 
@@ -17,27 +20,27 @@ class Orca:
     """Select requests in order of arrival before every iteration, up to the maximum batch (the slots).
 
     Orca, OSDI'22, §3.1 and algorithm 1: a request that runs for the first time reserves KV memory for all that it may
-    ever need; selection stops at the first that does not fit; memory is released when the request ends. Nobody is ever
-    preempted, because the reservation rules a deadlock out. Prefills and decodes share an iteration. An earlier arrival
-    has always run at least as many iterations as a later one.
+    ever need; selection stops at the first that does not fit; memory is released when the request ends. No request is
+    ever preempted, because the reservation rules out a deadlock. Prefills and decodes share an iteration. An earlier
+    arrival has always run at least as many iterations as a later one.
 
     Parameters
     ----------
     reserve
         How much a request reserves. "declared": prompt + max_new_tokens, as in Orca's paper. The others follow the
         three Orcas of the PagedAttention paper (SOSP'23, §6.1): "maximum" reserves the whole context whatever the
-        request says; "power_of_two" rounds the output up to the next power of two, as a buddy allocator would;
+        request declares; "power_of_two" rounds the output up to the next power of two, as a buddy allocator would;
         "oracle" reserves prompt + the true output length. An oracle cannot be built: no scheduler knows that length.
     lengths
-        Request id → its true output tokens. **Giving it is cheating**; it is here to measure what is lost by not
-        knowing. "oracle" needs it. With it, "power_of_two" rounds up the true length (the paper's Orca (Pow2)
-        over-reserves the true output by at most twice); without it, it rounds up max_new_tokens and cheats nobody.
+        Request id → its true output tokens. **Passing it is cheating**; it serves to measure the cost of not knowing.
+        "oracle" needs it. With it, "power_of_two" rounds up the true length (the paper's Orca (Pow2) reserves at most
+        twice the true output); without it, it rounds up max_new_tokens and does not cheat.
 
     Raises
     ------
     PolicyError
-        An unknown scheme, an oracle without lengths, a length that is no whole number of at least 1; while planning, a
-        request without a length, or one that outgrows its own.
+        The scheme is unknown, an oracle has no lengths, or a length is not a whole number of at least 1; or, while
+        planning, a request has no length, or outgrows it.
     """
 
     reserve: Literal["declared", "power_of_two", "maximum", "oracle"] = "declared"
@@ -48,38 +51,35 @@ class Orca:
             raise PolicyError(f"orca: reserve must be one of {', '.join(SCHEMES)}, not {self.reserve!r}.")
         if self.lengths is None:
             if self.reserve == "oracle":
-                raise PolicyError("orca: an oracle must be told the true lengths; pass lengths={request id: tokens}.")
+                raise PolicyError("orca: an oracle needs the true lengths; pass lengths={request id: tokens}.")
             return
         if self.reserve in ("declared", "maximum"):
             raise PolicyError(f"orca: reserve={self.reserve!r} uses no lengths; pass them to oracle or power_of_two.")
         if not isinstance(self.lengths, Mapping):
             raise PolicyError(f"orca: lengths must map request ids to tokens, not be {type(self.lengths).__name__}.")
         for request, tokens in self.lengths.items():
-            if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 1:
+            if not is_whole(tokens) or tokens < 1:
                 raise PolicyError(
                     f"orca: the length of request {request} must be a whole number of at least 1, not {tokens!r}."
                 )
 
     @property
     def cheats(self) -> bool:
-        """Whether it was told what no scheduler can know."""
+        """Whether it was given lengths, which a scheduler cannot know."""
         return self.lengths is not None
 
     @property
     def name(self) -> str:
+        """See `Policy.name`."""
         return "orca" if self.reserve == "declared" else f"orca_{self.reserve}{'_cheating' * self.cheats}"
 
     @property
     def summary(self) -> str:
-        what = {
-            "declared": "prompt + max_new_tokens",
-            "power_of_two": "prompt + the next power of two",
-            "maximum": "the whole context",
-            "oracle": "prompt + the true length",
-        }
-        return f"refill every iteration, reserve {what[self.reserve]}{' (cheating)' * self.cheats}"
+        """See `Policy.summary`."""
+        return Message(f"policy.orca.{self.reserve}{'_cheating' * self.cheats}")
 
     def plan(self, view: View) -> Plan:
+        """See `Policy.plan`."""
         if self.lengths is not None:
             self._check_lengths(view)
         admit: list[Admit] = []
@@ -93,7 +93,7 @@ class Orca:
             if len(admit) == view.free_slots:
                 break
             if needed > blocks:
-                put_off[request.id] = lacks_blocks(needed, blocks, "reservation")
+                put_off[request.id] = Reason("lacks_blocks_reserved", needed=needed, free=blocks)
                 break
             blocks -= needed
             admit.append(Admit(request.id, reserve=positions))
@@ -109,14 +109,14 @@ class Orca:
 
     def _length(self, request: RequestView) -> int:
         if self.lengths is None or request.id not in self.lengths:
-            raise PolicyError(f"orca was told no length for request {request.id}.")
+            raise PolicyError(f"orca has no length for request {request.id}; lengths must name every request.")
         return self.lengths[request.id]
 
     def _check_lengths(self, view: View) -> None:
-        """A request that outgrows its reservation could run out of memory in the middle."""
+        """Raise PolicyError for a request that outgrows its reservation: it could run out of memory midway."""
         for request in view.running:
             if request.generated > self._length(request):
                 raise PolicyError(
-                    f"request {request.id} was said to give {self._length(request)} tokens and has given "
-                    f"{request.generated}; a reservation holds only if the lengths are true."
+                    f"request {request.id} has {request.generated} output tokens, and its given length is "
+                    f"{self._length(request)}; lengths must be the true ones."
                 )

@@ -1,71 +1,30 @@
-"""A plan in plain Python: what each of its fields says, whatever a policy wrote it with.
+"""A plan in plain Python, whatever types a policy wrote it with.
 
-Lists may be any iterable of ids, numbers may be numpy's, text may be a subclass of `str`. Here every field is read once
-and becomes tuples, dicts, `int`, `float` and `str` of our own. What cannot be read is refused with the field's name.
-Whether the plan is legal is asked afterwards, in `cbviz.policies.check`.
+A list may be any iterable of ids, a number may be numpy's, text may be a subclass of `str`. This module reads every
+field once and turns it into tuples, dicts, `int`, `float` and `str` of our own; a field that it cannot read is refused
+by name. `cbviz.policies.check`, which decides whether the plan is legal, comes here only with a plan that is not plain
+Python already.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from types import CoroutineType
 from typing import Any, TypeVar
 
+from cbviz.checks import PASSING, as_float, as_int, kind_of
 from cbviz.errors import PolicyError
 from cbviz.limits import LONGEST_SECONDS
-from cbviz.policies.base import Admit, Plan, RequestView
-from cbviz.policies.values import LONGEST_TEXT, PASSING, kind_of, number, said, shown, text, whole
+from cbviz.policies.plan import Admit, CheckedPlan, Plan
+from cbviz.policies.policy_view import RequestView
+from cbviz.policies.values import LONGEST_TEXT, said, shown, text
+from cbviz.reason import Reason
 
 Value = TypeVar("Value")
 
 MOST_ENTRIES = 100_000
-"""Entries of one field, more than an engine has slots; an iterator without an end is refused there."""
-_INTS, _STRINGS = {int}, {str}
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedPlan:
-    """A plan with every field in one form, of plain Python values only.
-
-    Attributes
-    ----------
-    admit
-        `Admit` entries in order.
-    hold
-        Ids of finished requests that are held; empty where `hold_all`.
-    hold_all
-        All finished requests are held.
-    preempt, pause
-        Request id → reason.
-    chunk
-        Request id → tokens.
-    wait_until
-        In the unit of `View.clock`; None does not wait.
-    put_off
-        Request id → reason; empty in the plans that the engine gets, which has no use for it.
-    """
-
-    admit: tuple[Admit, ...]
-    hold: frozenset[int]
-    hold_all: bool
-    preempt: dict[int, str]
-    pause: dict[int, str]
-    chunk: dict[int, int]
-    wait_until: float | None = None
-    put_off: dict[int, str] | None = None
-
-    def plan(self) -> Plan:
-        """The same as a `Plan`."""
-        return Plan(
-            admit=self.admit,
-            hold="all" if self.hold_all else tuple(self.hold),
-            preempt=self.preempt,
-            pause=self.pause,
-            chunk=self.chunk,
-            wait_until=self.wait_until,
-            put_off=self.put_off or {},
-        )
+"""The most entries of one field: more than an engine has slots. Iterators that never end are refused here."""
+_INTS, _STRINGS, _REASONS = {int}, {str}, {Reason}
 
 
 def plain(plan: object, clock: float) -> CheckedPlan:
@@ -74,7 +33,7 @@ def plain(plan: object, clock: float) -> CheckedPlan:
     Raises
     ------
     PolicyError
-        It is no `Plan`, or a field holds what it cannot hold, or raises while it is read.
+        It is not a `Plan`, or a field holds a wrong value or raises while it is read.
     """
     if isinstance(plan, CoroutineType):
         plan.close()  # or Python complains that it was never awaited
@@ -96,32 +55,12 @@ def plain(plan: object, clock: float) -> CheckedPlan:
     )
 
 
-def nothing_asked(plan: object) -> bool:
-    """Whether a plan, at a glance, asks for nothing but to go on: most plans do, and need no further reading.
-
-    False says nothing about a plan.
-    """
-    if type(plan) is not Plan:
-        return False
-    kinds = type(plan.preempt), type(plan.pause), type(plan.chunk), type(plan.put_off)
-    if kinds != _DICTS or plan.preempt or plan.pause or plan.chunk or plan.wait_until is not None:
-        return False
-    if type(plan.admit) not in _LISTS or plan.admit or type(plan.hold) not in _LISTS_OR_TEXT:
-        return False
-    if plan.hold and plan.hold != "all":
-        return False
-    return not plan.put_off or all(type(r) is int and type(why) is str for r, why in plan.put_off.items())
-
-
-_DICTS = dict, dict, dict, dict
-_LISTS = list, tuple
-_LISTS_OR_TEXT = list, tuple, str
 ALL: tuple[int, ...] = (-1,)
-"""What `hold="all"` is read as."""
+"""How `hold="all"` is read."""
 
 
 def _field(plan: object, name: str, read: Callable[[Any, str], Value]) -> Value:
-    """One field, read by `read(value, name)`; whatever the policy's objects raise meanwhile becomes a PolicyError."""
+    """One field, read by `read(value, name)`; an exception from the policy's objects becomes a PolicyError."""
     try:
         return read(getattr(plan, name), name)
     except (PolicyError, *PASSING):
@@ -143,15 +82,15 @@ def _admission(entry: object) -> Admit:
     if isinstance(entry, RequestView):
         entry = entry.id
     if not isinstance(entry, Admit):
-        request = whole(entry)
+        request = as_int(entry)
         if request is None:
             raise PolicyError(f"admit lists {shown(entry)}; it must list request ids or Admit entries.")
         return Admit(request)
-    request = whole(entry.request)
+    request = as_int(entry.request)
     if request is None:
         hint = "; write its id" if isinstance(entry.request, RequestView) else ""
         raise PolicyError(f"an Admit names {shown(entry.request)}; it must name a request by its id{hint}.")
-    reserve = None if entry.reserve is None else whole(entry.reserve)
+    reserve = None if entry.reserve is None else as_int(entry.reserve)
     if reserve is None and entry.reserve is not None:
         raise PolicyError(
             f"request {shown(request)} reserves {shown(entry.reserve)} positions; it must be None or a whole number."
@@ -176,10 +115,10 @@ def _reasons(given: Any, name: str) -> dict[int, str]:
     if type(given) is dict:
         if not given:
             return {}
-        # The common case in a few calls into C, for hundreds of requests may be paused for one reason.
+        # Fast path in a few calls into C: hundreds of requests may be paused for one reason.
         if (
             set(map(type, given)) == _INTS
-            and set(map(type, given.values())) == _STRINGS
+            and (set(map(type, given.values())) in (_STRINGS, _REASONS))
             and all(len(reason) <= LONGEST_TEXT and reason.isascii() for reason in set(given.values()))
         ):
             return given.copy()
@@ -201,7 +140,7 @@ def _chunks(given: Any, name: str) -> dict[int, int]:
             return given.copy()
     found: dict[int, int] = {}
     for request, value in _pairs(given, name, "numbers of tokens"):
-        tokens = whole(value)
+        tokens = as_int(value)
         if tokens is None:
             raise PolicyError(
                 f"request {shown(request)} gets a chunk of {shown(value)} tokens; it must be a whole number from 1 to "
@@ -214,7 +153,7 @@ def _chunks(given: Any, name: str) -> dict[int, int]:
 def _moment(given: Any, name: str, clock: float) -> float | None:
     if given is None:
         return None
-    until = number(given)
+    until = as_float(given)
     if until is None or not clock < until <= LONGEST_SECONDS:
         raise PolicyError(
             f"{name} is {shown(given)}; it must be a finite number above the clock of {clock:g} and at most "
@@ -248,12 +187,12 @@ def _pairs(given: Any, name: str, what: str) -> Iterator[tuple[int, Any]]:
 def _bounded(entries: Iterator[Value], name: str) -> Iterator[Value]:
     for n, entry in enumerate(entries):
         if n == MOST_ENTRIES:
-            raise PolicyError(f"{name} has more than {MOST_ENTRIES:,} entries; look for an iterator without an end.")
+            raise PolicyError(f"{name} has more than {MOST_ENTRIES:,} entries; look for an iterator that never ends.")
         yield entry
 
 
 def _id(entry: object, name: str) -> int:
-    request = whole(entry)
+    request = as_int(entry)
     if request is None:
         hint = "; write its id" if isinstance(entry, RequestView) else ""
         raise PolicyError(f"{name} names {shown(entry)}; it must name requests by their ids{hint}.")

@@ -1,43 +1,55 @@
-"""vLLM's scheduler of today: one token budget an iteration, no phases; a prompt is a request that lacks many tokens."""
+"""vLLM's current scheduler: one token budget per iteration and no phases; a prompt just lacks more tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from cbviz.checks import is_whole
 from cbviz.errors import PolicyError
+from cbviz.messages import Message
 from cbviz.policies.base import Admit, Plan, RequestView, View, lacks_blocks
 from cbviz.policies.parameters import flag, whole
+from cbviz.reason import Reason
+
+NO_BLOCK, PREEMPTING = Reason("no_block_free"), Reason("preempting")
+NO_BUDGET = Reason("no_budget")
 
 
 @dataclass(frozen=True, slots=True)
 class VllmV1:
-    """Share a budget of tokens among running requests first, then newcomers; prompts are cut to what is left of it.
+    """Spend a token budget on running requests first, then on new ones; prompts are cut to what is left of it.
 
     vLLM V1 (since 2025), `v1/core/sched/scheduler.py`. Running requests come first, in order of admission: each takes
-    in as many of the tokens it lacks as the budget allows. Is no block free for them, the newest is preempted, until
-    there is one or the request itself is out. Only if nobody was preempted are newcomers admitted, from the front of
-    the queue, each with a chunk of what the budget has left; the first that gets no blocks ends it. Blocks are taken as
-    requests grow. The preempted lose all their blocks, go to the head of the queue, and are recomputed, in chunks too.
+    in as many of the tokens that it lacks as the budget allows. If no block is free for them, the newest requests are
+    preempted until one is, or until the request itself is preempted. Only an iteration without a preemption admits
+    requests, from the front of the queue, each with a chunk of what is left of the budget, until one finds no blocks.
+    Requests take blocks as they grow. A preempted request loses all its blocks, goes to the head of the queue, and is
+    recomputed, also in chunks.
 
-    Nobody who runs is stalled while the budget is at least the number of slots.
+    No running request stalls while the budget is at least the number of slots.
 
-    Where a priority preempts a request that does not stand last, vLLM ends the iteration's scheduling there; here those
-    behind it go on.
+    If a priority preempts a request that is not the last, vLLM ends the iteration's scheduling there; here the requests
+    behind it are still scheduled.
 
     Parameters
     ----------
     max_num_batched_tokens
         The budget. 2,048, the default of vLLM's `SchedulerConfig`; its server raises it on large GPUs.
     long_prefill_token_threshold
-        The most tokens that one request takes in at a time, so that a long prompt leaves budget for others. 0: no such
-        limit.
+        The most tokens that one request takes in per iteration, so that a long prompt leaves budget for others. 0 sets
+        no such limit.
     reserve_full_sequence
-        Admit only while blocks are free for all tokens that a newcomer has now, not just for its first chunk
-        (`scheduler_reserve_full_isl`, by default true). They are looked for, not taken.
+        Admit a request only if blocks are free for all tokens that it has now, not just for its first chunk
+        (`scheduler_reserve_full_isl`, by default true). The blocks must be free; they are not taken.
     priority
-        None is first come, first served. A mapping request id → priority (lower goes first, 0 where it names none)
-        orders the queue and throws out the last in (priority, arrival), as vLLM's `policy="priority"`.
+        None is first come, first served. A mapping of request id to priority (lower goes first, 0 for ids that it does
+        not name) orders the queue, and preempts the last in (priority, arrival), as vLLM's `policy="priority"`.
+
+    Raises
+    ------
+    PolicyError
+        A parameter is out of range or of the wrong type.
     """
 
     max_num_batched_tokens: int = 2048
@@ -47,20 +59,21 @@ class VllmV1:
     name: str = "vllm_v1"
 
     def __post_init__(self) -> None:
-        whole(self.name, "max_num_batched_tokens", self.max_num_batched_tokens)
-        whole(self.name, "long_prefill_token_threshold", self.long_prefill_token_threshold, least=0)
-        flag(self.name, "reserve_full_sequence", self.reserve_full_sequence)
+        whole(self, "max_num_batched_tokens")
+        whole(self, "long_prefill_token_threshold", least=0)
+        flag(self, "reserve_full_sequence")
         if self.priority is not None and not (
-            isinstance(self.priority, Mapping)
-            and all(isinstance(n, int) and not isinstance(n, bool) for pair in self.priority.items() for n in pair)
+            isinstance(self.priority, Mapping) and all(is_whole(n) for pair in self.priority.items() for n in pair)
         ):
             raise PolicyError(f"{self.name}: priority must map request ids to whole numbers, not be {self.priority!r}.")
 
     @property
     def summary(self) -> str:
-        return f"{self.max_num_batched_tokens} tokens an iteration, running requests first; preempt the newest"
+        """See `Policy.summary`."""
+        return Message("policy.vllm_v1.summary", tokens=self.max_num_batched_tokens)
 
     def plan(self, view: View) -> Plan:
+        """See `Policy.plan`."""
         budget, free = self.max_num_batched_tokens, view.free_blocks
         running = list(view.running)
         tokens: dict[int, int] = {}
@@ -75,9 +88,7 @@ class VllmV1:
             while needed > free and request.id not in preempt:
                 victim = self._last(running)
                 running.remove(victim)
-                preempt[victim.id] = (
-                    "no block is free" if victim is request else f"request {request.id} needs its blocks"
-                )
+                preempt[victim.id] = NO_BLOCK if victim is request else Reason("blocks_needed_by", request=request.id)
                 free += view.freed_by(victim, gone) + blocks.pop(victim.id, 0)
                 gone.append(victim)
                 budget += tokens.pop(victim.id, 0)
@@ -87,18 +98,18 @@ class VllmV1:
 
         admit: list[Admit] = []
         chunk: dict[int, int] = {}
-        put_off = view.closed("somebody was preempted, and nobody enters in such an iteration") if preempt else {}
+        put_off = view.closed(PREEMPTING) if preempt else {}
         for request in () if preempt or not view.free_slots else self._queue(view):
             n = min(self._wanted(request), budget)
             if len(admit) == view.free_slots:
                 break
             if n == 0:
-                put_off[request.id] = f"the budget of {self.max_num_batched_tokens} tokens is spent"
+                put_off[request.id] = Reason("budget_spent", budget=self.max_num_batched_tokens)
                 break
             tokens_of = request.known if self.reserve_full_sequence else request.computed + n
             must_be_free = view.blocks_taken(request, tokens_of)
             if must_be_free > free:
-                put_off[request.id] = lacks_blocks(must_be_free, free, f"{tokens_of} tokens")
+                put_off[request.id] = lacks_blocks(must_be_free, free, tokens_of)
                 break
             budget, free = budget - n, free - view.blocks_lacking(request, n)
             admit.append(Admit(request.id, reserve=request.computed + n))
@@ -108,7 +119,7 @@ class VllmV1:
         for request in running:
             if 0 < tokens[request.id] < request.lacks:
                 chunk[request.id] = tokens[request.id]
-        pause = {request.id: "budget spent" for request in running if not tokens[request.id]}
+        pause = {request.id: NO_BUDGET for request in running if not tokens[request.id]}
         return Plan(admit=admit, preempt=preempt, pause=pause, chunk=chunk, put_off=put_off)
 
     def _wanted(self, request: RequestView) -> int:

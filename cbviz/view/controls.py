@@ -1,0 +1,144 @@
+"""Controls that a user sends to a live run through the board, checked before they reach the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cbviz.checks import is_number, is_whole
+from cbviz.errors import CbvizError
+from cbviz.messages import as_json
+
+ACTIONS = ("pause", "resume", "step", "stop", "burst", "cancel", "set")
+
+
+class ControlError(CbvizError, ValueError):
+    """A message from the page asks for something unknown or out of bounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One checked control message.
+
+    Attributes
+    ----------
+    action
+        "pause", "resume", "step" (one iteration while paused), "stop" (after the iteration in flight), "burst" (submit
+        a handful of requests), "cancel" (with `request`), or "set" (a knob: with `name` and `value`).
+    request
+        Id of the request to cancel.
+    name, value
+        A knob and its new value: a number, or one of its choices.
+    """
+
+    action: str
+    request: int | None = None
+    name: str = ""
+    value: float | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """A live control: a slider from `low` to `high`, or a list of `choices`.
+
+    `label` is shown as text; a `cbviz.messages.Message` in the language of the board.
+    """
+
+    name: str
+    label: str
+    value: float | str
+    low: float = 0
+    high: float = 1
+    step: float = 1
+    choices: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The knob as plain values for the page.
+
+        Returns
+        -------
+        dict
+            Its name, label and value, and either `choices` or `low`, `high` and `step`.
+        """
+        common = {"name": self.name, "label": as_json(self.label), "value": self.value}
+        if self.choices:
+            return common | {"choices": list(self.choices)}
+        return common | {"low": self.low, "high": self.high, "step": self.step}
+
+    def check(self, value: Any, whole: bool = False) -> float | str:
+        """Check a value for this knob.
+
+        Parameters
+        ----------
+        value
+            A number, or one of the choices.
+        whole
+            Whether only whole numbers are allowed.
+
+        Returns
+        -------
+        float | str
+            The value.
+
+        Raises
+        ------
+        ControlError
+            The value is out of range, of the wrong type, or not one of the choices.
+        """
+        if self.choices:
+            if value not in self.choices:
+                raise ControlError(f"{self.name} must be one of {', '.join(self.choices)}, not {short(value)}.")
+            return str(value)
+        number = is_number(value)
+        if not number or not self.low <= value <= self.high:
+            raise ControlError(f"{self.name} must be a number from {self.low:g} to {self.high:g}, not {short(value)}.")
+        if whole and value != int(value):
+            raise ControlError(f"{self.name} must be a whole number, not {short(value)}.")
+        return float(value)
+
+
+def short(value: Any) -> str:
+    """An untrusted value as a few printable characters."""
+    text = repr(value)
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def parse(message: Mapping[str, Any], actions: Sequence[str], knobs: Mapping[str, Knob], known: set[int]) -> Control:
+    """Turn a message from the page into a `Control`.
+
+    Parameters
+    ----------
+    message
+        The message, untrusted.
+    actions
+        Actions that this run supports.
+    knobs
+        The run's knobs, by name.
+    known
+        Ids of existing requests.
+
+    Returns
+    -------
+    Control
+        With every value checked.
+
+    Raises
+    ------
+    ControlError
+        The message asks for something that is not allowed; the sentence says what is.
+    """
+    action = message.get("action")
+    if not isinstance(action, str) or action not in ACTIONS or action not in (*actions, *(["set"] if knobs else [])):
+        raise ControlError(f"this run cannot {short(action)}; it can {', '.join(actions) or 'only be watched'}.")
+    if action == "cancel":
+        request = message.get("request")
+        if not is_whole(request) or request not in known:
+            raise ControlError(f"there is no request {short(request)} to cancel.")
+        return Control("cancel", request=request)
+    if action == "set":
+        name = message.get("name")
+        if not isinstance(name, str) or name not in knobs:
+            raise ControlError(f"there is no control {short(name)}; there are {', '.join(knobs)}.")
+        return Control("set", name=name, value=knobs[name].check(message.get("value")))
+    return Control(action)

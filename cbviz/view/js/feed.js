@@ -1,0 +1,106 @@
+/* The browser's end of one live widget: flow control, and recovery from lost messages. */
+
+import { Run } from "./run.js";
+import { bytesOf } from "./wire.js";
+
+/** @import { Board } from "./board.js" */
+/** @import { Host } from "./view.js" */
+
+/** Milliseconds between two requests for missing data. */
+const ASK_EVERY = 100;
+
+/** Receives increments, confirms every message, and asks for missing data. Each widget has one, shared by its boards. */
+export class Feed {
+  /** @param {any} model an anywidget model */
+  constructor(model) {
+    this.model = model;
+    this.run = new Run();
+    /** @type {Set<Pick<Board, "refresh">>} */
+    this.boards = new Set();
+    /** The engine's last refusal of a control. */
+    this.refusal = "";
+    /** Number of the newest message. */
+    this.lastSeq = -1;
+    /** Time in ms of the last request for missing data. */
+    this.asked = 0;
+    this.onmessage = (/** @type {any} */ content, /** @type {any[]} */ buffers) => this.message(content, buffers ?? []);
+    this.onwhole = () => this.whole();
+    this.onstatus = () => this.refresh();
+    this.onmeta = () => {
+      this.meta();
+      this.refresh();
+    };
+    model.on("msg:custom", this.onmessage);
+    model.on("change:_run", this.onwhole);
+    model.on("change:_meta", this.onmeta);
+    for (const name of ["_status", "_knobs", "_actions"]) model.on(`change:${name}`, this.onstatus);
+    this.meta();
+    this.whole();
+    if (model.get("_status") !== "recorded") this.hello("hello");
+  }
+
+  /** Titles and lanes. */
+  meta() {
+    const meta = this.model.get("_meta") ?? {};
+    if (!this.run.lanes.length && meta.lanes) this.run.setLanes(meta.lanes);
+    this.run.meta = { ...this.run.meta, ...meta };
+    this.run.version++;
+  }
+
+  /** Takes the whole run from the widget's state: views that open late, or missed the end, need nothing else. */
+  whole() {
+    const bytes = bytesOf(this.model.get("_run"));
+    if (!bytes.length) return;
+    this.run.add(bytes);
+    this.refresh();
+  }
+
+  /** Asks for everything after the data received so far. @param {"hello" | "resync"} type */
+  hello(type) {
+    this.asked = Date.now();
+    this.model.send({ type, have: this.run.have() });
+  }
+
+  /** Handles a message from the kernel. @param {any} content @param {any[]} buffers */
+  message(content, buffers) {
+    if (content?.type === "refused") {
+      this.refusal = String(content.sentence ?? "");
+    } else if (content?.type === "frame") {
+      this.refusal = content.refusal ?? this.refusal;
+      let whole = true;
+      for (const buffer of buffers) whole = this.run.add(bytesOf(buffer)) && whole;
+      if (this.lastSeq >= 0 && content.seq > this.lastSeq + 1) whole = whole && !this.behind(content.have);
+      this.lastSeq = content.seq;
+      this.model.send({ type: "ack", seq: content.seq });
+      if ((!whole || this.behind(content.have)) && Date.now() - this.asked > ASK_EVERY) this.hello("resync");
+    }
+    this.refresh();
+  }
+
+  /** Whether data that was sent has not arrived. @param {number[] | undefined} sent iterations of each lane sent so far */
+  behind(sent) {
+    const have = this.run.have();
+    return Array.isArray(sent) && sent.some((n, lane) => n > (have[lane] ?? 0));
+  }
+
+  /** Makes every board draw the new data. */
+  refresh() {
+    for (const board of this.boards) board.refresh();
+  }
+
+  /** The engine's controls; null for a recording. @returns {Host | null} */
+  host() {
+    if (this.model.get("_status") === "recorded") return null;
+    return {
+      state: () => ({ status: this.model.get("_status"), actions: this.model.get("_actions") ?? [], knobs: this.model.get("_knobs") ?? [], refusal: this.refusal }),
+      send: (message) => this.model.send({ type: "control", ...message }),
+    };
+  }
+
+  close() {
+    this.model.off("msg:custom", this.onmessage);
+    this.model.off("change:_run", this.onwhole);
+    this.model.off("change:_meta", this.onmeta);
+    for (const name of ["_status", "_knobs", "_actions"]) this.model.off(`change:${name}`, this.onstatus);
+  }
+}

@@ -1,0 +1,51 @@
+/* Above the lanes: titles, the unit of the time axis, zoom, and the buttons for the table and the help. */
+
+import { inWords, nextLanguage, sentence } from "./catalogue.js";
+import { ICONS, button, h, setText } from "./dom.js";
+
+/** @import { View } from "./view.js" */
+
+/** Titles and tools. */
+export class Header {
+  /** @param {View} view @param {{table: () => void, language: () => void, help: () => void}} acts what the board itself does */
+  constructor(view, acts) {
+    this.view = view;
+    this.iterations = button("iterations", view.say("iterations"), () => view.setMode("iterations"));
+    this.seconds = button("seconds", view.say("seconds"), () => view.setMode("seconds"));
+    this.table = button("table", view.say("table"), acts.table);
+    this.help = button("help", "?", acts.help);
+    const next = nextLanguage(view.language);
+    const language = button("language", sentence(next, "language.name"), acts.language);
+    language.title = view.say("language_title");
+    language.lang = sentence(next, "language.html");
+    this.help.title = view.say("help");
+    this.help.setAttribute("aria-label", view.say("help"));
+    this.table.title = view.say("table_title");
+    for (const opener of [this.table, this.help]) opener.setAttribute("aria-expanded", "false");
+    this.title = h("h2", { class: "cb-title", dir: "auto" });
+    this.subtitle = h("p", { class: "cb-subtitle", dir: "auto" });
+    const zoom = [
+      button("zoom-out", view.say("zoom_out"), () => view.zoom(1 / 1.5), ICONS.minus),
+      button("fit", view.say("fit"), () => view.fit(), ICONS.fit),
+      button("zoom-in", view.say("zoom_in"), () => view.zoom(1.5), ICONS.plus),
+    ];
+    this.element = h(
+      "header", { class: "cb-header" },
+      h("div", { class: "cb-titles" }, this.title, this.subtitle),
+      h(
+        "div", { class: "cb-tools" },
+        h("div", { class: "cb-group", role: "group", "aria-label": view.say("units") }, this.iterations, this.seconds),
+        h("div", { class: "cb-group" }, ...zoom),
+        h("div", { class: "cb-group" }, this.table, language, this.help),
+      ),
+    );
+  }
+
+  draw() {
+    const { meta } = this.view.run;
+    setText(this.title, inWords(this.view.language, meta.title ?? ""));
+    setText(this.subtitle, inWords(this.view.language, meta.subtitle ?? ""));
+    this.iterations.setAttribute("aria-pressed", String(this.view.time.mode === "iterations"));
+    this.seconds.setAttribute("aria-pressed", String(this.view.time.mode === "seconds"));
+  }
+}

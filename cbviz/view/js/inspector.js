@@ -1,0 +1,100 @@
+/* Details of one request: prompt, answer, and its times in every lane. */
+
+import { inWords } from "./catalogue.js";
+import { clip, h, wordButton } from "./dom.js";
+import { duration } from "./numbers.js";
+import { requestViews } from "./request.js";
+import { colourOf, textOn } from "./theme.js";
+import { endWords } from "./words.js";
+
+/** @import { RequestView } from "./request.js" */
+/** @import { View } from "./view.js" */
+
+/** The box beside the lanes. */
+export class Inspector {
+  /** @param {View} view */
+  constructor(view) {
+    this.view = view;
+    this.element = h("aside", { class: "cb-inspector", "aria-label": view.say("request", { id: "" }).trim() });
+    /** What it shows now, so that it is built again only when that changes. */
+    this.shown = "";
+  }
+
+  draw() {
+    const { view, element } = this;
+    const id = view.lit();
+    element.dataset.request = String(id);
+    if (id < 0) {
+      if (this.shown === "none") return;
+      this.shown = "none";
+      element.replaceChildren(h("p", { class: "cb-faint" }, view.say("point")));
+      return;
+    }
+    const views = requestViews(view, id);
+    const from = view.pointed?.lane ?? views.findIndex((seen) => seen !== null);
+    const shown = JSON.stringify([id, view.pinned, views, from, view.language]);
+    if (this.shown === shown) return;
+    const fresh = !this.shown.startsWith(`[${id},`);
+    this.shown = shown;
+    const kept = element.querySelector(".cb-output")?.scrollTop ?? 0;
+    const output = this.outputBox(views[from] ?? views.find((seen) => seen !== null) ?? null);
+    element.replaceChildren(this.saidBox(id, output), this.factsBox(id, views));
+    // While the answer streams, its newest words stay visible unless the viewer has scrolled back.
+    output.scrollTop = fresh || kept > 0 ? output.scrollHeight : kept;
+  }
+
+  /** @param {RequestView | null} seen the request in the lane that is pointed at */
+  outputBox(seen) {
+    const { view } = this;
+    let text = view.say("empty_output");
+    if (seen && seen.tokens > 0) text = seen.text === null ? view.say("no_text", { n: view.num(seen.tokens) }) : clip(seen.text);
+    return this.textBox("output", text);
+  }
+
+  /** @param {"prompt" | "output"} name @param {string} text */
+  textBox(name, text) {
+    return h("div", { class: `cb-text cb-${name}`, dir: "auto", tabindex: "0", role: "group", "aria-label": this.view.say(name) }, text);
+  }
+
+  /** Prompt and answer. @param {number} id @param {HTMLElement} output */
+  saidBox(id, output) {
+    const { view } = this;
+    const about = view.run.lanes.map((_, index) => view.run.about(index, id)).find((entry) => entry !== null) ?? null;
+    const chip = h("span", { class: "cb-chip" }, String(id));
+    chip.style.background = colourOf(id);
+    chip.style.color = textOn(colourOf(id));
+    const release = wordButton(view.say(view.pinned >= 0 ? "release" : "keep"), () => view.pin(id), "cb-release");
+    const title = (/** @type {string} */ words) => h("div", { class: "cb-small" }, view.say(words));
+    const head = h("div", { class: "cb-inspector-head" }, chip, h("h3", {}, view.say("request", { id })), release);
+    return h("div", { class: "cb-said" }, head, title("prompt"), this.textBox("prompt", clip(about?.prompt ?? "")), title("output"), output);
+  }
+
+  /** A table with a row for each fact and a column for each lane. @param {number} id @param {(RequestView | null)[]} views */
+  factsBox(id, views) {
+    const { view } = this;
+    const { language } = view;
+    const { lanes } = view.run;
+    const table = h("table", { class: "cb-facts" });
+    if (lanes.length > 1) table.append(h("thead", {}, h("tr", {}, h("td", {}), ...lanes.map((lane) => h("th", { scope: "col", dir: "auto" }, lane.name)))));
+    const body = h("tbody");
+    /** @param {string} name @param {(seen: RequestView) => string} fact @param {string} [title] */
+    const row = (name, fact, title = "") => {
+      const cells = views.map((seen) => h("td", { dir: "auto" }, seen ? fact(seen) : "–"));
+      body.append(h("tr", {}, h("th", title ? { scope: "row", title } : { scope: "row" }, view.say(name)), ...cells));
+    };
+    row("status", (seen) => view.say(seen.status, { why: view.say(endWords(seen.why)) }));
+    row("slot_row", (seen) => (seen.slot < 0 ? "–" : seen.replaced >= 0 ? view.say("freed_by", { slot: view.num(seen.slot), id: seen.replaced }) : view.num(seen.slot)));
+    row("waited", (seen) => duration(language, seen.waited));
+    row("ttft", (seen) => duration(language, seen.ttft), view.say("ttft_title"));
+    row("tpot", (seen) => duration(language, seen.tpot), view.say("tpot_title"));
+    row("tokens", (seen) => view.num(seen.tokens));
+    if (views.some((seen) => seen && seen.preemptions)) row("preemptions", (seen) => view.num(seen.preemptions));
+    if (views.some((seen) => seen && seen.reason)) row("admitted_because", (seen) => inWords(language, seen.reason).slice(0, 200) || "–");
+    table.append(body);
+    const facts = h("div", { class: "cb-facts-box" }, table);
+    const texts = views.filter((seen) => seen && seen.finished >= 0 && seen.text !== null && seen.why !== "cancelled").map((seen) => seen?.text);
+    if (texts.length > 1 && texts.some((other) => other !== texts[0])) facts.append(h("p", { class: "cb-differ" }, view.say("differ")));
+    if (view.live() && view.host?.state().actions.includes("cancel")) facts.append(wordButton(view.say("cancel", { id }), () => view.control({ action: "cancel", request: id })));
+    return facts;
+  }
+}

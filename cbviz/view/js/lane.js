@@ -1,0 +1,317 @@
+/* One lane of a run: its iterations, the spans of each slot, its marks. */
+
+import { Column, lastAtMost } from "./columns.js";
+import { Queue } from "./queue.js";
+import { ADMIT, ARRIVE, CANCEL, CLOSED, DECODE, ENDS, ENTERS, FINISH, HELD, IDLE, LOSES, MARKS, PREEMPT, PREFILL, RECOMPUTE, SET, STALLED, WASTED } from "./states.js";
+
+/** @import { Arrays, Header } from "./wire.js" */
+
+/**
+ * @typedef {object} RequestRecord
+ * @property {number} id
+ * @property {number} arrived iteration, -1 if not yet
+ * @property {number} admitted
+ * @property {number} finished
+ * @property {string} why it finished
+ * @property {{slot: number, span: number}[]} spans
+ * @property {number[]} tokens iteration of each output token
+ * @property {string[]} pieces
+ * @property {number[]} marks indices into the lane's marks
+ * @property {{at: number, slot: number, replaced: number, reason: string}[]} admissions
+ */
+
+/** One lane of a run, filled block by block. All queries are about the first `k` iterations. */
+export class Lane {
+  /** @param {{name: string, summary?: string, slots: number, total_blocks?: number}} info */
+  constructor(info) {
+    this.name = info.name;
+    this.summary = info.summary ?? "";
+    this.slots = info.slots;
+    this.totalBlocks = info.total_blocks ?? 0;
+    /** Iterations known. */
+    this.n = 0;
+    this.t0 = new Column(Float64Array);
+    this.t1 = new Column(Float64Array);
+    this.waiting = new Column(Int32Array);
+    this.used = new Column(Int32Array);
+    this.reserved = new Column(Int32Array);
+    /** Sums over the iterations before i: entry i belongs to the first i iterations. */
+    this.sum = {
+      useful: new Column(Float64Array), wasted: new Column(Float64Array), generated: new Column(Float64Array),
+      finished: new Column(Float64Array), arrived: new Column(Float64Array), prefill: new Column(Float64Array),
+      open: new Column(Float64Array),
+    };
+    for (const column of Object.values(this.sum)) column.push(0);
+    this.mostTokens = 1;
+    /** Spans of each slot, without gaps: span j lasts from first[j] to first[j + 1] (or to n). */
+    this.rows = Array.from({ length: this.slots }, () => ({
+      first: /** @type {number[]} */ ([]), request: /** @type {number[]} */ ([]), state: /** @type {number[]} */ ([]),
+      tokens: /** @type {number[]} */ ([]), flags: /** @type {number[]} */ ([]),
+    }));
+    this.current = new Int32Array(this.slots).fill(-1);
+    this.currentState = new Uint8Array(this.slots);
+    this.counts = new Int32Array(8);
+    this.requestsWait = false;
+    /** Number of open slots. The highest empty slots are closed, so that at most this many can be busy. */
+    this.limit = this.slots;
+    this.shut = new Uint8Array(this.slots);
+    /** Changes made during the run, in order: "name = value". @type {{at: number, words: string}[]} */
+    this.changes = [];
+    /** @type {Map<number, RequestRecord>} */
+    this.requests = new Map();
+    /** @type {{kind: number, at: number, request: number, slot: number, reason: string}[]} */
+    this.marks = [];
+    /** Iterations that carry each kind of mark, for jumps. */
+    this.byKind = MARKS.map(() => /** @type {number[]} */ ([]));
+    this.queue = new Queue();
+  }
+
+  /** A request's record, created at its first event. @param {number} id @returns {RequestRecord} */
+  record(id) {
+    let record = this.requests.get(id);
+    if (!record) {
+      record = { id, arrived: -1, admitted: -1, finished: -1, why: "", spans: [], tokens: [], pieces: [], marks: [], admissions: [] };
+      this.requests.set(id, record);
+    }
+    return record;
+  }
+
+  /**
+   * Adds one block of iterations. Returns "old" if all of it is known, "gap" if iterations before it are missing, else
+   * "taken".
+   * @param {Header} header
+   * @param {Arrays} arrays
+   * @returns {"taken" | "old" | "gap"}
+   */
+  append(header, arrays) {
+    if (header.first > this.n) return "gap";
+    if (header.first + header.n <= this.n) return "old";
+    const slots = this.slots;
+    const gave = /** @type {Uint8Array} */ (arrays.gave);
+    const { change_iteration: ci, change_slot: cs, change_request: cr, change_state: cq, change_tokens: ct } = arrays;
+    const { mark_kind: mk, mark_iteration: mi, mark_request: mr, mark_slot: ms, mark_reason: mw } = arrays;
+    let change = 0;
+    let mark = 0;
+    let piece = 0;
+    for (let row = 0; row < header.n; row++) {
+      const i = header.first + row;
+      if (i < this.n) {
+        // Already known: this block is a whole run, or the backlog for a view that opened later.
+        while (mark < mi.length && mi[mark] === i) mark++;
+        while (change < ci.length && ci[change] === i) change++;
+        for (let bit = row * slots; bit < (row + 1) * slots; bit++) if (gave[bit >> 3] & (128 >> (bit & 7))) piece++;
+        continue;
+      }
+      const before = mark;
+      // A preempted request loses its slot before this iteration's changes.
+      while (mark < mi.length && mi[mark] === i) {
+        if (mk[mark] === PREEMPT && ms[mark] >= 0) this.flag(ms[mark], LOSES);
+        mark++;
+      }
+      let limit = this.limit;
+      for (let m = before; m < mark; m++) if (mk[m] === SET && ms[m] >= 0) limit = ms[m];
+      const waits = arrays.waiting[row] > 0;
+      if (waits !== this.requestsWait || limit < slots || limit !== this.limit) {
+        this.requestsWait = waits;
+        this.limit = limit;
+        this.shutSlots(i, change, ci, cs, cq);
+      }
+      while (change < ci.length && ci[change] === i) {
+        this.openSpan(i, cs[change], cr[change], cq[change], ct[change]);
+        change++;
+      }
+      if (i === 0) for (let slot = 0; slot < slots; slot++) if (!this.rows[slot].first.length) this.openSpan(0, slot, -1, IDLE, 0);
+      let finished = 0;
+      let arrived = 0;
+      for (let m = before; m < mark; m++) {
+        if (mk[m] === FINISH) finished++;
+        if (mk[m] === ARRIVE) arrived++;
+        this.note(mk[m], i, mr[m], ms[m], header.reasons[mw[m]] ?? "");
+      }
+      let generated = 0;
+      for (let slot = 0; slot < slots; slot++) {
+        const bit = row * slots + slot;
+        if (gave[bit >> 3] & (128 >> (bit & 7))) {
+          const record = this.record(this.current[slot]);
+          record.tokens.push(i);
+          if (header.pieces) {
+            while (record.pieces.length < record.tokens.length - 1) record.pieces.push("");
+            record.pieces.push(header.pieces[piece] ?? "");
+          }
+          piece++;
+          generated++;
+        }
+      }
+      this.mostTokens = Math.max(this.mostTokens, generated);
+      this.t0.push(arrays.t0[row]);
+      this.t1.push(arrays.t1[row]);
+      this.waiting.push(arrays.waiting[row]);
+      this.used.push(arrays.used[row]);
+      this.reserved.push(arrays.reserved[row]);
+      const c = this.counts;
+      const s = this.sum;
+      s.useful.push(s.useful.at(i) + c[PREFILL] + c[DECODE]);
+      s.wasted.push(s.wasted.at(i) + c[RECOMPUTE] + c[HELD] + c[STALLED] + c[WASTED]);
+      s.generated.push(s.generated.at(i) + generated);
+      s.finished.push(s.finished.at(i) + finished);
+      s.arrived.push(s.arrived.at(i) + arrived);
+      s.prefill.push(s.prefill.at(i) + arrays.prefill[row]);
+      s.open.push(s.open.at(i) + slots - c[CLOSED]);
+      this.n = i + 1;
+    }
+    return "taken";
+  }
+
+  /**
+   * Decides which slots are closed in iteration i, after its changes; empty slots begin a new span if they open or
+   * close.
+   * @param {number} i
+   * @param {number} change the first of its changes
+   * @param {ArrayLike<number>} ci @param {ArrayLike<number>} cs @param {ArrayLike<number>} cq iteration, slot and state of each change
+   */
+  shutSlots(i, change, ci, cs, cq) {
+    const next = this.currentState.slice();
+    const stays = new Uint8Array(this.slots).fill(1);
+    for (let c = change; c < ci.length && ci[c] === i; c++) {
+      next[cs[c]] = cq[c];
+      stays[cs[c]] = 0;
+    }
+    let open = this.limit;
+    for (let slot = 0; slot < this.slots; slot++) if (next[slot] !== IDLE) open--;
+    for (let slot = 0; slot < this.slots; slot++) {
+      this.shut[slot] = next[slot] === IDLE && open-- <= 0 ? 1 : 0;
+      if (stays[slot] && next[slot] === IDLE && this.rows[slot].first.length) this.openSpan(i, slot, -1, IDLE, 0);
+    }
+  }
+
+  /** Begins a span, or extends the last one if nothing changed. @param {number} i @param {number} slot @param {number} request @param {number} state @param {number} tokens */
+  openSpan(i, slot, request, state, tokens) {
+    const row = this.rows[slot];
+    const shown = state !== IDLE ? state : this.shut[slot] ? CLOSED : this.requestsWait ? WASTED : IDLE;
+    const last = row.first.length - 1;
+    if (last >= 0 && row.request[last] === request && row.state[last] === shown && !(row.flags[last] & (ENDS | LOSES))) {
+      row.tokens[last] += tokens;
+      return;
+    }
+    if (last >= 0) this.counts[row.state[last]]--;
+    this.counts[shown]++;
+    row.first.push(i);
+    row.request.push(request);
+    row.state.push(shown);
+    row.tokens.push(tokens);
+    row.flags.push(0);
+    this.current[slot] = request;
+    this.currentState[slot] = state;
+    if (request >= 0) this.record(request).spans.push({ slot, span: last + 1 });
+  }
+
+  /** Marks the newest span of a slot. @param {number} slot @param {number} flag */
+  flag(slot, flag) {
+    const row = this.rows[slot];
+    if (row && row.first.length) row.flags[row.first.length - 1] |= flag;
+  }
+
+  /** Adds a mark. @param {number} kind @param {number} at @param {number} request @param {number} slot @param {string} reason */
+  note(kind, at, request, slot, reason) {
+    if (kind === SET) {
+      this.changes.push({ at, words: reason });
+      if (at > 0 && this.byKind[SET][this.byKind[SET].length - 1] !== at) this.byKind[SET].push(at);
+      return;
+    }
+    const record = this.record(request);
+    record.marks.push(this.marks.length);
+    this.marks.push({ kind, at, request, slot, reason });
+    const places = this.byKind[kind];
+    if (places[places.length - 1] !== at) places.push(at);
+    if (kind === ARRIVE) {
+      record.arrived = at;
+      this.queue.enter(request, at, false);
+    } else if (kind === PREEMPT) {
+      this.queue.enter(request, at, true);
+    } else if (kind === ADMIT) {
+      if (record.admitted < 0) record.admitted = at;
+      this.queue.leave(request, at);
+      let replaced = -1;
+      if (slot >= 0) {
+        this.flag(slot, ENTERS);
+        const row = this.rows[slot];
+        for (let j = row.first.length - 2; j >= 0 && replaced < 0; j--) if (row.request[j] !== request) replaced = row.request[j];
+      }
+      record.admissions.push({ at, slot, replaced, reason });
+    } else if (kind === FINISH) {
+      record.finished = at;
+      record.why = reason;
+      if (slot >= 0) this.flag(slot, ENDS);
+    } else if (kind === CANCEL) {
+      if (record.finished < 0) {
+        record.finished = at;
+        record.why = "cancelled";
+      }
+      this.queue.leave(request, at);
+    }
+  }
+
+  /** The settings during iteration k - 1: the newest change of every name, ordered by name. @param {number} k */
+  settings(k) {
+    /** @type {Map<string, string>} */
+    const values = new Map();
+    for (const { at, words } of this.changes) {
+      if (at >= k && at > 0) break;
+      const [name, ...rest] = words.split(" = ");
+      values.set(name, rest.join(" = "));
+    }
+    return values;
+  }
+
+  /** Span of a slot that covers iteration i; -1 if there is none. @param {number} slot @param {number} i */
+  spanAt(slot, i) {
+    if (i < 0 || i >= this.n || !this.rows[slot]) return -1;
+    return lastAtMost(this.rows[slot].first, i);
+  }
+
+  /** Iteration after the last one of a span. @param {number} slot @param {number} span */
+  endOf(slot, span) {
+    const first = this.rows[slot].first;
+    return span + 1 < first.length ? first[span + 1] : this.n;
+  }
+
+  /** Lane seconds at the end of the first k iterations. @param {number} k */
+  secondsAt(k) {
+    return k > 0 ? this.t1.at(Math.min(k, this.n) - 1) : 0;
+  }
+
+  /** How many iterations had ended at a lane time. @param {number} seconds */
+  iterationsAt(seconds) {
+    return lastAtMost(this.t1.data, seconds + 1e-12, this.n) + 1;
+  }
+
+  /** Counters over the first k iterations. @param {number} k */
+  counters(k) {
+    const useful = this.sum.useful.at(k);
+    const seconds = this.secondsAt(k);
+    const generated = this.sum.generated.at(k);
+    return {
+      finished: this.sum.finished.at(k),
+      occupancy: k ? useful / this.sum.open.at(k) : NaN,
+      wasted: this.sum.wasted.at(k),
+      generated,
+      rate: seconds > 0 ? generated / seconds : NaN,
+      waiting: k ? this.waiting.at(k - 1) : 0,
+      used: k ? this.used.at(k - 1) : 0,
+      reserved: k ? this.reserved.at(k - 1) : 0,
+      seconds,
+    };
+  }
+
+  /**
+   * Iterations shown so that the next (or previous) mark of a kind has just happened; null if there is none.
+   * @param {number} kind
+   * @param {number} k iterations shown now
+   * @param {1 | -1} direction
+   */
+  jump(kind, k, direction) {
+    const places = this.byKind[kind];
+    const at = direction > 0 ? lastAtMost(places, k - 1, places.length) + 1 : lastAtMost(places, k - 2, places.length);
+    return at >= 0 && at < places.length ? places[at] + 1 : null;
+  }
+}

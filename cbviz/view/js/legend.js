@@ -1,0 +1,89 @@
+/* What the colours and textures mean. */
+
+import { line } from "./brushes.js";
+import { h } from "./dom.js";
+import { pixelRatio } from "./look.js";
+import { DECODE, HELD, IDLE, PREFILL, RECOMPUTE, STALLED, WASTED } from "./states.js";
+import { PALETTE, stalledInk } from "./theme.js";
+
+/** @import { Look } from "./look.js" */
+/** @import { View } from "./view.js" */
+
+/** States and their words. @type {[number, string][]} */
+const ENTRIES = [[PREFILL, "prefill"], [DECODE, "decode"], [HELD, "held"], [STALLED, "stalled"], [RECOMPUTE, "recompute"], [IDLE, "idle"], [WASTED, "wasted_idle"]];
+
+/** Swatches with words. */
+export class Legend {
+  /** @param {View} view @param {Look} look */
+  constructor(view, look) {
+    this.view = view;
+    this.look = look;
+    this.element = h("div", { class: "cb-legend", role: "list" });
+    /** Whether it explains the line that marks a changed control. */
+    this.changes = false;
+  }
+
+  /** Rebuilt only when there is something new to explain. */
+  draw() {
+    if (this.changes !== this.hasChanges()) this.build();
+  }
+
+  hasChanges() {
+    return this.view.run.lanes.some((lane) => lane.changes.length > 0);
+  }
+
+  build() {
+    const { theme, brushes } = this.look;
+    this.changes = this.hasChanges();
+    this.element.replaceChildren();
+    for (const [state, words] of ENTRIES)
+      this.entry(words, 20, (ctx) => {
+        ctx.fillStyle = brushes.fill(ctx, state, 0, 0);
+        ctx.beginPath();
+        ctx.roundRect(0, 0, 20, 14, 2);
+        ctx.fill();
+        if (state === IDLE) {
+          ctx.fillStyle = theme.spare[1];
+          ctx.fillRect(0, 13, 20, 1);
+        } else if (state === STALLED) {
+          ctx.fillStyle = stalledInk(PALETTE[0], theme);
+          ctx.fillRect(0, 6, 20, 2);
+        }
+      });
+    this.entry("end_mark", 7, (ctx) => {
+      ctx.fillStyle = theme.end;
+      ctx.fillRect(2, 0, 3, 14);
+    });
+    this.entry("preempt_mark", 7, (ctx) => {
+      ctx.fillStyle = theme.cursor;
+      for (let t = 0; t < 4; t += 2) ctx.fillRect(2, t * 3.5, 3, 3.5);
+    });
+    if (this.changes)
+      this.entry("change_mark", 11, (ctx) => {
+        ctx.fillStyle = theme.stroke;
+        for (let y = 0; y < 14; y += 5) ctx.fillRect(5, y, 1.5, 3);
+      });
+    this.entry("strip_occupancy", 20, (ctx) => {
+      ctx.fillStyle = theme.area;
+      ctx.fillRect(0, 4, 20, 10);
+    });
+    this.entry("strip_tokens", 20, (ctx) => {
+      ctx.strokeStyle = theme.stroke;
+      ctx.lineWidth = 1.5;
+      line(ctx, 0, 7, 20, 7);
+    });
+  }
+
+  /** @param {string} words @param {number} width px @param {(ctx: CanvasRenderingContext2D) => void} paint */
+  entry(words, width, paint) {
+    const ratio = pixelRatio();
+    const swatch = h("canvas", { "aria-hidden": "true" });
+    swatch.width = width * ratio;
+    swatch.height = 14 * ratio;
+    swatch.style.width = `${width}px`;
+    const ctx = /** @type {CanvasRenderingContext2D} */ (swatch.getContext("2d"));
+    ctx.scale(ratio, ratio);
+    paint(ctx);
+    this.element.append(h("span", { class: "cb-legend-entry", role: "listitem" }, swatch, this.view.say(words)));
+  }
+}

@@ -1,0 +1,72 @@
+/* The data of a whole board: lanes, prompts, titles. */
+
+import { Lane } from "./lane.js";
+import { decodeBlock } from "./wire.js";
+
+/** @typedef {{prompt: string, promptTokens: number, maxNew: number, arrival: number | null}} RequestText */
+
+/** The data received of a run. Blocks may arrive in any order and any number of times. */
+export class Run {
+  constructor() {
+    /** @type {Lane[]} */
+    this.lanes = [];
+    /** @type {Record<string, any>} */
+    this.meta = {};
+    /** Requests of all lanes, by id. @type {Map<number, RequestText>} */
+    this.shared = new Map();
+    /** Requests of one lane alone; these take precedence. @type {Map<number, RequestText>[]} */
+    this.own = [];
+    /** Number of blocks that arrived after a gap. */
+    this.gaps = 0;
+    /** Increases with every change of the data. */
+    this.version = 0;
+  }
+
+  /** @param {{name: string, summary?: string, slots: number, total_blocks?: number}[]} infos */
+  setLanes(infos) {
+    this.lanes = infos.map((info) => new Lane(info));
+    this.own = infos.map(() => new Map());
+    this.version++;
+  }
+
+  /** Adds blocks. False if a gap shows that a block was lost. @param {Uint8Array} bytes */
+  add(bytes) {
+    let whole = true;
+    for (let at = 0; at < bytes.length; ) {
+      const { header, arrays, next } = decodeBlock(bytes, at);
+      at = next;
+      if (header.kind === "meta") {
+        this.meta = { ...this.meta, ...header.meta };
+        if (header.meta.lanes && !this.lanes.length) this.setLanes(header.meta.lanes);
+      } else if (header.kind === "requests") {
+        const table = header.lane === null ? this.shared : this.own[header.lane];
+        for (const [id, prompt, promptTokens, maxNew, arrival] of header.rows) table.set(id, { prompt, promptTokens, maxNew, arrival });
+      } else if (header.kind === "iterations") {
+        const lane = header.lane === null ? undefined : this.lanes[header.lane];
+        if (!lane || lane.slots !== header.slots) throw new Error("a block belongs to a lane that this board does not have.");
+        const answer = lane.append(header, arrays);
+        if (answer === "gap") {
+          this.gaps++;
+          whole = false;
+        }
+      }
+      this.version++;
+    }
+    return whole;
+  }
+
+  /** Iterations known of each lane. */
+  have() {
+    return this.lanes.map((lane) => lane.n);
+  }
+
+  /** Prompt and limits of a request; null if they are not known. @param {number} lane @param {number} id */
+  about(lane, id) {
+    return this.own[lane]?.get(id) ?? this.shared.get(id) ?? null;
+  }
+
+  /** Number of requests that a lane will serve. @param {number} lane */
+  total(lane) {
+    return Math.max(this.shared.size, this.own[lane]?.size ?? 0, this.lanes[lane].sum.arrived.at(this.lanes[lane].n));
+  }
+}

@@ -1,0 +1,270 @@
+/* The state of one view of a run: time, zoom, highlighted request, language. Does not touch the page. */
+
+import { Camera, SETTLE } from "./camera.js";
+import { languageOf } from "./catalogue.js";
+import { number } from "./numbers.js";
+import { Playhead, SPEEDS } from "./playhead.js";
+import { ADMIT, FINISH, PREEMPT, SET, STALL } from "./states.js";
+import { say } from "./words.js";
+
+/** @import { Mode } from "./axis.js" */
+/** @import { Lane } from "./lane.js" */
+/** @import { Run } from "./run.js" */
+/** @import { Language } from "./catalogue.js" */
+
+/**
+ * Where a live run is controlled; absent for recorded runs.
+ * @typedef {object} Host
+ * @property {() => {status: string, actions: string[], knobs: any[], refusal: string}} state
+ * @property {(message: Record<string, any>) => void} send
+ */
+
+/**
+ * What a view needs from the page that shows it.
+ * @typedef {object} Page
+ * @property {() => void} changed draws once in the next frame
+ * @property {(text: string) => void} tell shows a sentence
+ */
+
+/** Kinds of mark that a viewer can jump to, and their words. @type {[number, string][]} */
+export const JUMPS = [[ADMIT, "j_admit"], [FINISH, "j_finish"], [PREEMPT, "j_preempt"], [STALL, "j_stall"], [SET, "j_set"]];
+
+/** The state of one view. Every method that changes what is seen asks the page to draw. */
+export class View {
+  /**
+   * @param {Run} run
+   * @param {Page} page
+   * @param {{language?: Language, host?: Host | null, follow?: boolean}} [options]
+   */
+  constructor(run, page, { language, host = null, follow = true } = {}) {
+    this.run = run;
+    this.page = page;
+    this.host = host;
+    /** @type {Language} */
+    this.language = languageOf(language);
+    this.time = new Playhead(run, () => this.live(), follow);
+    this.camera = new Camera(this.time);
+    /** The cell under the pointer, or chosen by keys. @type {{lane: number, slot: number, iteration: number} | null} */
+    this.pointed = null;
+    /** Requests, -1 for none: the pinned one, and the one under the pointer. */
+    this.pinned = -1;
+    this.hovered = -1;
+    /** The slot chosen by keys. */
+    this.chosen = { lane: 0, slot: -1 };
+    this.jumpKind = ADMIT;
+    /** Whether Stop was pressed and the kernel, perhaps busy with a cell, has not answered yet. */
+    this.askedToStop = false;
+    /** Page time in ms from which numbers and texts may be updated again. */
+    this.textDue = 0;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.settling = undefined;
+  }
+
+  /** A message in the view's language. @param {string} key @param {Record<string, string | number>} [blanks] */
+  say(key, blanks) {
+    return say(this.language, key, blanks);
+  }
+
+  /** A number formatted in the view's language. @param {number} value @param {number} [digits] */
+  num(value, digits) {
+    return number(this.language, value, digits);
+  }
+
+  /** Draws everything, numbers and texts included. */
+  refresh() {
+    this.textDue = 0;
+    this.page.changed();
+  }
+
+  status() {
+    return this.host?.state().status ?? "recorded";
+  }
+
+  live() {
+    return this.host !== null && ["running", "paused", "stopping"].includes(this.host.state().status);
+  }
+
+  /** The highlighted request; -1 if none. */
+  lit() {
+    return this.pinned >= 0 ? this.pinned : this.hovered;
+  }
+
+  /** Iterations of a lane that have ended. @param {Lane} lane */
+  shown(lane) {
+    return this.time.shown(lane);
+  }
+
+  // Time
+
+  /** @param {number} value in units of the axis @param {boolean} [snap] to whole iterations */
+  moveTo(value, snap = false) {
+    this.time.moveTo(value, snap);
+    this.camera.reveal();
+    this.page.changed();
+  }
+
+  toEnd() {
+    this.time.toEnd();
+    this.camera.reveal();
+    if (!this.live()) this.pauseView();
+    this.page.changed();
+  }
+
+  /** Steps; at the newest iteration of a live run, a step forward is a step of the engine. @param {number} direction @param {number} [count] */
+  step(direction, count = 1) {
+    if (direction > 0 && this.live() && this.time.now() >= this.time.extent()) {
+      this.time.follow = true;
+      this.control({ action: "step" });
+      return;
+    }
+    this.pauseView();
+    const place = this.time.stepTo(direction, count);
+    if (place !== null) this.moveTo(place);
+  }
+
+  /** Plays or pauses the view, and the engine if the run is live. */
+  toggle() {
+    if (!this.live()) {
+      if (this.time.playing) this.pauseView();
+      else this.play();
+      return;
+    }
+    if (this.status() === "running") {
+      this.control({ action: "pause" });
+      this.time.playing = false;
+    } else {
+      this.control({ action: "resume" });
+      if (!this.time.follow) this.time.playing = true;
+    }
+    this.page.changed();
+  }
+
+  play() {
+    this.time.play();
+    this.camera.reveal();
+    this.page.changed();
+  }
+
+  pauseView() {
+    if (this.time.pause()) this.page.changed();
+  }
+
+  /** One of `SPEEDS`; anything else means 1. @param {number} speed */
+  setSpeed(speed) {
+    this.time.speed = SPEEDS.includes(speed) ? speed : 1;
+    this.refresh();
+  }
+
+  /** @param {Mode} mode */
+  setMode(mode) {
+    if (mode === this.time.mode) return;
+    this.camera.setMode(mode);
+    this.time.setMode(mode);
+    this.page.changed();
+  }
+
+  /** Jumps to the next or previous mark of a kind, by default the kind chosen last. @param {number | null} kind @param {1 | -1} direction */
+  jump(kind, direction) {
+    this.jumpKind = kind ?? this.jumpKind;
+    this.textDue = 0;
+    this.pauseView();
+    const place = this.time.nearest(this.jumpKind, direction);
+    if (place !== null) {
+      this.moveTo(place);
+      this.page.tell("");
+      return;
+    }
+    const [, words] = JUMPS.find(([other]) => other === this.jumpKind) ?? JUMPS[0];
+    this.page.tell(this.say("none_left", { what: this.say(words) }));
+    this.page.changed();
+  }
+
+  /** Advances to the time of a frame. @param {number} time ms of the page */
+  tick(time) {
+    const played = this.time.playing;
+    this.time.tick(time);
+    if (played || (this.time.follow && this.live())) this.camera.reveal();
+  }
+
+  // Zoom
+
+  fit() {
+    this.camera.fitted = true;
+    this.page.changed();
+  }
+
+  /** @param {number} factor @param {number} [px] that stays where it is; by default the cursor's */
+  zoom(factor, px) {
+    if (this.camera.zoom(factor, px)) this.moved();
+  }
+
+  /** @param {number} px to the right */
+  pan(px) {
+    if (!this.camera.width) return;
+    this.camera.pan(px);
+    this.moved();
+  }
+
+  /** Draws quickly while the view moves, and in full detail once it rests. */
+  moved() {
+    clearTimeout(this.settling);
+    this.settling = setTimeout(() => this.page.changed(), SETTLE + 20);
+    this.page.changed();
+  }
+
+  // The highlighted request
+
+  /** @param {number} request -1 for none */
+  hover(request) {
+    if (this.hovered === request) return;
+    this.hovered = request;
+    this.refresh();
+  }
+
+  /** Pins a request; a second call, or -1, unpins it. @param {number} request */
+  pin(request) {
+    this.pinned = request < 0 || this.pinned === request ? -1 : request;
+    this.refresh();
+  }
+
+  /** Moves through lanes and slots, and highlights the request in the slot. @param {number} lanes @param {number} slots */
+  choose(lanes, slots) {
+    const all = this.run.lanes;
+    if (!all.length) return;
+    this.chosen.lane = Math.max(0, Math.min(all.length - 1, this.chosen.lane + lanes));
+    const lane = all[this.chosen.lane];
+    this.chosen.slot = Math.max(0, Math.min(lane.slots - 1, this.chosen.slot < 0 ? 0 : this.chosen.slot + slots));
+    this.hoverChosen();
+    this.page.changed();
+  }
+
+  hoverChosen() {
+    if (this.chosen.slot < 0) return;
+    const lane = this.run.lanes[this.chosen.lane];
+    const iteration = this.shown(lane) - 1;
+    const span = lane.spanAt(this.chosen.slot, iteration);
+    this.pointed = { lane: this.chosen.lane, slot: this.chosen.slot, iteration };
+    this.hover(span >= 0 ? lane.rows[this.chosen.slot].request[span] : -1);
+  }
+
+  releaseAll() {
+    this.pin(-1);
+    this.chosen.slot = -1;
+    this.hover(-1);
+  }
+
+  // The engine
+
+  /** Sends a control to a live run; does nothing otherwise. @param {Record<string, any>} message */
+  control(message) {
+    if (!this.live()) return;
+    this.host?.send(message);
+    if (message.action !== "stop") return;
+    this.askedToStop = true;
+    this.refresh();
+  }
+
+  close() {
+    clearTimeout(this.settling);
+  }
+}

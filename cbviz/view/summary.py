@@ -1,0 +1,114 @@
+"""How a run ended: what the board says under its finish line."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cbviz.errors import CbvizError
+from cbviz.measure.compare import iteration_ratio, same_answers, speedup
+from cbviz.trace.trace import Trace
+
+CLOCKS = ("lane", "alone", "virtual", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The measured result of the lanes. Ratios are of the first lane to the last; None where nothing was measured.
+
+    Attributes
+    ----------
+    speedup
+        Seconds of the first lane / seconds of the last.
+    iteration_ratio, cost_ratio
+        Its two parts: iterations of the first / of the last, and seconds of an iteration of the first / of the last.
+    speedup_range, repeats
+        Lowest and highest speed-up of `repeats` measured runs; None and 1 for one run.
+    identical, compared
+        Requests whose answers are the same in all lanes, of those that ended in all of them.
+    clock
+        "lane" (taking turns on one device), "alone" or "virtual", as in `TraceMeta.clock`; "" says nothing.
+    stopped
+        The run was stopped before its end.
+    note
+        One more sentence to show, as text.
+
+    Raises
+    ------
+    CbvizError
+        A ratio that is not above 0, more identical answers than compared ones, or an unknown clock.
+    """
+
+    speedup: float | None = None
+    iteration_ratio: float | None = None
+    cost_ratio: float | None = None
+    speedup_range: tuple[float, float] | None = None
+    repeats: int = 1
+    identical: int = 0
+    compared: int = 0
+    clock: str = ""
+    stopped: bool = False
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("speedup", "iteration_ratio", "cost_ratio"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise CbvizError(f"{name} must be a finite number above 0, or None, not {value!r}.")
+        if not 0 <= self.identical <= self.compared:
+            raise CbvizError(f"identical must lie between 0 and compared = {self.compared}, not {self.identical!r}.")
+        if self.clock not in CLOCKS:
+            raise CbvizError(f"clock must be one of {', '.join(map(repr, CLOCKS))}, not {self.clock!r}.")
+
+    @classmethod
+    def of(cls, *traces: Trace, note: str = "") -> Outcome:
+        """Measure the result from the traces themselves: one run each.
+
+        Parameters
+        ----------
+        traces
+            The lanes, in order, at least one. One trace alone has nothing to be compared with.
+        note
+            One more sentence to show.
+
+        Returns
+        -------
+        Outcome
+            Without ratios if there is one trace, or if a request had not ended.
+
+        Raises
+        ------
+        CbvizError
+            There is no trace.
+        """
+        if not traces:
+            raise CbvizError("a finish needs at least one trace.")
+        ended = all((trace.requests.reason >= 0).all() for trace in traces)
+        first, last = traces[0], traces[-1]
+        clocks = {trace.meta.clock for trace in traces}
+        clock = clocks.pop() if len(clocks) == 1 else ""
+        clock = clock if clock in CLOCKS else ""
+        if len(traces) == 1 or not ended or not first.seconds or not last.seconds:
+            return cls(clock=clock, stopped=not ended, note=note)
+        ratio, quicker = iteration_ratio(first, last), speedup(first, last)
+        identical, compared = same_answers(*traces)
+        return cls(
+            speedup=quicker,
+            iteration_ratio=ratio,
+            cost_ratio=quicker / ratio,
+            identical=identical,
+            compared=compared,
+            clock=clock,
+            note=note,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The result as plain values for the page.
+
+        Returns
+        -------
+        dict
+            One entry for each attribute.
+        """
+        return asdict(self)

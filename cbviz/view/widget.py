@@ -1,0 +1,396 @@
+"""The live board: an anywidget that an engine's thread feeds.
+
+How an iteration reaches the page: `push` appends it to a list and returns. A pump thread, at most 30 times a second,
+encodes the list as one block per lane and sends it as one message (Jupyter silently drops messages above 1,000 a
+second). The page confirms every message; with two unconfirmed, the pump waits and collects more. Blocks say which
+iterations they hold, so a page notices a loss and asks again, and a page that opens late asks for everything. At the
+end the whole run goes into one synchronised trait: views that open later need nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import anywidget
+import traitlets
+
+from cbviz.checks import is_whole
+from cbviz.errors import CbvizError
+from cbviz.events import Iteration
+from cbviz.messages import as_json, check_language
+from cbviz.view.cell import CELLS
+from cbviz.view.controls import Control, ControlError, Knob, parse, short
+from cbviz.view.js_source import LOADER, joined
+from cbviz.view.lane_info import LaneInfo as LaneInfo
+from cbviz.view.language import RACE
+from cbviz.view.pack import LaneEncoder, Pieces, RequestText, merge, requests_block
+from cbviz.view.player import MOST_LANES, style
+from cbviz.view.summary import Outcome
+
+__all__ = ["Control", "Knob", "LaneInfo", "LiveBoard"]
+
+INTERVAL = 1 / 30
+"""Least number of seconds between two messages."""
+MOST_UNCONFIRMED = 2
+SECONDS_TO_CONFIRM = 1.0
+"""Seconds after which an unconfirmed message counts as lost; the page will ask for what it lacks."""
+LINGER = 2.0
+"""Seconds that the pump waits for new data before its thread ends; the next push starts another."""
+TRANSPORT = ("pause", "resume", "step", "stop")
+
+
+class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
+    """Shows a run live.
+
+    Parameters
+    ----------
+    lanes
+        One to four, stacked.
+    title, subtitle
+        Shown as text.
+    language
+        One of `cbviz.messages.languages()`; the page has a switch.
+    on_control
+        Called with every checked `Control`, in the thread that delivers it. If it raises a `CbvizError`, the board
+        shows the sentence. None: the run can only be watched.
+    actions
+        Actions that the run supports: those of `TRANSPORT`, "burst" and "cancel".
+    knobs
+        Live controls.
+
+    Raises
+    ------
+    CbvizError
+        No lane or too many, an unknown language or action.
+
+    Notes
+    -----
+    `push`, `add_requests`, `finish` and `fail` may be called from any thread. None of them waits for a page: a run is
+    recorded even if no page shows it.
+    """
+
+    _esm = LOADER
+    _css = style()
+    _code = traitlets.Unicode(joined()).tag(sync=True)
+    _key = traitlets.Unicode(hashlib.sha256(joined().encode()).hexdigest()[:16]).tag(sync=True)
+    _meta = traitlets.Dict().tag(sync=True)
+    _status = traitlets.Unicode("running").tag(sync=True)
+    _language = traitlets.Unicode("en").tag(sync=True)
+    _actions = traitlets.List().tag(sync=True)
+    _knobs = traitlets.List().tag(sync=True)
+    _run = traitlets.Bytes(b"").tag(sync=True)
+
+    def __init__(
+        self,
+        lanes: Sequence[LaneInfo],
+        *,
+        title: str = RACE,
+        subtitle: str = "",
+        language: str = "en",
+        on_control: Callable[[Control], None] | None = None,
+        actions: Sequence[str] = TRANSPORT,
+        knobs: Sequence[Knob] = (),
+    ) -> None:
+        if not 1 <= len(lanes) <= MOST_LANES:
+            raise CbvizError(f"a board has one to {MOST_LANES} lanes, not {len(lanes)}.")
+        check_language(language)
+        for action in actions:
+            if action not in (*TRANSPORT, "burst", "cancel"):
+                raise CbvizError(f"a board's actions are {', '.join(TRANSPORT)}, burst and cancel, not {action!r}.")
+        self.lanes = tuple(lanes)
+        self._lock = threading.Lock()
+        self._due = threading.Condition(self._lock)
+        self._encoders = [LaneEncoder(number, lane.slots) for number, lane in enumerate(lanes)]
+        self._pending: list[list[tuple[Iteration, Pieces]]] = [[] for _ in lanes]
+        self._blocks: list[list[bytes]] = [[] for _ in lanes]
+        self._unsent: list[bytes] = []
+        self._prompts: list[bytes] = []
+        self._known: set[int] = set()
+        self._on_control = on_control
+        self._knob_table = {knob.name: knob for knob in knobs}
+        self._watched = False
+        self._seq = 0
+        self._unconfirmed: dict[int, float] = {}
+        self._pump: threading.Thread | None = None
+        self._over = self._left = self._closed = False
+        self.frames_sent = 0
+        """Messages with iterations so far."""
+        super().__init__(
+            _meta={
+                "title": as_json(title),
+                "subtitle": as_json(subtitle),
+                "lanes": [{**asdict(lane), "summary": as_json(lane.summary)} for lane in lanes],
+                "finish": None,
+            },
+            _language=language,
+            _actions=list(actions) if on_control else [],
+            _knobs=[knob.as_json() for knob in knobs] if on_control else [],
+        )
+        self.on_msg(self._message)
+        CELLS.started(self)
+
+    def __repr__(self) -> str:
+        return f"LiveBoard({', '.join(lane.name for lane in self.lanes)})"
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        # The same text on every run, so that notebooks can be compared.
+        bundle = super()._repr_mimebundle_(**options)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+        if data is None:
+            return bundle
+        return {**data, "text/plain": repr(self)}, metadata
+
+    # ------------------------------------------------------------------ from the engine's thread
+
+    def add_requests(self, requests: Iterable[RequestText]) -> None:
+        """Add prompts, the same for all lanes: at the start, and again when more are submitted.
+
+        Parameters
+        ----------
+        requests
+            What the board shows of each request.
+
+        Raises
+        ------
+        CbvizError
+            An entry is no `RequestText`.
+        """
+        rows = list(requests)
+        for row in rows:
+            if not isinstance(row, RequestText):
+                raise CbvizError(f"add_requests takes RequestText rows, not {type(row).__name__}.")
+        if not rows:
+            return
+        block = requests_block(None, rows)
+        with self._due:
+            self._known.update(row.id for row in rows)
+            self._prompts.append(block)
+            self._unsent.append(block)
+            self._wake()
+
+    def push(self, lane: int, iteration: Iteration, pieces: Pieces | None = None) -> None:
+        """Add one iteration of a lane. Cheap: it is sent later, together with others.
+
+        Parameters
+        ----------
+        lane
+            Index of the lane.
+        iteration
+            The iteration.
+        pieces
+            Slot → the text that its token added.
+
+        Raises
+        ------
+        CbvizError
+            The board has no such lane, or has been finished.
+        """
+        if not 0 <= lane < len(self.lanes):
+            raise CbvizError(f"this board has lanes 0 to {len(self.lanes) - 1}, not {lane!r}.")
+        with self._due:
+            if self._over:
+                raise CbvizError("this board's run is over; make a new board for another run.")
+            self._pending[lane].append((iteration, pieces or {}))
+            self._wake()
+
+    def finish(self, summary: Outcome | None = None) -> None:
+        """End the run: send the remaining data, and keep the whole run in the widget's state.
+
+        Parameters
+        ----------
+        summary
+            The result to show; None shows none. A second call changes nothing.
+        """
+        finish = summary or Outcome()
+        with self._due:
+            if self._over:
+                return
+            self._over = True
+            self._due.notify_all()
+        if self._pump is not None and self._pump is not threading.current_thread():
+            self._pump.join(timeout=10)
+        with self._due:
+            self._encode()
+            for lane, blocks in enumerate(self._blocks):
+                self._blocks[lane] = [merge(blocks)] if blocks else []
+            whole = b"".join(self._prompts) + b"".join(b"".join(blocks) for blocks in self._blocks)
+            self._unsent.clear()
+        with self.hold_sync():
+            self._run = whole
+            self._meta = {**self._meta, "finish": finish.as_json()}
+            self._status = "stopped" if finish.stopped else "finished"
+        if self._left:
+            self.close()
+
+    def show_knob(self, name: str, value: float | str) -> None:
+        """Show a control's new value on every page.
+
+        Parameters
+        ----------
+        name, value
+            The control and its value, which is not checked again.
+
+        Raises
+        ------
+        CbvizError
+            The board has no such control.
+        """
+        if name not in self._knob_table:
+            raise CbvizError(
+                f"this board has no control {short(name)}; it has {', '.join(self._knob_table) or 'none'}."
+            )
+        self._knobs = [{**knob, "value": value} if knob["name"] == name else knob for knob in self._knobs]
+
+    def fail(self, sentence: str) -> None:
+        """End a run that failed: show a sentence that says why, and keep the run so far. See `finish`."""
+        self.finish(Outcome(stopped=True, note=sentence))
+
+    # ------------------------------------------------------------------ the pump
+
+    def _wake(self) -> None:
+        """Wake the pump: there is data to send. Lock held."""
+        if self._pump is None or not self._pump.is_alive():
+            self._pump = threading.Thread(target=self._work, name="cbviz board", daemon=True)
+            self._pump.start()
+        else:
+            self._due.notify()
+
+    def _work(self) -> None:
+        while True:
+            with self._due:
+                if not self._over and not self._something():
+                    self._due.wait(LINGER)
+                    if not self._over and not self._something():
+                        self._pump = None
+                        return
+                self._encode()
+                frame = self._next_frame()
+                over = self._over and not any(self._pending)
+            if frame:
+                self.send(*frame)
+            if over:
+                return
+            time.sleep(INTERVAL)
+
+    def _something(self) -> bool:
+        return any(self._pending) or (self._watched and bool(self._unsent))
+
+    def _encode(self) -> None:
+        """Encode the collected iterations as blocks. Lock held."""
+        for lane, batch in enumerate(self._pending):
+            if batch:
+                self._pending[lane] = []
+                block = self._encoders[lane].encode(batch)
+                self._blocks[lane].append(block)
+                if self._watched:
+                    self._unsent.append(block)
+
+    def _next_frame(self) -> tuple[dict[str, Any], list[bytes]] | None:
+        """Message and buffers, or None if there is nothing to send or the page is behind. Lock held."""
+        now = time.monotonic()
+        self._unconfirmed = {seq: at for seq, at in self._unconfirmed.items() if now - at < SECONDS_TO_CONFIRM}
+        if not self._watched or not self._unsent or len(self._unconfirmed) >= MOST_UNCONFIRMED:
+            return None
+        buffers, self._unsent = self._unsent, []
+        self._seq += 1
+        self.frames_sent += 1
+        self._unconfirmed[self._seq] = now
+        return {"type": "frame", "seq": self._seq, "have": [encoder.count for encoder in self._encoders]}, buffers
+
+    # ------------------------------------------------------------------ from the page
+
+    def _message(self, widget: Any, content: Any, buffers: Any) -> None:
+        """Handle a message from a page. Never raises, because a page can send anything."""
+        if not isinstance(content, Mapping):
+            return
+        kind = content.get("type")
+        if kind == "ack":
+            seq = content.get("seq")
+            with self._due:
+                sent = self._unconfirmed.items()
+                self._unconfirmed = {n: at for n, at in sent if not is_whole(seq) or n > seq}
+        elif kind in ("hello", "resync"):
+            self._catch_up(content.get("have"))
+        elif kind == "control":
+            self._obey(content)
+        else:
+            self._refuse(f"the board does not know messages of type {short(kind)}.")
+
+    def _catch_up(self, have: Any) -> None:
+        """Send everything after the data that a new page, or one that missed a message, already has."""
+        numbers = have if isinstance(have, list) and len(have) == len(self.lanes) else []
+        known = [n if is_whole(n) and n >= 0 else 0 for n in numbers]
+        known += [0] * (len(self.lanes) - len(known))
+        with self._due:
+            if self._over:
+                return  # the whole run is in the state
+            self._encode()
+            self._watched = True
+            self._unconfirmed.clear()
+            for lane, blocks in enumerate(self._blocks):
+                if len(blocks) > 1:
+                    self._blocks[lane] = [merge(blocks)]
+            self._unsent = list(self._prompts)
+            for n, encoder, blocks in zip(known, self._encoders, self._blocks, strict=True):
+                if n < encoder.count:
+                    self._unsent += blocks
+            if self._unsent:
+                self._wake()
+
+    def _obey(self, content: Mapping[str, Any]) -> None:
+        try:
+            if self._on_control is None or self._over:
+                raise ControlError("this run has ended, or can only be watched.")
+            control = parse(content, self._actions, self._knob_table, self._known)
+            if control.action == "stop":
+                # Shown as stopping at once; it takes effect after the iteration in flight.
+                self._status = "stopping"
+            self._on_control(control)
+            if control.action in ("pause", "resume") and self._status != "stopping":
+                self._status = "paused" if control.action == "pause" else "running"
+            if control.action == "set":
+                self.show_knob(control.name, control.value if control.value is not None else "")
+        except CbvizError as error:
+            self._refuse(str(error))
+        except Exception as error:  # an error in the run's callback must not kill the widget
+            self._refuse(f"the run could not do that ({type(error).__name__}: {short(str(error))}).")
+
+    def _refuse(self, sentence: str) -> None:
+        self.send({"type": "refused", "sentence": sentence})
+
+    def leave(self) -> None:
+        """Close the board once its run has ended, because its cell runs again. (ipywidgets would keep it, and its run,
+        for as long as the kernel lives.)"""
+        with self._due:
+            self._left = True
+            over = self._over
+        if over:
+            self.close()
+
+    def close(self) -> None:
+        """Remove the board from every page and free its memory."""
+        if not hasattr(self, "_closed"):
+            super().close()  # the constructor refused its arguments
+            return
+        with self._due:
+            if self._closed:
+                return
+            self._over = self._closed = True
+            self._pending = [[] for _ in self.lanes]
+            self._blocks = [[] for _ in self.lanes]
+            self._unsent, self._prompts = [], []
+            self._known, self._encoders = set(), []
+            # A notebook's Out keeps this object, but must not keep the run or its owner.
+            self._on_control = None
+            self._due.notify_all()
+        # JupyterLab keeps the last two states of closed widgets for as long as the page lives, so we replace the large
+        # state by a small one twice.
+        with self.hold_sync():
+            self._run, self._code = b"", ""
+        self._status = "closed"
+        super().close()

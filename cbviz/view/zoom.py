@@ -1,0 +1,96 @@
+"""Charts to zoom into and to hover over, drawn by plotly.
+
+plotly's widget brings its JavaScript along, so nothing is fetched from a network. What a notebook keeps is the still
+picture: outside a page that shows widgets, `shown_live` gives the chart back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+from xml.sax.saxutils import escape
+
+from cbviz.errors import MeasureError
+from cbviz.view import cell
+from cbviz.view.colours import INK, SERIES
+
+if TYPE_CHECKING:
+    from cbviz.view.bars import Bars
+    from cbviz.view.chart import Chart
+
+PLOTLY_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+"""plotly's names for the dashes of `cbviz.view.chart`."""
+
+Still = TypeVar("Still")
+
+
+def shown_live(figure: Any, still: Still) -> Any | Still:
+    """The figure as a widget where a page can show it, else the still picture."""
+    if not cell.request() or not cell.attended():
+        return still
+    from plotly.graph_objects import FigureWidget
+
+    return FigureWidget(figure)
+
+
+def chart_figure(chart: Chart) -> Any:
+    """A chart as a `plotly.graph_objects.Figure`. Raises MeasureError without plotly."""
+    figure = _graph_objects().Figure()
+    for i, s in enumerate(chart.series):
+        colour, dash = s.look(i)
+        line = {"color": colour, "dash": PLOTLY_DASHES[dash], "width": s.width}
+        figure.add_scatter(
+            x=s.x,
+            y=s.y,
+            name=escape(s.name),  # plotly reads a little HTML in names
+            mode="markers" if s.kind == "points" else "lines",
+            line={**line, "shape": "hv" if s.kind == "steps" else "linear"},
+            marker={"color": colour, "size": 5, "opacity": 0.6},
+        )
+    axis = {"gridcolor": "rgba(116,122,130,0.3)", "linecolor": INK, "zeroline": False}
+    zero = {"rangemode": "tozero"} if chart.y_scale == "linear" else {}
+    figure.update_layout(
+        **_page(chart.title),
+        showlegend=True,
+        xaxis={**axis, "title": escape(chart.x_label), "type": chart.x_scale},
+        yaxis={**axis, "title": escape(chart.y_label), "type": chart.y_scale} | zero,
+    )
+    return figure
+
+
+def bars_figure(bars: Bars) -> Any:
+    """Bars as a `plotly.graph_objects.Figure`. Raises MeasureError without plotly."""
+    figure = _graph_objects().Figure()
+    names = [escape(name) for name in bars.rows]
+    for i, part in enumerate(bars.parts):
+        shares = [row[i] for row in bars.rows.values()]
+        marker = {"color": SERIES[i], "pattern": {"shape": ("", "/", "x", "-")[i]}}
+        figure.add_bar(y=names, x=shares, name=escape(part), orientation="h", marker=marker)
+    if bars.marks:
+        symbol = {"symbol": "line-ns-open", "size": 26, "color": INK, "line": {"width": 3}}
+        y = [escape(name) for name in bars.marks]
+        figure.add_scatter(x=[*bars.marks.values()], y=y, mode="markers", name=escape(bars.mark_label), marker=symbol)
+    figure.update_layout(
+        **_page(bars.title),
+        barmode="stack",
+        xaxis={"title": escape(bars.label), "range": [0, 1], "tickformat": ".0%", "linecolor": INK},
+        yaxis={"autorange": "reversed"},
+    )
+    return figure
+
+
+def _page(title: str) -> dict[str, Any]:
+    """What all figures have: a title, and a ground that lets the page through."""
+    return {
+        "title": escape(title),
+        "font": {"color": INK, "family": "system-ui, sans-serif"},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+    }
+
+
+def _graph_objects() -> Any:
+    try:
+        import plotly.graph_objects
+    except ImportError:
+        raise MeasureError("interactive charts need plotly; install it with: pip install plotly") from None
+    return plotly.graph_objects
