@@ -1,4 +1,4 @@
-"""What the notebooks lean on: predictions, checks, tables, and the language of it all.
+"""Helpers for the notebooks: predictions, checks, tables, and their language.
 
 from cbviz import course
 
@@ -7,15 +7,18 @@ guess = course.predict(range(1, 41))
 course.check("01.spell", 20)
 """
 
+from cbviz.course.capstone import grade
 from cbviz.course.exercise import check, progress, solution
 from cbviz.course.knobs import knobs
 from cbviz.course.predict import predict
 from cbviz.course.show import memory, table, tokens
+from cbviz.course.timed import timed
 from cbviz.course.timeline import timeline
 from cbviz.course.words import language, term
 
 __all__ = [
     "check",
+    "grade",
     "knobs",
     "language",
     "memory",
@@ -24,6 +27,7 @@ __all__ = [
     "solution",
     "table",
     "term",
+    "timed",
     "timeline",
     "tokens",
 ]

@@ -1,4 +1,4 @@
-"""What a learner can move: a widget where ipywidgets is installed, and a still picture of it everywhere else."""
+"""Interactive controls for learners: a widget if ipywidgets is installed, otherwise a static rendering."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from cbviz.course.show import Shown
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
-class Control(ABC):
-    """Shows its widget in a live notebook; a saved one, or one without widgets, shows what it says."""
+class CourseControl(ABC):
+    """Shows its widget in a live notebook, and its static rendering in a saved one or without ipywidgets."""
 
     _widget: Any = None
 
     @abstractmethod
     def _still(self) -> Shown:
-        """What is seen where no widget can be."""
+        """The static rendering."""
 
     @abstractmethod
     def _build(self, widgets: Any) -> Any:
-        """The widget, made of what the module ipywidgets has. Called at most once."""
+        """Build the widget from the ipywidgets module. Called at most once."""
 
     def __repr__(self) -> str:
         return self._still().text
@@ -33,7 +33,7 @@ class Control(ABC):
         return bundle
 
     def _made(self) -> Any:
-        """The widget, made once; None where ipywidgets is not installed."""
+        """The widget, built once; None if ipywidgets is not installed."""
         if self._widget is None:
             try:
                 import ipywidgets

@@ -1,74 +1,35 @@
-"""Exercises: judge an answer, say in one sentence what is wrong with it, and give hints by degrees.
+"""Exercises: judge an answer, say in one sentence what is wrong with it, and give hints step by step.
 
-An exercise knows its mistakes: a wrong answer gets the sentence that fits it, and from the second wrong answer on a
-hint as well, each time one more. Solutions are shown on request only.
+An exercise knows its common mistakes: a wrong answer gets the matching sentence, and from the second wrong answer on
+one more hint each time. Solutions are shown only on request.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-from cbviz.checks import as_float, one_line, shown
+from cbviz.checks import one_line, shown
+from cbviz.course.judging import Exercise, Mistake
+from cbviz.course.lessons import LESSONS
 from cbviz.course.limit import TooSlow, within
 from cbviz.course.show import Shown
 from cbviz.course.show import table as as_table
 from cbviz.course.words import say
 from cbviz.errors import CbvizError
+from cbviz.view.colours import GREEN, INK, VERMILION
 
-MOST = 2.0**53
-"""Whole numbers below are exact as floats, and no answer comes near it."""
-PATIENCE = 30.0
+GRADED = "11.capstone"
+"""The task that `course.grade` judges: its solutions are not in the package."""
+SECONDS_TO_JUDGE = 30.0
 """Seconds after which a learner's function is stopped."""
-
-
-class Mistake(Exception):  # noqa: N818 (the learner's mistake, not an error of ours)
-    """What is wrong with an answer: a key of the table of words, and the values for it."""
-
-    def __init__(self, key: str, **values: Any) -> None:
-        super().__init__(key)
-        self.key = key
-        self.values = values
-
-    def __str__(self) -> str:
-        try:
-            return say(self.key, **self.values)
-        except ValueError as error:  # a number with too many digits to be written
-            return say("cannot judge", error=one_line(error))
-
-
-@dataclass(frozen=True, slots=True)
-class Exercise:
-    """One question to the learner.
-
-    Attributes
-    ----------
-    name
-        Number of the notebook and a word, such as "01.spell".
-    judge
-        Takes the answer; raises `Mistake` if it is wrong, else returns None or, for an answer that has a score, a key
-        of the words to praise it with and the values for them.
-    praise
-        Key of the words that say why a right answer is right.
-    hints
-        Keys of the hints, from a nudge to nearly everything.
-    solution
-        Code or a value, the same in both languages, as a learner would write it after `answer = `, or as a cell.
-    """
-
-    name: str
-    judge: Callable[[Any], tuple[str, dict[str, Any]] | None]
-    praise: str
-    hints: tuple[str, ...]
-    solution: str
 
 
 @dataclass(slots=True)
 class _Record:
-    """What happened with an exercise in this kernel."""
+    """A learner's progress with one exercise in this kernel."""
 
     wrong: int = 0
     right: bool = False
@@ -79,7 +40,7 @@ _records: dict[str, _Record] = {}
 
 
 class Verdict(Shown):
-    """What `check` says. `right` is None where nothing was answered."""
+    """The result of `check`. `right` is None if there was no answer."""
 
     def __init__(self, right: bool | None, html: str, text: str) -> None:
         super().__init__(html, text)
@@ -88,8 +49,6 @@ class Verdict(Shown):
 
 def exercises() -> dict[str, Exercise]:
     """Every exercise of the course by name."""
-    from cbviz.course.lessons import LESSONS
-
     return {exercise.name: exercise for lesson in LESSONS for exercise in lesson.EXERCISES}
 
 
@@ -99,35 +58,47 @@ def check(name: str, answer: Any) -> Verdict:
     Parameters
     ----------
     name
-        Of the exercise, such as "01.spell".
+        The exercise, such as "01.spell".
     answer
-        A number, a choice, a function or a policy, as the exercise asks; `...` or None has not been answered yet.
+        A number, a choice, a function or a policy, as the exercise asks; `...` or None means not answered yet.
+
+    Returns
+    -------
+    Verdict
+        Displayed by a notebook; `right` is True, False or None.
 
     Raises
     ------
     CbvizError
         There is no such exercise.
+
+    Examples
+    --------
+    >>> check("01.spell", 20).right
+    True
+    >>> check("01.spell", 19).right
+    False
     """
     exercise = _find(name)
     if answer is ... or answer is None:
         sentence = say("not answered", name=name)
-        return Verdict(None, _boxed("#747a82", "", [sentence]), sentence)
+        return Verdict(None, _boxed(INK, "", [sentence]), sentence)
     record = _records.setdefault(name, _Record())
     try:
-        scored = within(PATIENCE, lambda: exercise.judge(answer))
+        scored = within(SECONDS_TO_JUDGE, lambda: exercise.judge(answer))
     except Mistake as mistake:
         return _wrong(exercise, record, str(mistake))
     except TooSlow:
-        return _wrong(exercise, record, say("too slow", seconds=f"{PATIENCE:g}"))
+        return _wrong(exercise, record, say("too slow", seconds=f"{SECONDS_TO_JUDGE:g}"))
     except CbvizError:
         raise
-    except Exception as error:  # an array has no truth value, NaN is no whole number, a comparison may be the learner's
-        told = say("cannot judge", error=f"{type(error).__name__}: {one_line(error)}")
-        return _wrong(exercise, record, told)
+    except Exception as error:  # no truth value of an array, no whole number for NaN, or the learner's own comparison
+        sentence = say("cannot judge", error=f"{type(error).__name__}: {one_line(error)}")
+        return _wrong(exercise, record, sentence)
     record.right = True
     key, values = scored or (exercise.praise, {})
     sentence = say(key, **values)
-    return Verdict(True, _boxed("#009E73", say("right"), [sentence]), f"{say('right')} {sentence}")
+    return Verdict(True, _boxed(GREEN, say("right"), [sentence]), f"{say('right')} {sentence}")
 
 
 def _wrong(exercise: Exercise, record: _Record, sentence: str) -> Verdict:
@@ -138,11 +109,27 @@ def _wrong(exercise: Exercise, record: _Record, sentence: str) -> Verdict:
         lines.append(f"{say('hint', number=number, all=len(exercise.hints))} {say(key)}")
     if record.wrong > len(exercise.hints):
         lines.append(say("look up", name=exercise.name))
-    return Verdict(False, _boxed("#D55E00", say("wrong"), lines), "\n".join([f"{say('wrong')} {lines[0]}", *lines[1:]]))
+    return Verdict(False, _boxed(VERMILION, say("wrong"), lines), "\n".join([f"{say('wrong')} {lines[0]}", *lines[1:]]))
 
 
 def solution(name: str) -> Shown:
-    """Show a solution of an exercise. Raises CbvizError if there is no such exercise."""
+    """Show a solution of an exercise.
+
+    Parameters
+    ----------
+    name
+        The exercise, such as "01.spell".
+
+    Returns
+    -------
+    Shown
+        Displayed by a notebook.
+
+    Raises
+    ------
+    CbvizError
+        There is no such exercise, or it is the graded task, which has no solution in the package.
+    """
     exercise = _find(name)
     title = say("solution", name=name)
     code = f"<pre><code>{escape(exercise.solution)}</code></pre>"
@@ -150,12 +137,17 @@ def solution(name: str) -> Shown:
 
 
 def progress(notebook: str = "") -> Shown:
-    """How the exercises went in this kernel: right, not yet, or not answered.
+    """The learner's progress in this kernel: each exercise is right, not yet right, or not answered.
 
     Parameters
     ----------
     notebook
-        Number of a notebook, such as "11"; "" is the whole course.
+        Number of a notebook, such as "11"; "" means the whole course.
+
+    Returns
+    -------
+    Shown
+        A table, displayed by a notebook.
 
     Raises
     ------
@@ -174,12 +166,14 @@ def progress(notebook: str = "") -> Shown:
 
 
 def forget() -> None:
-    """Begin again: no exercise was ever answered."""
+    """Forget all answers."""
     _records.clear()
 
 
 def _find(name: str) -> Exercise:
     known = exercises()
+    if isinstance(name, str) and name == GRADED:
+        raise CbvizError(say("11.graded only", name=GRADED))
     if not isinstance(name, str) or name not in known:
         raise CbvizError(f"there is no exercise {shown(name)}; there are {', '.join(known)}.")
     return known[name]
@@ -192,43 +186,3 @@ def _boxed(colour: str, head: str, lines: Sequence[str]) -> str:
         f'<div style="border-left:4px solid {colour};padding:4px 12px">'
         f"{first.replace('<div>', f'<div>{title}', 1)}{''.join(rest)}</div>"
     )
-
-
-# ---------------------------------------------------------------------- what most judges begin with
-
-
-def whole_number(answer: Any) -> int:
-    """The answer as a whole number. Raises Mistake if it is none."""
-    value = as_float(answer)  # NaN where it is no number
-    if not abs(value) < MOST or not value.is_integer():
-        raise Mistake("needs whole number", given=shown(answer))
-    return int(value)
-
-
-def number(answer: Any) -> float:
-    """The answer as a finite number. Raises Mistake if it is none."""
-    value = as_float(answer)
-    if not math.isfinite(value):
-        raise Mistake("needs number", given=shown(answer))
-    return value
-
-
-def choice(answer: Any, choices: Sequence[str]) -> str:
-    """The answer as one of the choices, in capitals. Raises Mistake if it is none of them."""
-    given = answer.strip().upper() if isinstance(answer, str) else ""
-    if given not in choices:
-        raise Mistake("needs choice", choices=", ".join(choices), given=shown(answer))
-    return given
-
-
-def called(function: Any, *arguments: Any, call: str = "") -> Any:
-    """What a learner's function returns. Raises Mistake if it is no function, or if it raises."""
-    if not callable(function) or isinstance(function, type):
-        raise Mistake("needs function", given=shown(function))
-    try:
-        return function(*arguments)
-    except Mistake:
-        raise  # something that we handed to the function found it out
-    except Exception as error:
-        text = call or f"{getattr(function, '__name__', 'f')}({', '.join(map(shown, arguments))})"
-        raise Mistake("function raised", error=f"{type(error).__name__}: {one_line(error)}", call=text) from error

@@ -1,4 +1,4 @@
-"""Sliders over a function: whoever moves one sees what it returns for the new values; nobody has to.
+"""Sliders for a function: moving one shows what the function returns for the new values.
 
     def stalls(ratio=1.2, patience=20):
         ...
@@ -16,19 +16,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cbviz.checks import listed, shown
-from cbviz.course.control import Control
+from cbviz.course.control import CourseControl
 from cbviz.course.show import Shown
 from cbviz.course.words import term
 from cbviz.errors import CbvizError
 
 
-class Knobs(Control):
-    """A function under sliders. Made by `knobs`.
+class Knobs(CourseControl):
+    """A function with sliders. Made by `knobs`.
 
     Attributes
     ----------
     chosen
-        The present value of every knob.
+        The current value of every knob.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Knobs(Control):
         self._page: Any = None
 
     def _shown(self) -> Shown:
-        """What the function returns now; several things stand one below the other."""
+        """What the function returns for the current values; several results are stacked."""
         returned = self.show(**self.chosen)
         parts: list[Any] = list(returned) if isinstance(returned, list | tuple) else [returned]
         if not parts or not all(isinstance(part, Shown) for part in parts):
@@ -80,31 +80,37 @@ class Knobs(Control):
 
 
 def knobs(show: Callable[..., Shown | Sequence[Shown]], /, **values: Sequence[Any]) -> Knobs:
-    """Put sliders over a function.
+    """Add sliders to a function.
 
     Parameters
     ----------
     show
-        Called with one value of every knob, by name; its defaults are where the sliders begin. It returns what
-        `course.table`, `course.timeline` or the like return, or a list of such.
+        Called with one value of every knob, by name; the sliders start at its defaults. It returns the result of
+        `course.table`, `course.timeline` or the like, or a list of such.
     values
-        For each knob what can be chosen, in order. Names are translated by `cbviz.course.words.TERMS`.
+        For each knob what can be chosen, in order. Names are translated by the catalogue's `term.` lines.
+
+    Returns
+    -------
+    Knobs
+        Displayed by a notebook; a saved notebook shows the result for the defaults.
 
     Raises
     ------
     CbvizError
-        No knob, one that the function does not have or has no default for, or a default that cannot be chosen.
+        There is no knob, or the function has no parameter of that name, or its default is missing or not among the
+        values.
     """
     if not callable(show) or not values:
-        raise CbvizError("knobs needs a function, and for at least one of its parameters the values to choose from.")
+        raise CbvizError("knobs needs a function, and the values to choose from for at least one of its parameters.")
     try:
         parameters = inspect.signature(show).parameters
-    except (TypeError, ValueError):  # some of C's functions have none
-        raise CbvizError(f"knobs needs a function of Python with parameters, not {shown(show)}.") from None
+    except (TypeError, ValueError):  # some C functions have no signature
+        raise CbvizError(f"knobs needs a Python function with parameters, not {shown(show)}.") from None
     chosen, choices = {}, {name: tuple(listed(name, offered, "values")) for name, offered in values.items()}
     for name, offered in choices.items():
         if name not in parameters or parameters[name].default is inspect.Parameter.empty:
-            raise CbvizError(f"the function has no parameter {name!r} with a default; the slider would begin there.")
+            raise CbvizError(f"the function has no parameter {name!r} with a default, at which the slider starts.")
         if not _among(parameters[name].default, offered):
             raise CbvizError(f"the default of {name!r}, {shown(parameters[name].default)}, is not among its values.")
         chosen[name] = parameters[name].default

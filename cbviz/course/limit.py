@@ -15,19 +15,19 @@ from cbviz.errors import BrokenOff
 Result = TypeVar("Result")
 
 _OURS = (str(Path(__file__).parents[1]), sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))
-"""Where code lies that needs no watching line by line: this package, and what is installed."""
+"""Folders whose code need not be traced line by line: this package, and installed packages."""
 
 
 class TooSlow(BrokenOff):
-    """Raised inside the code that runs too long."""
+    """Raised inside code that runs too long."""
 
 
 def within(seconds: float, call: Callable[[], Result]) -> Result:
-    """Call, and raise TooSlow in a line of Python that runs later than `seconds` from now.
+    """Call a function, and raise TooSlow in the first line of Python that runs more than `seconds` from now.
 
-    Every line of the learner's code and every call of ours asks the clock, on every operating system and without a
-    second thread; a single call into C that never returns cannot be stopped this way. A debugger's or a coverage tool's
-    own trace function is put back afterwards.
+    Every line of the learner's code and every call of ours checks the clock, on every operating system and without a
+    second thread; a single call into C that never returns cannot be stopped this way. The trace function of a debugger
+    or a coverage tool is restored afterwards.
 
     Raises
     ------

@@ -1,44 +1,44 @@
-"""A guess before the run, and the guess beside what the run says.
+"""A guess before the run, and later the guess beside the result.
 
     guess = course.predict(range(1, 41))    # a slider; letters such as "ABC" give buttons
     guess                                   # shows it
     …
     guess.beside(11)                        # the guess and the result, on one line
 
-Nobody has to touch it: without a guess the result stands alone, and the notebook runs through. Nothing is kept in the
-notebook; a saved one shows that no guess was made.
+A guess is optional: without one the result is shown alone, and the notebook runs through. The notebook stores no
+guess; a saved one shows that none was made.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from html import escape
 from itertools import pairwise
 from typing import Any
 
-from cbviz.checks import one_of, shown
-from cbviz.course.control import Control
+from cbviz.checks import finite, one_of, shown
+from cbviz.course.control import CourseControl
 from cbviz.course.show import Shown
 from cbviz.course.words import say
 from cbviz.errors import CbvizError
-from cbviz.measure.svg import image
+from cbviz.view.colours import GREEN, INK, VERMILION
+from cbviz.view.svg import image
 
 MOST_CHOICES = 8
 NEAR = 1.1
-"""A guess within this factor of the result is well guessed."""
+"""A guess within this factor of the result counts as close."""
 
-INK, MEASURED, GUESSED = "#747a82", "#009E73", "#D55E00"
-"""Ink that reads on white and on dark pages, and two of Okabe & Ito's colours; the marks differ in shape, too."""
+MEASURED, GUESSED = GREEN, VERMILION
+"""The marks differ in shape, too."""
 
 
-class Prediction(Control):
-    """What somebody guesses before the run. Made by `predict`.
+class Prediction(CourseControl):
+    """A learner's guess before the run. Made by `predict`.
 
     Attributes
     ----------
     guess
-        The guess, None while nobody made one.
+        The guess; None until the learner makes one.
     """
 
     def __init__(self, values: tuple[Any, ...], unit: str, choices: bool) -> None:
@@ -48,10 +48,10 @@ class Prediction(Control):
         self.guess: Any = None
 
     def _still(self) -> Shown:
-        text = self._told()
+        text = self._guess_text()
         return Shown(f'<span style="opacity:0.75">{escape(text)}</span>', text)
 
-    def _told(self) -> str:
+    def _guess_text(self) -> str:
         if self.guess is not None:
             return say("guessed", guess=self._worded(self.guess))
         if self.choices:
@@ -64,7 +64,7 @@ class Prediction(Control):
                 options=[str(value) for value in self.values], value=None, style={"button_width": "auto"}
             )
         else:
-            # The slider rests on a question mark: whoever does not move it has made no guess.
+            # The slider starts at a question mark: until the learner moves it, there is no guess.
             control = widgets.SelectionSlider(
                 options=["?", *map(self._worded, self.values)], value="?", layout={"width": "440px"}
             )
@@ -72,7 +72,7 @@ class Prediction(Control):
         return widgets.HBox([widgets.Label(say("guess")), control])
 
     def _record(self, change: Any) -> None:
-        """The control's index, counted from the question mark for sliders, becomes the guess."""
+        """Set the guess from the control's index, which for sliders counts from the question mark."""
         index = change["new"]
         if not self.choices and index is not None:
             index = index - 1 if index else None
@@ -82,17 +82,22 @@ class Prediction(Control):
         return f"{_number(value)}{self.unit}"
 
     def beside(self, result: Any) -> Shown:
-        """The guess beside the result of a run.
+        """Show the guess beside the result of a run.
 
         Parameters
         ----------
         result
-            A number if the guess is one, else one of the choices.
+            A number if the guess is a number, else one of the choices.
+
+        Returns
+        -------
+        Shown
+            A sentence and, for numbers, a number line with both.
 
         Raises
         ------
         CbvizError
-            A result of another kind.
+            The result is of another kind than the guess.
         """
         if self.choices:
             one_of("the result", result, self.values)
@@ -124,21 +129,30 @@ def predict(values: Iterable[Any], unit: str = "") -> Prediction:
     Parameters
     ----------
     values
-        What may be guessed: numbers in rising order (a slider), or texts such as "ABC" (buttons).
+        The possible guesses: numbers in rising order (a slider), or texts such as "ABC" (buttons).
     unit
-        Written behind the number, such as "×".
+        Written after the number, such as "×".
+
+    Returns
+    -------
+    Prediction
+        Displayed by a notebook; call `beside` with the result.
 
     Raises
     ------
     CbvizError
         Fewer than two values, numbers that do not rise, more than eight choices, or a mixture.
+
+    Examples
+    --------
+    >>> guess = predict(range(1, 41))
+    >>> guess.guess is None  # until the learner moves the slider
+    True
     """
     try:
         offered = tuple(values)
     except Exception:  # an iterator is the caller's code
-        raise CbvizError(
-            f"predict needs the values that may be guessed, such as range(1, 11), not {shown(values)}."
-        ) from None
+        raise CbvizError(f"predict needs the possible guesses, such as range(1, 11), not {shown(values)}.") from None
     if not isinstance(unit, str):
         raise CbvizError(f"the unit must be a text, such as '×', not {shown(unit)}.")
     if len(offered) < 2:
@@ -148,7 +162,7 @@ def predict(values: Iterable[Any], unit: str = "") -> Prediction:
             raise CbvizError(f"predict takes two to {MOST_CHOICES} different choices, not {shown(offered)}.")
         return Prediction(offered, "", choices=True)
     if not all(_is_number(value) for value in offered):
-        raise CbvizError("predict takes numbers, or texts, not a mixture.")
+        raise CbvizError("predict takes either numbers or texts, not a mixture.")
     plain = tuple(value if isinstance(value, int) else float(value) for value in offered)
     if any(later <= earlier for earlier, later in pairwise(plain)):
         raise CbvizError("the numbers to choose from must rise.")
@@ -156,12 +170,7 @@ def predict(values: Iterable[Any], unit: str = "") -> Prediction:
 
 
 def _is_number(value: Any) -> bool:
-    if isinstance(value, bool | str | bytes):
-        return False
-    try:
-        return math.isfinite(value)
-    except Exception:  # a list, a text, a number that no float holds, code of the caller's
-        return False
+    return finite(value) is not None
 
 
 def _number(value: Any) -> str:

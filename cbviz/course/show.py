@@ -1,7 +1,7 @@
-"""Tables and rows of tokens: what checked cells show instead of printing English sentences.
+"""Tables and rows of tokens: checked cells show these instead of printing English sentences.
 
-Both are plain HTML and plain text without a widget, the same bytes for the same values; whatever a model or a learner
-wrote is escaped.
+Both are plain HTML and plain text without a widget, the same bytes for the same values; text written by a model or a
+learner is escaped.
 """
 
 from __future__ import annotations
@@ -10,25 +10,24 @@ import math
 import unicodedata
 from collections.abc import Sequence
 from html import escape
-from numbers import Integral
 from typing import Any
 
-from cbviz.checks import listed, shown, whole
+from cbviz.checks import as_int, listed, shown, whole
 from cbviz.course.words import term
 from cbviz.errors import CbvizError
-from cbviz.measure.svg import image
+from cbviz.view.colours import BLUE, GREEN, INK, VERMILION, VIOLET, thin
+from cbviz.view.svg import image
 
-GREEN, BLUE, GREY = "rgba(0,158,115,0.28)", "rgba(0,114,178,0.26)", "rgba(116,122,130,0.22)"
+THIN_GREEN, THIN_BLUE, THIN_GREY = thin(GREEN, 0.28), thin(BLUE, 0.26), thin(INK, 0.22)
 """Okabe & Ito's hues, thin enough that the text on them reads on a white and on a dark page."""
 
 
-INK = "#747a82"
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#9A7BC0", "#7A6A00")
+COLOURS = (BLUE, VERMILION, GREEN, VIOLET, "#7A6A00")
 """White letters read on each of them."""
 
 
 class Shown:
-    """HTML with a plain text beside it: how a notebook shows what is no widget."""
+    """HTML with a plain-text alternative, for a notebook to display."""
 
     def __init__(self, html: str, text: str) -> None:
         self.html = html
@@ -41,20 +40,34 @@ class Shown:
         return {"text/html": self.html, "text/plain": self.text}
 
 
-def table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> Shown:
-    """A table: headings and labels in the present language, numbers to the right.
+def table(head: Sequence[object], rows: Sequence[Sequence[object]], note: str = "") -> Shown:
+    """A table: headings and labels in the current language, numbers aligned right.
 
     Parameters
     ----------
     head
-        One heading a column; those in `cbviz.course.words.TERMS` are translated.
+        One heading a column; those that the catalogue has as `term.` lines are translated.
     rows
         Values. True and False become yes and no, floats get at most three decimals, texts are translated like headings.
+    note
+        A sentence under the table, shown as it is: whose numbers these are.
+
+    Returns
+    -------
+    Shown
+        Displayed by a notebook.
 
     Raises
     ------
     CbvizError
-        No column, or a row of another length than the head.
+        No column, or a row whose length differs from the head's.
+
+    Examples
+    --------
+    >>> table(["n", "share"], [[8, 0.5], [64, 0.25]])
+     n  share
+     8    0.5
+    64   0.25
     """
     columns = [term(name) for name in listed("head", head, "headings")]
     if not columns:
@@ -76,37 +89,51 @@ def table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> Shown:
         "  ".join(_padded(cell, widths[i], right[i]) for i, cell in enumerate(line)).rstrip()
         for line in [columns, *cells]
     )
-    return Shown(f'<table style="margin-left:0">{html}</table>', text)
+    html = f'<table style="margin-left:0">{html}</table>'
+    if note:
+        html, text = f"{html}<div>{escape(note)}</div>", f"{text}\n{note}"
+    return Shown(html, text)
 
 
 def tokens(*groups: Sequence[str], marks: Sequence[str] = ("prompt", "answer")) -> Shown:
-    """Tokens in a row, each in a box of its own: the prompt grey, the answer green, END blue.
+    """Tokens in a row, each in its own box: the prompt grey, the answer green, END blue.
 
     Parameters
     ----------
     groups
-        Texts of tokens, group after group: a prompt, then an answer. An empty text is a token without text: END.
+        Texts of tokens, one list for each group: a prompt, then an answer. An empty text is a token without text: END.
     marks
-        What each group is called.
+        The name of each group.
+
+    Returns
+    -------
+    Shown
+        Displayed by a notebook.
 
     Raises
     ------
     CbvizError
         No tokens, or more groups than names.
+
+    Examples
+    --------
+    >>> tokens(["1", "+", "1", "="], ["2", ""])
+    prompt: 1 + 1 =  (4)
+    answer: 2 END  (2)
     """
     names = _texts("marks", marks)
     texts = [_texts("a group of tokens", group) for group in groups]
     if not any(texts) or len(texts) > len(names):
         raise CbvizError(f"tokens need one to {len(names)} groups of texts, and at least one text.")
     boxes, lines = [], []
-    for group, mark, ground in zip(texts, names, (GREY, GREEN), strict=False):
-        boxes += [_box(_visible(piece), BLUE if piece == "" else ground) for piece in group]
+    for group, mark, ground in zip(texts, names, (THIN_GREY, THIN_GREEN), strict=False):
+        boxes += [_box(_visible(piece), THIN_BLUE if piece == "" else ground) for piece in group]
         lines.append(f"{term(mark)}: {' '.join(map(_visible, group))}  ({len(group)})")
     return Shown(f'<div style="line-height:2.1;font-family:monospace">{"".join(boxes)}</div>', "\n".join(lines))
 
 
 def memory(rows: Sequence[tuple[str, Sequence[tuple[str, int, int]]]], total: int) -> Shown:
-    """Memory as bars, one a row: what each owner has written (full) and what it keeps beside that (pale, dashed).
+    """Memory as bars, one per row: the positions each owner has written (solid) and keeps unwritten (pale, dashed).
 
     Parameters
     ----------
@@ -116,10 +143,15 @@ def memory(rows: Sequence[tuple[str, Sequence[tuple[str, int, int]]]], total: in
     total
         Positions of a whole bar.
 
+    Returns
+    -------
+    Shown
+        Displayed by a notebook.
+
     Raises
     ------
     CbvizError
-        No row, a negative number, or more than there is.
+        No row, a negative number, or more positions than `total`.
     """
     total = whole("total", total, most=10**12)
     bars = [_bar(row) for row in listed("rows", rows, "(name, owners)")]
@@ -131,7 +163,7 @@ def memory(rows: Sequence[tuple[str, Sequence[tuple[str, int, int]]]], total: in
         at, top, said = 0, 30 * number + 4, []
         for owner, written, kept in owners:
             if written < 0 or kept < 0 or at + written + kept > total:
-                raise CbvizError(f"{name!r} does not fit into {total} positions.")
+                raise CbvizError(f"{name!r} does not fit in {total} positions.")
             x, wide = 170 + at * scale, (written + kept) * scale
             if owner:
                 colour = COLOURS[known.index(owner) % len(COLOURS)]
@@ -167,19 +199,19 @@ def _bar(row: Any) -> tuple[str, list[tuple[str, int, int]]]:
     try:
         name, owners = str(row[0]), row[1]
         found = [(str(owner), written, kept) for owner, written, kept in owners]
-    except Exception:  # not a pair, not triples, or code of the caller's
+    except Exception:  # not a pair, not triples, or the caller's code raised
         raise CbvizError(
             f"a row of memory is (name, [(owner, positions written, positions kept), …]), not {shown(row)}."
         ) from None
     for owner, *positions in found:
         for value in positions:
-            if isinstance(value, bool) or not isinstance(value, Integral):
+            if as_int(value) is None:
                 raise CbvizError(f"the positions of {shown(owner)} must be whole numbers, not {shown(value)}.")
     return name, found
 
 
 def as_utf8(text: str) -> str:
-    """The text with what UTF-8 cannot write, such as half a surrogate pair, as an escape."""
+    """The text, with characters that UTF-8 cannot encode (such as half a surrogate pair) escaped."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -191,7 +223,7 @@ def _box(text: str, ground: str) -> str:
 
 
 def _visible(piece: str) -> str:
-    """A token's text with its spaces and line ends made visible; END for a token without text."""
+    """A token's text with spaces and line ends made visible; END for a token without text."""
     return piece.replace(" ", "␣").replace("\n", "⏎") or "END"
 
 
@@ -213,7 +245,7 @@ def _numeric(value: object) -> bool:
 
 
 def _width(text: str) -> int:
-    """Columns of a terminal that the text takes: Chinese characters take two."""
+    """Terminal columns that the text occupies: Chinese characters take two."""
     return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
 
 

@@ -1,6 +1,6 @@
-"""When the tokens of a request came: one line a run, a mark a token, the longest gap in another colour.
+"""When the tokens of a request came: one line per run, one mark per token, the longest gap in another colour.
 
-Plain SVG in an image and plain text, the same bytes for the same times.
+An SVG image and plain text, the same bytes for the same times.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from html import escape
 from itertools import pairwise
 from typing import Any
 
-from cbviz.checks import as_float, listed, shown
-from cbviz.course.show import INK, Shown
+from cbviz.checks import finite, listed, shown
+from cbviz.course.show import Shown
 from cbviz.course.words import term
 from cbviz.errors import CbvizError
-from cbviz.measure.svg import image
+from cbviz.view.colours import GREEN, INK, VERMILION
+from cbviz.view.svg import image
 
-TOKEN, GAP = "#009E73", "#D55E00"
+TOKEN, GAP = GREEN, VERMILION
 """Okabe & Ito's bluish green and vermilion; they read on white and on dark pages. The gap is thick, too."""
 LEFT, WIDE, ROW = 150, 560, 34
 
@@ -28,25 +29,31 @@ def timeline(rows: Sequence[tuple[str, Sequence[float]]], arrivals: Sequence[flo
     Parameters
     ----------
     rows
-        Name of the run, and the times of one request's tokens, at least two, rising, all on the same clock.
+        Name of the run, and the times of one request's tokens: at least two, rising, all on the same clock.
     arrivals
-        When others arrived: small triangles below.
+        When other requests arrived, shown as small triangles below.
+
+    Returns
+    -------
+    Shown
+        Displayed by a notebook.
 
     Raises
     ------
     CbvizError
-        No row, times that do not rise, or fewer than two.
+        No row, fewer than two times, or times that do not rise.
     """
     runs = [_run(row) for row in listed("rows", rows, "(name, times)")]
     if not runs:
         raise CbvizError("a timeline needs at least one row.")
-    came = [as_float(time) for time in listed("arrivals", arrivals, "numbers")]
-    if not all(math.isfinite(time) for time in came):
+    given = listed("arrivals", arrivals, "numbers")
+    came = [time for time in map(finite, given) if time is not None]
+    if len(came) < len(given):
         raise CbvizError(f"arrivals must be a list of finite numbers, not {shown(arrivals)}.")
     begin = min(0.0, *(times[0] for _, times in runs))
     end = max(*(times[-1] for _, times in runs), *came, begin + 1e-9)
     if not math.isfinite(WIDE / (end - begin)) or not math.isfinite(end - begin):
-        raise CbvizError("the times lie too far apart, or too close together, to be drawn.")
+        raise CbvizError("the times are too far apart, or too close together, to draw.")
     scale = WIDE / (end - begin)
 
     def at(time: float) -> float:
@@ -83,9 +90,10 @@ def timeline(rows: Sequence[tuple[str, Sequence[float]]], arrivals: Sequence[flo
 def _run(row: Any) -> tuple[str, list[float]]:
     """A row of `timeline` in plain types."""
     try:
-        text, times = str(row[0]), [as_float(time) for time in row[1]]
+        text, given = str(row[0]), [finite(time) for time in row[1]]
     except Exception:  # not a pair, no list, or code of the caller's
         raise CbvizError(f"a row of a timeline is (name, [time, time, …]), not {shown(row)}.") from None
-    if len(times) < 2 or not all(map(math.isfinite, times)) or any(b <= a for a, b in pairwise(times)):
+    times = [time for time in given if time is not None]
+    if not 2 <= len(times) == len(given) or any(b <= a for a, b in pairwise(times)):
         raise CbvizError(f"the times of {shown(text)} must be at least two finite numbers that rise.")
     return text, times

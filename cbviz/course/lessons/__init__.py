@@ -1,10 +1,10 @@
-"""The exercises of each notebook, with the words that go with them: one file a notebook."""
+"""The exercises of the notebooks, one file for each notebook. Their words are in the catalogue (`cbviz.messages`)."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from cbviz.course.exercise import Exercise
+from cbviz.course.judging import Exercise
 from cbviz.course.lessons import (
     lesson00,
     lesson01,
@@ -17,14 +17,10 @@ from cbviz.course.lessons import (
     lesson08,
     lesson11,
 )
-from cbviz.course.words import Text
 
 
 class Lesson(Protocol):
-    """What a file of this folder has."""
-
-    @property
-    def WORDS(self) -> dict[str, Text]: ...  # noqa: N802
+    """The contents of a file in this folder."""
 
     @property
     def EXERCISES(self) -> tuple[Exercise, ...]: ...  # noqa: N802
