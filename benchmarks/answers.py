@@ -2,9 +2,9 @@
 
     python benchmarks/answers.py --model smollm2-135m --json FILE
 
-In 16 bits they may part where the two best logits are so close that another order of additions turns them round. Every
-divergence is reported with that gap, computed by a plain forward pass. The run fails if one is larger than
-`--tolerance`: bfloat16 has 8 bits, so logits between 16 and 32 lie 0.125 apart.
+In 16 bits they may diverge where the two best logits are so close that another order of additions swaps them. Every
+divergence is reported with that gap, computed by a plain forward pass. The run fails if a gap is larger than
+`--tolerance`: bfloat16 has 8 bits, so logits between 16 and 32 are 0.125 apart.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ import torch
 from result_file import write
 from transformers import GenerationConfig
 
-from cbviz.engine.logit_rules import LogitRules
-from cbviz.experiments.answers import top_two_gap
-from cbviz.experiments.bench import bench
-from cbviz.experiments.bench_work import named_workload, suitable
-from cbviz.measure.floor import Rates
+from cbviz.eager.logit_rules import LogitRules
+from cbviz.measure.roofline_bound import Rates
 from cbviz.models import LoadedModel, load
+from cbviz.run.answers import top_two_gap
+from cbviz.run.bench import bench
+from cbviz.run.bench_work import named_workload, suitable
 from cbviz.workload import Request
 
 
 @torch.inference_mode()
 def alone(loaded: LoadedModel, request: Request) -> tuple[int, ...]:
-    """What the model answers by itself, END included."""
+    """The answer of the model alone, including END."""
     forced = request.output_length
     prompt = torch.tensor([request.prompt], device=loaded.device)
     output = loaded.model.generate(
@@ -48,7 +48,7 @@ def alone(loaded: LoadedModel, request: Request) -> tuple[int, ...]:
 
 
 def gap(loaded: LoadedModel, request: Request, output: Sequence[int]) -> float:
-    """How far apart the two best logits are after this output, under the model's generation config."""
+    """Difference of the two best logits after this output, under the model's generation config."""
     tokens = [*request.prompt, *output]
     return top_two_gap(loaded.model, tokens, LogitRules.of(loaded.model), len(request.prompt))
 
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         repeats=1,
         compiled=not options.no_compile,
         profile=False,
-        rates=Rates(1, 1),  # the floor is not what is asked here
+        rates=Rates(1, 1),  # the floor does not matter here
     )
     apart: list[dict[str, Any]] = []
     for request in work:
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(ours), len(theirs)))
         apart.append({"request": request.id, "position": at, "gap": gap(loaded, request, ours[:at])})
     largest = max((place["gap"] for place in apart), default=0.0)
-    told = {
+    facts = {
         "model": loaded.name,
         "device": found.device,
         "dtype": found.dtype,
@@ -96,9 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "largest_gap": largest,
         "tolerance": options.tolerance,
     }
-    print(f"{len(apart)} of {len(work)} answers part from the model's own; the largest gap there is {largest:.3g}.")
+    print(f"{len(apart)} of {len(work)} answers diverge from the model's own; the largest gap there is {largest:.3g}.")
     if options.json:
-        write(options.json, __file__, argv, **told)
+        write(options.json, __file__, argv, **facts)
     return 0 if largest <= options.tolerance else 1
 
 

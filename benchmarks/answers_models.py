@@ -1,40 +1,39 @@
-"""Are answers right for models of every make, on this device? Small random weights, raced and compared with generate.
+"""Are answers right for every kind of model on this device? Small random models, raced and compared with generate.
 
     python benchmarks/answers_models.py --json FILE          # all models, float32 and bfloat16, a GPU if there is one
     python benchmarks/answers_models.py llama gpt_oss --device cpu --dtypes float32
 
-Each model serves one workload under static, continuous and vLLM's scheduler in chunks. In float32 every answer must be
-that of `model.generate` alone. In bfloat16, which has 8 bits, it may part at a *near tie*, where the model's two best
-logits are closer than `--tolerance` of the largest, or at a *routing tie*, where some router's k-th and (k + 1)-th best
-scores are closer than `ROUTING` of the k-th for the token before it, or than `EARLIER` for any: another order of
-additions then picks another expert. What parts elsewhere fails the run. The report says of each model whether a GPU ran
-it in CUDA graphs, or eagerly and why. What this version of transformers does not know is reported, and is no failure.
+Each model serves one workload under static, continuous and vLLM's scheduler in chunks. In float32 every answer must
+equal that of `model.generate` alone. In bfloat16, which has 8 bits, it may diverge at a *near tie*, where the model's
+two best logits are closer than `--tolerance` of the largest, or at a *routing tie* (`cbviz.run.routing`), where
+another order of additions picks another expert. Any other divergence fails the run. The report says for each model
+whether a GPU ran it in CUDA graphs, or eagerly and why. A type that this version of transformers lacks is reported, but
+is no failure.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from result_file import write
-from torch import Tensor
-from transformers import AutoConfig, GenerationConfig, PreTrainedModel
+from transformers import AutoConfig, GenerationConfig
 
 import cbviz
-from cbviz.engine.logit_rules import NO_RULES
+from cbviz.eager.logit_rules import NO_RULES
 from cbviz.errors import CbvizError
-from cbviz.experiments.answers import best_two
-from cbviz.experiments.how import graphs_or_not
 from cbviz.models import LoadedModel
 from cbviz.models.device import pick_device, pick_dtype
 from cbviz.models.folder import ready
 from cbviz.models.shapes import random_weights
 from cbviz.policies import Continuous, Policy, Static, VllmV1
+from cbviz.run.answers import best_two
+from cbviz.run.how import choose_backend
+from cbviz.run.routing import routing_gaps, tied
 from cbviz.workload import Request, Workload
 
 VOCABULARY = 512
@@ -69,16 +68,11 @@ MODELS: dict[str, dict[str, Any]] = {
         "hidden_size_per_layer_input": 16, "num_kv_shared_layers": 0, **SLIDING,
     },
 }  # fmt: skip
-ROUTING = 2.0**-6
-"""A router's scores for the last token are as close as rounding if they differ by less than this share: bfloat16 has 8
-bits, of which some layers' rounding takes two."""
-EARLIER = 2.0**-8
-"""The same for an earlier token, whose keys and values come from its experts: one unit in bfloat16's last place."""
 SLOTS = 6
 
 
 def build(kind: str, device: torch.device, dtype: torch.dtype) -> LoadedModel:
-    """A small model of that type, its weights large enough that answers differ from prompt to prompt."""
+    """A small model of that type, with weights large enough that answers depend on the prompt."""
     config = AutoConfig.for_model(kind, **COMMON | MODELS[kind])
     model = random_weights(config, kind, device, dtype, seed=1)
     draw = torch.Generator(device).manual_seed(2)
@@ -108,7 +102,7 @@ def workload(requests: int) -> Workload:
 
 @torch.inference_mode()
 def alone(loaded: LoadedModel, request: Request) -> list[int]:
-    """What `model.generate` answers."""
+    """The answer of `model.generate`."""
     prompt = torch.tensor([request.prompt], device=loaded.device)
     output = loaded.model.generate(
         prompt,
@@ -118,45 +112,6 @@ def alone(loaded: LoadedModel, request: Request) -> list[int]:
         ),
     )
     return [int(i) for i in output[0, len(request.prompt) :]]
-
-
-@contextmanager
-def router_scores(model: PreTrainedModel, found: list[tuple[Tensor, int]]) -> Iterator[None]:
-    """Within the block, every `topk` of a forward pass adds its scores [tokens, experts] and its k to `found`."""
-    plain = torch.topk
-
-    def noting(scores: Tensor, k: int, *rest: Any, **named: Any) -> Any:
-        if scores.dim() >= 2 and 0 < k < scores.shape[-1]:
-            found.append((scores.detach().float().reshape(-1, scores.shape[-1]), k))
-        return plain(scores, k, *rest, **named)
-
-    method = Tensor.topk
-    torch.topk = noting
-    Tensor.topk = noting  # type: ignore[method-assign,assignment]
-    try:
-        yield
-    finally:
-        torch.topk = plain
-        Tensor.topk = method  # type: ignore[method-assign]
-
-
-@torch.inference_mode()
-def routing_gaps(model: PreTrainedModel, tokens: Sequence[int]) -> tuple[float, float] | None:
-    """Least difference of a router's k-th and (k + 1)-th scores, as a share of the k-th.
-
-    For the last token, and for all tokens; the least of all layers. None where there is no router.
-    """
-    found: list[tuple[Tensor, int]] = []
-    ids = torch.tensor([tokens], device=model.device)
-    with router_scores(model, found):
-        model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
-    last, every = [], []
-    for scores, k in found:
-        best = scores.topk(k + 1).values
-        gap = (best[:, k - 1] - best[:, k]) / best[:, k - 1].abs().clamp(min=1e-9)
-        last.append(float(gap[-1]))
-        every.append(float(gap.min()))
-    return (min(last), min(every)) if found else None
 
 
 def compared(loaded: LoadedModel, requests: int, tolerance: float) -> dict[str, Any]:
@@ -178,7 +133,7 @@ def compared(loaded: LoadedModel, requests: int, tolerance: float) -> dict[str, 
             first, second, largest = best_two(loaded.model, before, NO_RULES, len(request.prompt))
             gap, routing = first - second, routing_gaps(loaded.model, before)
             why = "near tie" if half and gap <= tolerance * largest else ""
-            if half and not why and routing is not None and (routing[0] <= ROUTING or routing[1] <= EARLIER):
+            if half and not why and routing is not None and tied(routing, loaded.dtype) is not None:
                 why = "routing tie"
             differences.append(
                 {
@@ -195,19 +150,19 @@ def compared(loaded: LoadedModel, requests: int, tolerance: float) -> dict[str, 
         "exact": exact,
         "answers": exact + len(differences),
         "differences": differences,
-        "runs": "in CUDA graphs" if graphs_or_not(loaded) else "eagerly",
+        "runs": "in CUDA graphs" if choose_backend(loaded) == "graphs" else "eagerly",
         "notes": list(race.notes),
         "reference": str(race.reference or ""),
     }
 
 
 def tried(kind: str, device: torch.device, name: str, requests: int, tolerance: float) -> dict[str, Any]:
-    """One model in one number format: its report, with "outcome" ok, failed or not here."""
+    """Report on one model in one number format, with "outcome" ok, failed or not here."""
     report: dict[str, Any] = {"model": kind, "dtype": name}
     try:
         loaded = build(kind, device, pick_dtype(name, device))
     except Exception as error:
-        # A type or an argument that this version of transformers does not have.
+        # This version of transformers lacks the type or an argument.
         return report | {"outcome": "not here", "error": f"{type(error).__name__}: {error}".splitlines()[0]}
     try:
         report |= compared(loaded, requests, tolerance)
@@ -218,7 +173,7 @@ def tried(kind: str, device: torch.device, name: str, requests: int, tolerance: 
 
 
 def line(report: dict[str, Any]) -> str:
-    """One line."""
+    """A report as one line."""
     text = f"{report['model']} in {report['dtype']}: {report['outcome']}"
     if "error" in report:
         return f"{text}; {report['error']}"

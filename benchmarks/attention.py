@@ -1,12 +1,12 @@
 """The attention kernels on a GPU: first right, then fast. `python benchmarks/attention.py --json FILE`
 
-1. Every kernel against PyTorch's attention in float32: random lengths, slots in random order, idle rows, tables that
-   end in nonsense, outputs and unowned cache positions filled with NaN.
+1. Every kernel against PyTorch's attention in float32: random lengths, slots in random order, idle rows, tables with
+   invalid tails, outputs and unowned cache positions filled with NaN.
 2. Decoding at a context of 400 over tiles, pipeline depths, warps and splits: many calls in one CUDA graph, each on
-   another part of a cache much larger than the L2, as the layers of a model would be.
+   another part of a cache much larger than the L2, like the layers of a model.
 3. Writing keys and values, and prefill of 8,192 tokens in prompts of 128.
 
-Bandwidth is the keys and values read over the time, as a share of what a large copy reaches (bytes read and written).
+Bandwidth is bytes of keys and values read per second, as a share of a large copy's (bytes read and written).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from statistics import median
@@ -26,9 +27,9 @@ import torch.nn.functional as F
 import triton
 from torch import Tensor
 
-from cbviz.engine.attention import RaggedBatch, ragged
-from cbviz.engine.attention.triton_decode import Launch, decode
-from cbviz.engine.attention.triton_store import store
+from cbviz.cuda import varlen
+from cbviz.cuda.triton_decode import Launch, decode
+from cbviz.cuda.triton_store import store
 
 
 class Shape(NamedTuple):
@@ -67,13 +68,13 @@ TRY: list[tuple[str, int, list[tuple[int, int, int]]]] = [
 ]
 ROWS = {"llama-3.1-8b": (1, 8, 32, 64, 128, 256), "smollm2-135m": (1, 8, 32, 128, 256), "opt-13b": (1, 8, 16, 32)}
 CONTEXTS = {"even": (400, 400), "ragged": (100, 700), "long": (2000, 2000)}
-TABLE_POSITIONS = 4096  # what a request may grow to: the width of the block tables
+TABLE_POSITIONS = 4096  # the longest a request may grow, which is the width of the block tables
 CACHE_BYTES = 2**31  # keys, and as much again for values
 DEVICE = torch.device("cuda")
 
 
 class Cache:
-    """One layer of random keys and values, and the means to lay rows into it."""
+    """One layer of random keys and values, and methods to place rows in it."""
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
@@ -104,7 +105,7 @@ class Cache:
         return torch.randperm(len(self.keys) // block_size)
 
     def many_rows(self, rows: int, low: int, high: int, block_size: int) -> list[dict[str, Any]]:
-        """As many sets of rows as the L2 cannot hold, each with blocks of its own."""
+        """More sets of rows than fit in the L2, each with its own blocks."""
         traffic = rows * (low + high) // 2 * self.shape.bytes_a_position
         calls = max(4, min(256, -(-150_000_000 // traffic)))
         free, made = self.blocks(block_size), []
@@ -122,7 +123,7 @@ def positions(table: Tensor, length: int, block_size: int) -> Tensor:
 
 
 def exact(query: Tensor, keys: Tensor, values: Tensor, scale: float, window: int | None) -> Tensor:
-    """float32 attention of one row's last queries."""
+    """Attention of one row's last queries in float32."""
     at = torch.arange(len(keys), device=DEVICE)
     asks = at[len(keys) - len(query) :, None]
     q, k, v = (x.float().transpose(0, 1) for x in (query, keys, values))
@@ -133,7 +134,7 @@ def exact(query: Tensor, keys: Tensor, values: Tensor, scale: float, window: int
 def check_decode(
     shape: Shape, block_size: int, window: int | None, launches: list[tuple[Launch | None, int | None]]
 ) -> float:
-    """The largest error over the launches and splits: the norm of the difference over the norm of the truth."""
+    """The largest error over launches and splits: the norm of the difference / the norm of the exact result."""
     cache = Cache(shape)
     context = torch.randint(1, 701, (24,)).tolist()
     context[3] = context[11] = 0
@@ -150,10 +151,11 @@ def check_decode(
         if len(at):
             query = arguments["query"][row : row + 1]
             truth[row] = exact(query, cache.keys[at], cache.values[at], arguments["scale"], window)[0]
-    # Once with every key in the cache; once with each row's newest at hand, which the kernel has to put there.
+    # Once with every key in the cache; once with each row's newest key passed in, for the kernel to store.
     alive = [row for row, at in enumerate(owned) if len(at)]
     last = torch.stack([owned[row][-1] for row in alive])
-    newest = tuple(torch.full_like(arguments["query"][:, : shape.kv_heads], float("nan")) for _ in range(2))
+    blank = torch.full_like(arguments["query"][:, : shape.kv_heads], float("nan"))
+    newest = (blank, blank.clone())
     for new, cached in zip(newest, (cache.keys, cache.values), strict=True):
         new[alive] = cached[last]
     worst = 0.0
@@ -171,6 +173,18 @@ def check_decode(
     return worst
 
 
+def packed_prompts(asks: list[int], context: list[int], owned: list[Tensor]) -> varlen.PackedPrompts:
+    """Rows with so many query tokens and cached positions, which lie where `owned` says."""
+    return varlen.PackedPrompts(
+        cu_seqlens_q=torch.tensor([0, *accumulate(asks)], dtype=torch.int32, device=DEVICE),
+        cu_seqlens_k=torch.tensor([0, *accumulate(context)], dtype=torch.int32, device=DEVICE),
+        longest_queries=max(asks),
+        longest_context=max(context),
+        fresh=asks == context,
+        gather=torch.cat(owned),
+    )
+
+
 def check_prefill(shape: Shape, window: int | None, later: bool) -> float:
     """Prompts of random lengths; `later` gives some of them an earlier context."""
     cache, block_size = Cache(shape), 16
@@ -180,15 +194,17 @@ def check_prefill(shape: Shape, window: int | None, later: bool) -> float:
     tables = arguments["tables"][arguments["slot"].long()].long()
     owned = [positions(table, n, block_size) for table, n in zip(tables, context, strict=True)]
     write = torch.cat([at[len(at) - n :] for at, n in zip(owned, asks, strict=True)])
-    batch = RaggedBatch((0, *accumulate(asks)), tuple(context), tables, write, block_size)
     query = torch.randn(sum(asks), shape.heads, shape.size, device=DEVICE).to(shape.dtype)
-    assert (why := ragged.refusal(query)) is None, why
-    # The new keys as a strided slice of a fused projection; where they are not given, the cache must give the same.
+    assert (why := varlen.refusal(query)) is None, why
+    # The new keys are a strided slice of a fused projection; without them, the cache must give the same result.
     fused = torch.stack([cache.keys[write], cache.values[write]], dim=1)
-    packed, worst = ragged.pack(batch, DEVICE), 0.0
-    for new in ((fused[:, 0], fused[:, 1]), (None, None)):
-        out = ragged.prefill(query, *new, cache.keys, cache.values, packed, scale=arguments["scale"], window=window)
-        rows = zip(query.split(asks), owned, strict=True)
+    packed, worst = packed_prompts(asks, context, owned), 0.0
+    given: list[tuple[Tensor, Tensor] | tuple[None, None]] = [(fused[:, 0], fused[:, 1]), (None, None)]
+    for keys, values in given:
+        out = varlen.prefill(
+            query, keys, values, cache.keys, cache.values, packed, scale=arguments["scale"], window=window
+        )
+        rows = zip(torch.split(query, asks), owned, strict=True)
         truth = torch.cat([exact(q, cache.keys[at], cache.values[at], arguments["scale"], window) for q, at in rows])
         error = float((out.float() - truth).norm() / truth.norm())
         assert error < 1e-2, (shape, window, later, error)
@@ -197,16 +213,16 @@ def check_prefill(shape: Shape, window: int | None, later: bool) -> float:
 
 
 def seconds_a_call(calls: list[Callable[[], object]]) -> float:
-    """All calls in one CUDA graph; the median of five replays after two."""
+    """Seconds a call: all calls in one CUDA graph; the median of five replays after two warm-ups."""
     calls[0]()  # compiles
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         for call in calls:
             call()
-    times = []
+    times: list[float] = []
     for _ in range(7):
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         begin.record()
         graph.replay()
         end.record()
@@ -216,7 +232,7 @@ def seconds_a_call(calls: list[Callable[[], object]]) -> float:
 
 
 def copy_bandwidth() -> float:
-    """Bytes read and written a second by a large copy, made by a kernel as all that is compared with it."""
+    """Bytes read and written per second by a large copy, done by a kernel like those it is compared with."""
     source = torch.empty(2**30, dtype=torch.int32, device=DEVICE).random_()
     target = torch.empty_like(source)
     return 2 * 2**32 / seconds_a_call([lambda: torch.bitwise_not(source, out=target)] * 3)
@@ -227,7 +243,8 @@ def splits_to_try(rows: int, kv_heads: int) -> list[int]:
 
 
 def time_decode(name: str, block_size: int, tries: list[tuple[int, int, int]], copy: float) -> list[dict[str, Any]]:
-    shape, found = SHAPES[name], []
+    shape = SHAPES[name]
+    found: list[dict[str, Any]] = []
     launches = [Launch(tile, 1, stages, warps) for tile, stages, warps in tries]
     error = check_decode(shape, block_size, None, [(launch, splits) for launch in launches for splits in (1, 5)])
     print(f"{name}, blocks of {block_size}: {len(launches)} launches right, error at most {error:.1e}", flush=True)
@@ -238,33 +255,27 @@ def time_decode(name: str, block_size: int, tries: list[tuple[int, int, int]], c
                 continue
             work = cache.many_rows(rows, low, high, block_size)
             traffic = sum(int(w["context"].sum()) for w in work) / len(work) * shape.bytes_a_position
-            for launch in [
-                None,
-                *(x._replace(splits=s) for x in launches for s in splits_to_try(rows, shape.kv_heads)),
-            ]:
-                taken = seconds_a_call([lambda w=w, x=launch: decode(**w, launch=x) for w in work])
+            splits = splits_to_try(rows, shape.kv_heads)
+            for launch in [None, *(x._replace(splits=s) for x in launches for s in splits)]:
+                taken = seconds_a_call([partial(decode, **w, launch=launch) for w in work])
                 found.append(
                     {"shape": name, "block_size": block_size, "rows": rows, "contexts": contexts}
                     | {"launch": "plan" if launch is None else launch._asdict(), "microseconds": round(taken * 1e6, 2)}
                     | {"bandwidth": round(traffic / taken / 1e12, 3), "share_of_copy": round(traffic / taken / copy, 3)}
                 )
-            here = found[-1 - len(launches) * len(splits_to_try(rows, shape.kv_heads)) :]
+            here = found[-1 - len(launches) * len(splits) :]
             best = sorted(here, key=lambda f: f["microseconds"])[:4]
             for f in [here[0], *best]:
-                how = (
-                    f["launch"]
-                    if f["launch"] == "plan"
-                    else "tile {tile} splits {splits} stages {stages} warps {warps}".format(**f["launch"])
-                )
-                print(
-                    f"  {rows:4} rows {contexts:6} {f['microseconds']:8.1f} µs {f['share_of_copy']:6.1%}  {how}",
-                    flush=True,
-                )
+                how = f["launch"]
+                if how != "plan":
+                    how = "tile {tile} splits {splits} stages {stages} warps {warps}".format(**how)
+                measured = f"{f['microseconds']:8.1f} µs {f['share_of_copy']:6.1%}"
+                print(f"  {rows:4} rows {contexts:6} {measured}  {how}", flush=True)
     return found
 
 
 def time_flash(name: str, rows: int, copy: float) -> dict[str, Any]:
-    """PyTorch's own FlashAttention-2 on a cache of one region a slot, for comparison."""
+    """PyTorch's FlashAttention-2 on a cache with one region per slot, for comparison."""
     shape = SHAPES[name]
     cache = Cache(shape)
     region, context = 512, 400
@@ -276,11 +287,8 @@ def time_flash(name: str, rows: int, copy: float) -> dict[str, Any]:
         bounds = torch.arange(rows + 1, dtype=torch.int32, device=DEVICE)
         starts = regions[i * rows : (i + 1) * rows + 1].contiguous()
         used = torch.full((rows,), context, dtype=torch.int32, device=DEVICE)
-        calls.append(
-            lambda q=query, b=bounds, s=starts, u=used: torch.ops.aten._flash_attention_forward(
-                q, cache.keys, cache.values, b, s, 1, region, 0.0, True, False, scale=0.1, seqused_k=u
-            )
-        )
+        arguments = (query, cache.keys, cache.values, bounds, starts, 1, region, 0.0, True, False)
+        calls.append(partial(torch.ops.aten._flash_attention_forward, *arguments, scale=0.1, seqused_k=used))
     taken = seconds_a_call(calls)
     return {"shape": name, "rows": rows, "microseconds": taken * 1e6, "share_of_copy": traffic / taken / copy}
 
@@ -291,34 +299,33 @@ def time_store(name: str, tokens: int) -> dict[str, Any]:
     calls: list[Callable[[], object]] = []
     for _ in range(max(4, min(64, 2**17 // tokens))):
         fused = torch.randn(tokens, shape.heads + 2 * shape.kv_heads, shape.size, device=DEVICE).to(shape.dtype)
-        _, keys, values = fused.split([shape.heads, shape.kv_heads, shape.kv_heads], dim=1)
+        _, keys, values = torch.split(fused, [shape.heads, shape.kv_heads, shape.kv_heads], dim=1)
         where = torch.randperm(len(cache.keys), device=DEVICE)[:tokens]
-        calls.append(lambda k=keys, v=values, w=where: store(k, v, cache.keys, cache.values, w))
+        calls.append(partial(store, keys, values, cache.keys, cache.values, where))
     return {"shape": name, "tokens": tokens, "microseconds": seconds_a_call(calls) * 1e6}
 
 
 def time_prefill(name: str, fresh: bool) -> dict[str, Any]:
-    """8,192 tokens in 64 prompts of 128; `fresh` from the keys at hand, else gathered from the cache first."""
+    """8,192 tokens in 64 prompts of 128: with `fresh` keys passed in, else keys gathered from the cache first."""
     shape, prompts, length = SHAPES[name], 64, 128
     cache = Cache(shape)
     calls: list[Callable[[], object]] = []
     for _ in range(4):
         tables = cache.blocks(16)[: prompts * length // 16].reshape(prompts, -1).to(DEVICE)
-        write = torch.cat([positions(table, length, 16) for table in tables])
-        batch = RaggedBatch(tuple(range(0, prompts * length + 1, length)), (length,) * prompts, tables, write, 16)
-        packed = ragged.pack(batch, DEVICE)
+        owned = [positions(table, length, 16) for table in tables]
+        write = torch.cat(owned)
+        packed = packed_prompts([length] * prompts, [length] * prompts, owned)
         query = torch.randn(prompts * length, shape.heads, shape.size, device=DEVICE).to(shape.dtype)
         new = (cache.keys[write], cache.values[write]) if fresh else (None, None)
-        calls.append(
-            lambda q=query, n=new, p=packed: ragged.prefill(q, *n, cache.keys, cache.values, p, scale=0.1, window=None)
-        )
+        arguments = (query, *new, cache.keys, cache.values, packed)
+        calls.append(partial(varlen.prefill, *arguments, scale=0.1, window=None))
     taken = seconds_a_call(calls)
     flops = prompts * length * (length + 1) // 2 * 4 * shape.heads * shape.size
     return {"shape": name, "fresh": fresh, "microseconds": taken * 1e6, "teraflops": flops / taken / 1e12}
 
 
 def table(value: object) -> str:
-    """JSON with one record a line."""
+    """JSON with one record per line."""
     if not isinstance(value, list):
         return json.dumps(value)
     return "[\n" + ",\n".join(json.dumps(record) for record in value) + "\n]"
@@ -345,7 +352,7 @@ def main() -> None:
     print(f"{results['device']}: a copy moves {copy / 1e12:.2f} TB/s", flush=True)
 
     def keep(name: str, found: list[dict[str, Any]]) -> None:
-        """Written as it comes, so that a run that is cut short leaves what it measured."""
+        """Write results as they come, so that an interrupted run keeps what it measured."""
         results[name] = results.get(name, []) + found
         print(f"[{time.perf_counter() - began:.0f} s] {name}", flush=True)
         if options.json:

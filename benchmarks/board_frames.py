@@ -2,12 +2,11 @@
 
     python benchmarks/board_frames.py [--seconds 3] [--repeats 3] [--json]
 
-For each run and each movement: frames a second, the 95th percentile of the time between two frames (goal: 60 and below
-20 ms), the 95th percentile of the time that the board's own script takes for a frame, and how many of the lanes were
-painted anew rather than stretched into place until their turn came. What is between script and gap the browser needs to
-rasterise; without a GPU it does that in software, on the same cores. Each movement is repeated; the repetition with the
-smallest gap is reported, and the largest gap of all beside it, because a machine that is busy with something else can
-only make a frame later.
+For each run and each movement: frames per second, the 95th percentile of the time between two frames (goals: 60, and
+below 20 ms), the 95th percentile of the time that the board's own script takes for a frame, and the share of lanes that
+were repainted rather than stretched. The difference between the gap and the script is rasterisation by the browser,
+which without a GPU runs in software on the same cores. Each movement is repeated; the repetition with the smallest gap
+is reported, because other load on the machine can only delay a frame, and the largest gap is shown beside it.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ from typing import Any
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
-from cbviz.board.pack import LaneEncoder, RequestText, meta_block, requests_block
-from cbviz.board.player import page
-from cbviz.trace.events import NOBODY, Finish, FinishReason, Iteration, Mark, State
+from cbviz.events import NO_REQUEST, Finish, FinishReason, Iteration, Mark, State
+from cbviz.view.pack import LaneEncoder, Pieces, RequestText, meta_block, requests_block
+from cbviz.view.player import page
 
 RUNS = (("64 × 1,000", 1, 64, 1_000), ("256 × 10,000", 1, 256, 10_000), ("4 lanes of 64 × 10,000", 4, 64, 10_000))
 MOVES = {
@@ -98,7 +97,7 @@ def schedule(slots: int, iterations: int, seed: int, static: bool) -> Iterator[I
             state=state,
             tokens=np.ones(slots, np.int32),
             context=age + 30,
-            token=np.where(left > 0, 5, NOBODY).astype(np.int32),
+            token=np.where(left > 0, 5, NO_REQUEST).astype(np.int32),
             allotted=age + 30,
             arrived=arrived,
             admitted=tuple(Mark(int(owner[s]), int(s), "slot free") for s in ids[(age == 0) & (left > 0)]),
@@ -128,13 +127,14 @@ def build(lanes: int, slots: int, iterations: int) -> bytes:
     parts = [meta_block({"title": "Frames", "subtitle": "", "lanes": infos, "finish": None})]
     parts.append(requests_block(None, [RequestText(0, "a prompt", 3, 40)]))
     for lane in range(lanes):
-        events = [(event, {}) for event in schedule(slots, iterations, lane, lane % 2 == 0)]
+        run = schedule(slots, iterations, lane, lane % 2 == 0)
+        events: list[tuple[Iteration, Pieces]] = [(event, {}) for event in run]
         parts.append(LaneEncoder(lane, slots).encode(events))
     return b"".join(parts)
 
 
 def measure(tab: Page, seconds: float, repeats: int) -> Iterator[dict[str, Any]]:
-    """One row a run and a movement: the best repetition, with `worst_gap`, the largest 95th percentile of all."""
+    """One row for each run and movement: the best repetition, and `worst_gap`, the largest 95th percentile of all."""
     with tempfile.TemporaryDirectory() as folder:
         for name, lanes, slots, iterations in RUNS:
             text = page(build(lanes, slots, iterations), "Frames", autoplay=False)
@@ -157,7 +157,7 @@ def measure(tab: Page, seconds: float, repeats: int) -> Iterator[dict[str, Any]]
 
 
 def processor() -> str:
-    """The processor's own name, where the system gives it."""
+    """The processor's name, if the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:

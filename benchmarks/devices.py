@@ -1,8 +1,8 @@
-"""What cbviz makes of this machine's device, and whether a run as on an older GPU gives right answers.
+"""How cbviz uses this machine's device, and whether a run as on an older GPU gives right answers.
 
-`python benchmarks/devices.py` prints one JSON object: the capability that was found, how long asking took, and two
-races of static against continuous batching: as this device runs them, and as if it were a Tesla T4 (compute capability
-7.5, no Triton), eagerly in float16. In both all answers must agree; differences carry the gap of the two best tokens.
+`python benchmarks/devices.py` prints one JSON object: the detected capability, how long detection took, and two races
+of static against continuous batching: as this device runs them, and as if it were a Tesla T4 (compute capability 7.5,
+no Triton), eagerly in float16. In both, all answers must agree; differences carry the gap of the two best tokens.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from cbviz.models.probes import Gpu, TorchProbes
 
 
 class AsIfOlder(TorchProbes):
-    """The true answers, but for the compute capability and Triton."""
+    """Real probes, except for the compute capability and Triton."""
 
     def gpu(self, index: int) -> Gpu:
         """A T4's name and compute capability, this GPU's memory."""
         return Gpu("Tesla T4 (played)", (7, 5), super().gpu(index).memory)
 
     def triton(self, index: int) -> str:
-        """There is none."""
+        """Why Triton does not work: it always fails here."""
         raise ModuleNotFoundError("triton")
 
 
 def raced(model: str, requests: int) -> dict[str, Any]:
-    """What the device can do, and a race on it."""
+    """The device's capability, and a race on it."""
     device = pick_device(None)
     began = perf_counter()
     found = capability.capability(device)
@@ -46,7 +46,7 @@ def raced(model: str, requests: int) -> dict[str, Any]:
         "no_graphs": found.no_graphs,
         "dtype": str(pick_dtype(None, device)),
         "race": {name: facts[name] for name in kept},
-        "executor": type(race._executors[0]).__name__,
+        "executor": type(race.executors[0]).__name__,
     }
 
 
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=24)
     options = parser.parse_args()
     result = {"as it is": raced(options.model, options.requests)}
-    capability.probes = AsIfOlder  # type: ignore[assignment]
+    capability.probes = AsIfOlder
     capability.forget()
     result["as a T4"] = raced(options.model, options.requests)
     print(json.dumps(result, indent=2))

@@ -3,8 +3,8 @@
     python benchmarks/ladder.py --json FILE
     python benchmarks/ladder.py --case random:smollm2-135m:128 --context 256
 
-Every rung keeps what the rungs before it brought. Steps are timed as in `step.py`: launched one ahead, by device
-events, with nothing on the host but filling their inputs.
+Every rung includes the rungs before it; the first launches the same passes kernel by kernel. Steps are timed as in
+`step.py`: launched one ahead, by device events, while the host only fills their inputs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import argparse
 import gc
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -24,27 +24,26 @@ import torch
 from result_file import write
 from step import case, decoding, executor_seconds
 
-from cbviz.engine.attention import kernels
-from cbviz.engine.attention.triton_backend import TritonAttention
-from cbviz.engine.graphs import GraphExecutor, backends
-from cbviz.engine.model_executor import ModelExecutor
-from cbviz.experiments.alone import Setting
-from cbviz.experiments.lane import device_name
-from cbviz.experiments.progress import SilentProgress
-from cbviz.experiments.rates import measured_rates, model_facts
-from cbviz.memory import BlockPool
+from cbviz.cuda import inductor, static_forward
+from cbviz.cuda.fused_projections import fuse_projections
+from cbviz.cuda.fused_rotary import fuse_rotary
+from cbviz.cuda.graph_executor import GraphExecutor
 from cbviz.models import LoadedModel, load
+from cbviz.models.device import device_name
+from cbviz.run.progress import SilentProgress
+from cbviz.run.rates import measured_rates, model_facts
+from cbviz.run.timed_run import Setting
 
 CASES = ("random:llama-3.1-8b:1", "random:llama-3.1-8b:32", "random:llama-3.1-8b:128", "random:smollm2-135m:128")
 
 
 class Rung(NamedTuple):
-    """What the engine has so far."""
+    """The engine's features on this rung."""
 
     name: str
     graphs: bool = True
     compiled: bool = True
-    siblings: bool = True
+    fused: bool = True
     rotary: bool = True
     settings: bool = True
 
@@ -61,42 +60,36 @@ RUNGS = (
 
 @contextmanager
 def without_what_comes_later(rung: Rung) -> Iterator[None]:
-    """Within the block graphs are rewritten and compiled as on this rung."""
+    """Within the block, graphs are rewritten and compiled as on this rung."""
     torch._dynamo.reset()
     with patch.multiple(
-        backends,
-        merge_siblings=backends.merge_siblings if rung.siblings else _leave_it,
-        fuse_rotary=backends.fuse_rotary if rung.rotary else _leave_it,
-        INDUCTOR=backends.INDUCTOR if rung.settings else {},
-        ONE_TOKEN=backends.ONE_TOKEN if rung.settings else {},
+        inductor,
+        fuse_projections=fuse_projections if rung.fused else _leave_it,
+        fuse_rotary=fuse_rotary if rung.rotary else _leave_it,
+        INDUCTOR=inductor.INDUCTOR if rung.settings else {},
+        ONE_TOKEN=inductor.ONE_TOKEN if rung.settings else {},
     ):
         yield
     torch._dynamo.reset()
 
 
 def _leave_it(graph_module: torch.fx.GraphModule, equal: bool = True) -> int:
-    """Stands in for a rewrite, and changes nothing."""
+    """Replaces a rewrite, and changes nothing."""
     return 0
 
 
-def executor_of(rung: Rung, setting: Setting) -> GraphExecutor | ModelExecutor:
-    """The executor of a rung: with graphs, or eager with the same attention kernels where they can run."""
-    if rung.graphs:
+def executor_of(rung: Rung, setting: Setting) -> GraphExecutor:
+    """The executor of a rung: with graphs, or with the same passes launched kernel by kernel."""
+    with nullcontext() if rung.graphs else patch.object(static_forward, "capture", lambda *_: None):
         made = setting.executor(SilentProgress())
-        assert isinstance(made, GraphExecutor)
-        return made
-    return ModelExecutor(
-        setting.loaded.model,
-        slots=setting.slots,
-        pool=BlockPool(setting.kv_blocks, setting.block_size),
-        backend=TritonAttention() if kernels.available() else None,
-    )
+    assert isinstance(made, GraphExecutor)
+    return made
 
 
 def climb(
     loaded: LoadedModel, rows: list[int], context: int, steps: int, rungs: Sequence[Rung]
 ) -> Iterator[dict[str, Any]]:
-    """Every rung of one model, at several numbers of rows."""
+    """Every rung for one model, at several numbers of rows."""
     facts, rates = model_facts(loaded), measured_rates(loaded.device, loaded.dtype)
     for rung in rungs:
         setting = decoding(loaded, max(rows), context, steps, compiled=rung.compiled)
@@ -133,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--case", type=case, action="append", help="MODEL:ROWS, several times; default: four cases")
     parser.add_argument("--context", type=int, default=400)
     parser.add_argument("--steps", type=int, default=40, help="decode steps a run (40)")
-    parser.add_argument("--rungs", type=int, default=len(RUNGS), help="only the first so many")
+    parser.add_argument("--rungs", type=int, default=len(RUNGS), help="run only this many rungs, from the first")
     parser.add_argument("--device")
     parser.add_argument("--dtype")
     parser.add_argument("--json", type=Path, metavar="FILE")

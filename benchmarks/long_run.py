@@ -2,10 +2,10 @@
 
     python benchmarks/long_run.py --json FILE
 
-The run is cut into ten parts of equally many iterations. Of each: the median time of an iteration in which every slot
-decodes and nobody enters, on the wall and by the engine's clock, and what the process and the device hold at its end.
-Nothing is recorded, for a trace grows with its run by design. What grows by design without one are the outputs
-themselves: 4 bytes a token.
+The run is cut into ten parts with equally many iterations. For each: the median time of an iteration in which every
+slot decodes and no request is admitted, by the wall clock and by the engine's clock, and the memory of the process and
+the device at its end. The run is not recorded, because a trace grows with its run by design. Without one, only the
+outputs grow by design: 4 bytes per token.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from typing import Any
 import torch
 from result_file import write
 
-from cbviz.experiments.alone import Setting
-from cbviz.experiments.bench_work import named_workload
-from cbviz.experiments.capacity import choose_kv_blocks
-from cbviz.experiments.lane import device_name
-from cbviz.experiments.progress import SilentProgress
+from cbviz.config import EngineConfig
 from cbviz.models import load
+from cbviz.models.device import device_name
 from cbviz.policies import Continuous
+from cbviz.run.bench_work import named_workload
+from cbviz.run.capacity import choose_kv_blocks
+from cbviz.run.progress import SilentProgress
+from cbviz.run.timed_run import Setting
 
 PARTS = 10
 
@@ -60,12 +61,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     block_size = 32 if cuda else 16
     blocks = choose_kv_blocks(loaded, work, slots=options.slots, block_size=block_size)
-    setting = Setting(loaded, Continuous(), work, options.slots, block_size, blocks, int(cuda), cuda, cuda)
+    config = EngineConfig(
+        options.slots, blocks, block_size, lag=int(cuda), backend="graphs" if cuda else "sdpa", compiled=cuda
+    )
+    setting = Setting(loaded, Continuous(), work, config)
     executor = setting.executor(SilentProgress())
     setting.warm_up(executor)
     gc.collect()
     engine = setting.engine(executor)
-    # (wall seconds, engine seconds, whether every slot decoded) of every iteration; memory every so often.
+    # (wall seconds, engine seconds, whether every slot decoded) of every iteration; memory at intervals.
     times: list[tuple[float, float, bool]] = []
     memory: list[tuple[int, int, int, int]] = []
     tokens = 0

@@ -1,11 +1,11 @@
-"""What sharing beginnings saves, and what preempting by swap costs beside recomputing: undisturbed runs, measured.
+"""What prefix sharing saves, and what preemption by swap costs compared with recomputing: undisturbed runs, measured.
 
 python benchmarks/memory.py --json FILE
 python benchmarks/memory.py --model tiny --slots 4 --requests 16 --stem 64 --prompt 16 --output-tokens 24
 
-Every prompt begins with the same `--stem` tokens. Twice it is served with all the memory that it can use, without and
-with the prefix cache; twice in a pool of `--share` of what the slots would fill, recomputing and swapping the
-preempted.
+Every prompt begins with the same `--stem` tokens. The workload is served twice with all the memory that it can use,
+without and with the prefix cache; and twice in a pool of `--share` of that memory, once recomputing preempted requests
+and once swapping them.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from typing import Any
 
 from result_file import write
 
-from cbviz.experiments.bench import bench
-from cbviz.experiments.rates import measured_rates
 from cbviz.measure import summary
 from cbviz.models import load
+from cbviz.run.bench import bench
+from cbviz.run.rates import measured_rates
 from cbviz.workload import Workload
 from cbviz.workload.synthetic import synthetic
 
 
 def alike(vocabulary: int, *, requests: int, stem: int, prompt: int, output: int, seed: int) -> Workload:
-    """Random prompts behind one common beginning; all answers have the same length."""
+    """Random prompts after a common prefix; all answers have the same length."""
     drawn = synthetic(requests, output, prompt_tokens=stem + prompt, vocabulary=vocabulary, seed=seed)
     beginning = drawn.requests[0].prompt[:stem]
     made = tuple(replace(request, prompt=beginning + request.prompt[stem:]) for request in drawn)
@@ -40,11 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="random:llama-3.1-8b")
     parser.add_argument("--slots", type=int, default=64)
     parser.add_argument("--requests", type=int, default=256)
-    parser.add_argument("--stem", type=int, default=1024, help="tokens that all prompts begin with (1024)")
-    parser.add_argument("--prompt", type=int, default=64, help="tokens of a prompt behind them (64)")
+    parser.add_argument("--stem", type=int, default=1024, help="tokens of the common prefix (1024)")
+    parser.add_argument("--prompt", type=int, default=64, help="tokens of a prompt after the prefix (64)")
     parser.add_argument("--output-tokens", type=int, default=256)
     parser.add_argument("--block-size", type=int, default=16)
-    parser.add_argument("--share", type=float, default=0.7, help="of the slots' memory, where it is tight (0.7)")
+    parser.add_argument("--share", type=float, default=0.7, help="share of the slots' memory in the tight pool (0.7)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device")

@@ -1,11 +1,11 @@
-"""What an iteration costs the host: planning under each policy, and the whole loop around it, without a model.
+"""The host's cost of an iteration: planning under each policy, and the whole loop around it, without a model.
 
     python benchmarks/planning.py --json FILE
 
-256 requests run and as many wait, on an executor that computes nothing. *plan* is the policy with the check of its plan
-and the views that it looked at; *loop* is everything that the engine does for an iteration, planning included. Medians
-over all iterations of several runs, in milliseconds of the thread's own CPU time, so that other programs on the machine
-disturb little; 99th percentiles beside them.
+256 requests run and as many wait, on an executor that computes nothing. *plan* is the policy, the check of its plan,
+and the views that it reads; *loop* is everything that the engine does in an iteration, including planning. Figures are
+medians over all iterations of several runs, in milliseconds of the thread's own CPU time, so that other programs on the
+machine disturb them little, and 99th percentiles.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import thread_time
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from result_file import write
 
-import cbviz.engine.engine as loop
-from cbviz.engine import Engine, NullExecutor
-from cbviz.memory import BlockPool
+import cbviz.core.loop as loop
+from cbviz.core import Engine, NullExecutor
+from cbviz.core.block_pool import BlockPool
 from cbviz.policies import Policy, get
+from cbviz.policies.check import ask
 from cbviz.workload.lengths import ExponentialClipped
 from cbviz.workload.synthetic import synthetic
 
@@ -33,7 +35,7 @@ BLOCK = 16
 
 
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """One policy, with room for all and then with memory for half of it, so that reservations and paging bind."""
+    """One policy, with memory for all requests and then for half of them, so that reservations and paging bind."""
     law = ExponentialClipped(128, 512)
     work = synthetic(options.requests, law, prompt_tokens=128, vocabulary=1000)
     longest = -(-(128 + 512) // BLOCK)
@@ -59,29 +61,25 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run(policy: Policy, requests: Sequence[Any], slots: int, blocks: int) -> list[tuple[float, float]]:
-    """(seconds to plan, seconds of the whole iteration), for every iteration of a run."""
+    """(seconds to plan, seconds of the whole iteration) for every iteration of a run."""
     engine = Engine(NullExecutor(4096, 0.001), policy, slots=slots, pool=BlockPool(blocks, BLOCK))
     engine.submit(*requests)
     asked = 0.0
-    honest = loop.ask
 
     def timed(policy: Policy, view: Any) -> Any:
         nonlocal asked
         began = thread_time()
-        plan = honest(policy, view)
+        plan = ask(policy, view)
         asked += thread_time() - began
         return plan
 
-    found = []
-    loop.ask = timed
-    try:
+    found: list[tuple[float, float]] = []
+    with patch.object(loop, "ask", timed):
         while True:
             asked, began = 0.0, thread_time()
             if engine.step() is None:
                 return found
             found.append((asked, thread_time() - began))
-    finally:
-        loop.ask = honest
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,9 +2,9 @@
 
     python benchmarks/recording.py --json FILE
 
-Recording writes down every slot of every iteration, so it costs most where slots are many and iterations short: the
-default is 256 slots, on a large model and on a small one. The clock is the one on the wall; making the trace afterwards
-is timed by itself. Runs differ by more than recording costs, so the time within the recorder is measured as well.
+Recording stores every slot of every iteration, so it costs most with many slots and short iterations: the default is
+256 slots, on a large model and on a small one. Times are wall-clock times; building the trace afterwards is timed
+separately. Runs vary by more than recording costs, so the time spent in the recorder is measured as well.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from typing import Any
 
 from result_file import write
 
-from cbviz.experiments.alone import Setting
-from cbviz.experiments.bench_work import named_workload
-from cbviz.experiments.capacity import choose_kv_blocks
-from cbviz.experiments.lane import device_name
-from cbviz.experiments.progress import SilentProgress
+from cbviz.config import EngineConfig
+from cbviz.events import Iteration
 from cbviz.models import load
+from cbviz.models.device import device_name
 from cbviz.policies import Continuous
-from cbviz.trace import Iteration
+from cbviz.run.bench_work import named_workload
+from cbviz.run.capacity import choose_kv_blocks
+from cbviz.run.progress import SilentProgress
+from cbviz.run.timed_run import Setting
 
 MODELS = ("random:llama-3.1-8b", "random:smollm2-135m")
 
@@ -37,12 +38,15 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     work = named_workload("exponential", loaded, requests=options.requests, max_new_tokens=options.max_new_tokens)
     block_size = 32 if cuda else 16
     blocks = choose_kv_blocks(loaded, work, slots=options.slots, block_size=block_size)
-    setting = Setting(loaded, Continuous(), work, options.slots, block_size, blocks, int(cuda), cuda, cuda)
+    config = EngineConfig(
+        options.slots, blocks, block_size, lag=int(cuda), backend="graphs" if cuda else "sdpa", compiled=cuda
+    )
+    setting = Setting(loaded, Continuous(), work, config)
     executor = setting.executor(SilentProgress())
     run = setting.timed(executor, record=False)  # warms up
     seconds: dict[bool, list[float]] = {False: [], True: []}
     for repeat in range(options.repeats):
-        # The order turns round, so that neither is always first.
+        # The order alternates, so that neither is always first.
         for record in (False, True) if repeat % 2 == 0 else (True, False):
             seconds[record].append(setting.timed(executor, record).seconds)
     lane = setting.lane(executor)

@@ -1,4 +1,4 @@
-"""The form of every result file: the command that gave it, with which versions, when, and then what was found."""
+"""The format of every result file: the command, the versions, the date, and then the results."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cbviz.experiments.lane import versions
+from cbviz.run.lane_meta import versions
 
 
 def write(path: Path, script: str, argv: Sequence[str] | None, **found: Any) -> None:
-    """Write what a script found.
+    """Write a script's results.
 
     Parameters
     ----------
     path
-        Of the result, overwritten.
+        The result file, which is overwritten.
     script
         The script's `__file__`.
     argv
-        The options that it was called with; None takes those of this process.
+        The script's options; None means those of this process.
     found
-        Whatever JSON can hold.
+        Results as JSON values.
     """
-    # Where the answer went says nothing about it, and may name a place on somebody's machine.
+    # The path of the result says nothing about it, and may be private.
     options = list(sys.argv[1:] if argv is None else argv)
     for kind in ("--json", "--svg"):
         options = [option for option in options if not option.startswith(f"{kind}=")]

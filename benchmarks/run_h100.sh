@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Everything that the README's figures about GPUs stand on, the most telling first.
+# Measures every GPU figure in README.md and benchmarks/README.md, most informative first.
 #
 #   benchmarks/run_h100.sh                 all parts
-#   benchmarks/run_h100.sh w32 step        some of them
+#   benchmarks/run_h100.sh w32 step        only these parts
 #   OUT=folder PYTHON=python3.12 benchmarks/run_h100.sh
 #
-# Every part writes one JSON file into OUT, and what it said beside it. A part that fails does not stop the others; the
-# exit code is the number of parts that failed.
+# Every part writes one JSON file into OUT, with its output beside it. A failing part does not stop the others; the exit
+# code is the number of parts that failed.
 set -u
 cd "$(dirname "$0")/.."
 OUT=${OUT:-benchmarks/results}

@@ -1,11 +1,11 @@
-"""How long one decode step takes, by rows and context, beside what reading the weights and the cache would take.
+"""How long one decode step takes, by rows and context, compared with the time to read the weights and the cache.
 
     python benchmarks/step.py --json FILE
     python benchmarks/step.py --case random:opt-13b:16 --context 700 --dtype float16
 
-Two clocks, both of device events from the end of one step to the end of the next. *executor*: steps are launched one
-ahead, with nothing on the host but filling their inputs. *engine*: the whole loop, policy, books and events included.
-Contexts grow by one a step; `--context` is the middle of them.
+There are two clocks, both of device events from the end of one step to the end of the next. *executor*: steps are
+launched one ahead, while the host only fills their inputs. *engine*: the whole loop, including policy, bookkeeping and
+events. Contexts grow by one token per step; `--context` is their middle.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import sys
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -22,14 +23,15 @@ from typing import Any
 import numpy as np
 from result_file import write
 
-from cbviz.engine.executor import Executor, Seat, Step
-from cbviz.experiments.alone import Setting
-from cbviz.experiments.capacity import choose_kv_blocks
-from cbviz.experiments.lane import device_name
-from cbviz.experiments.progress import SilentProgress
-from cbviz.experiments.rates import measured_rates, model_facts
+from cbviz.config import EngineConfig
+from cbviz.core.executor import Executor, Seat, Step
 from cbviz.models import LoadedModel, load
+from cbviz.models.device import device_name
 from cbviz.policies import Continuous
+from cbviz.run.capacity import choose_kv_blocks
+from cbviz.run.progress import SilentProgress
+from cbviz.run.rates import measured_rates, model_facts
+from cbviz.run.timed_run import Setting
 from cbviz.workload import Request, Workload
 from cbviz.workload.lengths import Fixed
 from cbviz.workload.synthetic import synthetic
@@ -42,7 +44,7 @@ CASES = (
     "random:smollm2-135m:128",
 )
 SKIPPED = 4
-"""Steps at either end that are not counted."""
+"""Steps at each end that are not counted."""
 
 
 def case(text: str) -> tuple[str, int]:
@@ -53,21 +55,22 @@ def case(text: str) -> tuple[str, int]:
 
 
 def decoding(loaded: LoadedModel, slots: int, context: int, steps: int, *, compiled: bool) -> Setting:
-    """All slots decode for `steps` steps, in the middle of which their contexts are `context` long."""
+    """A setting in which all slots decode for `steps` steps; halfway, their contexts are `context` tokens long."""
     cuda = loaded.device.type == "cuda"
     block_size = 32 if cuda else 16
     prompt = max(1, context - steps // 2)
     work = synthetic(slots, Fixed(steps), prompt_tokens=prompt, vocabulary=loaded.vocabulary)
     blocks = choose_kv_blocks(loaded, work, slots=slots, block_size=block_size)
-    return Setting(loaded, Continuous(), work, slots, block_size, blocks, int(cuda), True, compiled)
+    config = EngineConfig(slots, blocks, block_size, lag=int(cuda), backend="graphs", compiled=compiled)
+    return Setting(loaded, Continuous(), work, config)
 
 
 def executor_seconds(executor: Executor, setting: Setting, requests: list[Request], steps: int) -> list[float]:
-    """Seconds of decode steps that are launched one ahead of the one that is waited for."""
+    """Seconds of decode steps, each launched before the previous one has ended."""
     rows = np.arange(len(requests), dtype=np.int32)
     prompt = np.full(len(requests), len(requests[0].prompt), np.int32)
-    columns = -(-(len(requests[0].prompt) + requests[0].max_new_tokens) // setting.block_size)
-    tables = np.full((setting.slots, columns), -1, np.int32)
+    columns = -(-(len(requests[0].prompt) + requests[0].max_new_tokens) // setting.config.block_size)
+    tables = np.full((setting.config.slots, columns), -1, np.int32)
     tables[rows] = np.arange(len(rows) * columns, dtype=np.int32).reshape(len(rows), columns)
     seats = tuple(Seat(i, np.array(r.prompt, np.int32), r.sampling) for i, r in enumerate(requests))
     ones, zeros = np.ones_like(prompt), np.zeros_like(prompt)
@@ -77,7 +80,7 @@ def executor_seconds(executor: Executor, setting: Setting, requests: list[Reques
     began = perf_counter()
     for step in range(1, steps):
         tickets.append(executor.launch(Step(step, (), rows, prompt + (step - 1), ones, ones * step, tables)))
-        if len(tickets) > setting.lag:
+        if len(tickets) > setting.config.lag:
             seconds = executor.collect(tickets.popleft()).seconds
             now = perf_counter()
             taken.append(now - began if seconds is None else seconds)
@@ -88,10 +91,8 @@ def executor_seconds(executor: Executor, setting: Setting, requests: list[Reques
 
 
 def engine_seconds(executor: Any, setting: Setting, requests: list[Request]) -> list[float]:
-    """Seconds of the decode iterations of a run in which all requests start together."""
-    some = Setting(
-        **{name: getattr(setting, name) for name in Setting.__slots__} | {"workload": Workload("", tuple(requests))}
-    )
+    """Seconds of the decode iterations in a run in which all requests start together."""
+    some = replace(setting, workload=Workload("", tuple(requests)))
     engine = some.engine(executor)
     taken = []
     while (event := engine.step()) is not None:
@@ -109,7 +110,7 @@ def measure(
     began = perf_counter()
     executor = setting.executor(SilentProgress())
     ready = perf_counter() - began
-    found = []
+    found: list[dict[str, Any]] = []
     for n in rows:
         requests = list(setting.workload)[:n]
         engine_seconds(executor, setting, requests)  # warms up
