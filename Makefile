@@ -10,9 +10,9 @@ TYPESCRIPT := 5.9.3
 .PHONY: help venv race lab docs quick test lint types javascript pure unit notebooks
 
 # Tests that load no model and open no browser.
-PURE := $(addprefix tests/,test_board_pack.py test_chinese.py test_course_words.py test_engine_schedules.py \
-  test_engine_trouble.py test_figures.py test_house.py test_measure_*.py test_memory_*.py test_policies_*.py \
-  test_trace_*.py test_workload_*.py)
+PURE := $(addprefix tests/,test_board_pack.py test_chinese.py test_course_words.py test_docstrings.py \
+  test_engine_schedules.py test_engine_trouble.py test_figures.py test_house.py test_measure_*.py test_memory_*.py \
+  test_policies_*.py test_trace_*.py test_workload_*.py)
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,5 +63,5 @@ unit: $(INSTALLED) ## Everything in Python, and the browser tests where Chromium
 	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 notebooks: $(INSTALLED) ## Every cell of every notebook gives what its saved output says
-	$(BIN)/pytest notebooks -p no:cacheprovider --nbval --nbval-current-env --nbval-cell-timeout=120 \
-	  --nbval-sanitize-with tests/nbval_sanitize.cfg
+	$(BIN)/pytest notebooks -p no:cacheprovider --nbval --nbval-current-env --nbval-cell-timeout=600 \
+	  --nbval-kernel-startup-timeout=180 --nbval-sanitize-with tests/nbval_sanitize.cfg

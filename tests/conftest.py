@@ -38,8 +38,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A process that runs a share of the tests tells the one that reports what it left out."""
-    if (told := getattr(session.config, "workeroutput", None)) is not None:
-        told["left_out"] = left_out
+    if (sent := getattr(session.config, "workeroutput", None)) is not None:
+        sent["left_out"] = left_out
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cbviz.policies import Admit, Continuous, OneAtATime, Plan, Static, View
+from cbviz.policies import Admit, Continuous, OneAtATime, Plan, Static, View, VllmV1
 
 
 def _no_end(next_token: Any, prompt: list[int], limit: int, end: int) -> list[int]:
@@ -108,7 +108,7 @@ ILLEGAL: list[tuple[Any, str]] = [
     (Learner(lambda view: Plan()), "is stuck"),
     (Learner(lambda view: Plan(admit=[0, 0])), "admitted twice"),
     (Learner(lambda view: Plan(admit=[99])), "does not wait"),
-    (Learner(lambda view: view.nobody), "raised AttributeError"),
+    (Learner(lambda view: view.missing), "raised AttributeError"),
     (Learner(_grows_without_looking), "preempt or pause"),
 ]
 
@@ -191,11 +191,11 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda *a: [1, 2], "returns [1, 2]"),
     ],
     "02.floor": [
-        (0.0173, "in seconds"),
-        (57.7, "tokens a second"),
-        (8.67, "one byte"),
-        (34.7, "four bytes"),
-        (17333, "a thousand times"),
+        (0.0167, "in seconds"),
+        (59.8, "tokens a second"),
+        (8.36, "one byte"),
+        (33.4, "four bytes"),
+        (16720, "a thousand times"),
         (1.5, "is not the time"),
         ("17 ms", "a number, such as"),
     ],
@@ -209,11 +209,11 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         ("often", "a whole number"),
     ],
     "02.knee": [
-        (533, "an addition"),
-        (133, "one byte a weight"),
-        (0.00375, "upside down"),
+        (401, "an addition"),
+        (100, "one byte a weight"),
+        (0.00498, "upside down"),
         (32, "At 32 rows"),
-        ("267", "a number, such as"),
+        ("200", "a number, such as"),
     ],
     "03.fits": [
         (44, "forgets the weights"),
@@ -262,7 +262,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     ],
     "06.cure": [
         ("A", "rarer and longer"),
-        ("B", "still stops everybody"),
+        ("B", "still stops all the others"),
         ("C", "not what is lacking"),
         ("E", "this is 'E'"),
         (4, "this is 4"),
@@ -309,13 +309,18 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda cached, prompt, block: 99, "the engine finds 4"),
         (lambda cached, prompt, block: None, "no whole number"),
     ],
-    "11.legal": ILLEGAL,
+    "11.single": [
+        (Continuous(), "one iteration admits"),
+        (Static(), "one iteration admits"),
+        (OneAtATime(), "also while others run"),
+        *ILLEGAL,
+    ],
     "11.sooner": [
         (Continuous(), "exactly as under plain continuous batching"),
         (Static(), "Legal, but slower"),
         (OneAtATime(), "Legal, but slower"),
         (Learner(_longest_first), "Legal, but slower"),
-        (Learner(_seven), "iterations on average"),
+        (VllmV1(), "at most 50 are asked for"),
         *ILLEGAL,
     ],
     "11.fewer": [
@@ -323,6 +328,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (Static(), "where plain continuous batching takes"),
         (OneAtATime(), "where plain continuous batching takes"),
         (Learner(_seven), "a game"),
+        (VllmV1(), "at most 154 are asked for"),
         *ILLEGAL,
     ],
     "04.share": [
@@ -339,7 +345,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda lengths, slots: -(-sum(lengths) // slots), "never wasted"),
         (lambda lengths, slots: max(lengths), "more than one batch"),
         (lambda lengths, slots: max(lengths) * len(_batches(lengths, slots)), "not to its own"),
-        (lambda lengths, slots: sum(map(max, _batches(sorted(lengths), slots))), "nobody knows their lengths"),
+        (lambda lengths, slots: sum(map(max, _batches(sorted(lengths), slots))), "their lengths are not known"),
         (lambda lengths, slots: sum(max(b) for b in _batches(lengths, slots) if len(b) == slots), "not full"),
         (lambda lengths, slots: sum(map(max, _batches(lengths, slots))) + 1, "the engine takes 75"),
         (lambda lengths, slots: None, "no whole number"),
@@ -367,7 +373,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     ],
     "05.when": [
         ("A", "all answers end together"),
-        ("b", "nobody waits"),
+        ("b", "no request waits"),
         ("D", "a batch is one request"),
         ("E", "one of A, B, C, D"),
         (3, "this is 3"),

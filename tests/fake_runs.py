@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from cbviz.trace import NOBODY, Finish, FinishReason, Iteration, Mark, Recorder, State, Trace, TraceMeta
+from cbviz.events import NO_REQUEST, Finish, FinishReason, Iteration, Mark, State
+from cbviz.trace import Recorder, Trace, TraceMeta
 from cbviz.workload.request import Request
 
 Cost = float | Sequence[float] | Callable[[int, int], float]
@@ -83,7 +84,7 @@ class Loop:
 
     def step(self, seconds: float, chunks: dict[int, int], stalled: dict[int, str], **marks: object) -> Iteration:
         """Everybody in a slot goes on: `chunks` limits what a request takes in, `stalled` takes nothing."""
-        who, token, fed, context = (np.full(self.slots, value, np.int32) for value in (NOBODY, NOBODY, 0, 0))
+        who, token, fed, context = (np.full(self.slots, value, np.int32) for value in (NO_REQUEST, NO_REQUEST, 0, 0))
         state = np.zeros(self.slots, np.uint8)
         finished: list[Finish] = []
         for slot, seat in enumerate(self.seats):
@@ -175,7 +176,7 @@ def wild(requests: Sequence[Request], slots: int, seed: int, most: int = 400) ->
             arrived.append(loop.queue[-1].request.id)
         cancelled: list[Mark] = []
         if dice.random() < 0.05 and loop.queue:
-            cancelled.append(Mark(loop.queue.pop(dice.randrange(len(loop.queue))).request.id, NOBODY))
+            cancelled.append(Mark(loop.queue.pop(dice.randrange(len(loop.queue))).request.id, NO_REQUEST))
         running = [seat for seat in loop.seats if seat and not seat.ended]
         if dice.random() < 0.03 and running:
             gone = running.pop(dice.randrange(len(running)))

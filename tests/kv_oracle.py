@@ -1,7 +1,7 @@
 """An executor without a model whose answers depend on everything that the KV cache must hold, block by block.
 
 It keeps one number a position, where the tables say, and draws the next token from all numbers that the request's
-table points at. So a block that is shared wrongly, overwritten while somebody reads it, copied to the wrong place, or
+table points at. So a block that is shared wrongly, overwritten while a request reads it, copied to the wrong place, or
 read before it was written changes an answer; and what a request must answer is known without any cache.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cbviz.engine import NullExecutor, Result, Step
-from cbviz.memory import BlockPool
+from cbviz.core import NullExecutor, Result, Step
+from cbviz.core.block_pool import BlockPool
 from cbviz.workload.request import Request
 
 PRIME = 1_000_003

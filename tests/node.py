@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cbviz.board.js_source import joined
+from cbviz.view.js_source import joined
 
 _folders: list[tempfile.TemporaryDirectory[str]] = []  # kept until the tests end
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cbviz.engine import Engine, NullExecutor
-from cbviz.memory import BlockPool
+from cbviz.core import Engine, NullExecutor
+from cbviz.core.block_pool import BlockPool
+from cbviz.events import Iteration, State
 from cbviz.policies import Policy
-from cbviz.trace.events import Iteration, State
 from cbviz.workload.request import ArrivalUnit, Request
 
 UNUSEFUL = {State.IDLE: ".", State.HELD: "h", State.STALLED: "s", State.RECOMPUTE: "r"}
@@ -16,7 +16,7 @@ UNUSEFUL = {State.IDLE: ".", State.HELD: "h", State.STALLED: "s", State.RECOMPUT
 def requests(
     outputs: Sequence[int], prompts: Sequence[int] | None = None, arrivals: Sequence[float] | None = None
 ) -> list[Request]:
-    """Requests 1, 2, … with forced output lengths; prompts of one token unless told."""
+    """Requests 1, 2, … with forced output lengths; prompts of one token by default."""
     return [
         Request(
             i + 1,

@@ -14,11 +14,11 @@ import torch
 
 import cbviz
 from cbviz import course, measure
-from cbviz.board import language
 from cbviz.course.exercise import exercises
 from cbviz.errors import CbvizError
-from cbviz.measure.floor import ModelFacts, Rates, floor
+from cbviz.measure.roofline_bound import ModelFacts, Rates, floor
 from cbviz.models import load
+from cbviz.view import language
 from cbviz.workload import Request, Workload
 
 WORK = Workload("w", [Request(i, (1,) * 5, 4 + i, output_length=2 + i) for i in range(4)])

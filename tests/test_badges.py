@@ -12,7 +12,7 @@ import nbformat
 import notebook_pairs
 import pytest
 
-ADDRESS = "https://github.com/somebody/cbviz"
+ADDRESS = "https://github.com/example/cbviz"
 NAME = "04_static_batching.ipynb"
 
 
@@ -66,8 +66,8 @@ def test_both_languages_stay_a_pair(course: Path) -> None:
     assert chinese.is_chinese(zh.cells[1].source)
     assert chinese.fullwidth(zh.cells[1].source) == zh.cells[1].source
     for language, notebook in (("en", en), ("zh", zh)):
-        assert f"/somebody/cbviz/blob/main/notebooks/{language}/{NAME})" in notebook.cells[1].source
-        assert f"/somebody/cbviz/main?urlpath=lab/tree/notebooks/{language}/{NAME})" in notebook.cells[1].source
+        assert f"/example/cbviz/blob/main/notebooks/{language}/{NAME})" in notebook.cells[1].source
+        assert f"/example/cbviz/main?urlpath=lab/tree/notebooks/{language}/{NAME})" in notebook.cells[1].source
         assert "![" not in notebook.cells[1].source, "a picture would come from a network"
 
 

@@ -14,19 +14,19 @@ import torch
 
 import cbviz
 from cbviz import cli
-from cbviz.engine.kv_cache import KVCache
-from cbviz.engine.model_executor import ModelExecutor
+from cbviz.eager.eager_executor import ModelExecutor
+from cbviz.eager.kv_cache import KVCache
 from cbviz.errors import CapacityError, CbvizError, ModelError, PolicyError, WorkloadError
-from cbviz.experiments import capacity, peer_process, rates
-from cbviz.experiments.bench import BenchResult, bench
-from cbviz.experiments.bench_work import WORKLOADS, named_workload, suitable
-from cbviz.experiments.breakdown import Kernel, breakdown, kind
-from cbviz.experiments.capacity import choose_kv_blocks
-from cbviz.experiments.peers import PeerJob, check_peers, run_peer
-from cbviz.experiments.progress import SilentProgress
-from cbviz.experiments.rates import measured_rates, model_facts
-from cbviz.measure.floor import Rates, floor
+from cbviz.measure.roofline_bound import Rates, floor
 from cbviz.models import LoadedModel, load
+from cbviz.run import baseline_process, capacity, rates
+from cbviz.run.baselines import PeerJob, check_peers, run_peer
+from cbviz.run.bench import BenchResult, bench
+from cbviz.run.bench_work import WORKLOADS, named_workload, suitable
+from cbviz.run.breakdown import Kernel, breakdown, kind
+from cbviz.run.capacity import choose_kv_blocks
+from cbviz.run.progress import SilentProgress
+from cbviz.run.rates import measured_rates, model_facts
 from cbviz.trace import Recorder
 from cbviz.workload import Request, Sampling, Workload
 from cbviz.workload.lengths import Uniform
@@ -169,7 +169,7 @@ def test_errors_have_their_types(tiny: LoadedModel) -> None:
         bench(tiny, "rushed")
     with pytest.raises(WorkloadError, match="'exponential' has the same lengths"):
         bench(tiny, workload="yardstick")
-    with pytest.raises(WorkloadError, match="are as they are"):
+    with pytest.raises(WorkloadError, match=r"have (a fixed length|fixed lengths)"):
         bench(tiny, workload="tasks", prompt_tokens=5)
     with pytest.raises(WorkloadError, match="not both"):
         bench(tiny, workload=synthetic(2, 3, prompt_tokens=3, vocabulary=90), requests=5)
@@ -326,18 +326,18 @@ def job(loaded: LoadedModel, work: Workload) -> PeerJob:
     return PeerJob.of(loaded.name, work, device="cpu", dtype="float32", slots=2, repeats=2)
 
 
-@pytest.mark.parametrize("peer", [peer_process.static, peer_process.continuous])
+@pytest.mark.parametrize("peer", [baseline_process.static, baseline_process.continuous])
 @pytest.mark.parametrize("forced", [True, False])
 def test_peers_count_what_was_asked_for(tiny: LoadedModel, peer: Any, forced: bool) -> None:
     """Our engine and theirs count the same tokens, whether lengths are forced or the model ends its answers."""
     own = load("tiny", device="cpu")  # its attention is changed
     name, options = ("exponential", {"prompt_tokens": 6, "max_new_tokens": 9}) if forced else ("tasks", {})
     work = named_workload(name, tiny, requests=3, **options)  # type: ignore[arg-type]
-    told = peer(own, job(tiny, work))
+    found = peer(own, job(tiny, work))
     ours = bench(tiny, workload=work, slots=2, repeats=1, rates=GIVEN)
-    assert told["output_tokens"] == ours.output_tokens
-    assert len(told["runs"]) == 2
-    assert all(0 < seconds < math.inf for seconds in told["runs"])
+    assert found["output_tokens"] == ours.output_tokens
+    assert len(found["runs"]) == 2
+    assert all(0 < seconds < math.inf for seconds in found["runs"])
 
 
 def test_the_process_of_a_peer(
@@ -345,16 +345,16 @@ def test_the_process_of_a_peer(
 ) -> None:
     work = named_workload("exponential", tiny, requests=3, prompt_tokens=4, max_new_tokens=5)
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(asdict(job(tiny, work)))))
-    assert peer_process.main("transformers-static") == 0
-    told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert told["output_tokens"] == sum(request.output_length or 0 for request in work)
+    assert baseline_process.main("transformers-static") == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["output_tokens"] == sum(request.output_length or 0 for request in work)
 
 
 def test_wanted_tokens() -> None:
-    assert peer_process.wanted([5, 6, 1, 0, 0], 9, (1,)) == 3, "END counts, padding does not"
-    assert peer_process.wanted([5, 6, 7, 8], 3, (1,)) == 3, "the batch ran on for somebody else"
-    assert peer_process.wanted([1, 1, 1], 2, ()) == 2
-    assert peer_process.wanted([], 2, ()) == 0
+    assert baseline_process.wanted([5, 6, 1, 0, 0], 9, (1,)) == 3, "END counts, padding does not"
+    assert baseline_process.wanted([5, 6, 7, 8], 3, (1,)) == 3, "the batch ran on for another request"
+    assert baseline_process.wanted([1, 1, 1], 2, ()) == 2
+    assert baseline_process.wanted([], 2, ()) == 0
 
 
 def test_a_peer_that_fails_says_so_in_one_line(shape: LoadedModel) -> None:
@@ -372,7 +372,7 @@ def test_work_that_no_peer_runs() -> None:
     sampled = Workload("one", (Request(0, (5,), 3, sampling=Sampling(temperature=1)),))
     mixed = Workload("two", (Request(0, (5,), 3), Request(1, (5,), 3, output_length=2)))
     for work in (sampled, mixed):
-        with pytest.raises(CbvizError, match="peers run"):
+        with pytest.raises(CbvizError, match=r"peers (run only|need a workload)"):
             PeerJob.of("tiny", work, device="cpu", dtype="float32", slots=1, repeats=1)
 
 
@@ -438,3 +438,8 @@ def test_a_benchmark_can_be_asked_why(tiny: LoadedModel) -> None:
     assert lane.policy == "vllm_v1"
     assert [answer.verdict for answer in lane.answers] == ["waits"] * 4
     assert all("slot" in answer.reason for answer in lane.answers)
+
+
+def test_backend_and_graphs_are_not_both_given(shape: LoadedModel) -> None:
+    with pytest.raises(CbvizError, match=r"^give backend or graphs, not both\.$"):
+        bench(shape, requests=2, backend="sdpa", graphs=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import re
 from pathlib import Path
@@ -12,26 +12,20 @@ from typing import Any
 import pytest
 
 from cbviz import cli
-from cbviz.engine.graphs import backends
-from cbviz.experiments import rates
+from cbviz.cuda import inductor
+from cbviz.run import rates
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
 @pytest.fixture(autouse=True)
 def _quick_rates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(FOLDER))  # where a script finds its neighbours
     monkeypatch.setitem(rates.COPY_BYTES, "cpu", 2**20)
     monkeypatch.setitem(rates.SQUARE, "cpu", 64)
 
 
 def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(name)
 
 
 def run(name: str, tmp_path: Path, *options: str) -> dict[str, Any]:
@@ -63,13 +57,13 @@ def test_ladder(tmp_path: Path) -> None:
 
 def test_a_rung_is_without_what_comes_later() -> None:
     ladder = script("ladder")
-    whole = {name: getattr(backends, name) for name in ("merge_siblings", "fuse_rotary", "INDUCTOR", "ONE_TOKEN")}
+    whole = {name: getattr(inductor, name) for name in ("fuse_projections", "fuse_rotary", "INDUCTOR", "ONE_TOKEN")}
     there = []
     for rung in ladder.RUNGS:
         with ladder.without_what_comes_later(rung):
-            there.append({name for name, one in whole.items() if getattr(backends, name) is one})
-        assert all(getattr(backends, name) is one for name, one in whole.items())
-    assert there == [set(), set(), set(), {"merge_siblings"}, {"merge_siblings", "fuse_rotary"}, set(whole)]
+            there.append({name for name, one in whole.items() if getattr(inductor, name) is one})
+        assert all(getattr(inductor, name) is one for name, one in whole.items())
+    assert there == [set(), set(), set(), {"fuse_projections"}, {"fuse_projections", "fuse_rotary"}, set(whole)]
 
 
 def test_recording(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cbviz.board.js_source import FOLDER, join, joined
-from cbviz.board.player import style
 from cbviz.errors import CbvizError
+from cbviz.view.js_source import FOLDER, catalogue, join, joined
+from cbviz.view.player import style
 from tests.node import node, shipped_module
 
 ROOT = Path(__file__).parents[1]
@@ -50,6 +50,7 @@ def test_it_is_one_module_without_imports_and_styles() -> None:
     text = joined()
     lines = text.splitlines()
     assert not [line for line in lines if line.startswith("import")]
+    assert json.dumps(catalogue(), ensure_ascii=False) in text
     assert sorted(line for line in lines if line.startswith("//")) == [f"// {path.name}" for path in MODULES]
     assert style() not in text
     assert "</script" not in text
@@ -95,17 +96,23 @@ USES_A = 'import { a } from "./a.js";\nexport default { a };\n'
                 "a": 'import { b } from "./b.js";\n' + A,
                 "b": 'import { a } from "./a.js";\nexport const b = 1;\n',
             },
-            "need each other: a.js, b.js",
+            "import each other: a.js, b.js",
         ),
-        ({"entry": USES_A, "a": A, "b": "export const b = 1;\n"}, r"nothing needs b\.js"),
-        ({"entry": USES_A, "a": A + 'import a2 from "./b.js";\n'}, "cannot be joined with: 'import a2"),
-        ({"entry": USES_A, "a": A + 'import { b as c } from "./b.js";\n'}, "cannot be joined with: 'import { b as c"),
-        ({"entry": USES_A, "a": A + "export { a };\n"}, "cannot be joined with: 'export { a }"),
-        ({"entry": USES_A, "a": A + "export default a;\n"}, "cannot be joined with: 'export default a"),
-        ({"entry": USES_A, "a": A + "const { b } = a;\n"}, "cannot be joined with: 'const { b }"),
-        ({"entry": USES_A, "a": A + "a.b();\n"}, r"cannot be joined with: 'a\.b"),
-        ({"entry": USES_A, "a": A + "const b = `\n// no comment\n`;\n"}, r"a\.js has a string of several lines"),
-        ({"entry": USES_A, "a": A + 'const b = "\\\n// no comment";\n'}, r"a\.js has a string of several lines"),
+        ({"entry": USES_A, "a": A, "b": "export const b = 1;\n"}, r"no module imports b\.js"),
+        ({"entry": USES_A, "a": A + 'import a2 from "./b.js";\n'}, "cannot be joined: 'import a2"),
+        ({"entry": USES_A, "a": A + 'import { b as c } from "./b.js";\n'}, "cannot be joined: 'import { b as c"),
+        ({"entry": USES_A, "a": A + "export { a };\n"}, "cannot be joined: 'export { a }"),
+        ({"entry": USES_A, "a": A + "export default a;\n"}, "cannot be joined: 'export default a"),
+        ({"entry": USES_A, "a": A + "const { b } = a;\n"}, "cannot be joined: 'const { b }"),
+        ({"entry": USES_A, "a": A + "a.b();\n"}, r"cannot be joined: 'a\.b"),
+        (
+            {"entry": USES_A, "a": A + "const b = `\n// no comment\n`;\n"},
+            r"a\.js has a string that spans several",
+        ),
+        (
+            {"entry": USES_A, "a": A + 'const b = "\\\n// no comment";\n'},
+            r"a\.js has a string that spans several",
+        ),
     ],
 )
 def test_what_cannot_be_joined_is_refused_by_name(tmp_path: Path, modules: dict[str, str], sentence: str) -> None:

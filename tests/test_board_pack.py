@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cbviz.board.look import WASTED, dense
-from cbviz.board.pack import LaneEncoder, RequestText, merge, meta_block, read, requests_block, trace_blocks
 from cbviz.errors import TraceError
-from cbviz.trace import NOBODY, State
+from cbviz.events import NO_REQUEST, State
+from cbviz.view.look import WASTED, dense
+from cbviz.view.pack import LaneEncoder, RequestText, merge, meta_block, read, requests_block, trace_blocks
 from tests.fake_runs import record, request, scheduled, wild
 from tests.node import node, shipped_module
 
@@ -25,7 +25,7 @@ def live_and_recorded(seed: int, slots: int = 3):
     asked = [request(id, dice.randint(1, 9), dice.randint(1, 8)) for id in range(12)]
     iterations = list(wild(asked, slots, seed))
     trace = record(iter(iterations), asked, slots)
-    pieces = [{s: f"t{token}" for s, token in enumerate(it.token) if token != NOBODY} for it in iterations]
+    pieces = [{s: f"t{token}" for s, token in enumerate(it.token) if token != NO_REQUEST} for it in iterations]
     return list(zip(iterations, pieces, strict=True)), trace
 
 

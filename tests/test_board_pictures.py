@@ -15,11 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from cbviz.board import Board, look, raster
-from cbviz.board.picture import _fill, coarse, png, svg
 from cbviz.errors import CbvizError
+from cbviz.events import State
+from cbviz.messages import as_json, say
 from cbviz.policies import POLICIES, Orca, RequestLevel, Static
-from cbviz.trace import State
+from cbviz.view import Board, colours, look, raster
+from cbviz.view.grid import coarse
+from cbviz.view.language import RACE, RUN
+from cbviz.view.picture import _fill, png, svg
 from tests.fake_runs import scheduled_trace, wild_trace
 from tests.node import node, shipped_module
 
@@ -31,24 +34,24 @@ def test_python_and_the_page_use_the_same_colours_and_words():
         import * as b from {json.dumps(shipped_module())};
         const pale = (t) => b.PALETTE.map((c) => [b.stalledGround(c, t), b.stalledInk(c, t)]);
         const stalled = Object.values(b.THEMES).map(pale);
-        const words = ["en", "zh"].map((l) => b.STATE_WORDS.map((w) => b.WORDS[l][w]));
+        const words = ["en", "zh"].map((l) => b.STATE_WORDS.map((w) => b.say(l, w)));
         const [inks, texts] = [b.PALETTE.map(b.inkOn), b.PALETTE.map(b.textOn)];
         console.log(JSON.stringify([b.PALETTE, b.THEMES, inks, texts, stalled, words]));
     """
     done = subprocess.run([node(), "--input-type=module", "-e", script], capture_output=True, check=True)
     palette, themes, inks, texts, stalled, words = json.loads(done.stdout)
-    assert tuple(palette) == look.PALETTE
-    for ours, theirs in ((look.LIGHT, themes["light"]), (look.DARK, themes["dark"])):
+    assert tuple(palette) == colours.PALETTE
+    for ours, theirs in ((colours.LIGHT, themes["light"]), (colours.DARK, themes["dark"])):
         for name in (field.name for field in fields(ours)):
             value = getattr(ours, name)
             assert theirs[name] == (list(value) if isinstance(value, tuple) else value), name
-    assert inks == [look.ink_on(colour) for colour in palette]
-    assert texts == [look.text_on(colour) for colour in palette]
+    assert inks == [colours.ink_on(colour) for colour in palette]
+    assert texts == [colours.text_on(colour) for colour in palette]
     assert stalled == [
-        [[look.stalled_ground(c, theme), look.stalled_ink(c, theme)] for c in palette]
-        for theme in (look.LIGHT, look.DARK)
+        [[colours.stalled_ground(c, theme), colours.stalled_ink(c, theme)] for c in palette]
+        for theme in (colours.LIGHT, colours.DARK)
     ]
-    assert words == [list(look.STATE_WORDS["en"]), list(look.STATE_WORDS["zh"])]
+    assert words == [[say(language, f"board.{key}") for key in look.STATE_WORDS] for language in ("en", "zh")]
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -62,7 +65,7 @@ def test_svg_draws_every_decode_span_in_its_colour(dark):
         for r in picture.iter(SVG + "rect")
     ]
     for id, length in enumerate([3, 6, 2, 3]):
-        wanted = (look.colour_of(id), pytest.approx(scale, abs=0.02), pytest.approx((length - 1) * scale, abs=0.02))
+        wanted = (colours.colour_of(id), pytest.approx(scale, abs=0.02), pytest.approx((length - 1) * scale, abs=0.02))
         assert wanted in rects
     assert sum(fill == "url(#p4)" for fill, *_ in rects) >= 3, "three slots are held"
 
@@ -93,8 +96,8 @@ def test_large_runs_become_columns_and_stay_small():
 def test_columns_keep_the_share_of_every_state():
     run = scheduled_trace([1 + (i * 7) % 60 for i in range(800)], 16, "static")
     state, _ = look.dense(run)
-    pixels = coarse(run, 300, 6, len(run.iterations), look.LIGHT)
-    shades = np.array([look.rgb(look.LIGHT.held[0]), look.rgb(look.LIGHT.held[1])])
+    pixels = coarse(run, 300, 6, len(run.iterations), colours.LIGHT)
+    shades = np.array([colours.rgb(colours.LIGHT.held[0]), colours.rgb(colours.LIGHT.held[1])])
     held = (pixels[..., None, :3] == shades).all(-1).any(-1).mean()
     assert held == pytest.approx((state == State.HELD).mean(), abs=0.02)
     assert (pixels[..., 3] == 255).all()
@@ -141,9 +144,9 @@ def test_a_png_has_the_requests_colours_where_they_ran(tmp_path):
     assert image.size[0] == 1200
     unit = (600 - 36 - 20) / (6 * 1.01)
     place = (int((36 + 4.3 * unit) * 2), ((40 + 24 + 3) * 2))
-    assert image.getpixel(place) == look.rgb(look.colour_of(1)), "request 1 decodes in slot 1"
+    assert image.getpixel(place) == colours.rgb(colours.colour_of(1)), "request 1 decodes in slot 1"
     held = image.getpixel((int((36 + 4.5 * unit) * 2) + 4, (40 + 2) * 2))
-    assert held == look.rgb(look.LIGHT.held[0]), "slot 0 is held"
+    assert held == colours.rgb(colours.LIGHT.held[0]), "slot 0 is held"
 
 
 def test_a_gif_grows_from_nothing_to_the_whole_run(tmp_path):
@@ -155,7 +158,7 @@ def test_a_gif_grows_from_nothing_to_the_whole_run(tmp_path):
     for frame in (0, 10, 19):
         image.seek(frame)
         pixels = np.asarray(image.convert("RGB")).astype(int)
-        blue = np.abs(pixels - look.rgb(look.colour_of(0))).sum(axis=-1) < 30
+        blue = np.abs(pixels - colours.rgb(colours.colour_of(0))).sum(axis=-1) < 30
         shares.append(blue[40:60].mean())
     assert shares[0] < 0.01 < shares[1] < shares[2]
     assert path.stat().st_size < 200_000
@@ -168,7 +171,11 @@ def test_large_runs_become_pixels_too(tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
-    [({"rate": 0}, "rate must be"), ({"seconds": float("nan")}, "seconds must lie"), ({"width": 3}, "width must be")],
+    [
+        ({"rate": 0}, "rate must be"),
+        ({"seconds": float("nan")}, "seconds must be"),
+        ({"width": 3}, "width must be"),
+    ],
 )
 def test_gifs_that_make_no_sense_are_refused(tmp_path, options, sentence):
     with pytest.raises(CbvizError, match=sentence):
@@ -183,10 +190,12 @@ def test_without_pillow_the_sentence_says_what_to_install(tmp_path, monkeypatch)
 
 def test_every_built_in_policy_is_summed_up_in_chinese_too():
     texts = [make().summary for make in POLICIES.values()] + [Static(run_to=9).summary, RequestLevel(4).summary]
-    texts += [Orca(reserve=scheme).summary for scheme in ("power_of_two", "maximum")] + ["Race", "Run", "Playground"]
+    from cbviz.run.play_run import TITLE
+
+    texts += [Orca(reserve=scheme).summary for scheme in ("power_of_two", "maximum")] + [RACE, RUN, TITLE]
     script = f"""
         import * as b from {json.dumps(shipped_module())};
-        console.log(JSON.stringify({json.dumps(texts)}.map((text) => b.inWords("zh", text))));
+        console.log(JSON.stringify({json.dumps(list(map(as_json, texts)))}.map((text) => b.inWords("zh", text))));
     """
     done = subprocess.run([node(), "--input-type=module", "-e", script], capture_output=True, check=True)
     for english, chinese in zip(texts, json.loads(done.stdout), strict=True):
@@ -198,7 +207,7 @@ def test_pictures_speak_chinese_in_a_font_that_has_it(tmp_path):
     run = scheduled_trace([3, 6, 2, 3], 4, "static")
     font = next((name for name in raster.CHINESE_FONTS if _installed(name)), None)
     if font is None:
-        with pytest.raises(CbvizError, match="no font for them is installed"):
+        with pytest.raises(CbvizError, match="no font for it is installed"):
             Board(run, language="zh").to_png(tmp_path / "zh.png")
         return
     english, chinese = (
@@ -236,20 +245,20 @@ def test_neighbouring_states_differ_at_three_to_one(name):
 
     Decode alone is plain. So of two states beside each other at least one shows a mark that the other has not.
     """
-    theme = getattr(look, name)
-    for colour in look.PALETTE:
+    theme = getattr(colours, name)
+    for colour in colours.PALETTE:
         textures = {
             "spare": theme.spare,
             "wasted": theme.wasted,
             "held": theme.held,
-            "prefill": (colour, look.ink_on(colour)),
-            "recompute": (colour, look.ink_on(colour)),
-            "stalled": (look.stalled_ground(colour, theme), look.stalled_ink(colour, theme)),
+            "prefill": (colour, colours.ink_on(colour)),
+            "recompute": (colour, colours.ink_on(colour)),
+            "stalled": (colours.stalled_ground(colour, theme), colours.stalled_ink(colour, theme)),
         }
         for state, (ground, ink) in textures.items():
-            assert look.contrast(ground, ink) >= 3, f"{state} of {colour}"
-        assert look.contrast(look.text_on(colour), colour) >= 4.5
-    assert look.contrast(theme.end, theme.ground) >= 3
+            assert colours.contrast(ground, ink) >= 3, f"{state} of {colour}"
+        assert colours.contrast(colours.text_on(colour), colour) >= 4.5
+    assert colours.contrast(theme.end, theme.ground) >= 3
 
 
 def test_no_two_states_have_the_same_texture():
@@ -264,5 +273,5 @@ def test_no_two_states_have_the_same_texture():
     assert not inked[plain].any()
     assert len({tuple(inked[state]) for state in textured}) == len(textured)
     used: set[tuple[int, str]] = set()
-    drawn = {_fill(state, 0, look.LIGHT, used) for state in (*State, look.WASTED)}
+    drawn = {_fill(state, 0, colours.LIGHT, used) for state in (*State, look.WASTED)}
     assert len(drawn) == 7, "and in a saved picture each has a fill of its own"

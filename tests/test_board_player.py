@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import pytest
 
-from cbviz.board import Board, Finish
-from cbviz.board.pack import read
-from cbviz.board.player import html, mimebundle, text
 from cbviz.errors import CbvizError
 from cbviz.measure.compare import same_answers
+from cbviz.view import Board, Outcome
+from cbviz.view.pack import read
+from cbviz.view.player import html, mimebundle, text
 from tests.fake_runs import scheduled_trace, wild_trace
 
 HOSTILE = '</script><script>document.title="owned"</script><img src=x onerror=alert(1)> \u202e' + "A" * 100_000
@@ -69,19 +69,19 @@ def test_a_bundle_is_the_same_for_the_same_run_and_has_no_timings_in_its_text():
 
 def test_a_finish_is_measured_from_the_traces():
     static, continuous = pair()
-    finish = Finish.of(static, continuous)
+    finish = Outcome.of(static, continuous)
     assert finish.iteration_ratio == pytest.approx(42 / 30)
     assert finish.cost_ratio == pytest.approx(1)
     assert finish.speedup == pytest.approx(finish.iteration_ratio * finish.cost_ratio)
     assert (finish.identical, finish.compared) == (8, 8)
     other = replace(continuous, requests=replace(continuous.requests, tokens=((1,), *continuous.requests.tokens[1:])))
     assert same_answers(static, other) == (7, 8)
-    assert Finish.of(static).speedup is None
+    assert Outcome.of(static).speedup is None
 
 
 def test_a_stopped_run_claims_no_speedup():
     stopped = wild_trace(3, requests=30, most=20)
-    finish = Finish.of(stopped, stopped)
+    finish = Outcome.of(stopped, stopped)
     assert finish.stopped
     assert finish.speedup is None
 
@@ -91,7 +91,7 @@ def test_a_stopped_run_claims_no_speedup():
 )
 def test_a_finish_that_makes_no_sense_is_refused(values):
     with pytest.raises(CbvizError):
-        Finish(**values)
+        Outcome(**values)
 
 
 def test_a_board_writes_pages_and_pictures(tmp_path):
@@ -115,10 +115,10 @@ def test_pictures_pages_and_terminal_need_no_notebook_packages():
 import sys
 for name in ("anywidget", "ipywidgets", "IPython", "plotly", "pandas", "traitlets"):
     sys.modules[name] = None
-import cbviz.board.terminal, cbviz.board.picture, cbviz.board.player
-from cbviz.board import Board, Finish, RequestText, Control, Knob
+import cbviz.view.terminal, cbviz.view.picture, cbviz.view.player
+from cbviz.view import Board, Outcome, RequestText, Control, Knob
 try:
-    from cbviz.board import LiveBoard
+    from cbviz.view import LiveBoard
 except ImportError:
     print("ok")
 """

@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from cbviz.board.terminal import grid
 from cbviz.errors import CbvizError
+from cbviz.view.terminal import grid
 from tests.fake_runs import scheduled_trace, wild_trace
 
 
@@ -25,7 +25,7 @@ def test_the_toy_figure_cell_by_cell():
 
 
 def test_each_state_has_a_sign_of_its_own():
-    from cbviz.board.terminal import END, SIGNS
+    from cbviz.view.terminal import END, SIGNS
 
     assert len({*SIGNS.values(), END}) == 8
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from cbviz.board import Control, Finish, Knob, LaneInfo, LiveBoard, RequestText
-from cbviz.board.pack import read
 from cbviz.errors import CbvizError, EngineError
+from cbviz.view import Control, Knob, LaneInfo, LiveBoard, Outcome, RequestText
+from cbviz.view.pack import read
 from tests.fake_runs import request, scheduled
 
 
@@ -73,7 +73,7 @@ def test_everything_arrives_in_few_messages_and_the_whole_run_is_kept():
         board.push(0, event, {0: "x"})
         board.push(1, event)
     until(lambda: page.have == [len(events)] * 2)
-    board.finish(Finish(clock="lane"))
+    board.finish(Outcome(clock="lane"))
     assert len(page.frames) < len(events) / 4, "increments are gathered"
     assert min(b - a for a, b in zip(page.times, page.times[1:], strict=False)) > 0.02 if len(page.times) > 1 else True
     kinds = [(header["kind"], header.get("n")) for header, _ in read(board._run)]
@@ -174,10 +174,10 @@ def test_controls_arrive_checked_and_stop_is_acknowledged_at_once():
     page.say(type="control", action="stop")
     assert board._status == "stopping"
     assert page.refusals == []
-    board.finish(Finish(stopped=True))
+    board.finish(Outcome(stopped=True))
     assert board._status == "stopped"
     page.say(type="control", action="pause")
-    assert "over" in page.refusals[-1]
+    assert "ended" in page.refusals[-1]
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_its_text_is_the_same_every_time():
 
 
 def test_the_pump_ends_when_nothing_comes_and_starts_again(monkeypatch):
-    monkeypatch.setattr("cbviz.board.widget.LINGER", 0.05)
+    monkeypatch.setattr("cbviz.view.widget.LINGER", 0.05)
     board = live()
     events = iterations()
     board.push(0, events[0])

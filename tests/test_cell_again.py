@@ -12,9 +12,9 @@ from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
-from cbviz.board import LaneInfo, LiveBoard
-from cbviz.board import cell as cell_module
-from cbviz.board.cell import Cells, attended, here
+from cbviz.view import LaneInfo, LiveBoard
+from cbviz.view import cell as cell_module
+from cbviz.view.cell import Cells, attended, here
 
 
 class Kernel:
@@ -76,8 +76,8 @@ def test_a_cell_that_is_run_again_stops_its_race_and_closes_its_board(kernel: Ke
         kernel.run(RACE, "one")
     assert kernel.run("print(going(), boards())").strip() == "1 ['running']"
     # What the earlier races had run stays readable.
-    told = kernel.run("print([(r.stopped, r.board is None, len(r.table().to_json()) > 0) for r in kept[:2]])")
-    assert told.strip() == "[(True, True, True), (True, True, True)]"
+    printed = kernel.run("print([(r.stopped, r.board is None, len(r.table().to_json()) > 0) for r in kept[:2]])")
+    assert printed.strip() == "[(True, True, True), (True, True, True)]"
     # Another cell stops none of it, and neither does a front end that names no cell.
     kernel.run("other = cbviz.play(model, slots=2); other", "two")
     kernel.run("third = cbviz.play(model, slots=2)")

@@ -143,7 +143,7 @@ def test_json_is_one_object_and_nothing_else(run: Run) -> None:
 
 
 def test_what_libraries_print_never_reaches_the_json(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    import cbviz.experiments.race as module
+    import cbviz.run.race as module
 
     honest = module.race
 
@@ -178,7 +178,7 @@ def test_three_lanes_and_one_lane(run: Run) -> None:
     assert len(result["lanes"]) == 3
     assert result["iteration_ratio"] == 1
     _, out, _ = run(*SMALL, "--repeats", "1", "--policies", "continuous")
-    assert "took" not in out, "one lane is compared with nobody"
+    assert "took" not in out, "one lane has nothing to compare with"
 
 
 def test_your_own_prompts(run: Run, tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_files_are_written(run: Run, tmp_path: Path) -> None:
 @pytest.fixture
 def ctrl_c_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send SIGINT to this process in the middle of the eleventh iteration, as Ctrl-C does."""
-    from cbviz.experiments.lane import Lane
+    from cbviz.run.lane import Lane
 
     honest, steps = Lane.step, itertools.count()
 
@@ -301,7 +301,7 @@ def test_by_default_nothing_is_shared_and_the_preempted_are_computed_again(comma
 
 
 def test_a_benchmark_passes_on_how_memory_is_handled(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    import cbviz.experiments.bench as module
+    import cbviz.run.bench as module
     from cbviz.errors import MeasureError
 
     def refuse(*_: object, **options: object) -> object:
@@ -396,12 +396,13 @@ def test_the_wheel_brings_the_notebooks_and_the_board(tmp_path: Path) -> None:
     (built,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(built) as wheel:
         inside = {name for name in wheel.namelist() if name.startswith("cbviz/notebooks/")}
-        scripts = {name for name in wheel.namelist() if name.startswith("cbviz/board/js/") and name.endswith(".js")}
+        assert {f"cbviz/messages/{language}.json" for language in lab.LANGUAGES} <= set(wheel.namelist())
+        scripts = {name for name in wheel.namelist() if name.startswith("cbviz/view/js/") and name.endswith(".js")}
         wheel.extractall(tmp_path / "installed")
     assert inside == {
         f"cbviz/notebooks/{p.parent.name}/{p.name}" for language in lab.LANGUAGES for p in lab.originals(language)
     }
-    assert scripts == {f"cbviz/board/js/{path.name}" for path in (root / "cbviz" / "board" / "js").glob("*.js")}
+    assert scripts == {f"cbviz/view/js/{path.name}" for path in (root / "cbviz" / "view" / "js").glob("*.js")}
     asked = "from pathlib import Path; from cbviz import lab; print(lab.__file__, *lab.copy(Path('course'), 'zh').new)"
     called = subprocess.run(
         [sys.executable, "-c", asked],

@@ -250,12 +250,12 @@ def test_one_file_that_fails_costs_no_other(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The result has been printed by then, the sentence names the file, the code says that something went wrong."""
-    import cbviz.experiments.race as module
+    from cbviz.view import player
 
     def no_page(*_: object, **__: object) -> str:
         raise FileError("race.html cannot be written: No space left on device.")
 
-    monkeypatch.setattr(module.player, "html", no_page)
+    monkeypatch.setattr(player, "html", no_page)
     (here / "traces" / "0-static.cbviz").mkdir(parents=True)
     argv = ("race", "--slots", "2", "--requests", "3", "--repeats", "1", "--html", "race.html", "--save", "traces")
     assert cli.main(argv) == 2
@@ -273,14 +273,14 @@ def test_an_interrupt_while_files_are_written_leaves_whole_ones(
     def interrupted(*_: object, **__: object) -> str:
         raise KeyboardInterrupt
 
-    import cbviz.experiments.race as module
+    from cbviz.view import player
 
-    monkeypatch.setattr(module.player, "html", interrupted)
+    monkeypatch.setattr(player, "html", interrupted)
     argv = ("race", "--slots", "2", "--requests", "3", "--repeats", "1", "--html", "race.html", "--json")
     assert cli.main(argv) == 130
     out, err = capsys.readouterr()
     assert out.startswith("{")
-    assert err.endswith("cbviz: interrupted; every file is whole, or as it was before.\n")
+    assert err.endswith("cbviz: interrupted; every file is complete, or as it was before.\n")
     assert not Path("race.html").exists()
 
 

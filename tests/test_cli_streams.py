@@ -202,9 +202,12 @@ def test_signals_end_a_command_without_a_traceback(number: signal.Signals, after
             start_new_session=True,
             preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
         )
-        time.sleep(after)
-        ran.send_signal(number)
-        code = ran.wait(timeout=60)
+        try:
+            time.sleep(after)
+            ran.send_signal(number)
+            code = ran.wait(timeout=60)
+        finally:
+            ran.kill()  # a test that fails leaves nothing running
     said = (tmp_path / "err").read_text("utf-8")
     assert code == 128 + number, said
     assert "Traceback" not in said

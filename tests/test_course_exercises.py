@@ -127,7 +127,7 @@ def stubborn(*arguments: object) -> None:
 def test_endless_loops_are_stopped(loop: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TooSlow):
         within(0.1, loop)
-    monkeypatch.setattr("cbviz.course.exercise.PATIENCE", 0.1)
+    monkeypatch.setattr("cbviz.course.exercise.SECONDS_TO_JUDGE", 0.1)
     assert "does a loop of yours never end?" in repr(check("01.fed", loop))
 
 

@@ -1,4 +1,4 @@
-"""Predictions: recorded when somebody moves the control, sensible when nobody does, none in a saved notebook."""
+"""Predictions: recorded when the learner moves the control, optional, and never stored in a saved notebook."""
 
 from __future__ import annotations
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import chinese
 import pytest
 
 import cbviz
-from cbviz import course
-from cbviz.board.language import spoken
-from cbviz.course import words
-from cbviz.course.words import Text, say, table, term
+from cbviz import course, messages
+from cbviz.course.words import say, term
 from cbviz.errors import CbvizError
+from cbviz.view.language import spoken
 from tests.fake_runs import wild_trace
 
 
@@ -24,24 +21,24 @@ def english_afterwards() -> Iterator[None]:
     course.language("en")
 
 
-def fields(text: str) -> set[str | None]:
-    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+COURSE = [key for key in messages.lines("en") if key.startswith("course.")]
 
 
-@pytest.mark.parametrize("key", table())
-def test_every_text_is_there_in_both_languages(key: str) -> None:
-    text = table()[key]
-    assert text.en
-    assert text.zh
-    assert fields(text.en) == fields(text.zh), "both languages fill in the same values"
-    assert not chinese.is_chinese(text.en)
-    assert chinese.is_chinese(text.zh) or text.en == text.zh == "token" or key == "tokens"
-    assert chinese.fullwidth(text.zh) == text.zh
+@pytest.mark.parametrize("key", COURSE)
+def test_every_text_is_english_and_chinese(key: str) -> None:
+    english, translated = messages.lines("en")[key], messages.lines("zh")[key]
+    assert english
+    assert not chinese.is_chinese(english)
+    assert chinese.is_chinese(translated) or english == translated == "token" or key == "course.tokens"
+    assert chinese.fullwidth(translated) == translated
 
 
 def test_terms_are_chinese_or_the_field_s_own_words() -> None:
-    for english, translated in words.TERMS.items():
-        assert chinese.is_chinese(translated) or translated.lower() == english, english
+    for key, translated in messages.lines("zh").items():
+        if key.startswith("term."):
+            english = key.removeprefix("term.")
+            assert messages.lines("en")[key] == english
+            assert chinese.is_chinese(translated) or translated.lower() == english, english
 
 
 def test_say_speaks_the_language_that_was_set() -> None:
@@ -72,15 +69,3 @@ def test_an_unknown_language_is_refused_and_nothing_changes(nonsense: str) -> No
 def test_unknown_words_are_refused() -> None:
     with pytest.raises(CbvizError, match="no words under 'nothing'"):
         say("nothing")
-
-
-def test_two_lessons_cannot_share_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    twin = SimpleNamespace(WORDS={"right": Text("a", "一")}, EXERCISES=())
-    monkeypatch.setattr("cbviz.course.lessons.LESSONS", (twin,))
-    table.cache_clear()
-    try:
-        with pytest.raises(CbvizError, match="keys must be unique"):
-            table()
-    finally:
-        monkeypatch.undo()
-        table.cache_clear()

@@ -104,8 +104,8 @@ def test_the_public_names_are_in_the_api(site: Path) -> None:
     import cbviz
 
     page = (site / "api.html").read_text("utf-8")
-    told = {name for name in cbviz._HOME if re.search(rf'id="cbviz\.[\w.]*\b{name}"', page)}
-    assert set(cbviz._HOME) == told
+    listed = {name for name in cbviz._HOME if re.search(rf'id="cbviz\.[\w.]*\b{name}"', page)}
+    assert set(cbviz._HOME) == listed
 
 
 def test_every_result_is_on_the_benchmarks_page_and_its_figures_are_the_files() -> None:
@@ -157,6 +157,6 @@ def test_teaching_names_every_notebook_and_only_files_that_exist() -> None:
 
 def test_what_teaching_says_about_memory_is_what_was_measured() -> None:
     facts = json.loads((ROOT / "docs" / "memory.json").read_text("utf-8"))
-    told = dict(re.findall(r"^\| (\d\d_\w+) \| ([\d,]+) \|$", TEACHING, re.MULTILINE))
-    assert told == {row["notebook"]: f"{row['peak_bytes'] / 1e6:,.0f}" for row in facts["notebooks"]}
+    stated = dict(re.findall(r"^\| (\d\d_\w+) \| ([\d,]+) \|$", TEACHING, re.MULTILINE))
+    assert stated == {row["notebook"]: f"{row['peak_bytes'] / 1e6:,.0f}" for row in facts["notebooks"]}
     assert max(row["peak_bytes"] for row in facts["notebooks"]) + facts["jupyterlab_bytes"] < 2e9, "too much for Binder"

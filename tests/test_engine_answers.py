@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cbviz.engine import Engine
-from cbviz.engine.model_executor import ModelExecutor
-from cbviz.memory import BlockPool
+from cbviz.core import Engine
+from cbviz.core.block_pool import BlockPool
+from cbviz.eager.eager_executor import ModelExecutor
 from cbviz.policies import Admit, Continuous, Plan, Policy, Static, View
 from cbviz.workload.request import Request, Sampling
 from tests.shapes import ARCHITECTURES, VOCABULARY, make, solo

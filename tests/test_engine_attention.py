@@ -12,7 +12,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import accumulate, pairwise
 from multiprocessing import get_context
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -21,21 +24,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from cbviz.engine import Engine
-from cbviz.engine.attention import (
-    RaggedBatch,
-    SdpaAttention,
-    kernels,
-    ragged,
-    triton_decode,
-    triton_rotary,
-    triton_store,
-)
-from cbviz.engine.attention.triton_backend import TritonAttention
-from cbviz.engine.graphs import GraphExecutor, rotary
-from cbviz.engine.graphs.triton import TritonStaticAttention
+from cbviz.core import Engine
+from cbviz.core.block_pool import BlockPool
+from cbviz.core.executor import Step
+from cbviz.cuda import fused_rotary, kernels, triton_decode, triton_rotary, triton_store, varlen
+from cbviz.cuda.attend import StaticPass
+from cbviz.cuda.graph_executor import GraphExecutor
+from cbviz.cuda.layout import NOWHERE, Layout, PromptPieces, Shape
+from cbviz.cuda.static_triton import TritonStaticAttention
+from cbviz.eager.attention import VarlenBatch
+from cbviz.eager.sdpa import SdpaAttention
 from cbviz.errors import EngineError
-from cbviz.memory import BlockPool
 from cbviz.policies import Sarathi
 from tests.shapes import make, solo
 from tests.test_engine_answers import requests
@@ -48,7 +47,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
 
 
 class Paged:
-    """A cache whose rows own blocks in random order, with NaN in every position that nobody owns.
+    """A cache whose rows own blocks in random order, with NaN in every position that no row owns.
 
     Rows use table rows in random order; tables end in the number of a block that does not exist.
     """
@@ -175,7 +174,7 @@ def angles(tokens: int, size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """What models compute, in float32."""
     wide, c, s = x.float(), cos.float().unsqueeze(1), sin.float().unsqueeze(1)
-    return rotary.rotate(wide, c, s, x.shape[-1] // 2).to(x.dtype)
+    return fused_rotary.rotate(wide, c, s, x.shape[-1] // 2).to(x.dtype)
 
 
 def rotation_is_the_models(tokens: int, heads: int, size: int, dtype: torch.dtype) -> None:
@@ -200,33 +199,85 @@ def store_writes_what_it_should(heads: int, size: int, where: list[int], kind: t
     assert torch.equal(values, expected_values)
 
 
-def backend_like_sdpa(rows: list[tuple[int, int]], window: int | None, dtype: torch.dtype) -> None:
-    """Rows are (context, query tokens): decoding, whole prompts and later chunks."""
+def static_like_sdpa(rows: list[tuple[int, int]], window: int | None, dtype: torch.dtype) -> None:
+    """A pass as the graphs run it. Rows are (context, query tokens): decoding, whole prompts and later chunks."""
     cache = Paged([context for context, _ in rows], 2, 16, 4, dtype)
-    query = cache.normal(sum(asks for _, asks in rows), 4, 16)
-    batch = ragged_batch(cache, [asks for _, asks in rows])
-    backend = TritonAttention()
-    for _ in range(2):  # the second iteration must not see the first one's rows
-        backend.prepare(batch, DEVICE)
-        out = backend.attend(query, cache.keys, cache.values, scale=0.25, window=window, batch=batch)
-        for row, (begin, end) in enumerate(pairwise(batch.bounds)):
-            assert_close(out[begin:end], reference(query[begin:end], cache, row, 0.25, window), dtype)
+    asks = np.array([asks for _, asks in rows], np.int32)
+    slot = cache.slot.cpu().numpy()
+    start = cache.context.cpu().numpy() - asks
+    tables = np.zeros((len(cache.tables) + 1, cache.tables.shape[1]), np.int32)
+    tables[:-1] = cache.tables.cpu().numpy()
+    step = Step(0, (), slot, start, asks, np.zeros_like(asks), tables)
+    decoding, prompts = (np.flatnonzero(kind).astype(np.int32) for kind in (asks == 1, asks > 1))
+    pieces = PromptPieces(prompts, start[prompts], asks[prompts])
+    tokens = int(pieces.count.sum())
+    keys = int(pieces.end.sum()) if pieces.start.any() else 0
+    shape = Shape(
+        len(decoding) + 1, tokens and tokens + 3, tokens and len(prompts) + 1, tokens and 32, keys and keys + 5
+    )
+    layout = Layout(shape, scratch=len(tables) - 1)
+    flat = np.zeros(layout.length, np.int32)
+    layout.fill(flat, step, decoding, pieces, [np.ones(n, np.int32) for n in pieces.count], cache.block_size)
+    fields = layout.views(torch.from_numpy(flat).to(DEVICE))
+    query = cache.normal(shape.width, 4, 16)
+    key, value = (cache.normal(shape.width, 2, 16) for _ in range(2))
+    real = (fields["slot_mapping"] != NOWHERE).nonzero()[:, 0]
+    written = fields["slot_mapping"][real].long()
+    key[real], value[real] = cache.keys[written], cache.values[written]
+    before = cache.keys.clone(), cache.values.clone()
+    cache.keys[written] = cache.values[written] = float("nan")  # the pass itself must write them
+    stored = SimpleNamespace(keys=[cache.keys], values=[cache.values], block_size=cache.block_size)
+    arrivals = torch.zeros(len(tables) * 2, dtype=torch.int32, device=DEVICE)
+    with pytest.MonkeyPatch.context() as patch:
+        if not GPU:
+            patch.setattr(varlen, "_flash", lambda: flash_by_loop)
+            patch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+        attention = TritonStaticAttention(DEVICE)
+        held: Any = stored
+        static = StaticPass(shape, fields, torch.from_numpy(tables).to(DEVICE), arrivals, held, attention)
+        out = attention.attend(query, key, value, 0, 0.25, window, None, None, None, static)
+    first = dict(
+        zip([*decoding.tolist(), *prompts.tolist()], [*range(len(decoding)), *_starts(shape, pieces)], strict=True)
+    )
+    for row, begin in first.items():
+        mine = slice(begin, begin + int(asks[row]))
+        assert_close(out[mine], reference(query[mine], cache, row, 0.25, window), dtype)
+    for now, then in zip((cache.keys, cache.values), before, strict=True):
+        assert torch.equal(now.nan_to_num(), then.nan_to_num()), "written where they belong, and nowhere else"
 
 
-def ragged_batch(cache: Paged, asks: list[int]) -> RaggedBatch:
-    return RaggedBatch(
-        bounds=(0, *accumulate(asks)),
+def _starts(shape: Shape, pieces: PromptPieces) -> list[int]:
+    """Where each prompt's query tokens begin in a pass."""
+    return (shape.rows + np.cumsum(pieces.count) - pieces.count).tolist() if len(pieces.row) else []
+
+
+def varlen_batch(cache: Paged, asks: list[int]) -> VarlenBatch:
+    return VarlenBatch(
+        cu_seqlens=(0, *accumulate(asks)),
         context=tuple(cache.context.tolist()),
         tables=cache.tables[cache.slot.long()].long(),
-        write=torch.cat([place[len(place) - n :] for place, n in zip(cache.places, asks, strict=True)]),
+        slot_mapping=torch.cat([place[len(place) - n :] for place, n in zip(cache.places, asks, strict=True)]),
         block_size=cache.block_size,
     )
 
 
-def flash_by_loop(q: Tensor, k: Tensor, v: Tensor, packed: ragged.PackedPrompts, scale: float, before: int) -> Tensor:
+def packed_prompts(cache: Paged, asks: list[int]) -> varlen.PackedPrompts:
+    """The cache's rows as FlashAttention wants them."""
+    context = cache.context.tolist()
+    return varlen.PackedPrompts(
+        cu_seqlens_q=torch.tensor([0, *accumulate(asks)], dtype=torch.int32, device=DEVICE),
+        cu_seqlens_k=torch.tensor([0, *accumulate(context)], dtype=torch.int32, device=DEVICE),
+        longest_queries=max(asks),
+        longest_context=max(context),
+        fresh=asks == context,
+        gather=torch.cat(cache.places),
+    )
+
+
+def flash_by_loop(q: Tensor, k: Tensor, v: Tensor, packed: varlen.PackedPrompts, scale: float, before: int) -> Tensor:
     """What FlashAttention promises: prompt by prompt, causal, `before` positions at most looked back (-1: all)."""
     out = torch.zeros_like(q)
-    asks, sees = packed.query_bounds.tolist(), packed.key_bounds.tolist()
+    asks, sees = packed.cu_seqlens_q.tolist(), packed.cu_seqlens_k.tolist()
     for i in range(len(asks) - 1):
         mine, theirs = slice(asks[i], asks[i + 1]), slice(sees[i], sees[i + 1])
         key = torch.arange(sees[i + 1] - sees[i], device=q.device)
@@ -244,16 +295,16 @@ def kernels_answer_as_the_model() -> None:
     fused: list[int] = []
 
     def traced(graph_module: torch.fx.GraphModule, example_inputs: list[Tensor], settings: object) -> object:
-        fused.append(rotary.fuse_rotary(graph_module))
+        fused.append(fused_rotary.fuse_rotary(graph_module))
         return graph_module
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ragged, "_flash", lambda: flash_by_loop)
-        patch.setattr(ragged, "refusal", lambda query: None)
-        patch.setattr("cbviz.engine.graphs.backends._inductor", traced)
+        patch.setattr(varlen, "_flash", lambda: flash_by_loop)
+        patch.setattr(varlen, "refusal", lambda query: None)
+        patch.setattr("cbviz.cuda.inductor._inductor", traced)
         patch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
         for sizes in ("PROMPT_SIZES", "PROMPT_LENGTHS"):  # the interpreter is slow, at padding, too
-            patch.setattr(f"cbviz.engine.graphs.executor.{sizes}", (8, 16))
+            patch.setattr(f"cbviz.cuda.graph_executor.{sizes}", (8, 16))
         torch._dynamo.reset()
         model, work, pool = make("llama"), requests(3, seed=5), BlockPool(64, 4)
         attention = TritonStaticAttention(DEVICE)
@@ -340,10 +391,10 @@ def test_prompts_are_rotated_as_the_model_does(
         pytest.param([(5, 5), (11, 11)], id="prompts alone"),
     ],
 )
-def test_the_backend_serves_any_mixture(
+def test_a_pass_serves_any_mixture(
     on_device: Callable[..., None], rows: list[tuple[int, int]], window: int | None
 ) -> None:
-    on_device(backend_like_sdpa, rows, window, HALF)
+    on_device(static_like_sdpa, rows, window, HALF)
 
 
 @pytest.mark.parametrize("window", [None, 3])
@@ -351,26 +402,26 @@ def test_the_backend_serves_any_mixture(
 def test_prompts_are_packed_as_flash_attention_reads_them(
     monkeypatch: pytest.MonkeyPatch, rows: list[tuple[int, int]], window: int | None
 ) -> None:
-    """FlashAttention itself needs a GPU; on a CPU its contract is played by a loop over the rows it is told of."""
+    """FlashAttention itself needs a GPU; on a CPU its contract is played by a loop over the rows it is given."""
 
-    def flash(q: Tensor, k: Tensor, v: Tensor, packed: ragged.PackedPrompts, scale: float, before: int) -> Tensor:
-        asks, sees = packed.query_bounds.tolist(), packed.key_bounds.tolist()
+    def flash(q: Tensor, k: Tensor, v: Tensor, packed: varlen.PackedPrompts, scale: float, before: int) -> Tensor:
+        asks, sees = packed.cu_seqlens_q.tolist(), packed.cu_seqlens_k.tolist()
         assert max(b - a for a, b in pairwise(asks)) == packed.longest_queries
         assert max(b - a for a, b in pairwise(sees)) == packed.longest_context
         assert len(k) == sees[-1]
         return flash_by_loop(q, k, v, packed, scale, before)
 
-    monkeypatch.setattr(ragged, "_flash", lambda: flash)
+    monkeypatch.setattr(varlen, "_flash", lambda: flash)
     cache = Paged([context for context, _ in rows], 2, 16, 4, torch.float32)
-    batch = ragged_batch(cache, [asks for _, asks in rows])
-    query = cache.normal(batch.bounds[-1], 4, 16)
-    packed = ragged.pack(batch, DEVICE)
+    batch = varlen_batch(cache, [asks for _, asks in rows])
+    query = cache.normal(batch.cu_seqlens[-1], 4, 16)
+    packed = packed_prompts(cache, [asks for _, asks in rows])
     sdpa = SdpaAttention()
     sdpa.prepare(batch, DEVICE)
     expected = sdpa.attend(query, cache.keys, cache.values, scale=0.25, window=window, batch=batch)
-    fresh = (cache.keys[batch.write], cache.values[batch.write])
+    fresh = (cache.keys[batch.slot_mapping], cache.values[batch.slot_mapping])
     for new in (fresh, (None, None)):
-        out = ragged.prefill(query, *new, cache.keys, cache.values, packed, scale=0.25, window=window)
+        out = varlen.prefill(query, *new, cache.keys, cache.values, packed, scale=0.25, window=window)
         torch.testing.assert_close(out, expected)
     assert packed.fresh == all(context == asks for context, asks in rows)
 
@@ -380,19 +431,19 @@ def test_whole_answers_through_the_kernels_are_the_models(on_device: Callable[..
     on_device(kernels_answer_as_the_model)
 
 
-@pytest.mark.parametrize("call", [ragged._flash(), ragged._operator])
+@pytest.mark.parametrize("call", [varlen._flash(), varlen._operator])
 def test_this_pytorch_takes_the_call(call: Callable[..., Tensor]) -> None:
     """The way to FlashAttention that is chosen here, and the one of older versions, on tensors without numbers."""
     with FakeTensorMode():
         bounds = torch.empty(3, dtype=torch.int32)
-        packed = ragged.PackedPrompts(bounds, bounds, 5, 5, True, torch.empty(10, dtype=torch.int64))
+        packed = varlen.PackedPrompts(bounds, bounds, 5, 5, True, torch.empty(10, dtype=torch.int64))
         query = torch.empty(10, 8, 64, dtype=torch.bfloat16)
         keys = torch.empty(10, 2, 64, dtype=torch.bfloat16)
         assert call(query, keys, keys, packed, 0.125, -1).shape == query.shape
 
 
 def test_flash_attention_says_what_it_cannot_do() -> None:
-    assert "not on cpu" in str(ragged.refusal(torch.empty(1, 1, 64, dtype=torch.float16)))
+    assert "not on cpu" in str(varlen.refusal(torch.empty(1, 1, 64, dtype=torch.float16)))
 
 
 @given(
@@ -494,7 +545,7 @@ def test_without_triton_the_modules_import_and_say_so(monkeypatch: pytest.Monkey
             call()
 
 
-def test_without_a_device_the_backend_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_device_the_kernels_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "available", lambda: False)
     with pytest.raises(EngineError, match="CUDA GPU"):
-        TritonAttention()
+        TritonStaticAttention(DEVICE)

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-from cbviz.engine import Engine
-from cbviz.engine.graphs import GraphExecutor
-from cbviz.engine.graphs.attend import attend, working_on
-from cbviz.engine.graphs.outbox import Outbox
-from cbviz.engine.graphs.rotary import fuse_rotary, rotate
-from cbviz.engine.graphs.siblings import lay_side_by_side, merge_siblings
+from cbviz.core import Engine
+from cbviz.core.block_pool import BlockPool
+from cbviz.cuda.attend import attend, working_on
+from cbviz.cuda.fused_projections import fuse_projections, lay_side_by_side
+from cbviz.cuda.fused_rotary import fuse_rotary, rotate
+from cbviz.cuda.graph_executor import GraphExecutor
+from cbviz.cuda.staging_buffer import StagingBuffer
 from cbviz.errors import EngineError
-from cbviz.memory import BlockPool
 from cbviz.policies import Continuous, Policy, Sarathi, Static
 from cbviz.workload.request import Request, Sampling
 from tests.shapes import make, solo
@@ -84,7 +84,7 @@ def test_a_full_device_ends_the_run_and_the_engine_goes_on(lag: int, monkeypatch
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
     with monkeypatch.context() as patch:
-        patch.setattr("cbviz.engine.graphs.executor.prepare", full)
+        patch.setattr("cbviz.cuda.graph_executor.prepare", full)
         with pytest.raises(EngineError, match=r"ran out of memory while capturing the graph of .* ask for fewer slots"):
             finish(engine)
     assert executor._latest is None, "what failed is not in flight"
@@ -100,33 +100,33 @@ def finish(engine: Engine) -> None:
 
 def test_a_buffer_is_filled_again_only_when_the_device_has_fetched_it() -> None:
     """A step may have more passes than there are buffers, and the host is done with all of them long before the GPU."""
-    told: list[str] = []
+    calls: list[str] = []
 
     class Event:
         def synchronize(self) -> None:
-            told.append("waited")
+            calls.append("waited")
 
         def record(self, stream: object) -> None:
-            told.append("sent")
+            calls.append("sent")
 
-    outbox = Outbox(4, torch.device("cpu"))
+    buffer = StagingBuffer(4, torch.device("cpu"))
     target = torch.zeros((1, 2), dtype=torch.int32)
-    outbox.open(2)[:] = [7, 8]
-    outbox.send(target)
+    buffer.open(2)[:] = [7, 8]
+    buffer.send(target)
     assert target.tolist() == [[7, 8]]
-    outbox._sent = Event()
+    buffer._sent = Event()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "current_stream", lambda device: "stream")
         for number in (1, 2):
-            outbox.open(2)[:] = number
-            outbox.send(target)
+            buffer.open(2)[:] = number
+            buffer.send(target)
             assert target.tolist() == [[number, number]]
-    assert told == ["waited", "sent"] * 2
+    assert calls == ["waited", "sent"] * 2
 
 
 def test_prompts_longer_than_a_pass_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cbviz.engine.graphs.executor.PROMPT_SIZES", (8, 16))
-    monkeypatch.setattr("cbviz.engine.graphs.executor.PROMPT_LENGTHS", (8, 16))
+    monkeypatch.setattr("cbviz.cuda.graph_executor.PROMPT_SIZES", (8, 16))
+    monkeypatch.setattr("cbviz.cuda.graph_executor.PROMPT_LENGTHS", (8, 16))
     model, work = make("llama"), requests(10, seed=9)
     assert any(len(r.prompt) > 8 for r in work)
     alone = {r.id: solo(model, r) for r in work}
@@ -135,7 +135,7 @@ def test_prompts_longer_than_a_pass_are_split(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("most_keys", [12, 32768])
 def test_prompts_that_continue_read_what_is_cached(monkeypatch: pytest.MonkeyPatch, most_keys: int) -> None:
-    monkeypatch.setattr("cbviz.engine.graphs.executor.MOST_KEYS", most_keys)
+    monkeypatch.setattr("cbviz.cuda.graph_executor.MOST_KEYS", most_keys)
     model, work = make("llama"), requests(10, seed=5)
     alone = {r.id: solo(model, r) for r in work}
     assert graph_serve(model, Sarathi(chunk_size=6), work, slots=5, lag=1) == alone
@@ -170,7 +170,7 @@ def test_merged_siblings_compute_the_same(architecture: str) -> None:
     merged: list[int] = []
 
     def backend(graph_module: torch.fx.GraphModule, example_inputs: list[torch.Tensor]) -> object:
-        merged.append(merge_siblings(graph_module))
+        merged.append(fuse_projections(graph_module))
         return graph_module
 
     layer = model.model.layers[0].mlp if architecture == "llama" else model.model.decoder.layers[0].self_attn
@@ -266,7 +266,7 @@ def test_whole_models_leave_their_rotation_to_attention(
         counts.append(fuse_rotary(graph_module))
         return graph_module
 
-    monkeypatch.setattr("cbviz.engine.graphs.backends._inductor", counting)
+    monkeypatch.setattr("cbviz.cuda.inductor._inductor", counting)
     model, work = make(architecture), requests(4)
     torch._dynamo.reset()
     answers = graph_serve(model, Continuous(), work, compiled=True)

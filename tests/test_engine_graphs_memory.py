@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from cbviz.engine import Engine
-from cbviz.engine.graphs import GraphExecutor
-from cbviz.memory import BlockPool, Preemption
+from cbviz.config import Preemption
+from cbviz.core import Engine
+from cbviz.core.block_pool import BlockPool
+from cbviz.cuda.graph_executor import GraphExecutor
+from cbviz.events import State
 from cbviz.policies import Policy, Sarathi, Static, VllmV0, VllmV1
-from cbviz.trace.events import State
 from tests.test_policies_answers import ALIKE, ALIKE_ALONE, MODEL
 
 

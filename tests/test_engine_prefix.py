@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from cbviz.engine import Engine, NullExecutor
+from cbviz.core import Engine, NullExecutor
+from cbviz.core.block_pool import BlockPool
 from cbviz.errors import EngineError
-from cbviz.memory import BlockPool
+from cbviz.events import Iteration
 from cbviz.policies import Admit, Continuous, OneAtATime, Plan, Policy, View, VllmV0, VllmV1
-from cbviz.trace.events import Iteration
 from cbviz.workload.request import Request
 from tests.kv_oracle import OracleExecutor, answer
 from tests.pictures import picture, reasons, tokens
@@ -35,11 +35,11 @@ def run(
 
 def found(steps: list[Iteration]) -> dict[int, list[tuple[int, int]]]:
     """Request → (tokens found, tokens asked for) at each of its admissions."""
-    told: dict[int, list[tuple[int, int]]] = {}
+    lookups: dict[int, list[tuple[int, int]]] = {}
     for it in steps:
         for entry in it.reused:
-            told.setdefault(entry.request, []).append((entry.found, entry.asked))
-    return told
+            lookups.setdefault(entry.request, []).append((entry.found, entry.asked))
+    return lookups
 
 
 def test_whole_blocks_are_found_and_the_rest_is_computed() -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from cbviz.engine.sampling import draw, gumbel, hash32, most_likely
+from cbviz.eager.drawing import draw, gumbel, hash32
+from cbviz.eager.sampling import most_likely
 
 
 def mixed(bits: int) -> int:

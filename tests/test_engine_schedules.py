@@ -7,10 +7,10 @@ import random
 import numpy as np
 import pytest
 
-from cbviz.engine import Engine, NullExecutor
-from cbviz.memory import BlockPool
+from cbviz.core import Engine, NullExecutor
+from cbviz.core.block_pool import BlockPool
+from cbviz.events import FinishReason, Iteration
 from cbviz.policies import Continuous, Policy, Static
-from cbviz.trace.events import FinishReason, Iteration
 from cbviz.workload.request import Request
 from tests.pictures import picture, requests
 
@@ -75,7 +75,7 @@ def test_arrivals_are_seen_at_iteration_boundaries() -> None:
     run = serve(Continuous(), 2, work)
     assert picture(run) == ["111..33", "..222.."]
     assert [it.arrived for it in run if it.arrived] == [(1,), (2,), (3,)]
-    assert run[-2].t_start == 9.0, "nobody is there, so the clock jumps to the next arrival"
+    assert run[-2].t_start == 9.0, "no request is there, so the clock jumps to the next arrival"
 
 
 def test_arrivals_counted_in_iterations() -> None:
@@ -113,8 +113,8 @@ def test_refilling_gains_what_theory_says(law: str) -> None:
     assert static / (lengths / 8) == pytest.approx(expected, rel=0.08)
 
 
-def test_nobody_finishes_later_than_under_static() -> None:
-    """All at time 0, constant cost, same order: refilling delays nobody."""
+def test_no_request_finishes_later_than_under_static() -> None:
+    """All at time 0, constant cost, same order: refilling delays no request."""
     rng = random.Random(3)
     for _ in range(20):
         work = requests([rng.randint(1, 30) for _ in range(25)])

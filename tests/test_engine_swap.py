@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cbviz.engine import Engine
-from cbviz.engine.kv_cache import KVCache
+from cbviz.core import Engine
+from cbviz.core.block_pool import BlockPool
+from cbviz.eager.kv_cache import KVCache
 from cbviz.errors import CapacityError, EngineError
-from cbviz.memory import BlockPool
+from cbviz.events import Iteration, State
 from cbviz.models.needs import KVShape
 from cbviz.policies import Policy, RequestView, Sarathi, View, VllmV0, VllmV1
 from cbviz.trace import Recorder, TraceMeta
-from cbviz.trace.events import Iteration, State
 from cbviz.workload.request import Request
 from tests.kv_oracle import OracleExecutor, answer
 from tests.pictures import picture, reasons, requests, tokens
@@ -66,7 +66,7 @@ def test_the_newest_waits_in_host_memory_and_goes_on_where_it_was() -> None:
     assert not any((it.state == State.RECOMPUTE).any() for it in steps)
 
 
-def test_nobody_is_prefilled_while_somebody_is_swapped_out() -> None:
+def test_no_request_is_prefilled_while_another_is_swapped_out() -> None:
     """vLLM V0. 3 comes at 3, a slot is free and all it asks for is one position; still it waits until 2 is back."""
     steps = run(VllmV0(), 2, requests([5, 5, 1], prompts=[3, 3, 1], arrivals=[0, 0, 3]), blocks=9)
     assert picture(steps) == ["111112s22", "22....3.."]
@@ -77,8 +77,8 @@ def test_nobody_is_prefilled_while_somebody_is_swapped_out() -> None:
 
 
 @pytest.mark.parametrize(("free", "runs", "back"), [(2, True, []), (3, True, [1]), (2, False, [1])])
-def test_whoever_comes_back_has_room_to_grow(free: int, runs: bool, back: list[int]) -> None:
-    """Two blocks for its 8 tokens, and one more so that it is not thrown out at once, unless nobody else runs."""
+def test_a_request_that_comes_back_has_room_to_grow(free: int, runs: bool, back: list[int]) -> None:
+    """Two blocks for its 8 tokens, and one more so that it is not thrown out at once, unless no other runs."""
     swapped = RequestView(1, 0, 5, 9, generated=3, computed=7, preemptions=1, swapped=2)
     behind = RequestView(2, 0, 1, 1)
     other = RequestView(0, 0, 5, 9, generated=1, computed=5, slot=0, blocks=2)
@@ -110,7 +110,7 @@ def test_without_room_in_host_memory_it_is_recomputed() -> None:
 
 @pytest.mark.parametrize("lag", [0, 1])
 def test_half_a_prompt_is_swapped_too(lag: int) -> None:
-    """Chunks of 4 in a pool of 12: whoever is thrown out in the middle of its prompt goes on in the middle."""
+    """Chunks of 4 in a pool of 12: a request that is thrown out in the middle of its prompt continues there."""
     work = [Request(0, (9,) * 3, 9, output_length=9), *(Request(i, (i,) * 8, 2, output_length=2) for i in (1, 2))]
     steps = run(VllmV1(4, reserve_full_sequence=False), 3, work, blocks=12, lag=lag)
     assert any(it.swapped_in for it in steps)
@@ -120,13 +120,13 @@ def test_half_a_prompt_is_swapped_too(lag: int) -> None:
 
 @pytest.mark.parametrize("lag", [0, 1])
 @pytest.mark.parametrize("policy", [VllmV0(), VllmV1(6), Sarathi(6)], ids=lambda policy: policy.name)
-def test_cancelling_whoever_is_swapped_out(policy: Policy, lag: int) -> None:
+def test_cancelling_a_request_that_is_swapped_out(policy: Policy, lag: int) -> None:
     work = requests([9, 9, 9], prompts=[3, 3, 3])
     engine = serving(policy, 3, blocks=14, lag=lag)
     engine.submit(*work)
     assert engine.swap is not None
     while not engine.swap.pool.owners:
-        assert engine.step() is not None, "the test needs somebody who is swapped out"
+        assert engine.step() is not None, "the test needs a request that is swapped out"
     (gone, *_) = engine.swap.pool.owners
     engine.cancel(gone)
     list(engine.run())
@@ -154,7 +154,7 @@ def test_an_end_that_is_seen_after_the_swap(lag: int) -> None:
 
 @pytest.mark.parametrize("where", ["launch", "collect"])
 @pytest.mark.parametrize("lag", [0, 1])
-def test_a_failing_executor_loses_nobody_who_is_swapped_out(where: str, lag: int) -> None:
+def test_a_failing_executor_loses_no_request_that_is_swapped_out(where: str, lag: int) -> None:
     """What host memory holds may come from the pass that failed, so it is recomputed."""
     work = requests([9, 9, 9], prompts=[3, 3, 3])
     engine = serving(VllmV0(), 3, blocks=14, lag=lag)

@@ -1,4 +1,4 @@
-"""What goes wrong: requests that cannot fit, bad policies, failing executors, interrupts. Nobody is lost."""
+"""What goes wrong: requests that cannot fit, bad policies, failing executors, interrupts. No request is lost."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from cbviz.engine import Engine, NullExecutor, Result, Step, thinking
-from cbviz.engine.model_executor import ModelExecutor
+from cbviz.core import Engine, NullExecutor, Result, Step, interrupts
+from cbviz.core.block_pool import BlockPool
+from cbviz.eager.eager_executor import ModelExecutor
 from cbviz.errors import CapacityError, EngineError, PolicyError, WorkloadError
-from cbviz.memory import BlockPool
+from cbviz.events import FinishReason, Iteration
 from cbviz.policies import Admit, Continuous, Plan, Policy, Static, View, get
-from cbviz.trace.events import FinishReason, Iteration
 from cbviz.workload.request import Request, Sampling
 from tests.kv_oracle import OracleExecutor
 from tests.shapes import make as shape
@@ -77,7 +77,7 @@ def test_slots_that_make_no_sense(slots: object) -> None:
         make(Continuous(), slots=slots)  # type: ignore[arg-type]
 
 
-def test_requests_that_can_never_fit_are_refused_and_nobody_else() -> None:
+def test_requests_that_can_never_fit_are_refused_and_no_others() -> None:
     engine = make(Continuous(), blocks=5)
     good = work(3)
     with pytest.raises(CapacityError, match=r"request 9 needs 210 positions .* the context has 200"):
@@ -112,11 +112,11 @@ BAD_PLANS: dict[str, tuple[Callable[[View], object], str]] = {
     "raises": (raises, "raised ZeroDivisionError while planning iteration 0: oops"),
     "no plan": (lambda view: None, "must return a Plan, not NoneType"),
     "admits twice": (lambda view: Plan(admit=[0, 0]), "request 0 is admitted twice"),
-    "a stranger": (lambda view: Plan(admit=[77]), "request 77 is admitted but does not wait"),
+    "an unknown request": (lambda view: Plan(admit=[77]), "request 77 is admitted but does not wait"),
     "too many": (lambda view: Plan(admit=[0, 1, 2]), "3 requests are admitted but only 2 slots are free"),
     "nonsense": (lambda view: Plan(admit=["x"]), "admit lists 'x'"),
     "no list": (lambda view: Plan(admit=5), "admit must be a list of requests, not int"),
-    "holds a stranger": (lambda view: Plan(hold=[1]), "hold names request 1, which is not a finished request"),
+    "holds an unfinished one": (lambda view: Plan(hold=[1]), "hold names request 1, which is not a finished request"),
     "preempts a waiting one": (lambda view: Plan(preempt={1: ""}), "preempt names request 1, which is not a running"),
     "pauses a waiting one": (lambda view: Plan(pause={1: ""}), "pause names request 1, which is not a running"),
     "chunks a waiting one": (lambda view: Plan(admit=[0], chunk={1: 1}), "chunk names request 1"),
@@ -124,12 +124,12 @@ BAD_PLANS: dict[str, tuple[Callable[[View], object], str]] = {
     "long chunk": (lambda view: Plan(admit=[0], chunk={0: 4}), "from 1 to the 3 that it lacks"),
     "reserves too little": (lambda view: Plan(admit=[Admit(0, reserve=2)]), "request 0 reserves 2 positions"),
     "reserves too much": (lambda view: Plan(admit=[Admit(0, reserve=999)]), "request 0 reserves 999 positions"),
-    "admits nobody": (lambda view: Plan(), "is stuck at iteration 0: 5 requests wait"),
+    "admits none": (lambda view: Plan(), "is stuck at iteration 0: 5 requests wait"),
 }
 
 
 @pytest.mark.parametrize("name", BAD_PLANS)
-def test_bad_plans_are_named_and_lose_nobody(name: str) -> None:
+def test_bad_plans_are_named_and_lose_no_request(name: str) -> None:
     rule, message = BAD_PLANS[name]
     engine, requests = make(Script(rule)), work()  # type: ignore[arg-type]
     engine.submit(*requests)
@@ -147,7 +147,7 @@ def test_bad_plans_in_the_middle_of_a_run() -> None:
             "both preempted and paused",
         ),
         (lambda view: Plan(pause={view.running[0].id: ""}, chunk={view.running[0].id: 1}), "also paused or preempted"),
-        (lambda view: Plan(pause={r.id: "" for r in view.running}), "nobody computes"),
+        (lambda view: Plan(pause={r.id: "" for r in view.running}), "none is computed"),
         (lambda view: Plan(admit=[view.waiting[0].id]), "1 requests are admitted but only 0 slots are free"),
     ):
         engine = make(Continuous())
@@ -178,7 +178,7 @@ def test_growing_out_of_the_pool_is_the_policys_business() -> None:
 
 
 def test_a_policy_that_never_gets_anywhere_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cbviz.engine.engine.PATIENCE", 50)
+    monkeypatch.setattr("cbviz.core.loop.STUCK_AFTER", 50)
 
     def thrash(view: View) -> Plan:
         """Take in one token of the prompt, throw it away, begin again."""
@@ -187,11 +187,11 @@ def test_a_policy_that_never_gets_anywhere_is_stopped(monkeypatch: pytest.Monkey
 
     engine, requests = make(Script(thrash), slots=1), work(2)
     engine.submit(*requests)
-    with pytest.raises(PolicyError, match=r"for 50 iterations .* nobody advanced") as caught:
+    with pytest.raises(PolicyError, match=r"for 50 iterations .* no request advanced") as caught:
         list(engine.run())
-    (told,) = caught.value.__notes__
-    assert told.splitlines()[0].endswith("1 slots, 0 free; 50 KV blocks of 4, 3 taken")
-    assert told.splitlines()[1:5] == [
+    (note,) = caught.value.__notes__
+    assert note.splitlines()[0].endswith("1 slots, 0 free; 50 KV blocks of 4, 3 taken")
+    assert note.splitlines()[1:5] == [
         "running: 1",
         "  request 0 in slot 0: 1 of 3 tokens computed, 0 of at most 6 given, 3 KV blocks, 26 preemptions",
         "finished: 0",
@@ -225,7 +225,7 @@ class Failing(NullExecutor):
 @pytest.mark.parametrize("policy", [Static(), Continuous()])
 @pytest.mark.parametrize("when", ["launch", "collect"])
 @pytest.mark.parametrize("lag", [0, 1])
-def test_a_failing_executor_loses_nobody(policy: Policy, when: str, lag: int) -> None:
+def test_a_failing_executor_loses_no_request(policy: Policy, when: str, lag: int) -> None:
     requests = work(6)
     right = make(policy)
     assert list(right.run(requests))
@@ -361,15 +361,15 @@ def test_an_interrupt_reaches_a_policy_that_plans_without_end() -> None:
 
 @pytest.mark.parametrize("thread", ["main", "another"])
 def test_a_policy_that_plans_without_end_is_broken_off(thread: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(thinking, "PATIENCE", 0.4)
+    monkeypatch.setattr(interrupts, "SECONDS_A_PLAN", 0.4)
     engine, requests = make(Script(endless)), work()
     engine.submit(*requests)
-    told: list[str] = []
+    errors: list[str] = []
 
     def run() -> None:
         with pytest.raises(PolicyError, match=r"policy 'script' was still planning iteration 2 after \d s") as caught:
             list(engine.run())
-        told.append(str(caught.value))
+        errors.append(str(caught.value))
 
     if thread == "main":
         run()
@@ -377,13 +377,13 @@ def test_a_policy_that_plans_without_end_is_broken_off(thread: str, monkeypatch:
         other = threading.Thread(target=run)
         other.start()
         other.join(20)
-    assert told
+    assert errors
     engine.policy = Continuous()
     finish(engine, requests)
 
 
 def test_a_long_plan_that_ends_in_time_is_let_be_and_nothing_strikes_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(thinking, "PATIENCE", 1.5)
+    monkeypatch.setattr(interrupts, "SECONDS_A_PLAN", 1.5)
 
     def slow(view: View) -> Plan:
         if view.iteration == 1:
@@ -393,7 +393,7 @@ def test_a_long_plan_that_ends_in_time_is_let_be_and_nothing_strikes_later(monke
     engine, requests = make(Script(slow)), work()
     engine.submit(*requests)
     finish(engine, requests)
-    time.sleep(1.5)  # what is past its time here is nobody's plan
+    time.sleep(1.5)  # what is past its time here is no longer a plan
 
 
 def test_a_process_that_ignores_interrupts_goes_on_ignoring_them() -> None:

@@ -26,20 +26,19 @@ from typing import Any
 import pytest
 
 import cbviz
-from cbviz.engine import Engine, NullExecutor, views
-from cbviz.engine.live import Live
-from cbviz.engine.outputs import Outputs
-from cbviz.engine.sight import Sight
-from cbviz.engine.slots import Slots
+from cbviz.core import Engine, NullExecutor, views
+from cbviz.core.block_pool import BlockPool
+from cbviz.core.request_state import RequestState
+from cbviz.core.slots import Outputs, Slots
+from cbviz.core.views import ViewMaker
 from cbviz.errors import EngineError
-from cbviz.experiments.bench import bench
-from cbviz.experiments.race import race
-from cbviz.experiments.schedule import schedule
-from cbviz.experiments.why import why
-from cbviz.measure.floor import Rates
-from cbviz.memory import BlockPool
+from cbviz.measure.roofline_bound import Rates
 from cbviz.models import LoadedModel, load
 from cbviz.policies import Continuous, Plan, Policy, RequestView, View, VllmV0, VllmV1
+from cbviz.run.bench import bench
+from cbviz.run.race import race
+from cbviz.run.schedule import schedule
+from cbviz.run.why import why
 from cbviz.trace import Trace
 from cbviz.workload import Request, Workload
 from tests.kv_oracle import OracleExecutor
@@ -84,11 +83,11 @@ class Keeping:
     def __init__(self, policy: Policy, looks: bool) -> None:
         self.policy, self.looks = policy, looks
         self.views: list[View] = []
-        self.told: list[tuple[Any, ...]] = []
+        self.at_once: list[tuple[Any, ...]] = []
 
     def plan(self, view: View) -> Plan:
         if self.looks:
-            self.told.append(spelled(view))
+            self.at_once.append(spelled(view))
         self.views.append(view)
         return self.policy.plan(view)
 
@@ -117,8 +116,8 @@ def test_a_view_that_is_kept_still_says_what_was_true(name: str, setting: str) -
         kept.append(keeping)
     first, second = kept
     assert len(first.views) > 8
-    assert [spelled(view) for view in second.views] == first.told
-    assert [spelled(view) for view in first.views] == first.told
+    assert [spelled(view) for view in second.views] == first.at_once
+    assert [spelled(view) for view in first.views] == first.at_once
     assert not views._makers, "nothing is left that could make more of a settled view"
 
 
@@ -185,8 +184,8 @@ def test_views_are_read_only_sequences() -> None:
 
 def test_a_long_queue_costs_only_what_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
-    honest = Sight._queued
-    monkeypatch.setattr(Sight, "_queued", lambda self, live, users: made.append(1) or honest(self, live, users))
+    honest = ViewMaker._queued
+    monkeypatch.setattr(ViewMaker, "_queued", lambda self, live, users: made.append(1) or honest(self, live, users))
     engine = Engine(NullExecutor(64), Continuous(), slots=4, pool=BlockPool(4000, 4))
     engine.submit(*(Request(i, (1,) * 4, 8) for i in range(10_000)))
     for _ in range(20):
@@ -226,7 +225,7 @@ def test_blocks_that_come_free_together_are_counted_as_the_pool_does() -> None:
 
 # ------------------------------------------------------------------ what can be reached
 
-SECRETS = (Request, Workload, Trace, Engine, Live, Slots, Outputs, Sight, BlockPool)
+SECRETS = (Request, Workload, Trace, Engine, RequestState, Slots, Outputs, ViewMaker, BlockPool)
 DEPTH = 8
 PLAIN = (int, float, str, bytes, bool, type(None), ModuleType)
 IN_C = (
@@ -315,7 +314,7 @@ def test_the_walker_finds_what_is_there() -> None:
             self.ways: list[Any] = [
                 [lambda: request],
                 (request for request in [request]),
-                {"a": [Live(request, 0).declared, MethodType(repr, request)]},
+                {"a": [RequestState(request, 0).declared, MethodType(repr, request)]},
                 type("Slotted", (), {"__slots__": ("inner",)})(),
             ]
             self.ways[3].inner = {1: (request,)}

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from cbviz.errors import CbvizError
-from cbviz.experiments.notebook import Outputs, prepare_host
-from cbviz.experiments.play import play
-from cbviz.experiments.race import race
 from cbviz.models import LoadedModel, load
+from cbviz.run.notebook import CellOutputs, prepare_host
+from cbviz.run.play import play
+from cbviz.run.race import race
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ class Display:
         return SimpleNamespace(update=lambda other, raw: self.replaced.append(other))
 
     def wait(self, count: int) -> None:
-        """Whoever waits for a race may be told of its end before its outputs are."""
+        """A caller that waits for a race may see its end before its outputs are replaced."""
         end = time.monotonic() + 20
         while len(self.replaced) < count and time.monotonic() < end:
             time.sleep(0.01)
@@ -86,7 +86,7 @@ def test_a_race_that_broke_keeps_why(tiny: LoadedModel, display: Display) -> Non
     assert "oops" in kept["text/plain"] or "broken: 0 iterations" in kept["text/plain"]
 
 
-def test_colab_is_asked_for_its_widget_manager_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colab_is_asked_for_its_widget_manager_and_no_other_host(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
     prepare_host()
     output = SimpleNamespace(enable_custom_widget_manager=lambda: asked.append(True))
@@ -96,7 +96,7 @@ def test_colab_is_asked_for_its_widget_manager_and_nobody_else(monkeypatch: pyte
 
 
 def test_replacing_twice_replaces_once(display: Display) -> None:
-    outputs = Outputs()
+    outputs = CellOutputs()
     outputs.show(SimpleNamespace(_repr_mimebundle_=lambda: ({"text/plain": "live"}, {})))
     outputs.replace({"text/plain": "kept"})
     outputs.replace({"text/plain": "again"})

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cbviz.board import Board, Control
-from cbviz.board.controls import ControlError
 from cbviz.errors import CbvizError
-from cbviz.experiments.endless import Endless
-from cbviz.experiments.play import Play, play
+from cbviz.events import Iteration, State
 from cbviz.models import LoadedModel, load
 from cbviz.policies import POLICIES, get
-from cbviz.trace import MARK_KINDS, Iteration, State, Trace
+from cbviz.run.play import Play, play
+from cbviz.run.request_stream import RequestStream
+from cbviz.trace import MARK_KINDS, Trace
+from cbviz.view import Board, Control
+from cbviz.view.controls import ControlError
 
 
 @pytest.fixture(scope="module")
@@ -67,18 +68,20 @@ def played(tiny: LoadedModel, changes: Changes, bursts: tuple[int, ...] = (), **
     return made.trace, hand
 
 
-def told(trace: Trace) -> list[tuple[int, str]]:
+def changes_of(trace: Trace) -> list[tuple[int, str]]:
     marks = trace.marks
     rows = zip(marks.kind, marks.iteration, marks.reason, strict=True)
     return [(int(i), reason) for kind, i, reason in rows if MARK_KINDS[kind] == "set"]
 
 
-def test_every_change_is_told_before_the_next_iteration_and_survives_a_file(tiny: LoadedModel, tmp_path: Path) -> None:
+def test_every_change_is_marked_before_the_next_iteration_and_survives_a_file(
+    tiny: LoadedModel, tmp_path: Path
+) -> None:
     changes = {19: {"slots": 3}, 49: {"policy": "static", "rate": 60}, 89: {"spread": 0}}
     trace, hand = played(tiny, changes, slots=5)
     start = [(0, "slots = 5"), (0, "rate = 20"), (0, "spread = 1"), (0, "policy = continuous"), (0, "pace = 240")]
     later = [(20, "slots = 3"), (50, "policy = static"), (50, "rate = 60"), (90, "spread = 0")]
-    assert told(trace) == [*start, *later]
+    assert changes_of(trace) == [*start, *later]
     assert Trace.load(trace.save(tmp_path / "played.cbviz")) == trace
     assert [mark.reason for mark in hand.events[50].changed] == ["policy = static", "rate = 60"]
     assert {row.id for row in hand.asked} == set(trace.requests.id[1:].tolist())
@@ -94,7 +97,7 @@ def test_the_same_seed_and_the_same_hand_give_the_same_schedule(tiny: LoadedMode
     assert one.requests.tokens == two.requests.tokens
 
 
-def test_nobody_enters_a_closed_slot_and_nobody_is_thrown_out_of_one(tiny: LoadedModel) -> None:
+def test_no_request_enters_a_closed_slot_and_none_is_thrown_out_of_one(tiny: LoadedModel) -> None:
     trace, hand = played(tiny, {29: {"slots": 2}, 119: {"slots": 6}}, slots=6, rate=90)
     for before, event in pairwise(hand.events):
         busy = int((event.state != State.IDLE).sum())
@@ -107,7 +110,7 @@ def test_nobody_enters_a_closed_slot_and_nobody_is_thrown_out_of_one(tiny: Loade
     assert int((hand.events[29].state != State.IDLE).sum()) == 6, "all six were busy"
     assert int((hand.events[119].state != State.IDLE).sum()) == 2
     assert int((hand.events[125].state != State.IDLE).sum()) == 6, "opened again, they fill at once"
-    # Somebody waits all the time: what is idle is closed, not wasted.
+    # A request waits all the time: idle slots are closed, not wasted.
     assert trace.iterations.waiting[60:119].min() > 0
     closed = trace.closed_slots
     assert (trace.iterations.idle_slots[60:119] == closed[60:119]).all()
@@ -150,19 +153,19 @@ def test_rate_and_spread_act_on_the_next_arrivals(tiny: LoadedModel) -> None:
 
 
 def test_lengths_spread_as_asked(tiny: LoadedModel) -> None:
-    source = Endless(tiny, 40, seed=3)
+    source = RequestStream(tiny, 40, seed=3)
     for spread in (0.0, 0.5, 1.0):
         lengths = [len(source.draw(i, spread).answer or "") + 1 for i in range(600)]
         assert fmean(lengths) == pytest.approx(40, rel=0.12)
         assert stdev(lengths) / fmean(lengths) == pytest.approx(spread, abs=0.12)
         assert spread > 0 or len(set(lengths)) == 1
-    same = [[Endless(tiny, 40, seed).draw(0, 1.0) for _ in range(2)] for seed in (1, 1, 2)]
+    same = [[RequestStream(tiny, 40, seed).draw(0, 1.0) for _ in range(2)] for seed in (1, 1, 2)]
     assert same[0] == same[1]
     assert same[0] != same[2]
     assert np.mean([source.gap(25) for _ in range(2000)]) == pytest.approx(4, rel=0.15)
 
 
-def test_it_waits_when_nobody_is_there_and_stops_when_asked(tiny: LoadedModel) -> None:
+def test_it_waits_when_no_request_is_there_and_stops_when_asked(tiny: LoadedModel) -> None:
     made = play(tiny, live=False, run=False, rate=0, mean=3, spread=0, pace=240).start()
     end = time.monotonic() + 20
     while len(made.trace.iterations) < 3 and time.monotonic() < end:

@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 
 import cbviz
-from cbviz.board.language import speak
-from cbviz.engine import Engine, NullExecutor
+from cbviz.core import Engine, NullExecutor
+from cbviz.core.block_pool import BlockPool
 from cbviz.errors import MeasureError
-from cbviz.experiments.race import Race, race
-from cbviz.experiments.rerun import decision, policy_of
-from cbviz.experiments.schedule import schedule
-from cbviz.experiments.why import Why, _setting, answered, lane_why, why
-from cbviz.experiments.why_in_chinese import in_chinese
-from cbviz.memory import BlockPool
+from cbviz.events import State
+from cbviz.messages import in_language
 from cbviz.policies import TGI, Continuous, Orca, Plan, Policy, RequestLevel, Static, View, VllmV0, VllmV1
 from cbviz.policies.check import check
-from cbviz.trace import MARK_KINDS, RECORDINGS, Recorder, State, Trace, TraceMeta, load, recorded
+from cbviz.run.race import Race, race
+from cbviz.run.rerun import decision, policy_of
+from cbviz.run.schedule import schedule
+from cbviz.run.why import Why, _setting, answered, lane_why, why
+from cbviz.trace import MARK_KINDS, RECORDINGS, Recorder, Trace, TraceMeta, load, recorded
+from cbviz.view.language import speak
 from cbviz.workload import Request, Workload
 from tests.pictures import requests
 from tests.schedulers import UNDER_TEST
@@ -47,7 +48,7 @@ def said(policy: Policy, trace: Trace, request: int, iteration: int) -> tuple[in
 def test_static_closes_its_batch() -> None:
     """Two slots: 1 and 2 begin, 2 ends after 2 iterations and is held; 3 waits for 1, which ends after 4."""
     trace = trace_of(Static(), 2, requests([4, 2, 2]))
-    batch = "a batch is running, and nobody enters it before its longest request has ended"
+    batch = "a batch is running, and no request enters it before its longest has ended"
     assert said(Static(), trace, 3, 0) == (3, "waits", "the last free slot went to request 2")
     assert said(Static(), trace, 3, 1) == (1, "waits", batch)
     assert said(Static(), trace, 3, 3) == (1, "waits", batch)
@@ -60,7 +61,7 @@ def test_static_closes_its_batch() -> None:
     assert said(Static(), trace, 2, 5) == (None, "gone", "it ended in iteration 1")
 
 
-def test_continuous_waits_for_memory_and_nobody_overtakes() -> None:
+def test_continuous_waits_for_memory_and_none_overtakes() -> None:
     """10 positions: 1 takes 1 + 5, so 2 with 1 + 7 does not fit the 4 left, and 3 with 1 + 1 waits behind it."""
     trace = trace_of(Continuous(), 3, requests([5, 7, 1]), blocks=10)
     short = "it needs 8 KV blocks for its prompt + max_new_tokens, and 4 are free"
@@ -200,7 +201,7 @@ def test_what_it_says_is_what_happened(name: str, lag: int) -> None:
 
 @pytest.mark.parametrize("name", UNDER_TEST)
 def test_a_lack_of_blocks_is_one(name: str) -> None:
-    """Whoever is said to lack KV blocks is let in once there are plenty, by the policy's own word."""
+    """A request that is said to lack KV blocks is let in once there are plenty, by the policy's own decision."""
     policy, found = UNDER_TEST[name](), 0
     for seed in range(4):
         trace = trace_of(policy, 3, drawn(random.Random(seed), 9), blocks=24)
@@ -244,7 +245,7 @@ def test_runs_that_share_prefixes_and_swap_are_run_again(name: str) -> None:
 
 
 class ShortestFirst:
-    """Gives no reasons, and lets nobody in beside request 0."""
+    """Gives no reasons, and lets no request in beside request 0."""
 
     name, summary = "shortest first", ""
 
@@ -280,7 +281,7 @@ class Brooding(ShortestFirst):
 
 
 def test_a_policy_that_broods_when_it_is_asked_again_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cbviz.experiments.why.PATIENCE", 0.2)
+    monkeypatch.setattr("cbviz.run.why.SECONDS_TO_REPLAN", 0.2)
     work = [Request(i, (1,) * n, 3, output_length=3) for i, n in enumerate([1, 2])]
     trace = trace_of(Brooding(), 3, work, blocks=20)
     reason = said(Brooding(), trace, 1, 1)[2]
@@ -289,7 +290,7 @@ def test_a_policy_that_broods_when_it_is_asked_again_is_broken_off(monkeypatch: 
 
 
 class Counting:
-    """Remembers how often it was asked: every second time it lets somebody in."""
+    """Counts its plans: every second one lets a request in."""
 
     name, summary = "counting", ""
 
@@ -313,25 +314,26 @@ def test_a_policy_that_remembers_is_not_disturbed() -> None:
 # ------------------------------------------------------------------ in Chinese
 
 
-def english(told: str) -> set[str]:
+def english(text: str) -> set[str]:
     """The English words in it, beside those that Chinese uses, too."""
-    return set(re.findall(r"[A-Za-z_]+", told)) - {"token", "KV", "END", "max_new_tokens"}
+    return set(re.findall(r"[A-Za-z_]+", text)) - {"token", "KV", "END", "max_new_tokens"}
 
 
 @pytest.mark.parametrize("name", UNDER_TEST)
-def test_whatever_the_built_in_policies_say_is_said_in_chinese(name: str) -> None:
+def test_whatever_the_built_in_policies_say_is_sentencein_chinese(name: str) -> None:
     policy = UNDER_TEST[name]()
     for seed in range(3):
         trace = trace_of(policy, 3, drawn(random.Random(seed), 9), blocks=24)
         for iteration in range(0, len(trace.iterations), 3):
             made = decision(trace, iteration, policy)
-            assert not english(in_chinese(_setting(made)))
+            assert not english(in_language(_setting(made), "zh"))
             for request in range(9):
                 answer = answered(made, trace, request)
-                for told in (answer.verdict, answer.reason):
-                    assert not english(in_chinese(told)), told
-                    assert not told or in_chinese(told) != told
-                numbers = [sorted(re.findall(r"\d+", text)) for text in (in_chinese(answer.reason), answer.reason)]
+                for sentence in (answer.verdict, answer.reason):
+                    assert not english(in_language(sentence, "zh")), sentence
+                    assert not sentence or in_language(sentence, "zh") != sentence
+                texts = (in_language(answer.reason, "zh"), answer.reason)
+                numbers = [sorted(re.findall(r"\d+", text)) for text in texts]
                 assert set(numbers[0]) <= set(numbers[1])
 
 
@@ -344,8 +346,8 @@ def test_the_other_sentences_are_chinese_too() -> None:
     ):
         reason = said(ShortestFirst(), trace, request, 1)[2]
         assert reason.startswith("the policy gave no reason; asked again, ")
-        assert not english(in_chinese(reason)), reason
-        assert in_chinese(reason).startswith("策略没有说明理由；再问一次：")
+        assert not english(in_language(reason, "zh")), reason
+        assert in_language(reason, "zh").startswith("策略没有说明理由；再问一次：")
 
 
 def test_a_chinese_notebook_is_answered_in_chinese() -> None:
@@ -355,24 +357,36 @@ def test_a_chinese_notebook_is_answered_in_chinese() -> None:
     )
     speak("zh")
     try:
-        told = why(trace, 2, 0)
+        explained = why(trace, 2, 0)
     finally:
         speak("en")
-    assert str(told).splitlines() == [
+    assert str(explained).splitlines() == [
         "continuous，第 0 次迭代：0 个在运行，2 个在等待；1 个槽位空闲 1 个，4000 个 KV 块空闲 4000 个",
         "  请求 2（队列第 2 位）：等待——最后一个空槽位给了请求 1。",
     ]
-    page = told._repr_mimebundle_()["text/html"]
+    page = explained._repr_mimebundle_()["text/html"]
     assert "<th>请求</th><th>队列中的位置</th>" in page
     assert not english(re.sub(r"<[^>]*>", "", page)) - {"continuous"}
 
 
-def test_what_somebody_wrote_is_left_as_it_is() -> None:
-    assert in_chinese("because I say so; and: that is that") == "because I say so; and: that is that"
-    assert (
-        in_chinese("behind request 3, which is put off: <b>too long</b>")
-        == "排在请求 3 之后，而后者被推迟：<b>too long</b>"
-    )
+class Rude(Continuous):
+    """A learner's own reasons, one of them in the very words of a built-in policy."""
+
+    def plan(self, view: View) -> Plan:
+        admit = view.fitting()[:1]
+        words = "ratio met" if view.iteration % 2 else "because I say so; and: <b>that is that</b>"
+        return Plan(admit=admit, put_off=view.closed(words, admit))
+
+
+def test_what_a_learner_wrote_is_left_as_it_is() -> None:
+    trace = trace_of(Rude(), 2, requests([4, 4, 4]))
+    (first,) = lane_why(trace, Rude(), 2, 0).answers
+    assert first.text("zh") == "请求 2（队列第 2 位）：等待——because I say so; and: <b>that is that</b>。"
+    assert "&lt;b&gt;that is that&lt;/b&gt;" in lane_why(trace, Rude(), 2, 0).html("zh")
+    (behind,) = lane_why(trace, Rude(), 3, 1).answers
+    assert in_language(behind.reason, "zh") == "ratio met"
+    put_off = lane_why(trace, Rude(), 3, 0).answers[0].reason
+    assert in_language(put_off, "zh").startswith("排在请求 2 之后，而后者被推迟：because I say so")
 
 
 # ------------------------------------------------------------------ races, recordings, files, nonsense
@@ -467,10 +481,12 @@ def test_nonsense_gets_one_sentence() -> None:
             why(trace, request, 1)  # type: ignore[arg-type]
     with pytest.raises(MeasureError, match="asks about a race, a benchmark or a trace, not about str"):
         why("race")
-    with pytest.raises(MeasureError, match="is no policy of cbviz; pass the one that made the run"):
+    with pytest.raises(MeasureError, match="is not a built-in policy; pass the policy that made the run"):
         why(trace_of(Counting(), 2, requests([3])), 1, 0)
     unsafe = replace(trace, meta=replace(trace.meta, extra={"run_to": -4}))
-    with pytest.raises(MeasureError, match="are not its own: static: run_to must be"):
+    with pytest.raises(
+        MeasureError, match="the trace has parameters that 'static' does not take: static: run_to must be"
+    ):
         why(unsafe, 1, 0)
 
     class Locked(Counting):

@@ -1,4 +1,4 @@
-"""The GPU figures that people read in the README and on the design page are those of benchmarks/results."""
+"""The GPU figures in the README, the benchmarks page and the design page are those of benchmarks/results."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
-DESIGN = (ROOT / "docs" / "design.md").read_text("utf-8")
-ON_GPU = README[README.index("## On a GPU") : README.index("## Race your own")]
+BENCHMARKS = (ROOT / "benchmarks" / "README.md").read_text("utf-8")
+LADDER = (ROOT / "cbviz" / "cuda" / "README.md").read_text("utf-8")
+SHORT = README[README.index("## On a GPU") : README.index("## Limits")]
+ON_GPU = BENCHMARKS[BENCHMARKS.index("## On an H100") : BENCHMARKS.index("## One run")]
 PROSE = " ".join(ON_GPU.split())
 
 
@@ -40,23 +42,32 @@ def test_whole_runs(label: str, name: str) -> None:
     assert slowest / fastest <= 1.003
 
 
+@pytest.mark.parametrize(("requests", "slots"), [(128, 32), (512, 128)])
+def test_the_short_table_of_the_readme(requests: int, slots: int) -> None:
+    static, refill = result(f"llama8b_w{slots}_static"), result(f"llama8b_w{slots}")
+    assert (refill["requests"], refill["slots"]) == (requests, slots)
+    row = f"| {requests} requests on {slots} slots | {static['tokens_per_second']:,.0f} "
+    row += f"| {refill['tokens_per_second']:,.0f} | {static['seconds'] / refill['seconds']:.2f} "
+    assert f"{row}| {percent(refill['efficiency'])} |" in SHORT.replace("**", "")
+
+
 @pytest.mark.parametrize(
-    ("slots", "told"), [(32, "{} times the iterations and {} times the time"), (128, "{} and {} times")]
+    ("slots", "sentence"), [(32, "{} times the iterations and {} times the time"), (128, "{} and {} times")]
 )
-def test_static_against_continuous(slots: int, told: str) -> None:
+def test_static_against_continuous(slots: int, sentence: str) -> None:
     static, refill = result(f"llama8b_w{slots}_static"), result(f"llama8b_w{slots}")
     assert static["output_tokens"] == refill["output_tokens"]
     ratios = (f"{static[what] / refill[what]:.2f}" for what in ("iterations", "seconds"))
-    assert told.format(*ratios) in PROSE
+    assert sentence.format(*ratios) in PROSE
 
 
 @pytest.mark.parametrize("name", ["step_llama8b", "step_smollm2"])
 def test_steps(name: str) -> None:
-    told = 0
+    shown = 0
     for step in result(name)["steps"]:
         row = f"| {step['rows']} | {step['context']} | {step['engine_ms']:.2f} | {step['tokens_per_second']:,.0f} |"
-        told += f"{row} {percent(step['efficiency'])} |" in ON_GPU
-    assert told == 3
+        shown += f"{row} {percent(step['efficiency'])} |" in ON_GPU
+    assert shown == 3
 
 
 def test_what_is_said_of_other_runs() -> None:
@@ -80,7 +91,7 @@ def test_the_ladder() -> None:
     ladder = result("ladder")["ladder"]
     for rung in dict.fromkeys(step["rung"] for step in ladder):
         taken = [f"{step['milliseconds']:.3g}" for step in ladder if step["rung"] == rung]
-        (row,) = (line for line in DESIGN.splitlines() if line.startswith(f"| {rung.removeprefix('eager: ')} |"))
+        (row,) = (line for line in LADDER.splitlines() if line.startswith(f"| {rung.removeprefix('eager: ')} |"))
         assert [f"{float(cell):.3g}" for cell in row.split("|")[2:-1]] == taken
     floors = " | ".join(f"{step['floor_ms']:.2f}" for step in ladder[:3])
-    assert f"reading weights and cache once* | {floors} |" in DESIGN
+    assert f"reading weights and cache once* | {floors} |" in LADDER

@@ -50,3 +50,56 @@ def test_nothing_handed_in(made: bool, tmp_path: Path, capsys: pytest.CaptureFix
     assert said.out == ""
     assert str(folder) in said.err
     assert said.err.count("\n") == 1
+
+
+SCHEDULER = """import cbviz
+from cbviz import course
+from tests.capstone_solutions import OldestOverdue
+scheduler = {policy}
+course.grade(scheduler, seeds=[1])"""
+
+
+def test_the_capstone_is_graded_on_hidden_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for learner, policy in {"ada": "OldestOverdue()", "bob": '"vllm_v1"', "cy": "...", "di": "1 / 0"}.items():
+        paper(tmp_path / "in" / learner / "11.ipynb", SCHEDULER.format(policy=policy))
+    assert grade.main([str(tmp_path / "in"), "--seeds", "811,29"]) == 0
+    said = capsys.readouterr()
+    assert list(csv.reader(io.StringIO(said.out)))[1:] == [
+        ["ada", "11.ipynb", "11.capstone", "right"],
+        ["bob", "11.ipynb", "11.capstone", "wrong"],
+        ["cy", "11.ipynb", "11.capstone", "not answered"],
+        ["di", "11.ipynb", "11.capstone", "not answered"],
+    ]
+    assert said.err == "Capstone: --seeds 811,29\n"
+
+
+def test_a_grader_s_own_workload_is_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("def requests(seed):\n    raise SystemExit('asked')\n")
+    paper(tmp_path / "in" / "ada" / "11.ipynb", SCHEDULER.format(policy="OldestOverdue()"))
+    assert grade.main([str(tmp_path / "in"), "--seeds", "3", "--workload", str(mine)]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == ["ada,11.ipynb,11.capstone,could not be run"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--seeds", "x"], "a seed must be a whole number"),
+        (["--seeds", ","], "--seeds must name at least one seed"),
+        (["--workload", "nowhere.py"], "nowhere.py is no file"),
+    ],
+)
+def test_a_grader_s_mistake_gets_one_sentence(
+    options: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paper(tmp_path / "ada" / "11.ipynb", "1")
+    assert grade.main([str(tmp_path), *options]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert sentence in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_seeds_are_drawn_anew() -> None:
+    assert grade.seeds_of(None) != grade.seeds_of(None)
+    assert len(set(grade.seeds_of(None))) == grade.DRAWN

@@ -14,37 +14,35 @@ import pytest
 from packaging.requirements import Requirement
 
 import cbviz
+from cbviz import _moved
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cbviz"
 
-# Which rooms a room may import; a room that is not named here may not exist. The modules of `OPEN` are
-# open to every room and import no room themselves.
+# The import table: a room may import the rooms that are listed for it and the open modules, and nothing else of
+# cbviz. Rooms stand in the order of the way of a request; `run` is the first that knows both columns.
+SPEAK = {"workload"}
+COMPUTE = SPEAK | {"models", "policies", "core", "eager", "cuda"}
+OBSERVE = SPEAK | {"trace", "measure", "view"}
 ROOMS: dict[str, set[str]] = {
     "workload": set(),
     "models": set(),
-    "memory": {"workload"},
-    "trace": {"workload"},
-    "policies": {"workload", "memory"},
-    "engine": {"workload", "memory", "policies", "trace", "models"},
-    "measure": {"workload", "trace"},
-    "experiments": {"workload", "memory", "policies", "trace", "models", "engine", "measure", "board"},
-    "board": {"workload", "trace", "measure"},
-    "course": {"workload", "memory", "policies", "trace", "models", "engine", "measure", "experiments", "board"},
-    "cli": {
-        "workload",
-        "policies",
-        "trace",
-        "models",
-        "measure",
-        "experiments",
-        "board",
-        "lab",
-        "slides",
-        "__version__",
-    },
+    # computing
+    "policies": SPEAK,
+    "core": SPEAK | {"policies"},
+    "eager": SPEAK | {"models", "policies", "core"},
+    "cuda": SPEAK | {"models", "policies", "core", "eager"},
+    # observing
+    "trace": SPEAK,
+    "measure": SPEAK | {"trace"},
+    "view": SPEAK | {"trace", "measure"},
+    # both
+    "run": COMPUTE | OBSERVE,
+    "course": COMPUTE | OBSERVE | {"run"},
+    "cli": (COMPUTE | OBSERVE | {"run", "lab", "slides"}) - {"core", "eager", "cuda"},
 }
-OPEN = {"checks", "errors", "limits", "paths"}
+# Open to every room; they import no room themselves.
+OPEN = {"_moved", "_version", "checks", "config", "errors", "events", "limits", "messages", "paths", "reason"}
 NOTEBOOK_ONLY = ("anywidget", "ipywidgets", "pandas", "plotly", "IPython", "traitlets")
 
 
@@ -84,12 +82,13 @@ def committed_files() -> list[Path]:
 
 def test_every_room_is_known() -> None:
     rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert rooms == set(ROOMS)
+    assert rooms == set(ROOMS) | {"messages"}
 
 
 def test_the_open_modules_import_no_room() -> None:
     for name in OPEN:
-        assert imported_rooms(PACKAGE / f"{name}.py") <= OPEN
+        path = PACKAGE / name / "__init__.py" if (PACKAGE / name).is_dir() else PACKAGE / f"{name}.py"
+        assert imported_rooms(path) <= OPEN
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -100,6 +99,13 @@ def test_imports_point_one_way(room: str) -> None:
         assert not beyond, f"{path.relative_to(ROOT)} imports {', '.join(sorted(beyond))}; it may only import {allowed}"
 
 
+def test_computing_and_observing_never_import_each_other() -> None:
+    for room in COMPUTE - SPEAK:
+        assert not ROOMS[room] & (OBSERVE - SPEAK)
+    for room in OBSERVE - SPEAK:
+        assert not ROOMS[room] & (COMPUTE - SPEAK)
+
+
 def test_the_rooms_have_no_circle() -> None:
     standing: set[str] = set()
     rooms = {room: below & set(ROOMS) for room, below in ROOMS.items()}  # the command line may import single modules
@@ -108,19 +114,60 @@ def test_the_rooms_have_no_circle() -> None:
     assert standing == set(ROOMS)
 
 
-def test_policies_memory_and_workload_never_load_torch() -> None:
-    rooms = "cbviz.policies, cbviz.memory, cbviz.workload, cbviz.trace, cbviz.measure"
+def file_imports() -> dict[str, set[str]]:
+    """Module → the modules of cbviz that its file imports, in functions as well, save under `if TYPE_CHECKING:`."""
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in source_files()
+    }
+    found: dict[str, set[str]] = {}
+
+    def visit(node: ast.AST, module: str) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            return
+        if isinstance(node, ast.Import):
+            found[module].update(alias.name for alias in node.names if alias.name in modules)
+        elif isinstance(node, ast.ImportFrom) and node.module in modules:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found[module].update(names & modules.keys() or {node.module})
+        for child in ast.iter_child_nodes(node):
+            visit(child, module)
+
+    for module, path in modules.items():
+        found[module] = set()
+        visit(ast.parse(path.read_text("utf-8"), str(path)), module)
+    return found
+
+
+def test_no_two_files_need_each_other() -> None:
+    imports = file_imports()
+    assert imports["cbviz.core.engine"]
+    while ready := [module for module, below in imports.items() if not below & imports.keys()]:
+        for module in ready:
+            del imports[module]
+    circle = sorted(imports)  # files on a circle of imports, and those that import them
+    assert not circle
+
+
+def test_nothing_imports_the_public_face() -> None:
+    """`cbviz/__init__.py` names what lies in the rooms; a room that imported it would turn the arrow round."""
+    imports = file_imports()
+    assert not [module for module, below in imports.items() if "cbviz" in below]
+
+
+def test_policies_core_and_observing_never_load_torch() -> None:
+    rooms = "cbviz.policies, cbviz.core, cbviz.workload, cbviz.trace, cbviz.measure"
     code = f"import sys, {rooms}; print('torch' in sys.modules or 'transformers' in sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "False"
 
 
 def test_a_bare_machine_can_run_everything_but_the_widget() -> None:
-    """Every module outside board imports, and the public face races, without anything of Jupyter being installed."""
+    """Every module outside view imports, and the public face races, without anything of Jupyter being installed."""
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         for path in source_files()
-        if "board" not in path.parts and path.name != "__main__.py"
+        if "view" not in path.parts and path.name != "__main__.py"
     ]
     code = f"""
 import importlib, sys
@@ -149,7 +196,7 @@ def test_importing_cbviz_is_quick_because_it_is_lazy() -> None:
     assert run.stdout.strip() == "[]"
 
 
-def test_no_file_names_a_place_on_somebody_s_machine() -> None:
+def test_no_file_names_a_place_on_one_machine() -> None:
     place = re.compile(rb"(?<![\w.])/(?:work|root|home|Users|private/tmp|tmp)/[\w.]|(?<!\w)[A-Z]:\\\\?Users")
     this = Path(__file__).resolve()
     guilty = [
@@ -179,17 +226,51 @@ def test_the_constraints_satisfy_what_pyproject_asks_for() -> None:
     assert pins["torch"] == "2.13.0"
 
 
+# Dependencies that no file imports by name, and why they are there.
+NOT_IMPORTED = {
+    "accelerate": "transformers asks for it when it reads a GGUF file",
+    "gguf": "transformers reads GGUF files with it",
+    "hatchling": "builds the wheel, in tests without a network",
+    "mkdocs-material": "the theme that mkdocs.yml names",
+    "mkdocstrings": "the plugin that mkdocs.yml names",
+    "mkdocstrings-python": "its reader of Python",
+    "mypy": "a command",
+    "nbval": "a plugin of pytest",
+    "pandas-stubs": "what mypy knows of pandas",
+    "pytest-playwright": "a plugin of pytest",
+    "pytest-xdist": "a plugin of pytest",
+    "ruff": "a command",
+}
+MODULE_OF = {"pillow": "PIL"}  # where the module has another name than its distribution
+
+
+def test_every_dependency_is_used() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    wanted = {Requirement(line).name for group in groups for line in group} - {"cbviz"}
+    imported: set[str] = set()
+    for folder in ("cbviz", "benchmarks", "tools", "tests"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"), str(path))):
+                if isinstance(node, ast.Import):
+                    imported.update(alias.name.split(".")[0] for alias in node.names)
+                elif isinstance(node, ast.ImportFrom) and node.module:
+                    imported.add(node.module.split(".")[0])
+    unused = {name for name in wanted if MODULE_OF.get(name, name.replace("-", "_")) not in imported}
+    assert unused == set(NOT_IMPORTED)
+
+
 def test_the_changelog_knows_the_version() -> None:
     assert f"## {cbviz.__version__}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
 
 
-def test_the_public_names_are_where_the_type_checker_is_told() -> None:
+def test_the_public_names_are_where_the_type_checker_finds_them() -> None:
     tree = ast.parse((PACKAGE / "__init__.py").read_text("utf-8"))
-    told = {
+    imported = {
         alias.name: node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names
     }
     home = dict(cbviz._HOME)
-    assert {name: told[name] for name in home} == home
+    assert {name: imported[name] for name in home} == home
     for name, room in home.items():
         assert getattr(cbviz, name) is getattr(importlib.import_module(room), name)
         assert name in dir(cbviz)
@@ -198,3 +279,59 @@ def test_the_public_names_are_where_the_type_checker_is_told() -> None:
 def test_an_unknown_name_is_refused_in_one_sentence() -> None:
     with pytest.raises(AttributeError, match=r"^cbviz has no 'rase'; it has .*race"):
         cbviz.rase  # noqa: B018
+
+
+OLD_PACKAGES = {
+    "board": ["Board", "LiveBoard", "Knob"],
+    "engine": ["Engine", "Executor", "NullExecutor", "Result", "Seat", "Step"],
+    "engine.attention": ["AttentionBackend", "RaggedBatch", "SdpaAttention"],
+    "engine.graphs": ["GraphExecutor", "why_no_graphs"],
+    "experiments": [],
+    "memory": ["ROOT", "BlockPool", "KVOptions", "Preemption", "PrefixIndex", "chained"],
+}
+
+
+@pytest.mark.parametrize("old", _moved.MODULES)
+def test_an_old_module_is_the_new_one_with_a_warning(old: str) -> None:
+    new = _moved.MODULES[old]
+    sys.modules.pop(f"cbviz.{old}", None)
+    with pytest.warns(FutureWarning, match=rf"^cbviz\.{re.escape(old)} is now cbviz\.{re.escape(new)}; "):
+        module = importlib.import_module(f"cbviz.{old}")
+    assert module is importlib.import_module(f"cbviz.{new}")
+
+
+def test_an_old_package_has_its_old_names_and_no_others() -> None:
+    assert set(OLD_PACKAGES) == set(_moved.PACKAGES)
+    for old, names in OLD_PACKAGES.items():
+        package = importlib.import_module(f"cbviz.{old}")
+        for name in names:
+            with pytest.warns(FutureWarning, match=rf"^cbviz\.{re.escape(old)}\.{name} is now cbviz\."):
+                assert hasattr(package, name)
+        assert not hasattr(package, "nothing")
+        with pytest.raises(ImportError):
+            importlib.import_module(f"cbviz.{old}.nothing")
+
+
+@pytest.mark.parametrize("old", _moved.NAMES)
+def test_an_old_name_is_the_new_one_with_a_warning(old: str) -> None:
+    room, _, name = old.partition(".")
+    new = _moved.NAMES[old]
+    with pytest.warns(FutureWarning, match=re.escape(f"cbviz.{old} is now cbviz.{new}.{name}; ")):
+        value = importlib.import_module(f"cbviz.{room}").__getattr__(name)
+    assert value is getattr(importlib.import_module(f"cbviz.{new}"), name)
+
+
+@pytest.mark.parametrize("module", ["cbviz.run.race", "cbviz.eager.kv_cache", "cbviz.cuda.graph_executor"])
+def test_importing_says_nothing(module: str) -> None:
+    """Whichever room is imported first: what transformers and torchao print on import stays out of a learner's cell."""
+    run = subprocess.run([sys.executable, "-c", f"import {module}"], cwd=ROOT, capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("old", _moved.RENAMED)
+def test_a_renamed_name_is_the_new_one_with_a_warning(old: str) -> None:
+    module, _, name = old.rpartition(".")
+    home, _, now = _moved.RENAMED[old].rpartition(".")
+    with pytest.warns(FutureWarning, match=re.escape(f"cbviz.{old} is now cbviz.{home}.{now}; ")):
+        value = getattr(importlib.import_module(f"cbviz.{module}"), name)
+    assert value is getattr(importlib.import_module(f"cbviz.{home}"), now)

@@ -9,14 +9,15 @@ import pytest
 
 import cbviz
 from cbviz import cli
+from cbviz.checks import whole
 from cbviz.cli.options import build_parser
+from cbviz.core.block_pool import BlockPool
 from cbviz.errors import CapacityError, CbvizError
-from cbviz.experiments.bench import bench
-from cbviz.experiments.outlook import longest_run, rough, runs_within
-from cbviz.experiments.progress import AT_ONCE, BETWEEN_LINES, LineProgress, progress_for
-from cbviz.limits import MOST_BLOCKS, MOST_REQUESTS, MOST_SLOTS, whole
-from cbviz.memory import BlockPool
+from cbviz.limits import MOST_BLOCKS, MOST_REQUESTS, MOST_SLOTS
 from cbviz.models import LoadedModel, load
+from cbviz.run.bench import bench
+from cbviz.run.outlook import longest_run, rough, runs_within
+from cbviz.run.progress import AT_ONCE, BETWEEN_LINES, LineProgress, progress_for
 from cbviz.workload import Request, Workload
 
 HUGE = str(10**9), str(10**12), str(2**64), "9" * 5000
@@ -168,7 +169,7 @@ def test_what_is_soon_over_is_over_without_a_word() -> None:
 def test_a_slow_race_says_how_long_it_takes_without_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    import cbviz.experiments.progress as module
+    import cbviz.run.progress as module
 
     monkeypatch.setattr(module, "WORTH_SAYING", 0.0)
     monkeypatch.setattr(module, "AT_ONCE", 0.0)

@@ -11,14 +11,16 @@ from typing import Any
 
 import pytest
 
+from cbviz.config import EngineConfig
 from cbviz.errors import CbvizError, TraceError, WorkloadError
-from cbviz.experiments.lane import Lane, kv_blocks_for
-from cbviz.experiments.live import MOST_SHOWN, Words, shown
-from cbviz.experiments.play import play
-from cbviz.experiments.race import Race, race
-from cbviz.experiments.workloads import choose_workload
 from cbviz.models import LoadedModel, load
 from cbviz.policies import get
+from cbviz.run.capacity import kv_blocks_for
+from cbviz.run.lane import Lane
+from cbviz.run.live import MOST_SHOWN, Words, shown
+from cbviz.run.model_workload import choose_workload
+from cbviz.run.play import play
+from cbviz.run.race import Race, race
 from cbviz.trace import Trace
 from cbviz.workload import Request
 from tests.test_models_pieces import certainty, of_kind
@@ -30,8 +32,8 @@ def tiny() -> LoadedModel:
 
 
 def lane(tiny: LoadedModel, lag: int, seed: int) -> Lane:
-    from cbviz.engine.model_executor import ModelExecutor
-    from cbviz.memory import BlockPool
+    from cbviz.core.block_pool import BlockPool
+    from cbviz.eager.eager_executor import ModelExecutor
 
     work = choose_workload(tiny, requests=9, seed=seed, max_new_tokens=12)
     blocks = kv_blocks_for(work, 2, 16)
@@ -39,7 +41,7 @@ def lane(tiny: LoadedModel, lag: int, seed: int) -> Lane:
         tiny.model, slots=2, pool=BlockPool(blocks, 16), end_tokens=tiny.end_tokens, limit=tiny.context_limit
     )
     policy = get("continuous")
-    return Lane(tiny, executor, policy, work, slots=2, block_size=16, kv_blocks=blocks, clock="alone", lag=lag)
+    return Lane(tiny, executor, policy, work, config=EngineConfig(2, blocks, 16, lag=lag), clock="alone")
 
 
 def untimed(trace: Trace) -> tuple[Any, ...]:
@@ -205,7 +207,7 @@ def test_the_live_text_of_a_request_is_whole_when_it_ends() -> None:
 
         @staticmethod
         def stream() -> Any:
-            from cbviz.models.pieces import PieceStream
+            from cbviz.models.detokenizer import PieceStream
 
             return PieceStream(of_kind("byte level")[0], certainty("byte level"))
 
@@ -229,7 +231,7 @@ def test_what_a_board_is_sent_of_a_prompt_is_bounded() -> None:
     row = shown(forged(Request(7, (1,), 2), text=text))
     assert len(row.prompt) == MOST_SHOWN
     assert row.prompt.endswith("…")
-    from cbviz.board.pack import read, requests_block
+    from cbviz.view.pack import read, requests_block
 
     ((header, _),) = read(requests_block(None, [row]))
     assert header["rows"][0][1].startswith("\x00\x1b?x")

@@ -9,14 +9,15 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation import logits_process
 
-from cbviz.engine import Engine
-from cbviz.engine.generation_config import HARMLESS, HONOURED, REFUSED
-from cbviz.engine.graphs import GraphExecutor
-from cbviz.engine.logit_rules import LogitRules, SlotRules
-from cbviz.engine.model_executor import ModelExecutor
-from cbviz.engine.sampling import draw
+from cbviz.config import Preemption
+from cbviz.core import Engine
+from cbviz.core.block_pool import BlockPool
+from cbviz.cuda.graph_executor import GraphExecutor
+from cbviz.eager.drawing import draw
+from cbviz.eager.eager_executor import ModelExecutor
+from cbviz.eager.generation_config import HARMLESS, HONOURED, REFUSED
+from cbviz.eager.logit_rules import LogitRules, SlotRules
 from cbviz.errors import ModelError
-from cbviz.memory import BlockPool, Preemption
 from cbviz.policies import Continuous, Policy, Sarathi, Static, VllmV0, VllmV1
 from cbviz.workload.request import Request, Sampling
 from tests.shapes import END, make, solo

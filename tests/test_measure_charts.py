@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from cbviz.errors import MeasureError
 from cbviz.measure import latencies, slot_use, summary
-from cbviz.measure.chart import HEIGHT, MOST_POINTS, WIDTH, Chart, Series
-from cbviz.measure.charts import kv_over_time, latency_cdf, occupancy_over_time, roofline, throughput_by_variance
-from cbviz.measure.svg import image
 from cbviz.trace import Recorder, Trace
+from cbviz.view.chart import HEIGHT, MOST_POINTS, WIDTH, Chart, Series
+from cbviz.view.charts import kv_over_time, latency_cdf, occupancy_over_time, roofline, throughput_by_variance
+from cbviz.view.svg import image
+from cbviz.view.zoom import chart_figure
 from tests.fake_runs import meta, record, request, scheduled, scheduled_trace, wild_trace
 
 LENGTHS = [max(1, round(x)) for x in np.random.default_rng(4).exponential(20, 96)]
@@ -128,7 +129,7 @@ def test_a_long_run_is_thinned() -> None:
         assert len(chart.svg()) < 40_000
 
 
-def test_two_runs_of_one_policy_are_told_apart() -> None:
+def test_two_runs_of_one_policy_are_kept_apart() -> None:
     chart = latency_cdf(scheduled_trace([3, 2], 1), scheduled_trace([2, 4], 1))
     assert [s.name for s in chart.series] == ["continuous 1", "continuous 2"]
 
@@ -162,7 +163,7 @@ def test_names_are_text_and_never_markup(traces: tuple[Trace, Trace]) -> None:
     chart = latency_cdf(evil)
     assert "<script" not in chart.svg()
     assert "<script>alert(1)</script>" in [text.text for text in parsed(chart).iter(f"{SVG}text")]
-    assert "<script" not in chart.to_plotly().to_json()
+    assert "<script" not in chart_figure(chart).to_json()
 
 
 def test_a_notebook_shows_a_still_picture_and_plain_text(traces: tuple[Trace, Trace]) -> None:
@@ -216,7 +217,7 @@ def test_many_names_take_more_rows() -> None:
 
 def test_plotly_gets_the_same_values(traces: tuple[Trace, Trace]) -> None:
     chart = roofline(*traces, **MODEL)
-    figure = chart.to_plotly()
+    figure = chart_figure(chart)
     assert len(figure.data) == 3
     for drawn, s in zip(figure.data, chart.series, strict=True):
         np.testing.assert_array_equal(drawn.x, s.x)
@@ -224,6 +225,18 @@ def test_plotly_gets_the_same_values(traces: tuple[Trace, Trace]) -> None:
         assert drawn.name == s.name
     assert figure.layout.xaxis.type == "log"
     assert [drawn.mode for drawn in figure.data] == ["markers", "markers", "lines"]
+
+
+def test_zooming_is_for_a_page_that_shows_widgets(traces: tuple[Trace, Trace], monkeypatch: pytest.MonkeyPatch) -> None:
+    chart = latency_cdf(*traces)
+    assert chart.zoom() is chart, "no notebook"
+    monkeypatch.setattr("cbviz.view.cell.request", lambda: {"content": {"allow_stdin": False}})
+    assert chart.zoom() is chart, "nbclient keeps what a cell shows: the still picture"
+    monkeypatch.setattr("cbviz.view.cell.request", lambda: {"content": {"allow_stdin": True}})
+    live = chart.zoom()
+    assert [drawn.name for drawn in live.data] == [s.name for s in chart.series]
+    bundle = live._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in (bundle[0] if isinstance(bundle, tuple) else bundle)
 
 
 def test_without_plotly_the_picture_is_still_there(
@@ -234,7 +247,7 @@ def test_without_plotly_the_picture_is_still_there(
     chart = latency_cdf(*traces)
     assert chart.svg()
     with pytest.raises(MeasureError, match="pip install plotly"):
-        chart.to_plotly()
+        chart.zoom()
 
 
 # ---------------------------------------------------------------- bad input
@@ -244,7 +257,7 @@ def test_without_plotly_the_picture_is_still_there(
     ("ask", "complaint"),
     [
         (lambda t: latency_cdf(), "at least one trace"),
-        (lambda t: occupancy_over_time("run"), "nothing but traces"),
+        (lambda t: occupancy_over_time("run"), "takes only traces"),
         (lambda t: latency_cdf(t, metric="speed"), "no metric 'speed'; choose one of ttft"),
         (lambda t: latency_cdf(scheduled_trace([1], 1), metric="tpot"), "no time per output token"),
         (lambda t: occupancy_over_time(Recorder(meta(1)).trace()), "took no time"),

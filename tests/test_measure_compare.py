@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cbviz.errors import MeasureError
+from cbviz.events import FinishReason
 from cbviz.measure import Divergence, compare, same_answers
-from cbviz.trace import FinishReason, Recorder, Trace
+from cbviz.trace import Recorder, Trace
 from tests.fake_runs import meta, record, request, scheduled, scheduled_trace
 
 LENGTHS = [3, 6, 2, 3, 3, 2, 2]
@@ -55,7 +56,7 @@ def test_where_both_are_busy_the_speedup_is_the_product(outputs: list[int], slot
         assert (found.iteration_ratio, found.speedup) == (1, 1)
 
 
-def test_time_in_which_nobody_is_there_is_told_apart() -> None:
+def test_time_without_any_request_is_kept_apart() -> None:
     static, continuous = both()
     it = continuous.iterations
     jump = np.array([0, 0, 0, 3, 3, 3])
@@ -115,5 +116,5 @@ def test_same_answers_counts_whom_every_run_answered() -> None:
     fewer = scheduled_trace([3] * 7, 2)
     assert same_answers(whole, other, fewer) == (5, 6)
     assert same_answers(whole) == (8, 8)
-    with pytest.raises(MeasureError, match="where there is a trace"):
+    with pytest.raises(MeasureError, match="compared between traces"):
         same_answers()

@@ -63,7 +63,7 @@ def test_a_pool_that_says_no_is_not_predicted() -> None:
     assert found.prediction.iterations == found.comparison.iterations
     found = explain(*tight)
     assert found.prediction is None
-    assert "not predicted: 'static' left slots empty while somebody waited: KV memory limited it" in str(found)
+    assert "not predicted: 'static' left slots empty while requests waited: KV memory limited it" in str(found)
 
 
 def test_orca_is_continuous_and_one_at_a_time_has_one_slot() -> None:
@@ -136,10 +136,10 @@ def test_no_prediction_where_none_holds_and_why() -> None:
     runs = [
         record(scheduled(later, 2, p), later, 2, arrival_unit="iterations", policy=p) for p in ("static", "continuous")
     ]
-    assert "requests came over time" in str(explain(*runs))
+    assert "requests arrived over time" in str(explain(*runs))
     asked = [request(i, output=length) for i, length in enumerate(LENGTHS)]
     cut = record(iter(list(scheduled(asked, 8))[:30]), asked, 8, arrival_unit="iterations", policy="continuous")
-    assert "not every request of 'continuous' ran to its end" in str(explain(static, cut))
+    assert "not every request of 'continuous' completed" in str(explain(static, cut))
     assert explain(static, cut).prediction is None
 
 
@@ -152,13 +152,13 @@ def test_the_naive_baseline_is_predicted_from_what_the_trace_says_of_it() -> Non
     assert prediction.iterations[0] == max(LENGTHS) * 12
 
 
-def test_time_in_which_nobody_was_there_is_its_own_factor() -> None:
+def test_time_without_any_request_is_its_own_factor() -> None:
     static, continuous = both()
     it = continuous.iterations
     jump = np.where(np.arange(len(it)) >= 10, 500.0, 0.0)
     late = replace(continuous, iterations=replace(it, t_start=it.t_start + jump, t_end=it.t_end + jump))
-    assert "(time in which nobody was there)" in str(explain(static, late))
-    assert "nobody was there" not in str(explain(static, continuous))
+    assert "(time without any request)" in str(explain(static, late))
+    assert "time without any request" not in str(explain(static, continuous))
 
 
 def test_short_or_even_runs_have_no_cost_split() -> None:

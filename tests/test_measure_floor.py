@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cbviz.engine import Engine, NullExecutor
+from cbviz.core import Engine, NullExecutor
+from cbviz.core.block_pool import BlockPool
 from cbviz.errors import MeasureError
-from cbviz.measure.floor import ModelFacts, Rates, decoding, floor
-from cbviz.memory import BlockPool
+from cbviz.events import Iteration, State
+from cbviz.measure.roofline_bound import ModelFacts, Rates, decoding, floor
 from cbviz.policies import Continuous, Plan, Policy, Static, View
-from cbviz.trace import Iteration, Recorder, State, Trace, TraceMeta
+from cbviz.trace import Recorder, Trace, TraceMeta
 from cbviz.workload import Request
 from cbviz.workload.synthetic import yardstick
 
@@ -24,7 +25,7 @@ LLAMA = ModelFacts(2 * (LLAMA_LAYERS + LLAMA_TABLE), LLAMA_LAYERS + 2 * LLAMA_TA
 
 
 class Chunked:
-    """Continuous, but prompts go in by two tokens, and now and then somebody is thrown out."""
+    """Continuous, but prompts go in by two tokens, and now and then a request is preempted."""
 
     name, summary = "chunked", "two prompt tokens at a time; every seventh iteration throws the newest out"
 

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kv_schemes import PAPER, KVSchemes, article_workload, kv_schemes, paper_workload
 
 from cbviz.errors import MeasureError, WorkloadError
-from cbviz.experiments.kv_schemes import PAPER, KVSchemes, article_workload, kv_schemes, paper_workload
-from cbviz.experiments.schedule import schedule
-from cbviz.measure import Bars, kv_shares
-from cbviz.measure.svg import image
+from cbviz.measure import kv_shares
 from cbviz.models import load
 from cbviz.policies import Continuous, Orca, VllmV1
+from cbviz.run.schedule import schedule
+from cbviz.view.bars import Bars
+from cbviz.view.svg import image
+from cbviz.view.zoom import bars_figure
 from cbviz.workload import Request, Workload
 from cbviz.workload.lengths import ExponentialTruncated
 from cbviz.workload.synthetic import synthetic
@@ -116,13 +118,13 @@ def test_bars_draw_what_they_are_given(tmp_path: Path) -> None:
     assert "<one>" not in bars.svg()
     assert bars.to_svg(tmp_path / "bars.svg").read_text("utf-8") == bars.svg()
     assert bars._repr_mimebundle_()["text/html"] == image(bars.svg(), repr(bars)[1:-1])
-    figure = bars.to_plotly()
+    figure = bars_figure(bars)
     assert [trace.x for trace in figure.data] == [(0.25, 0.5), (0.75, 0.0), (0.4,)]
     assert figure.layout.barmode == "stack"
 
 
 def test_nonsense_gets_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(MeasureError, match="no iteration in which somebody waited"):
+    with pytest.raises(MeasureError, match="no iteration in which a request waited"):
         kv_shares(schedule(Orca(), Workload("", (Request(1, (1,), 2, output_length=2),)), slots=1))
     for value in (0, -1, 2.5, True):
         with pytest.raises(WorkloadError, match="kv_tokens must be"):
@@ -132,7 +134,7 @@ def test_nonsense_gets_one_sentence(tmp_path: Path) -> None:
     for rows in ({}, {"a": (0.5,)}, {"a": (0.7, 0.7)}, {"a": (float("nan"), 0.0)}, {"a": (-0.5, 0.5)}):
         with pytest.raises(MeasureError):
             Bars("", "", ("x", "y"), rows)
-    with pytest.raises(MeasureError, match="a mark for a bar that is not there"):
+    with pytest.raises(MeasureError, match="every mark must carry the name of a bar"):
         Bars("", "", ("x",), {"a": (0.5,)}, {"b": 0.5})
     with pytest.raises(MeasureError, match="cannot be written"):
         Bars("", "", ("x",), {"a": (0.5,)}).to_svg(tmp_path / "none" / "x.svg")

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cbviz.errors import MeasureError
+from cbviz.events import FinishReason
 from cbviz.measure import MLPERF, Distribution, Targets, arrival_seconds, goodput, latencies, meets, summary
-from cbviz.trace import FinishReason, Trace
+from cbviz.trace import Trace
 from tests.fake_runs import record, request, scheduled, scheduled_trace, wild_trace
 
 

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from cbviz.errors import MeasureError
-from cbviz.experiments.schedule import schedule
+from cbviz.events import State
 from cbviz.measure import latencies, side_by_side, slot_use
-from cbviz.measure.side_by_side import CHINESE, ROWS
+from cbviz.measure.side_by_side import ROWS
+from cbviz.messages import lines
 from cbviz.policies import TGI, Sarathi, VllmV1
-from cbviz.trace import Recorder, State, Trace
+from cbviz.run.schedule import schedule
+from cbviz.trace import Recorder, Trace
+from cbviz.view.run_table import RunTable
 from cbviz.workload import Workload
 from tests.fake_runs import meta
 from tests.pictures import requests
@@ -48,7 +51,7 @@ def test_how_it_is_shown(traces: tuple[Trace, ...]) -> None:
     assert lines[0].split() == ["<one>", "two"]
     assert lines[1].split() == ["iterations", "8", "9"]
     assert len({len(line) for line in lines}) == 1, "columns are aligned"
-    html = table._repr_mimebundle_()["text/html"]
+    html = RunTable.of(table)._repr_mimebundle_()["text/html"]
     assert "&lt;one&gt;" in html
     assert "<one>" not in html
     assert html.count("<tr>") == len(lines)
@@ -77,10 +80,10 @@ def test_nonsense_gets_one_sentence(traces: tuple[Trace, ...]) -> None:
 
 
 def test_a_chinese_notebook_gets_chinese_rows_and_the_same_numbers(traces: tuple[Trace, ...]) -> None:
-    assert CHINESE.keys() == ROWS.keys()
+    assert {key.removeprefix("table.") for key in lines("zh") if key.startswith("table.")} == ROWS.keys()
     english, chinese = side_by_side(*traces), side_by_side(*traces, language="zh")
     assert str(english) == str(chinese)
-    shown = chinese._repr_mimebundle_()["text/html"]
+    shown = RunTable.of(chinese)._repr_mimebundle_()["text/html"]
     assert "<th>槽位占用率</th>" in shown
     assert "occupancy" not in shown
-    assert shown.count("<tr>") == english._repr_mimebundle_()["text/html"].count("<tr>")
+    assert shown.count("<tr>") == RunTable.of(english)._repr_mimebundle_()["text/html"].count("<tr>")

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from stalls import Stalls, stall_workload, stalls
 
 from cbviz.errors import CbvizError, MeasureError, PolicyError, WorkloadError
-from cbviz.experiments.alone import Setting
-from cbviz.experiments.schedule import schedule
-from cbviz.experiments.stalls import Stalls, stall_workload, stalls
 from cbviz.measure.latency import latencies
 from cbviz.measure.stalls import stall_seconds, token_gaps
 from cbviz.models import LoadedModel, load
 from cbviz.policies import TGI, Sarathi, VllmV0
+from cbviz.run.schedule import schedule
+from cbviz.run.timed_run import Setting
 from cbviz.workload import Workload
 from tests.pictures import requests
 
@@ -49,7 +49,7 @@ def found(tiny: LoadedModel) -> Stalls:
     return stalls(tiny, ["tgi", "vllm_v0", Sarathi(chunk_size=16)], workload=work, decoding=3)
 
 
-def test_who_stops_everybody_and_who_does_not(found: Stalls) -> None:
+def test_which_policies_stall_the_decodes(found: Stalls) -> None:
     by_name = {one.policy: one for one in found.found}
     assert by_name["tgi"].stalls > 0
     assert by_name["vllm_v0"].stalls > 0
@@ -87,7 +87,7 @@ def test_a_run_that_met_a_new_shape_is_not_reported(
         return timed(self, executor, record)
 
     monkeypatch.setattr(Setting, "timed", counted)
-    monkeypatch.setattr("cbviz.experiments.stalls._shapes", lambda executor: [0, *shapes][len(served)])
+    monkeypatch.setattr("stalls._shapes", lambda executor: [0, *shapes][len(served)])
     work = Workload("", tuple(requests([3, 2])))
     stalls(tiny, [TGI()], workload=work, decoding=1)
     assert len(served) == times

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cbviz.errors import MeasureError
+from cbviz.events import State
 from cbviz.measure import serving_table, slot_use, summary
-from cbviz.trace import Recorder, State
+from cbviz.trace import Recorder
 from tests.fake_runs import meta, record, request, scheduled, scheduled_trace, wild_trace
 
 
@@ -35,7 +36,7 @@ def test_twenty_and_thirty() -> None:
     assert use.shares()["held"] == pytest.approx(1 / 6)
 
 
-def test_idle_is_wasted_only_while_somebody_waits() -> None:
+def test_idle_is_wasted_only_while_a_request_waits() -> None:
     """The last batch of one leaves its other slot spare; a request that waits for the batch to end makes it wasted."""
     spare = slot_use(scheduled_trace([2, 2, 3], slots=2, policy="static"))
     assert (spare.spare_idle, spare.wasted_idle) == (3, 0)
@@ -55,7 +56,7 @@ def test_in_seconds_long_iterations_weigh_more() -> None:
     assert use.spare_idle == pytest.approx(2)
 
 
-def test_time_in_which_nobody_is_there_is_spare_seconds_and_no_iterations() -> None:
+def test_time_without_any_request_is_spare_seconds_and_no_iterations() -> None:
     trace = scheduled_trace([2], slots=2)
     it = trace.iterations
     jump = np.array([0, 5])

@@ -158,11 +158,11 @@ def test_iterations_are_those_of_a_run(lengths: list[int], slots: int) -> None:
     low, high = makespan_bounds(lengths, slots)
     assert low <= continuous_iterations(lengths, slots) <= high + 1e-9
     assert static_iterations(lengths, slots, run_to=30) == 30 * -(-len(lengths) // slots)
-    # All there at 0 and iterations of one length: nobody finishes later than under static batching.
+    # All arrive at 0 and iterations take equally long: no request finishes later than under static batching.
     assert (continuous.requests.finished <= static.requests.finished).all()
 
 
-def test_somebody_can_finish_later_where_an_iteration_grows_with_its_work() -> None:
+def test_a_request_can_finish_later_if_an_iteration_grows_with_its_work() -> None:
     """Outputs 1, 3, 1 on two slots; an iteration takes 1 s and 5 s more for each prefill in it.
 
     Static: 11 + 1 + 1 s, and request 1 is done. Continuous takes request 2 in beside it: 11 + 6 + 1 s.
@@ -235,7 +235,7 @@ def test_erlang_c_against_simulated_slots_and_known_values() -> None:
 
 
 def test_arrivals_wait_half_an_iteration_for_its_end() -> None:
-    """Plenty of slots, Poisson arrivals in iterations: nobody queues, and everybody waits for the boundary."""
+    """Plenty of slots, Poisson arrivals in iterations: no request queues, and each waits for the boundary."""
     rng = np.random.default_rng(9)
     arrivals = rng.exponential(0.5, 600).cumsum()
     asked = [request(i, output=int(rng.geometric(1 / 20)), arrival=float(a)) for i, a in enumerate(arrivals)]
@@ -291,7 +291,7 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     ("ask", "complaint"),
     [
-        (lambda: speedup_exponential(0), "slots must be a whole number from 1"),
+        (lambda: speedup_exponential(0), "slots must be a whole number of at least 1"),
         (lambda: speedup_fixed(-1), "slots must be a whole number"),
         (lambda: speedup_fixed(2.5), "slots must be a whole number"),
         (lambda: harmonic(True), "n must be a whole number"),
@@ -307,7 +307,7 @@ NAN = float("nan")
         (lambda: speedup_discrete(2, [1.5, -0.5]), "must not be negative"),
         (lambda: speedup_bound(2, -1), "cv must be"),
         (lambda: static_iterations([2, 1.5], 2), "whole numbers of tokens"),
-        (lambda: static_iterations([2, 5], 2, run_to=4), "run_to must be a whole number from 5"),
+        (lambda: static_iterations([2, 5], 2, run_to=4), "run_to must be a whole number of at least 5"),
         (lambda: continuous_iterations([1], 0), "slots must be"),
         (lambda: makespan_bounds([[1]], 1), "lengths must be a list"),
         (lambda: speedup_shrinking(2, 2, 0, 0), "must cost something"),

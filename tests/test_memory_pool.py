@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from cbviz.core.block_pool import BlockPool
+from cbviz.core.prefix_cache import ROOT, PrefixIndex, chained
 from cbviz.errors import CapacityError
-from cbviz.memory import ROOT, BlockPool, PrefixIndex, chained
 
 
 def chain(*blocks: tuple[int, ...]) -> list[bytes]:

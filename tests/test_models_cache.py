@@ -57,7 +57,7 @@ def test_installing_replaces_what_is_not_whole(tmp_path: Path, before: str, whol
     (fresh / "weights").write_bytes(b"\x02" * 10)
     install(fresh, place, "source A")
     assert is_whole(place, "source A")
-    # Whoever was there first and is whole stays.
+    # A complete folder that was there first stays.
     assert (place / "weights").stat().st_size == (5000 if before == "whole" else 10)
 
 

@@ -13,15 +13,15 @@ from typing import Any, cast
 import pytest
 import torch
 
-from cbviz.engine.graphs import why_no_graphs
+from cbviz.cuda.reasons import why_no_graphs
 from cbviz.errors import CapacityError, CbvizError, ModelError
-from cbviz.experiments import capacity, how, rates
-from cbviz.experiments.bench import bench
-from cbviz.experiments.race import race
 from cbviz.models import LoadedModel, as_loaded, capability, device, find, half, host_memory, load
 from cbviz.models.capability import Capability, ask, forget
 from cbviz.models.device import check_device, device_name, fallback, free_bytes, pick_device, pick_dtype
 from cbviz.models.probes import Gpu
+from cbviz.run import capacity, how, rates
+from cbviz.run.bench import bench
+from cbviz.run.race import race
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
 WHEEL = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120")
@@ -164,13 +164,13 @@ def test_a_gpu_runs_in_graphs_or_eagerly_with_a_sentence(
     with_graphs = why_no_graphs(cast(Any, SimpleNamespace(device=GPU)))
     assert with_graphs == why
     loaded = stands(dtype=dtype)
-    assert how.graphs_or_not(loaded) is False
+    assert how.choose_backend(loaded) == "sdpa"
     precision = str(dtype).removeprefix("torch.")
-    (told,) = how.how_it_runs(loaded)
-    assert told == f"Runs eagerly in {precision}, with PyTorch's own attention and without CUDA graphs: {why}."
-    with pytest.raises(ModelError, match=rf"^this model cannot run in CUDA graphs here: .*{says}.*; leave graphs out"):
-        how.graphs_or_not(loaded, True)
-    assert how.how_it_runs(loaded, False) == (), "who wants no graphs is not given reasons"
+    (sentence,) = how.how_it_runs(loaded)
+    assert sentence == f"Runs eagerly in {precision}, with PyTorch's own attention and without CUDA graphs: {why}."
+    with pytest.raises(ModelError, match=rf"^this model cannot run in CUDA graphs here: .*{says}.*; backend='sdpa'"):
+        how.choose_backend(loaded, "graphs")
+    assert how.how_it_runs(loaded, "sdpa") == (), "who wants no graphs is not given reasons"
 
 
 def test_on_a_cpu_nothing_needs_saying(here: Callable[[Fake], Fake]) -> None:
@@ -180,8 +180,8 @@ def test_on_a_cpu_nothing_needs_saying(here: Callable[[Fake], Fake]) -> None:
     assert capability.capability(CPU) == Capability("cpu", "cpu")
     assert fallback(None) == ""
     assert how.how_it_runs(stands(CPU)) == ()
-    assert how.graphs_or_not(stands(CPU)) is False
-    assert how.graphs_or_not(stands(CPU), True) is True
+    assert how.choose_backend(stands(CPU)) == "sdpa"
+    assert how.choose_backend(stands(CPU), "graphs") == "graphs"
 
 
 def test_bfloat16_is_refused_where_there_is_no_arithmetic_for_it(here: Callable[[Fake], Fake]) -> None:
@@ -323,7 +323,7 @@ sys.modules["triton"] = sys.modules["torchao"] = None
 import cbviz
 raced = cbviz.race("tiny", ["static", "continuous"], requests=4, repeats=1, device="cpu", live=False)
 assert raced.identical_outputs
-from cbviz.measure.floor import Rates
+from cbviz.measure.roofline_bound import Rates
 found = cbviz.bench("tiny", requests=4, repeats=1, device="cpu", rates=Rates(1e10, 1e11))
 assert found.notes == () and not found.graphs
 print("ran", [name for name in sys.modules if name.startswith("torch._inductor.codegen")])

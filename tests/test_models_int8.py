@@ -11,16 +11,17 @@ from typing import Any
 
 import pytest
 import torch
+from int8 import Int8Result, agreement, int8
 
-from cbviz.engine.graphs.siblings import lay_side_by_side
+from cbviz.config import EngineConfig
+from cbviz.cuda.fused_projections import lay_side_by_side
 from cbviz.errors import ModelError
-from cbviz.experiments.alone import Setting
-from cbviz.experiments.int8 import Int8Result, agreement, int8
-from cbviz.experiments.progress import SilentProgress
-from cbviz.experiments.rates import COPY_BYTES, SQUARE
-from cbviz.experiments.workloads import choose_workload
-from cbviz.models import LoadedModel, hush, load, quantised
+from cbviz.models import LoadedModel, load, quantised, quiet_imports
 from cbviz.policies import Continuous
+from cbviz.run.model_workload import choose_workload
+from cbviz.run.progress import SilentProgress
+from cbviz.run.rates import COPY_BYTES, SQUARE
+from cbviz.run.timed_run import Setting
 from cbviz.trace import Trace
 
 
@@ -36,7 +37,7 @@ def small() -> LoadedModel:
 
 def answers(loaded: LoadedModel, graphs: bool = False) -> Trace:
     work = choose_workload(loaded, requests=4)
-    setting = Setting(loaded, Continuous(), work, 4, 16, 60, 0, graphs, False)
+    setting = Setting(loaded, Continuous(), work, EngineConfig(4, 60, 16, backend="graphs" if graphs else "sdpa"))
     lane = setting.timed(setting.executor(SilentProgress()), record=True).lane
     assert lane is not None
     return lane.trace()
@@ -142,8 +143,8 @@ def test_what_makes_no_sense(small: LoadedModel, tiny: LoadedModel, monkeypatch:
 
 
 def test_torchao_is_quiet_and_its_errors_are_heard() -> None:
-    code = "import cbviz.engine.model_executor, torchao, sys; print('torchao' in sys.modules)"
+    code = "import cbviz.eager.eager_executor, torchao, sys; print('torchao' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (run.stdout, run.stderr) == ("True\n", "")
     record = logging.LogRecord("torchao", logging.ERROR, "", 0, "Failed to load the weights", None, None)
-    assert hush._heard(record)
+    assert quiet_imports._heard(record)

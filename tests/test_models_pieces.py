@@ -9,7 +9,7 @@ from tokenizers import models as token_models
 from tokenizers.pre_tokenizers import ByteLevel
 
 from cbviz.models.certainty import Certainty
-from cbviz.models.pieces import PieceStream, pieces
+from cbviz.models.detokenizer import PieceStream, pieces
 from tests.tokenizers_of_each_kind import KINDS, of_kind
 
 BYTES = {character: i for i, character in enumerate(sorted(ByteLevel.alphabet()))}

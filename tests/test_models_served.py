@@ -15,12 +15,12 @@ from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
 import cbviz
-from cbviz.engine import Engine
-from cbviz.engine.graphs import GraphExecutor
-from cbviz.engine.graphs.reasons import why_not_captured
-from cbviz.engine.model_executor import ModelExecutor
+from cbviz.core import Engine
+from cbviz.core.block_pool import BlockPool
+from cbviz.cuda.graph_executor import GraphExecutor
+from cbviz.cuda.reasons import why_not_captured
+from cbviz.eager.eager_executor import ModelExecutor
 from cbviz.errors import CapacityError, CbvizError, EngineError, ModelError
-from cbviz.memory import BlockPool
 from cbviz.models import LoadedModel, load, masks
 from cbviz.models.masks import Mask
 from cbviz.models.modules import configurations, twin
@@ -109,7 +109,7 @@ def test_what_cannot_be_honoured_is_refused_at_once(
 ) -> None:
     model = small(kind, **changes)
     allocated: list[object] = []
-    monkeypatch.setattr("cbviz.engine.model_executor.cache_for", lambda *_: allocated.append(0))
+    monkeypatch.setattr("cbviz.eager.eager_executor.cache_for", lambda *_: allocated.append(0))
     with pytest.raises(ModelError, match=message) as refused:
         ModelExecutor(model, slots=2, pool=BlockPool(8, 4))
     assert not allocated
@@ -157,7 +157,7 @@ def _raising(model: PreTrainedModel) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_convolved, "something other than causal attention ties its tokens together"),
+        (_convolved, "something other than causal attention mixes its tokens"),
         (_no_attention, r"model.layers.2 \(Mean\) is no attention"),
         (_raising, r"a forward pass of 48 tokens fails \(IndexError: there is no such\)"),
     ],
@@ -301,7 +301,7 @@ def test_two_threads_and_generate_share_a_model() -> None:
 
 
 def test_thread_counts_are_put_back_in_whatever_order_passes_end() -> None:
-    from cbviz.engine.process_settings import one_thread
+    from cbviz.eager.pass_settings import one_thread
 
     before = torch.get_num_threads()
     torch.set_num_threads(3)
@@ -395,7 +395,7 @@ def test_a_race_from_a_folder(kind: str, tmp_path: Path) -> None:
 
 
 def test_lanes_that_are_wrong_alike_are_not_raced(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cbviz.engine.sampling import SlotSampling
+    from cbviz.eager.sampling import SlotSampling
 
     draw = SlotSampling.draw
     model = make("llama")
@@ -403,7 +403,7 @@ def test_lanes_that_are_wrong_alike_are_not_raced(monkeypatch: pytest.MonkeyPatc
     work = cbviz.Workload("small", tuple(sweep_models.requests()))
     monkeypatch.setattr(SlotSampling, "draw", lambda *args, **named: (draw(*args, **named) + 1) % 97)
     with pytest.raises(
-        ModelError, match=r"wrong alike is answered wrongly by this engine: .* own generate gives .* not served"
+        ModelError, match=r"this engine answers wrongly with wrong alike and does not serve it: .* own generate gives"
     ):
         cbviz.race(loaded, workload=work, slots=2, repeats=1, live=False)
 

@@ -87,10 +87,10 @@ def test_progress_is_drawn_on_standard_error(home: Path, made: list[str], capsys
     with smollm2.bars(True) as report:
         report("fetching", 5, 10)
         report("converting", 0, 0)
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "fetching" in told.err
-    assert "converting" in told.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "fetching" in printed.err
+    assert "converting" in printed.err
     with smollm2.bars(False) as report:
         report("fetching", 5, 10)
     assert capsys.readouterr() == ("", "")

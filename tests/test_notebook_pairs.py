@@ -45,7 +45,7 @@ def test_a_text_becomes_two_notebooks_and_the_same_text_again() -> None:
     assert notebook_pairs.parse(notebook_pairs.unparse(notebook_pairs.cells_of(en, zh))) == notebook_pairs.parse(TEXT)
 
 
-def test_changed_english_makes_the_chinese_stale_until_somebody_looks_at_it() -> None:
+def test_changed_english_makes_the_chinese_stale_until_it_is_paired_again() -> None:
     old = pair(TEXT)
     changed = TEXT.replace("The end.", "The very end.")
     en, zh = pair(changed, *old)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-import cbviz.course.words as words_of_the_course
+from cbviz import messages
 from cbviz.course.exercise import exercises
 
 NOTEBOOKS = sorted(
@@ -40,6 +41,8 @@ COURSE = {
     "08_sharing_and_giving_back.ipynb",
     "11_your_scheduler.ipynb",
 }
+CDN = re.compile(r"cdn\.|unpkg\.com|jsdelivr|cdnjs|esm\.sh|skypack|<(?:script|link|iframe)[^>]+https?://")
+"""What a page would fetch when it is shown: libraries from a content network, plotly's among them."""
 BOARD = re.compile(r'data-cbviz="player"')
 
 
@@ -96,7 +99,17 @@ def test_has_no_widget_state(path: Path) -> None:
 
 
 @every_notebook
-def test_names_no_place_on_somebody_s_machine(path: Path) -> None:
+def test_outputs_are_small_and_ask_no_network_for_anything(path: Path) -> None:
+    for cell in code_cells(read(path)):
+        for output in cell.outputs:
+            raw = json.dumps(output)
+            assert len(raw) < 1_000_000, f"{path.name}: cell {cell.id} shows {len(raw):,} bytes"
+            found = CDN.search(raw)
+            assert not found, f"{path.name}: cell {cell.id} loads something from {found and found[0]}"
+
+
+@every_notebook
+def test_names_no_path_of_one_machine(path: Path) -> None:
     assert not re.search(r"(?<![\w.])/(?:work|root|home|Users|tmp|usr|opt)/|[A-Z]:\\\\", path.read_text("utf-8"))
 
 
@@ -157,10 +170,10 @@ def test_headings_of_tables_are_translated(name: str) -> None:
         for call in ast.walk(ast.parse(cell.source)):
             if isinstance(call, ast.Call) and ast.unparse(call.func) == "course.table":
                 words = {n.value for n in ast.walk(call) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
-                unknown = {
-                    w for w in words if re.fullmatch(r"[A-Za-z][a-z -]{2,}", w)
-                } - words_of_the_course.TERMS.keys()
-                assert not unknown, f"{name}: {cell.id} shows {unknown}, which cbviz.course.words.TERMS lacks"
+                unknown = {w for w in words if re.fullmatch(r"[A-Za-z][a-z -]{2,}", w)} - {
+                    key.removeprefix("term.") for key in messages.lines("en")
+                }
+                assert not unknown, f"{name}: {cell.id} shows {unknown}, which the catalogue has no term. line for"
 
 
 @every_pair

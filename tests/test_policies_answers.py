@@ -9,9 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from cbviz.engine import Engine
-from cbviz.engine.model_executor import ModelExecutor
-from cbviz.memory import BlockPool, Preemption
+from cbviz.config import Preemption
+from cbviz.core import Engine
+from cbviz.core.block_pool import BlockPool
+from cbviz.eager.eager_executor import ModelExecutor
+from cbviz.events import Iteration, State
 from cbviz.policies import (
     TGI,
     Continuous,
@@ -24,7 +26,6 @@ from cbviz.policies import (
     VllmV0,
     VllmV1,
 )
-from cbviz.trace.events import Iteration, State
 from cbviz.workload.request import Request
 from tests.shapes import make, solo
 from tests.test_engine_answers import requests

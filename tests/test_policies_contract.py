@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from cbviz.engine import Engine, NullExecutor
+from cbviz.core import Engine, NullExecutor
+from cbviz.core.block_pool import BlockPool
 from cbviz.errors import PolicyError
-from cbviz.memory import BlockPool
 from cbviz.policies import POLICIES, Continuous, Plan, Static, View, get
 from tests.pictures import picture, requests, run
 
 
 @dataclass
 class Watcher:
-    """Admits whoever fits, and writes down what it saw."""
+    """Admits what fits, and records its views."""
 
     name: str = "watcher"
     summary: str = ""
@@ -55,7 +55,7 @@ def test_the_clock_is_in_the_unit_of_arrivals() -> None:
 
 def test_waiting_ends_at_the_moment_named_or_at_an_arrival() -> None:
     def patient(view: View) -> Plan:
-        """Nobody starts before 4, except where two wait."""
+        """No request starts before 4, unless two wait."""
         enough = len(view.waiting) > 1 or view.clock >= 4
         return Plan(admit=view.fitting()) if enough or view.running else Plan(wait_until=4)
 
@@ -67,7 +67,7 @@ def test_waiting_ends_at_the_moment_named_or_at_an_arrival() -> None:
         assert picture(joined) == ["11", "22"]
 
 
-def test_waiting_means_nothing_where_somebody_computes() -> None:
+def test_waiting_has_no_effect_while_a_request_computes() -> None:
     rule = Script(lambda view: Plan(admit=view.fitting(), wait_until=view.clock + 100))
     assert [it.t_start for it in run(rule, 1, requests([2, 1]), unit="seconds")] == [0, 1, 2]
 
@@ -83,11 +83,13 @@ def test_a_moment_that_never_comes(until: object) -> None:
 
 
 def test_waiting_for_ever_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cbviz.engine.engine.PATIENCE", 50)
+    monkeypatch.setattr("cbviz.core.loop.STUCK_AFTER", 50)
     lazy = Script(lambda view: Plan(wait_until=view.clock + 1))
     engine = Engine(NullExecutor(), lazy, slots=1, pool=BlockPool(9, 1))
     engine.submit(*requests([2]))
-    with pytest.raises(PolicyError, match="stuck: 50 times in a row nobody advanced and it waited, while 1 requests"):
+    with pytest.raises(
+        PolicyError, match="stuck: 50 times in a row no request advanced and it waited, while 1 requests"
+    ):
         engine.step()
     engine.policy = Continuous()
     assert len(list(engine.run())) == 2

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from cbviz.engine import Engine, NullExecutor
+from cbviz.core import Engine, NullExecutor
+from cbviz.core.block_pool import BlockPool
 from cbviz.errors import PolicyError
-from cbviz.memory import BlockPool
+from cbviz.events import State
 from cbviz.policies import (
     POLICIES,
     Admit,
@@ -25,7 +26,6 @@ from cbviz.policies import (
     VllmV0,
     VllmV1,
 )
-from cbviz.trace.events import State
 from cbviz.workload.request import Request
 from tests.pictures import picture, requests, run
 from tests.schedulers import UNDER_TEST, spelled
@@ -87,8 +87,8 @@ def test_no_policy_reads_true_lengths(name: str) -> None:
             plans.append(spy.plans)
             differ = {r.id for r, (a, b) in zip(work, lengths, strict=True) if a != b}
             ends.append(min(e.index for e in events for f in e.finished if f.request in differ))
-        told = min(ends)
-        until = [[plan for plan in side if plan[0] <= told] for side in plans]  # type: ignore[operator]
+        known = min(ends)
+        until = [[plan for plan in side if plan[0] <= known] for side in plans]  # type: ignore[operator]
         assert until[0] == until[1]
         assert until[0], "the test needs plans before the first end"
 
@@ -107,15 +107,15 @@ def test_same_work_same_events(name: str, lag: int) -> None:
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_with_one_slot_all_policies_are_one_at_a_time(name: str) -> None:
-    """There is nobody to batch, to pause or to preempt, so what is left is the queue."""
+    """There is no request to batch, pause or preempt, so only the queue is left."""
     for seed in range(5):
         work = drawn(random.Random(seed), 7)
         assert picture(run(POLICIES[name](), 1, work)) == picture(run(OneAtATime(), 1, work))
 
 
 @pytest.mark.parametrize("policy", [OneAtATime(), Continuous(), Orca(), Orca("power_of_two")], ids=lambda p: p.name)
-def test_memory_never_hurts_whoever_reserves(policy: Policy) -> None:
-    """First come, first served, and nobody is thrown out: with more memory everybody starts no later."""
+def test_memory_never_hurts_policies_that_reserve(policy: Policy) -> None:
+    """First come, first served, without preemption: with more memory no request starts later."""
     for seed in range(6):
         work = drawn(random.Random(seed), 9, arrive=True)
         before: dict[int, int] | None = None
@@ -139,8 +139,8 @@ def test_memory_can_hurt_static_batching() -> None:
 def test_head_of_line_blocking() -> None:
     """A large declaration at the head of the queue: 2 may need 21 of 24 positions, and 3 to 5 are small.
 
-    Whoever reserves lets the head block them all until 1 has left. Who pages asks only for the prompt's blocks, and
-    has everybody in at once. All are served in the end.
+    A policy that reserves lets the head block them all until 1 has left. One that pages takes only the prompt's blocks,
+    and admits all at once. All are served in the end.
     """
     work = [Request(1, (1,) * 4, 6, output_length=6), Request(2, (1,), 20, output_length=3)]
     work += [Request(i, (1,), 2, output_length=2) for i in (3, 4, 5)]
@@ -153,7 +153,7 @@ def test_preemption_thrash_with_partial_prefills() -> None:
     """Three prompts of 14 in a pool of 16, in chunks of 4, beside a request that grows.
 
     Admitted by the first chunk alone, prompts begin that cannot end; each is thrown out again with all that it had
-    computed, and again. Asking for room for the whole prompt first ends that. Either way everybody is served.
+    computed, and again. Asking for room for the whole prompt first ends that. Either way all are served.
     """
     work = [Request(0, (1,) * 4, 12, output_length=12), *(Request(i, (1,) * 14, 2, output_length=2) for i in (1, 2, 3))]
     thrown_out, recomputed = {}, {}
@@ -168,7 +168,7 @@ def test_preemption_thrash_with_partial_prefills() -> None:
 
 @pytest.mark.parametrize("policy", [VllmV1(6, 2, False), VllmV1(6, 2), VllmV0(), Sarathi(6)], ids=lambda p: p.name)
 def test_admission_deadlock(policy: Policy) -> None:
-    """Three prompts of 10 share 12 positions: begun together, each holds 4 and nobody can go on."""
+    """Three prompts of 10 share 12 positions: begun together, each holds 4 and none can continue."""
     work = [Request(i, (1,) * 10, 2, output_length=2) for i in (1, 2, 3)]
     steps = run(policy, 3, work, blocks=12)
     assert [f.request for it in steps for f in it.finished] == [1, 2, 3]
@@ -176,7 +176,7 @@ def test_admission_deadlock(policy: Policy) -> None:
 
 
 class Hopeful:
-    """Admits by the first chunk and preempts nobody: the deadlock that the others must not have."""
+    """Admits by the first chunk and never preempts: the deadlock that the others must avoid."""
 
     name = "hopeful"
     summary = "admits too much and gives nothing back"
@@ -200,10 +200,10 @@ class Hopeful:
 
 
 def test_a_policy_that_deadlocks_is_named() -> None:
-    """The same three prompts under a policy that gives nothing back: it is told so, and another may go on."""
+    """The same three prompts under a policy that frees nothing: it gets an error, and another may continue."""
     engine = Engine(NullExecutor(), Hopeful(), slots=3, pool=BlockPool(12, 1))
     engine.submit(*(Request(i, (1,) * 10, 2, output_length=2) for i in (1, 2, 3)))
-    with pytest.raises(PolicyError, match="policy 'hopeful' is stuck at iteration 2: 0 requests wait and nobody"):
+    with pytest.raises(PolicyError, match="policy 'hopeful' is stuck at iteration 2: 0 requests wait and none"):
         list(engine.run())
     engine.policy = VllmV1()
     assert list(engine.run())

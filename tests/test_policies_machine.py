@@ -19,9 +19,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from cbviz.engine import Engine
+from cbviz.core import Engine
+from cbviz.core.block_pool import BlockPool
 from cbviz.errors import CapacityError, EngineError
-from cbviz.memory import BlockPool
+from cbviz.events import NO_REQUEST, Iteration, State
 from cbviz.policies import (
     TGI,
     Orca,
@@ -33,7 +34,6 @@ from cbviz.policies import (
     VllmV0,
     VllmV1,
 )
-from cbviz.trace.events import NOBODY, Iteration, State
 from cbviz.workload.request import Request
 from tests.kv_oracle import OracleExecutor, answer
 from tests.pictures import reasons
@@ -61,8 +61,8 @@ class Spy:
         waiting, running = [r.id for r in view.waiting], [r.id for r in view.running]
         alive = self.world(view)
         seen = set(waiting + running)
-        assert len(waiting + running) == len(seen), "somebody is there twice"
-        assert seen == alive, "somebody is lost, or back from the dead"
+        assert len(waiting + running) == len(seen), "a request is there twice"
+        assert seen == alive, "a request is lost, or back after its end"
         before = (list(view.waiting), list(view.running))
         plan = self.policy.plan(view)
         again = self.policy.plan(mirrored(view))
@@ -93,7 +93,7 @@ class Spy:
                 assert not policy.reserve_full_sequence or view.blocks_taken(request, request.known) <= free
                 free -= view.blocks_lacking(request, taken[request.id])
             if policy.max_num_batched_tokens >= view.slots:
-                assert not plan.pause, "V1 stalls nobody while the budget is at least the slots"
+                assert not plan.pause, "V1 stalls no request while the budget is at least the slots"
         elif isinstance(policy, Sarathi):
             assert not (plan.preempt and newcomers)
             decodes = sum(r.lacks == 1 and r.id in taken for r in running)
@@ -104,7 +104,7 @@ class Spy:
             total = policy.max_batch_total_tokens or view.total_blocks * view.block_size
             assert not plan.preempt
             if newcomers:
-                assert set(plan.pause) == {r.id for r in running}, "a prefill pauses everybody"
+                assert set(plan.pause) == {r.id for r in running}, "a prefill pauses all running requests"
                 why = {entry.reason for entry in admissions(plan)} | set(plan.pause.values())
                 assert len(why) == 1
                 assert why < {"nothing running", "ratio met", "waited too long"}
@@ -117,11 +117,11 @@ class Spy:
                 assert inputs + sum(r.max_new_tokens - r.generated for r in newcomers) <= total
         elif isinstance(policy, VllmV0):
             if any(r.swapped for r in view.waiting):
-                assert all(r.swapped for r in newcomers), "nobody is prefilled while somebody is swapped out"
+                assert all(r.swapped for r in newcomers), "no request is prefilled while one is swapped out"
                 assert not plan.pause
                 assert not (newcomers and plan.preempt)
             else:
-                assert not newcomers or set(plan.pause) == {r.id for r in running}, "a prefill stalls everybody"
+                assert not newcomers or set(plan.pause) == {r.id for r in running}, "a prefill stalls all that run"
                 assert newcomers or not plan.pause
                 budget = policy.max_num_batched_tokens or max(view.context_limit, 2048)
                 assert sum(r.lacks for r in newcomers) <= budget
@@ -178,7 +178,7 @@ class World(RuleBasedStateMachine):
         self.runs: Counter[int] = Counter()
 
     def alive(self, view: View) -> set[int]:
-        """Whoever has come by now and is neither over nor in the last iteration that is still in flight."""
+        """Requests that have arrived, and neither ended nor are in the last iteration, which is still in flight."""
         come = {r.id for r in self.submitted.values() if r.arrival <= view.clock}
         return come - self.finished - self.cancelled - self.asked_to_cancel - {r.id for r in view.finished}
 
@@ -233,7 +233,7 @@ class World(RuleBasedStateMachine):
         return True
 
     def take(self, event: Iteration) -> None:
-        seated = event.request[event.request != NOBODY].tolist()
+        seated = event.request[event.request != NO_REQUEST].tolist()
         assert len(seated) == len(set(seated)), "a request sits in two slots"
         assert event.index == len(self.events)
         assert event.t_start >= (self.events[-1].t_end if self.events else 0), "the clock went back"
@@ -242,7 +242,7 @@ class World(RuleBasedStateMachine):
         assert event.blocks_used <= event.written <= event.blocks_used * self.pool.block_size
         allotted = event.blocks_used + event.blocks_reserved
         assert allotted * self.pool.block_size - event.written == int((event.allotted - event.context).sum())
-        assert (event.context[event.request == NOBODY] == 0).all()
+        assert (event.context[event.request == NO_REQUEST] == 0).all()
         self.events.append(event)
         over = [f.request for f in event.finished]
         gone = [mark.request for mark in event.cancelled]
@@ -253,13 +253,13 @@ class World(RuleBasedStateMachine):
         self.cancelled.update(gone)
         self.runs.update(r for r, n in zip(event.request.tolist(), event.tokens.tolist(), strict=True) if n)
         if not self.failed:
-            self.recomputing_is_told_from_first_time_work(event)
+            self.recomputing_differs_from_first_time_work(event)
         for request in over:
             assert self.engine.output(request) == answer(self.submitted[request])
         if isinstance(self.policy, Orca):
             self.earlier_arrivals_ran_at_least_as_often()
 
-    def recomputing_is_told_from_first_time_work(self, event: Iteration) -> None:
+    def recomputing_differs_from_first_time_work(self, event: Iteration) -> None:
         for slot in np.flatnonzero((event.tokens > 0) & (event.state != State.HELD)):
             request, context = int(event.request[slot]), int(event.context[slot])
             again = context - int(event.tokens[slot]) < self.reached[request]
@@ -273,7 +273,7 @@ class World(RuleBasedStateMachine):
         assert counts == sorted(counts, reverse=True)
 
     @invariant()
-    def every_block_is_used_as_often_as_it_is_told_or_free(self) -> None:
+    def every_block_is_used_as_often_as_it_is_counted_or_free(self) -> None:
         if not hasattr(self, "engine"):
             return
         slots = self.engine.slots
@@ -296,14 +296,14 @@ class World(RuleBasedStateMachine):
     def host_memory_belongs_to_those_who_wait(self) -> None:
         if not hasattr(self, "engine") or self.engine.swap is None:
             return
-        waiting = {live.request.id: live.swapped for live in self.engine._waiting if live.swapped}
+        waiting = {live.request.id: live.swapped for live in self.engine.state.waiting if live.swapped}
         host = self.engine.swap.pool
         assert set(host.owners) == waiting.keys()
         for request, positions in waiting.items():
             assert len(host.owned(request)) == host.blocks_for(positions)
 
     def teardown(self) -> None:
-        """Nobody starves: whoever is left is served, and within an honest number of iterations."""
+        """No request starves: all that are left are served within a sensible number of iterations."""
         if not hasattr(self, "engine"):
             return
         self.executor.fails_at = ""
@@ -320,12 +320,12 @@ class World(RuleBasedStateMachine):
         for request in self.cancelled:
             output = self.engine.output(request)
             assert output == answer(self.submitted[request])[: len(output)]
-        self.every_block_is_used_as_often_as_it_is_told_or_free()
+        self.every_block_is_used_as_often_as_it_is_counted_or_free()
         self.host_memory_belongs_to_those_who_wait()
 
 
 @pytest.mark.parametrize("name", UNDER_TEST)
-def test_no_policy_loses_or_doubles_or_starves_anybody(name: str) -> None:
+def test_no_policy_loses_doubles_or_starves_a_request(name: str) -> None:
     machine = type(name, (World,), {"make": staticmethod(UNDER_TEST[name])})
     run_state_machine_as_test(
         machine,

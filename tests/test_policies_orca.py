@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cbviz.engine import Engine, NullExecutor
+from cbviz.core import Engine, NullExecutor
+from cbviz.core.block_pool import BlockPool
 from cbviz.errors import PolicyError
-from cbviz.memory import BlockPool
 from cbviz.policies import Continuous, Orca
 from cbviz.workload.request import Request
 from tests.pictures import picture, requests, run
@@ -95,7 +95,7 @@ def test_cheating_is_marked() -> None:
 def test_parameters_that_make_no_sense() -> None:
     for arguments, message in (
         (("half",), "reserve must be one of declared, power_of_two, maximum, oracle, not 'half'"),
-        (("oracle",), "an oracle must be told the true lengths"),
+        (("oracle",), "an oracle needs the true lengths"),
         (("declared", {1: 3}), "reserve='declared' uses no lengths"),
         (("oracle", [3, 4]), "lengths must map request ids to tokens, not be list"),
         (("oracle", {1: 0}), "the length of request 1 must be a whole number of at least 1, not 0"),
@@ -107,7 +107,7 @@ def test_parameters_that_make_no_sense() -> None:
 
 def test_an_oracle_that_errs() -> None:
     work = requests([4, 4])
-    with pytest.raises(PolicyError, match="iteration 0: orca was told no length for request 2"):
+    with pytest.raises(PolicyError, match="iteration 0: orca has no length for request 2"):
         run(Orca("oracle", lengths={1: 4}), 2, work)
-    with pytest.raises(PolicyError, match="request 2 was said to give 2 tokens and has given 3"):
+    with pytest.raises(PolicyError, match="request 2 has 3 output tokens, and its given length is 2"):
         run(Orca("oracle", lengths={1: 4, 2: 2}), 2, work)

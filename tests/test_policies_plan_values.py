@@ -18,14 +18,15 @@ import numpy as np
 import pytest
 import torch
 
-from cbviz.board import player
-from cbviz.engine import Engine
+from cbviz.checks import as_float, as_int
+from cbviz.core import Engine
+from cbviz.core.block_pool import BlockPool
 from cbviz.errors import PolicyError
-from cbviz.memory import BlockPool
+from cbviz.events import NO_REQUEST, Iteration
 from cbviz.policies import Admit, Continuous, Plan, View, get
-from cbviz.policies.values import number, said, shown, text, whole
+from cbviz.policies.values import said, shown, text
 from cbviz.trace import Recorder, TraceMeta, load
-from cbviz.trace.events import NOBODY, Iteration
+from cbviz.view import player
 from cbviz.workload.request import Request
 from tests.kv_oracle import OracleExecutor, answer
 
@@ -180,7 +181,10 @@ RULES: dict[str, tuple[Rule, str]] = {
     "admit a set": (lambda view: Plan(admit=set(view.fitting())), SERVED),
     "admit a dict": (lambda view: Plan(admit=dict.fromkeys(view.fitting(), "why")), SERVED),
     "admit twice": (lambda view: Plan(admit=[view.waiting[0].id] * 2), "request 0 is admitted twice"),
-    "admit everybody": (lambda view: Plan(admit=view.waiting), "10 requests are admitted but only 3 slots are free"),
+    "admit the queue": (
+        lambda view: Plan(admit=view.waiting),
+        "10 requests are admitted but only 3 slots are free",
+    ),
     "admit a runner": (
         lambda view: Plan(admit=[*view.fitting(), *(r.id for r in view.running)]),
         r"request \d is admitted but does not wait",
@@ -272,9 +276,9 @@ RULES: dict[str, tuple[Rule, str]] = {
     ),
     "pause a list": (beside(pause=lambda view: [0]), f"pause {TO_REASONS} list"),
     "pause None": (beside(pause=lambda view: None), f"pause {TO_REASONS} NoneType"),
-    "pause everybody": (
+    "pause all": (
         beside(pause=lambda view: {r.id: "" for r in view.running}),
-        r"is stuck at iteration \d+: \d requests wait and nobody computes",
+        r"is stuck at iteration \d+: \d requests wait and none is computed",
     ),
     "pause without a reason": (now_and_then(pause=lambda view: {view.running[0].id: None}), f"reason None; {NO_TEXT}"),
     "pause for a list": (now_and_then(pause=lambda view: {view.running[0].id: [1]}), rf"the reason \[1\]; {NO_TEXT}"),
@@ -312,7 +316,10 @@ RULES: dict[str, tuple[Rule, str]] = {
     ),
     "chunk nothing": (beside(chunk=lambda view: dict.fromkeys(view.fitting())), "a chunk of None tokens"),
     "chunk nan": (beside(chunk=lambda view: dict.fromkeys(view.fitting(), float("nan"))), "a chunk of nan tokens"),
-    "chunk a stranger": (beside(chunk=lambda view: {10**9: 1}), "which is neither running nor admitted by this plan"),
+    "chunk an unknown request": (
+        beside(chunk=lambda view: {10**9: 1}),
+        "which is neither running nor admitted by this plan",
+    ),
     "chunk a view": (now_and_then(chunk=lambda view: {view.running[0]: 1}), rf"chunk names the view .*{BY_IDS}"),
     "chunk truth": (beside(chunk=lambda view: dict.fromkeys(view.fitting(), True)), "a chunk of True tokens"),
     # until when to wait
@@ -343,7 +350,7 @@ RULES: dict[str, tuple[Rule, str]] = {
         once("wait_until", 10**400),
         "wait_until is a whole number of about 401 digits; it must",
     ),
-    "wait for ever": (lambda view: Plan(wait_until=view.clock + 1), "times in a row nobody advanced and it waited"),
+    "wait for ever": (lambda view: Plan(wait_until=view.clock + 1), "times in a row no request advanced and it waited"),
     # why not
     "put off None": (beside(put_off=lambda view: None), f"put_off {TO_REASONS} NoneType"),
     "put off a list": (beside(put_off=lambda view: [1, 2]), f"put_off {TO_REASONS} list"),
@@ -359,7 +366,7 @@ RULES: dict[str, tuple[Rule, str]] = {
     "a coroutine": (coroutine, r"plan\(\) must return a Plan, not coroutine"),
     "something loud": (lambda view: Loud(), r"plan\(\) must return a Plan, not Loud"),
     "an unreadable plan": (lambda view: Fickle(), "admit cannot be read: it raised KeyError: 'no admissions today'"),
-    "nothing": (lambda view: Plan(), "is stuck at iteration 0: 10 requests wait and nobody computes"),
+    "nothing": (lambda view: Plan(), "is stuck at iteration 0: 10 requests wait and none is computed"),
     # what plan() raises
     "KeyError": (lambda view: {}["k"], "raised KeyError while planning iteration 0: 'k'"),
     "StopIteration": (lambda view: next(iter([])), "raised StopIteration while planning iteration 0"),
@@ -433,7 +440,7 @@ def finish(engine: Engine, recorder: Recorder, work: list[Request]) -> list[Iter
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("name", RULES)
 def test_every_plan_is_served_or_refused_by_name(name: str, setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cbviz.engine.engine.PATIENCE", 50)
+    monkeypatch.setattr("cbviz.core.loop.STUCK_AFTER", 50)
     rule, message = RULES[name]
     engine, recorder, work = engine_of(rule, name, **SETTINGS[setting])
     if message == SERVED:
@@ -486,7 +493,7 @@ def test_nothing_of_a_policy_reaches_an_event_or_a_trace(tmp_path: Path) -> None
     saved = load(recorder.trace().save(tmp_path / "run.cbviz"))
     assert saved.marks.reason == recorder.trace().marks.reason
     assert player.html([saved])
-    assert all(event.request.dtype == np.int32 and NOBODY == -1 for event in events)
+    assert all(event.request.dtype == np.int32 and NO_REQUEST == -1 for event in events)
 
 
 # ------------------------------------------------------------------ values, one by one
@@ -494,22 +501,22 @@ def test_nothing_of_a_policy_reaches_an_event_or_a_trace(tmp_path: Path) -> None
 
 def test_whole_numbers() -> None:
     taken: list[Any] = [3, np.int64(3), np.uint8(3), np.array(3), torch.tensor(3), IntEnum("Three", "A B C")(3)]  # type: ignore[misc]
-    assert [(whole(value), type(whole(value))) for value in taken] == [(3, int)] * len(taken)
+    assert [(as_int(value), type(as_int(value))) for value in taken] == [(3, int)] * len(taken)
     refused: list[Any] = [
         True, np.True_, torch.tensor(True), 3.0, np.float32(3), "3", b"3", None, [3], np.array([3]), torch.tensor([3]),
         Loud(), np.timedelta64(3), np.datetime64(3, "s"), 3j,
     ]  # fmt: skip
-    assert [whole(value) for value in refused] == [None] * len(refused)
+    assert [as_int(value) for value in refused] == [None] * len(refused)
 
 
 def test_numbers() -> None:
     taken: list[Any] = [2, 2.0, np.float16(2), np.int8(2), np.array(2.0), torch.tensor(2.0), torch.tensor(2).bfloat16()]
-    assert [(number(value), type(number(value))) for value in taken] == [(2.0, float)] * len(taken)
+    assert [(as_float(value), type(as_float(value))) for value in taken] == [(2.0, float)] * len(taken)
     refused: list[Any] = [
         True, np.False_, "2", b"2", bytearray(b"2"), memoryview(b"2"), np.array("2"), None, [2.0], np.array([2.0]), 2j,
         10**400, Loud(), np.timedelta64(2),
     ]  # fmt: skip
-    assert [number(value) for value in refused] == [None] * len(refused)
+    assert [as_float(value) for value in refused] == [None] * len(refused)
 
 
 def test_text_is_plain_and_any_file_can_hold_it() -> None:

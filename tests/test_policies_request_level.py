@@ -18,7 +18,7 @@ def test_a_batch_starts_when_enough_wait() -> None:
 
 
 def test_a_batch_starts_when_the_oldest_has_waited_enough() -> None:
-    """2 comes within 1's window of 2 and shares its batch; nobody comes within 3's, so it starts alone, 2 late."""
+    """2 comes within 1's window of 2 and shares its batch; none comes within 3's, so it starts alone, 2 late."""
     work = requests([2, 3, 1], arrivals=[0, 1, 9])
     steps = run(RequestLevel(window=2), 3, work, unit="seconds")
     assert picture(steps) == ["11h3", "222.", "...."]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cbviz.engine import Engine, NullExecutor
+from cbviz.core import Engine, NullExecutor
+from cbviz.core.block_pool import BlockPool
 from cbviz.errors import PolicyError
-from cbviz.memory import BlockPool
 from cbviz.policies import Sarathi
 from tests.pictures import picture, reasons, requests, run, tokens
 
@@ -19,7 +19,7 @@ def test_prompts_fill_what_the_decodes_leave() -> None:
     assert [(it.blocks_used, it.blocks_reserved) for it in steps[:3]] == [(4, 5), (8, 2), (12, 2)]
 
 
-def test_a_long_prompt_stalls_nobody() -> None:
+def test_a_long_prompt_stalls_no_decode() -> None:
     """The prompt of 9 comes at 2. vllm_v0 would stop 1 for it; here 1 decodes on and the prompt takes three chunks."""
     steps = run(Sarathi(chunk_size=4), 2, requests([8, 2], prompts=[1, 9], arrivals=[0, 2]))
     assert picture(steps) == ["11111111", "..2222.."]
@@ -55,7 +55,7 @@ def test_a_begun_prompt_stalls_only_if_the_budget_shrinks() -> None:
     assert reasons(seen)[2:] == [(i, "stalled", 2, "budget spent on decodes") for i in (1, 2)]
 
 
-def test_the_newest_is_thrown_out_and_gets_all_its_blocks_back_at_once() -> None:
+def test_the_newest_is_preempted_and_gets_all_its_blocks_back_at_once() -> None:
     """As under vllm_v1, but at iteration 5 all 5 blocks are taken with the first chunk of 4."""
     steps = run(Sarathi(chunk_size=4), 2, requests([5, 5], prompts=[3, 3]), blocks=9)
     assert picture(steps) == ["11111r222", "222......"]
@@ -65,8 +65,8 @@ def test_the_newest_is_thrown_out_and_gets_all_its_blocks_back_at_once() -> None
     assert (steps[5].blocks_used, steps[5].blocks_reserved) == (4, 1)
 
 
-def test_a_decode_for_which_nobody_can_give_way_throws_itself_out() -> None:
-    """12 positions, prompts of 9 and 2. At 2 request 1 takes the last block, and nobody stands behind 2 to give one."""
+def test_a_decode_without_a_victim_preempts_itself() -> None:
+    """12 positions, prompts of 9 and 2. At 2 request 1 takes the last block, and no request behind 2 can give one."""
     steps = run(Sarathi(chunk_size=6), 2, requests([2, 4], prompts=[9, 2]), blocks=12)
     assert picture(steps) == ["111r22", ".2...."]
     assert [mark for mark in reasons(steps) if mark[1] == "preempted"] == [(2, "preempted", 2, "no block is free")]

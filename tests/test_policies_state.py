@@ -13,13 +13,13 @@ import pytest
 
 import cbviz
 from cbviz.errors import MeasureError, PolicyError
-from cbviz.experiments.bench import bench
-from cbviz.experiments.race import Race, race
-from cbviz.experiments.schedule import schedule
-from cbviz.experiments.why import why
-from cbviz.measure.floor import Rates
+from cbviz.measure.roofline_bound import Rates
 from cbviz.models import LoadedModel, load
 from cbviz.policies import POLICIES, Plan, View, fresh
+from cbviz.run.bench import bench
+from cbviz.run.race import Race, race
+from cbviz.run.schedule import schedule
+from cbviz.run.why import why
 from cbviz.workload import Request, Workload
 
 RATES = Rates(1e11, 1e12)
@@ -246,7 +246,7 @@ def test_what_cannot_be_copied_is_named_before_anything_runs(case: str) -> None:
     ):
         with pytest.raises(PolicyError, match=sentence):
             attempt()
-    with pytest.raises(MeasureError, match=f"its run cannot be run again: .*{message}"):
+    with pytest.raises(MeasureError, match=f"this run cannot be rerun: .*{message}"):
         why(schedule("continuous", work(), slots=2), 0, 0, policy=policy)
 
 

@@ -9,12 +9,12 @@ from collections import Counter
 
 import pytest
 
-from cbviz.engine import Engine
+from cbviz.core import Engine
+from cbviz.core.block_pool import BlockPool
 from cbviz.errors import EngineError, PolicyError
-from cbviz.memory import BlockPool
+from cbviz.events import Iteration
 from cbviz.policies import Admit, Continuous, Plan, Policy, View, VllmV1
 from cbviz.trace import Recorder, TraceMeta
-from cbviz.trace.events import Iteration
 from cbviz.workload.request import Request
 from tests.kv_oracle import OracleExecutor, answer
 from tests.schedulers import UNDER_TEST
@@ -51,7 +51,7 @@ def balanced(engine: Engine) -> None:
     assert len(users) + pool.free == pool.blocks
     assert sorted(pool.owners) == sorted(slots.request[slots.taken].tolist())
     if engine.swap is not None:
-        assert set(engine.swap.pool.owners) == {live.request.id for live in engine._waiting if live.swapped}
+        assert set(engine.swap.pool.owners) == {live.request.id for live in engine.state.waiting if live.swapped}
 
 
 def drawn(rng: random.Random, number: int, now: float) -> Request:

@@ -1,4 +1,4 @@
-"""Text Generation Inference: who may stop everybody for a prefill, and when."""
+"""Text Generation Inference: when a prefill may pause all running requests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cbviz.policies import TGI
 from tests.pictures import picture, reasons, requests, run, tokens
 
 
-def test_newcomers_pause_everybody_once_enough_of_them_wait() -> None:
+def test_new_requests_pause_the_others_once_enough_of_them_wait() -> None:
     """Two run, so ⌊2 × 1.2⌋ = 2 must wait. 3 comes at 1 and waits; 4 comes at 2: one prefill, 1 and 2 stall.
 
     Iteration 3 decodes all four. 5 has come by then: three run in iteration 4, ⌊3.6⌋ = 3 must wait, so it waits. At 5
@@ -46,7 +46,7 @@ def test_too_few_newcomers_wait_for_max_waiting_tokens() -> None:
 
 
 def test_a_prefill_that_paused_others_is_followed_by_a_decode() -> None:
-    """Ratio 0: anybody who waits may come in. Still 3 and 4 do not prefill one behind the other: 5 and 6 decode."""
+    """Ratio 0: any waiting request may enter. Still 3 and 4 do not prefill in a row: iterations 5 and 6 decode."""
     steps = run(TGI(waiting_served_ratio=0), 4, requests([6, 6, 4, 4], arrivals=[0, 0, 1, 2]))
     assert picture(steps) == ["1s1s1111", "2s2s2222", ".33s33..", "...4444."]
 
@@ -64,7 +64,7 @@ def test_the_queue_is_never_skipped_ahead() -> None:
 
 
 def test_fewer_than_the_ratio_fit_so_all_are_put_back() -> None:
-    """Two run and two wait, but only one fits the budget: less than ⌊2 × 1.2⌋, so nobody is prefilled until 5."""
+    """Two run and two wait, but only one fits the budget: less than ⌊2 × 1.2⌋, so none is prefilled until 5."""
     work = requests([5, 5, 3, 3], arrivals=[0, 0, 1, 1])
     steps = run(TGI(max_batch_total_tokens=17), 4, work)
     assert picture(steps) == ["11111333", "22222444", "........", "........"]
@@ -121,7 +121,7 @@ def test_requests_that_no_budget_ever_admits() -> None:
         run(TGI(max_batch_prefill_tokens=6), 2, work)
 
 
-def test_a_ratio_that_nobody_can_meet() -> None:
+def test_a_ratio_that_is_never_met() -> None:
     """Its product with those who run is infinite; newcomers come in by waiting alone, or into an empty engine."""
     steps = run(TGI(waiting_served_ratio=1e308, max_waiting_tokens=5), 4, requests([9, 9, 4, 4], arrivals=[0, 0, 1, 2]))
     assert steps

@@ -9,7 +9,7 @@ from cbviz.policies import VllmV0
 from tests.pictures import picture, reasons, requests, run, tokens
 
 
-def test_whoever_can_be_prefilled_goes_before_every_decode() -> None:
+def test_prefills_go_before_every_decode() -> None:
     """3 comes at 2 and is prefilled at once, alone: 1 and 2 stall for that iteration."""
     steps = run(VllmV0(), 3, requests([5, 4, 3], prompts=[2, 2, 2], arrivals=[0, 0, 2]))
     assert picture(steps) == ["11s111", "22s22.", "..333."]
@@ -28,7 +28,7 @@ def test_blocks_are_taken_as_requests_grow() -> None:
     assert [(it.blocks_used, it.blocks_reserved) for it in steps] == [(1, 0), (1, 0), (2, 0), (2, 0), (2, 0), (2, 0)]
 
 
-def test_the_newest_is_thrown_out_and_recomputed_at_once() -> None:
+def test_the_newest_is_preempted_and_recomputed_at_once() -> None:
     """9 positions. Both prompts of 3 and one decode each fill 8; then 1 takes the last and 2 finds none, and goes.
 
     It has 5 tokens (3 + 2 given), and they fit again only when 1 has ended: one prefill of 5 recomputes 4 positions
@@ -49,7 +49,7 @@ def test_an_older_request_takes_the_newest_ones_blocks() -> None:
     ]
 
 
-def test_the_preempted_comes_before_everybody_who_waits() -> None:
+def test_the_preempted_comes_before_all_that_wait() -> None:
     steps = run(VllmV0(), 2, requests([5, 5, 1], prompts=[3, 3, 1]), blocks=9)
     assert [mark[:3] for mark in reasons(steps) if mark[1] != "stalled"] == [
         (0, "admitted", 1),

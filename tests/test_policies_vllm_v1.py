@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from cbviz.errors import PolicyError
-from cbviz.experiments.schedule import schedule
 from cbviz.policies import VllmV1
+from cbviz.run.schedule import schedule
 from cbviz.trace import MARK_KINDS
 from cbviz.workload import Request, Workload
 from tests.pictures import picture, reasons, requests, run, tokens
@@ -24,7 +24,7 @@ def test_decodes_and_chunks_share_one_budget() -> None:
     assert tokens(steps) == [[2, 1, 1, 1, 0], [2, 3, 2, 1, 1], [0, 0, 1, 2, 1]]
 
 
-def test_nobody_who_runs_is_stalled() -> None:
+def test_no_running_request_stalls() -> None:
     """The same arrivals as stall vllm_v0 three times."""
     steps = run(VllmV1(), 4, requests([3, 1, 1, 1], arrivals=[0, 1, 2, 3]))
     assert picture(steps) == ["1114", ".23.", "....", "...."]
@@ -39,7 +39,7 @@ def test_a_threshold_leaves_budget_for_others() -> None:
     assert tokens(shared) == [[4, 4, 4, 1], [2, 1, 1, 0]]
 
 
-def test_the_tail_is_thrown_out_and_recomputed_in_chunks() -> None:
+def test_the_tail_is_preempted_and_recomputed_in_chunks() -> None:
     """9 positions, budget 4. At 3 the pool is full and 1 needs one: 2, the newest, loses its 4.
 
     It has 5 tokens, and takes in what the budget allows once 5 are free: 4 at iteration 5 (recomputed), then the fifth.
@@ -53,8 +53,8 @@ def test_the_tail_is_thrown_out_and_recomputed_in_chunks() -> None:
     ]
 
 
-def test_nobody_is_admitted_in_an_iteration_that_preempts() -> None:
-    """2 is thrown out at 2, and its slot and 4 blocks would do for 3; nobody comes in before the next iteration."""
+def test_an_iteration_that_preempts_admits_no_request() -> None:
+    """2 is preempted at 2, and its slot and 4 blocks would do for 3, which is admitted an iteration later."""
     steps = run(VllmV1(), 3, requests([6, 6, 1], prompts=[3, 3, 1], arrivals=[0, 0, 2]), blocks=9)
     marks = [mark[:3] for mark in reasons(steps)]
     assert (2, "preempted", 2) in marks
@@ -74,12 +74,12 @@ def test_a_newcomer_comes_in_only_if_its_whole_prompt_fits() -> None:
     assert len(rash) >= len(checked)
 
 
-def test_a_priority_overtakes_and_is_thrown_out_last() -> None:
+def test_a_priority_overtakes_and_is_preempted_last() -> None:
     work = requests([4, 4, 4], arrivals=[0, 0, 1])
     assert picture(run(VllmV1(), 2, work)) == ["11113333", "2222...."]
     urgent = run(VllmV1(priority={3: -1}), 1, work)
     assert picture(urgent) == ["111133332222"]
-    # 9 positions: 1 came first, but 2 is more urgent, so 1 is thrown out when blocks run out.
+    # 9 positions: 1 came first, but 2 is more urgent, so 1 is preempted when blocks run out.
     steps = run(VllmV1(priority={1: 5}), 2, requests([5, 5], prompts=[3, 3]), blocks=9)
     assert [mark[:3] for mark in reasons(steps) if mark[1] == "preempted"] == [(2, "preempted", 1)]
     assert len(steps) == 8
@@ -122,7 +122,7 @@ def test_two_who_share_blocks_with_each_other_free_them_together() -> None:
     """Requests 1 and 2 begin alike. One by one they free next to nothing; when both have gone, all of it is free.
 
     Request 0 takes in its prompt in chunks of 8 and needs 8 blocks at once: throwing out 2 and then 1 makes room, so it
-    goes on itself. (Counted one by one, the room would never suffice, and everybody would be thrown out.)
+    continues itself. (Counted one by one, the room would never suffice, and all would be preempted.)
     """
     stem = tuple(range(100, 124))
     work = Workload(
@@ -142,13 +142,13 @@ def test_two_who_share_blocks_with_each_other_free_them_together() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"reserve_full_sequence": "no"}, "reserve_full_sequence must be True or False, not 'no'"),
         ({"priority": {1: True}}, "priority must map request ids to whole numbers"),
         ({"priority": {"a": 1}}, "priority must map request ids to whole numbers"),
     ],
 )
-def test_flags_and_ranks_that_make_no_sense(options: dict[str, Any], told: str) -> None:
-    with pytest.raises(PolicyError, match=told):
+def test_flags_and_ranks_that_make_no_sense(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(PolicyError, match=message):
         VllmV1(**options)

@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 import cbviz
-from cbviz.errors import CbvizError, PolicyError, WorkloadError
-from cbviz.experiments.answers import Divergence, divergences, top_two_gap
-from cbviz.experiments.race import Race, race
+from cbviz.cuda.graph_executor import GraphExecutor
+from cbviz.eager.eager_executor import ModelExecutor
+from cbviz.errors import CbvizError, ModelError, PolicyError, WorkloadError
+from cbviz.events import FinishReason
 from cbviz.models import LoadedModel, load
 from cbviz.policies import Continuous, Plan, Static, View
-from cbviz.trace import FinishReason, Trace
+from cbviz.run.answers import TokenDivergence, divergences, top_two_gap
+from cbviz.run.race import Race, race
+from cbviz.trace import Trace
 from cbviz.workload import Request, Workload
 
 
@@ -85,6 +88,14 @@ def test_traces_and_page_can_be_kept(small: Race, tmp_path: Path) -> None:
     assert "second" not in bundle["text/plain"]
 
 
+def test_a_notebook_shows_the_table_of_a_race(small: Race) -> None:
+    table = small.table()
+    shown = table._repr_mimebundle_()
+    assert shown["text/plain"] == str(table)
+    assert "<th>static</th><th>continuous</th>" in shown["text/html"]
+    assert table.to_json() == small.to_json()["table"]
+
+
 def test_a_policy_of_ones_own_races(tiny: LoadedModel) -> None:
     lanes = race(tiny, ("static", "continuous", ShortestPromptFirst()), slots=4, requests=12, repeats=1, live=False)
     assert [lane.policy for lane in lanes.lanes] == ["static", "continuous", "shortest prompt first"]
@@ -118,7 +129,7 @@ def test_turns_go_to_the_lane_whose_clock_is_behind(tiny: LoadedModel) -> None:
     ("options", "message"),
     [
         ({"policies": ("static", "magic")}, "there is no policy 'magic'"),
-        ({"policies": "static"}, "one to 4 policies in a list"),
+        ({"policies": "static"}, "a list of one to 4 policies"),
         ({"policies": ()}, "one to 4 policies"),
         ({"policies": ("static",) * 5}, "one to 4 policies"),
         ({"slots": 0}, "slots must be a whole number of at least 1"),
@@ -177,7 +188,7 @@ def test_a_race_in_the_background_pauses_steps_and_stops(tiny: LoadedModel) -> N
     counted: list[int] = []
     lanes = Race(
         tiny, (Static(), Continuous()), race(tiny, requests=2, repeats=0, live=False).workload,
-        slots=1, block_size=16, kv_blocks=None, repeats=0, progress=cbviz.experiments.progress.SilentProgress(),
+        slots=1, block_size=16, kv_blocks=None, repeats=0, progress=cbviz.run.progress.SilentProgress(),
         watched=True,
     )  # fmt: skip
     lanes.watch = lambda number, lane, event: counted.append(1)
@@ -215,11 +226,11 @@ def test_a_live_race_takes_a_burst_and_a_cancellation_from_its_board(tiny: Loade
         assert reasons.pop(5) == FinishReason.CANCELLED
         assert set(reasons.values()) <= {FinishReason.END, FinishReason.LENGTH}
     assert lanes.divergences == ()
-    with pytest.raises(CbvizError, match="requests can only join while they run"):
+    with pytest.raises(CbvizError, match="requests can join only while the lanes run"):
         lanes.submit(Request(99, (5,), 3))
 
 
-def test_what_breaks_a_race_reaches_whoever_asks(tiny: LoadedModel) -> None:
+def test_what_breaks_a_race_reaches_every_caller(tiny: LoadedModel) -> None:
     class Broken:
         name, summary = "broken", ""
 
@@ -252,7 +263,7 @@ def test_a_divergence_shows_the_gap_of_the_two_best_tokens(tiny: LoadedModel, sm
     request = int(one.requests.id[row])
     found = divergences(tiny.model, small.requests, one, other)
     gap = top_two_gap(tiny.model, [*small.workload.by_id[request].prompt, *tokens[row][:3]])
-    assert found == [Divergence(request, 3, gap)]
+    assert found == [TokenDivergence(request, 3, gap)]
     assert gap > 1, "tiny is sure of its answers"
 
 
@@ -263,3 +274,15 @@ def test_workloads_that_a_model_cannot_read(tiny: LoadedModel) -> None:
     beyond = Workload("beyond", (Request(0, (3, 64_000), 4),))
     with pytest.raises(WorkloadError, match="request 0 has the token 64,000 in its prompt, but the model knows 0 to"):
         race(tiny, workload=beyond, live=False)
+
+
+def test_a_backend_is_chosen_by_name(tiny: LoadedModel) -> None:
+    with pytest.raises(ModelError, match=r"^backend must be 'sdpa' or 'graphs' for this model on cpu, not 'cuda'\.$"):
+        cbviz.race(tiny, requests=2, live=False, backend="cuda")
+    tokens = []
+    for backend, executor in (("sdpa", ModelExecutor), ("graphs", GraphExecutor)):
+        raced = cbviz.race(tiny, ["continuous"], requests=4, slots=2, repeats=1, live=False, backend=backend)
+        assert raced.backend == raced.config.backend == backend
+        assert all(isinstance(each, executor) for each in raced.executors.values())
+        tokens.append(raced.lanes[0].trace.requests.tokens)
+    assert tokens[0] == tokens[1]

@@ -10,12 +10,13 @@ import torch
 from transformers import GenerationConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM, PreTrainedModel
 
 from cbviz.cli import comparison
-from cbviz.engine.ragged_forward import RaggedPass
+from cbviz.eager.forward import VarlenPass
 from cbviz.errors import ModelError
-from cbviz.experiments import reference
-from cbviz.experiments.race import Race, race
-from cbviz.experiments.reference import Reference, generated, routing_gap
 from cbviz.models import LoadedModel
+from cbviz.run import reference
+from cbviz.run.race import Race, race
+from cbviz.run.reference import Reference, generated
+from cbviz.run.routing import routing_gaps, tied
 from cbviz.workload import Request, Workload
 from tests.shapes import END, make
 
@@ -30,7 +31,7 @@ def raced(model: LoadedModel, **more: Any) -> Race:
     return race(model, workload=WORK, slots=2, repeats=1, live=False, **more)
 
 
-def test_it_is_kept_with_the_race_and_told() -> None:
+def test_it_is_kept_with_the_race_and_reported() -> None:
     ran = raced(loaded(make("qwen2-sliding")))
     assert ran.reference == Reference(6, 6)
     facts = json.loads(json.dumps(ran.to_json()))
@@ -62,7 +63,7 @@ class Forgetful(LlamaForCausalLM):
 
     def forward(self, *given: Any, **named: Any) -> Any:
         output = super().forward(*given, **named)
-        if isinstance(named.get("cbviz_pass"), RaggedPass):
+        if isinstance(named.get("cbviz_pass"), VarlenPass):
             output.logits = output.logits.flip(-1)
         return output
 
@@ -70,19 +71,21 @@ class Forgetful(LlamaForCausalLM):
 def test_lanes_that_are_wrong_alike_do_not_race() -> None:
     model = make("llama")
     model.__class__ = Forgetful
-    with pytest.raises(ModelError, match=r"^mine is answered wrongly by this engine: .* it is not served\.$"):
+    with pytest.raises(
+        ModelError, match=r"^this engine answers wrongly with mine and does not serve it: .* own generate gives .*\.$"
+    ):
         raced(loaded(model))
 
 
 @pytest.mark.parametrize(("dtype", "apart"), [(torch.bfloat16, 0.1), (torch.bfloat16, 2.0), (torch.float32, 0.1)])
-def test_a_near_tie_is_told_and_anything_else_refused(
+def test_a_near_tie_is_reported_and_anything_else_refused(
     dtype: torch.dtype, apart: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = make("llama")
     model.__class__ = Forgetful
     monkeypatch.setattr(reference, "best_two", lambda *_: (16.0, 16.0 - apart, 16.0))
     if (dtype, apart) != (torch.bfloat16, 0.1):
-        with pytest.raises(ModelError, match="answered wrongly"):
+        with pytest.raises(ModelError, match="answers wrongly"):
             raced(loaded(model, dtype))
         return
     kept = raced(loaded(model, dtype)).reference
@@ -92,22 +95,27 @@ def test_a_near_tie_is_told_and_anything_else_refused(
     assert str(kept).endswith("then a near tie: the two best tokens were 0.1 apart.")
 
 
-def test_a_routing_tie_is_told_of_experts() -> None:
+def test_a_routing_tie_is_found_among_experts() -> None:
     config = MixtralConfig(
         vocab_size=97, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=2,
     )  # fmt: skip
     torch.manual_seed(0)
     model = MixtralForCausalLM(config).eval()
-    gap = routing_gap(model, [5, 6, 7, 8])
-    assert gap is not None
-    assert 0 < gap < 1
-    with torch.no_grad():  # all experts alike: the second and the third cannot be told apart
+    gaps = routing_gaps(model, [5, 6, 7, 8])
+    assert gaps is not None
+    assert 0 < gaps[1] <= gaps[0] < 1
+    assert tied(gaps, torch.float32) is None
+    with torch.no_grad():  # all experts alike: the second and the third tie
         for name, parameter in model.named_parameters():
             if "gate.weight" in name:
                 parameter.zero_()
-    assert routing_gap(model, [5, 6, 7, 8]) == 0
-    assert routing_gap(make("llama"), [5, 6, 7, 8]) is None
+    assert routing_gaps(model, [5, 6, 7, 8]) == (0, 0)
+    assert tied((0, 0), torch.bfloat16) == 0
+    assert routing_gaps(make("llama"), [5, 6, 7, 8]) is None
+    assert tied((2**-6, 1), torch.bfloat16) == 2**-6
+    assert tied((2**-5, 2**-8), torch.bfloat16) == 2**-8
+    assert tied((2**-5, 2**-7), torch.bfloat16) is None
     said = str(Reference(6, 2, 1.5, routing=0.001))
     assert said.endswith("2 of 6 tokens the same, then a routing tie: two experts' scores were 0.001 apart.")
 
@@ -119,9 +127,9 @@ def test_a_model_whose_own_generate_fails_is_not_called_right() -> None:
 
     model = make("llama")
     model.__class__ = Silent
-    told = comparison(raced(loaded(model)).to_json())
-    assert "could not be compared with transformers' own generate: it fails on this model with RuntimeError" in told[1]
-    assert told[-1] == "The lanes agree on all 4 answers, which may all be wrong alike."
+    found = comparison(raced(loaded(model)).to_json())
+    assert "could not be compared with transformers' own generate: it fails on this model with RuntimeError" in found[1]
+    assert found[-1] == "The lanes agree on all 4 answers, which may all be wrong alike."
 
 
 def test_the_user_s_settings_stay_as_they_were() -> None:

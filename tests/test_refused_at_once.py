@@ -14,11 +14,12 @@ from torch import nn
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, LlamaModel, PreTrainedModel
 
 import cbviz
-from cbviz.engine.logit_rules import LogitRules
-from cbviz.engine.model_executor import ModelExecutor, own_end_tokens
+from cbviz.core.block_pool import BlockPool
+from cbviz.eager.eager_executor import ModelExecutor
+from cbviz.eager.logit_rules import LogitRules
 from cbviz.errors import CbvizError, ModelError
-from cbviz.memory import BlockPool
 from cbviz.models import LoadedModel, load
+from cbviz.models.served import end_tokens_of
 
 CONFIG = LlamaConfig(
     vocab_size=97, hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
@@ -56,7 +57,7 @@ def replaced() -> PreTrainedModel:
             lambda: torch.compile(LlamaForCausalLM(CONFIG).eval(), backend="eager"),
             "compiled by torch.compile; pass the",
         ),
-        (lambda: OwnProcessor(CONFIG).eval(), "OwnProcessor changes logits in a way of its own"),
+        (lambda: OwnProcessor(CONFIG).eval(), "OwnProcessor changes logits in its own way"),
         (replaced, "the forward method of this LlamaForCausalLM was replaced on the object"),
     ],
 )
@@ -70,7 +71,7 @@ def test_numbers_of_numpy_and_torch_end_an_output(ends: object) -> None:
     model = LlamaForCausalLM(CONFIG).eval()
     model.generation_config = GenerationConfig(suppress_tokens=np.array([5, 56]), min_new_tokens=2**70)
     model.generation_config.eos_token_id = ends
-    assert own_end_tokens(model) == (42,)
+    assert end_tokens_of(model) == (42,)
     rules = LogitRules.of(model)
     assert rules.suppress_tokens == (5, 56)
     assert rules.min_new_tokens == 2**31 - 1, "no output is longer"
@@ -80,12 +81,12 @@ def test_a_run_is_started_once(tiny: LoadedModel) -> None:
     race = cbviz.race(tiny, slots=2, requests=3, repeats=1, max_new_tokens=8, live=False, run=False)
     race.run()
     for again in (race.run, race.start):
-        with pytest.raises(CbvizError, match="this race was started before, and runs once"):
+        with pytest.raises(CbvizError, match="this race has been started and can run only once"):
             again()
     assert len(race.lanes) == 2
     play = cbviz.play(tiny, slots=2, pace=240, live=False, run=False)
     play.start()
-    with pytest.raises(CbvizError, match="this playground was started before"):
+    with pytest.raises(CbvizError, match="this playground has been started"):
         play.start()
     play.stop()
     play.wait()

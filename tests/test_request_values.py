@@ -16,12 +16,12 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cbviz.engine import Engine, NullExecutor
-from cbviz.engine.graphs import GraphExecutor
-from cbviz.engine.model_executor import ModelExecutor
-from cbviz.engine.sampling import draw
+from cbviz.core import Engine, NullExecutor
+from cbviz.core.block_pool import BlockPool
+from cbviz.cuda.graph_executor import GraphExecutor
+from cbviz.eager.drawing import draw
+from cbviz.eager.eager_executor import ModelExecutor
 from cbviz.errors import CapacityError, CbvizError, WorkloadError
-from cbviz.memory import BlockPool
 from cbviz.policies import Continuous
 from cbviz.workload import (
     AllAtOnce,

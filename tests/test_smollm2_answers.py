@@ -7,13 +7,13 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from cbviz.engine import Engine
-from cbviz.engine.model_executor import ModelExecutor
-from cbviz.experiments.answers import top_two_gap
-from cbviz.experiments.lane import kv_blocks_for
-from cbviz.memory import BlockPool
+from cbviz.core import Engine
+from cbviz.core.block_pool import BlockPool
+from cbviz.eager.eager_executor import ModelExecutor
 from cbviz.models import load
 from cbviz.policies import Continuous, Static
+from cbviz.run.answers import top_two_gap
+from cbviz.run.capacity import kv_blocks_for
 from cbviz.workload.questions import question_workload
 
 NEAR_TIE = 1e-3

@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from cbviz.board.controls import ControlError
-from cbviz.engine.graphs import GraphExecutor
+from cbviz.core.block_pool import BlockPool
+from cbviz.cuda.graph_executor import GraphExecutor
 from cbviz.errors import CbvizError
-from cbviz.experiments.live import BURST
-from cbviz.experiments.play import MOST_WAITING, Play, play
-from cbviz.experiments.race import race
-from cbviz.experiments.transport import Stopped
-from cbviz.memory import BlockPool
 from cbviz.models import LoadedModel, load
+from cbviz.run.live import BURST
+from cbviz.run.play import Play, play
+from cbviz.run.play_run import MOST_WAITING
+from cbviz.run.race import race
+from cbviz.run.run_control import Stopped
+from cbviz.view.controls import ControlError
 from cbviz.workload import Request, Workload
 
 SOON = 0.5
@@ -85,7 +86,7 @@ def test_a_playground_takes_so_many_bursts_and_no_more(tiny: LoadedModel) -> Non
     made = playground(tiny, rate=0)
     for _ in range((MOST_WAITING - 1) // BURST):
         made.burst()
-    with pytest.raises(ControlError, match=f"{MOST_WAITING:,} requests wait already"):
+    with pytest.raises(ControlError, match=f"{MOST_WAITING:,} requests are waiting"):
         made.burst()
 
 

@@ -20,14 +20,14 @@ import pytest
 from rich.console import Console
 
 import cbviz
-from cbviz.board import player
-from cbviz.board.pack import read, trace_blocks
-from cbviz.board.terminal import grid
 from cbviz.errors import CbvizError, TraceError
 from cbviz.limits import LONGEST_SECONDS, MOST_CELLS, MOST_COUNT, MOST_ID, MOST_TOKENS, RECORDED_SLOTS
 from cbviz.measure import side_by_side
 from cbviz.trace import RECORDINGS, Recorder, Trace, recorded
 from cbviz.trace.files import digest_of, from_bytes, to_bytes
+from cbviz.view import player
+from cbviz.view.pack import read, trace_blocks
+from cbviz.view.terminal import grid
 from cbviz.workload import Request
 from tests.fake_runs import meta, scheduled_trace, wild_trace
 
@@ -214,7 +214,7 @@ def test_the_largest_numbers_are_shown(tmp_path: Path) -> None:
     content["iterations"]["padded"] = [MOST_COUNT] * len(content["iterations"]["padded"])
     content["iterations"]["t_end"][-1] = LONGEST_SECONDS
     content["meta"]["seed"] = 2**63 - 1
-    import cbviz.experiments.why  # noqa: F401 - it loads torch, which takes its time
+    import cbviz.run.why  # noqa: F401 - it loads torch, which takes its time
 
     show(from_bytes(packed(content)), tmp_path)
 
@@ -236,7 +236,7 @@ HOSTILE_TEXTS = (
 
 @pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=range(len(HOSTILE_TEXTS)))
 def test_hostile_text_stays_text_in_every_view(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import cbviz.board.raster as raster
+    import cbviz.view.raster as raster
 
     fonts = raster._pillow()[2]
     monkeypatch.setattr(raster, "_chinese_font", lambda _, pixels: fonts.load_default(size=pixels))

@@ -1,4 +1,4 @@
-"""What somebody changed about a run while it ran: marks without a request, and slots that are closed."""
+"""Changes that a user makes during a run: marks without a request, and closed slots."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cbviz.board.pack import LaneEncoder, read, trace_blocks
 from cbviz.errors import TraceError
+from cbviz.events import NO_REQUEST, Mark
 from cbviz.measure import slot_use
-from cbviz.trace import MARK_KINDS, NOBODY, Mark, Trace, check
+from cbviz.trace import MARK_KINDS, Trace, check
 from cbviz.trace.files import from_bytes, to_bytes
+from cbviz.view.pack import LaneEncoder, read, trace_blocks
 from tests.fake_runs import record, request, scheduled
 
 SLOTS = 4
@@ -26,10 +27,10 @@ def changed(at: dict[int, tuple[Mark, ...]]) -> tuple[Trace, list]:
 
 
 def test_changes_become_marks_and_survive_a_file():
-    trace, _ = changed({0: (Mark(NOBODY, 4, "slots = 4"),), 3: (Mark(NOBODY, NOBODY, "policy = static"),)})
-    told = trace.marks.kind == MARK_KINDS.index("set")
-    assert trace.marks.iteration[told].tolist() == [0, 3]
-    assert [why for why, is_set in zip(trace.marks.reason, told, strict=True) if is_set] == [
+    trace, _ = changed({0: (Mark(NO_REQUEST, 4, "slots = 4"),), 3: (Mark(NO_REQUEST, NO_REQUEST, "policy = static"),)})
+    marked = trace.marks.kind == MARK_KINDS.index("set")
+    assert trace.marks.iteration[marked].tolist() == [0, 3]
+    assert [why for why, is_set in zip(trace.marks.reason, marked, strict=True) if is_set] == [
         "slots = 4",
         "policy = static",
     ]
@@ -39,7 +40,7 @@ def test_changes_become_marks_and_survive_a_file():
 
 def test_closed_slots_count_neither_as_waste_nor_as_room():
     plain, _ = changed({})
-    trace, _ = changed({6: (Mark(NOBODY, 1, "slots = 1"),)})
+    trace, _ = changed({6: (Mark(NO_REQUEST, 1, "slots = 1"),)})
     assert not plain.closed_slots.any()
     state, n = np.zeros((SLOTS, len(trace.iterations)), int), len(trace.iterations)
     for slot, first, end, what in zip(
@@ -56,15 +57,15 @@ def test_closed_slots_count_neither_as_waste_nor_as_room():
 
 
 def test_live_blocks_and_recorded_blocks_tell_the_same_changes():
-    trace, events = changed({0: (Mark(NOBODY, 2, "slots = 2"),), 5: (Mark(NOBODY, NOBODY, "rate = 3"),)})
+    trace, events = changed({0: (Mark(NO_REQUEST, 2, "slots = 2"),), 5: (Mark(NO_REQUEST, NO_REQUEST, "rate = 3"),)})
     (live,) = read(LaneEncoder(0, SLOTS).encode([(event, {}) for event in events]))
     (recorded,) = (entry for entry in read(trace_blocks(0, trace)) if entry[0]["kind"] == "iterations")
     number = MARK_KINDS.index("set")
     for header, arrays in (live, recorded):
-        told = arrays["mark_kind"] == number
-        assert arrays["mark_iteration"][told].tolist() == [0, 5]
-        assert arrays["mark_slot"][told].tolist() == [2, NOBODY]
-        assert [header["reasons"][r] for r in arrays["mark_reason"][told]] == ["slots = 2", "rate = 3"]
+        marked = arrays["mark_kind"] == number
+        assert arrays["mark_iteration"][marked].tolist() == [0, 5]
+        assert arrays["mark_slot"][marked].tolist() == [2, NO_REQUEST]
+        assert [header["reasons"][r] for r in arrays["mark_reason"][marked]] == ["slots = 2", "rate = 3"]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_live_blocks_and_recorded_blocks_tell_the_same_changes():
     [("request", 0, "names a request"), ("slot", 0, "opens 0 slots"), ("slot", 5, "opens 5 slots")],
 )
 def test_a_change_that_cannot_be_is_refused(column, value, sentence):
-    trace, _ = changed({2: (Mark(NOBODY, 2, "slots = 2"),)})
+    trace, _ = changed({2: (Mark(NO_REQUEST, 2, "slots = 2"),)})
     entries = getattr(trace.marks, column).copy()
     entries[trace.marks.kind == MARK_KINDS.index("set")] = value
     with pytest.raises(TraceError, match=sentence):

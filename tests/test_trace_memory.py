@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cbviz.engine import Engine, NullExecutor
+from cbviz.config import Preemption
+from cbviz.core import Engine, NullExecutor
+from cbviz.core.block_pool import BlockPool
 from cbviz.errors import TraceError
+from cbviz.events import FinishReason, Reuse
 from cbviz.measure import serving_table, summary
-from cbviz.memory import BlockPool, Preemption
 from cbviz.policies import POLICIES, Continuous, Orca, Policy, Static, VllmV0, VllmV1
-from cbviz.trace import FinishReason, Recorder, Reuse, Trace, TraceMeta, check, load
+from cbviz.trace import Recorder, Trace, TraceMeta, check, load
 from cbviz.workload.request import Request
 from tests.kv_oracle import OracleExecutor
 from tests.pictures import requests
@@ -65,7 +67,7 @@ def memory(trace: Trace) -> list[tuple[int, int, int]]:
 def test_a_reservation_is_partly_used_later_and_partly_never() -> None:
     """Orca reserves 3 + 8 positions; the request gives 3 tokens, so it writes 3 + 2 (its last token is never fed).
 
-    At 0 three are written, two more will be, and six never are. Whoever knew the length would have reserved 6.
+    At 0 three are written, two more will be, and six never are. A scheduler that knew the length would reserve 6.
     """
     work = [Request(1, (1, 2, 3), 8, output_length=3)]
     assert memory(recorded(Orca(), 1, work, blocks=20)) == [(3, 2, 6), (4, 1, 6), (5, 0, 6)]
@@ -81,7 +83,7 @@ def test_paging_loses_at_most_what_lies_in_last_blocks() -> None:
     assert memory(trace) == [(3, 1, 0), (4, 0, 0), (5, 1, 2), (6, 0, 2)]
 
 
-def test_what_a_held_row_writes_is_for_nobody() -> None:
+def test_what_a_held_row_writes_does_not_count() -> None:
     """1 gives one token and is held until 2 has given three: it goes on writing, but what it reserved it never used."""
     work = [Request(1, (1, 2), 4, output_length=1), Request(2, (1, 2), 3, output_length=3)]
     trace = recorded(Static(), 2, work, blocks=20)
@@ -97,7 +99,7 @@ def test_preemption_ends_a_reservation() -> None:
     assert memory(trace) == [(6, 2, 0), (8, 0, 0), (5, 2, 1), (6, 1, 1), (7, 0, 1), (5, 2, 1), (6, 1, 1), (7, 0, 1)]
 
 
-def test_of_a_request_that_goes_on_nobody_knows_what_it_will_write() -> None:
+def test_all_room_of_a_request_still_running_counts_as_reserved() -> None:
     work = [Request(1, (1, 2, 3), 8, output_length=3)]
     assert memory(recorded(Orca(), 1, work, blocks=20, stop=2)) == [(3, 8, 0), (4, 7, 0)]
 
@@ -158,27 +160,27 @@ LIES: dict[str, tuple[Callable[[Trace], Trace], str]] = {
     "never used": (lambda t: changed(t, "iterations", "kv_internal", 0, 999), "do not add up"),
     "found more than asked": (
         lambda t: changed(t, "iterations", "prefix_queries", int(np.argmax(t.iterations.prefix_hits)), 0),
-        "more was found in the prefix cache than looked for",
+        "more was found in the prefix cache than looked up",
     ),
     "half a block": (
         lambda t: changed(t, "iterations", "prefix_hits", int(np.argmax(t.iterations.prefix_hits)), 1),
-        "something less than a whole block",
+        "a part of a block was found",
     ),
-    "found by nobody": (
+    "found without an admission": (
         lambda t: changed(t, "requests", "cached_tokens", 0, 2),
         "does not sum to what the requests found",
     ),
     "asked without an admission": (
         lambda t: changed(t, "iterations", "prefix_queries", len(t.iterations) - 1, 2),
-        "somebody was looked up in the prefix cache without a mark of it",
+        "a request was looked up in the prefix cache without a mark",
     ),
     "back before it went": (
         lambda t: changed(t, "iterations", "swapped_in", 0, 1),
-        "more KV blocks came back from host memory than went there",
+        "more KV blocks were swapped in than had been swapped out",
     ),
     "swapped without a preemption": (
         lambda t: changed(t, "iterations", "swapped_out", len(t.iterations) - 1, 1),
-        "KV blocks went to host memory without a mark",
+        "KV blocks were swapped out without a mark",
     ),
 }
 
@@ -197,7 +199,7 @@ def test_a_request_that_begins_in_the_middle_must_have_found_its_beginning() -> 
     trace = recorded(Continuous(), 1, work, blocks=10, size=2, prefix_cache=True)
     assert trace.requests.cached_tokens.tolist() == [0, 4]
     lying = changed(changed(trace, "requests", "cached_tokens", 1, 2), "iterations", "prefix_hits", 2, 2)
-    with pytest.raises(TraceError, match="request 2 began elsewhere than behind its cached tokens"):
+    with pytest.raises(TraceError, match="request 2 did not begin after its cached tokens"):
         check(lying)
 
 

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cbviz.errors import TraceError
-from cbviz.trace import MARK_KINDS, State, Trace
+from cbviz.events import State
+from cbviz.trace import MARK_KINDS, Trace
 from cbviz.trace.perfetto import perfetto_events
 from tests.fake_runs import scheduled_trace, wild_trace
 
@@ -80,7 +81,7 @@ def test_time_never_goes_back_and_slices_never_overlap(seed: int, most: int) -> 
 def test_slices_are_the_spans(wild: Trace, tmp_path: Path) -> None:
     slices = [event for event in exported(wild, tmp_path) if event["ph"] == "X"]
     it, sp = wild.iterations, wild.spans
-    told = sorted(
+    marked = sorted(
         (
             e["tid"] - 1,
             e["ts"],
@@ -95,7 +96,7 @@ def test_slices_are_the_spans(wild: Trace, tmp_path: Path) -> None:
     start, end = (np.rint(t * 1e6).astype(int) for t in (it.t_start[sp.first], it.t_end[sp.end - 1]))
     states = [State(number).name.lower() for number in sp.state]
     columns = (sp.slot.tolist(), start.tolist(), end.tolist(), sp.request.tolist(), states, sp.tokens.tolist())
-    assert told == sorted(zip(*columns, sp.context.tolist(), strict=True))
+    assert marked == sorted(zip(*columns, sp.context.tolist(), strict=True))
     assert all(e["name"] == f"request {e['args']['request']}: {e['cat']}" for e in slices)
 
 

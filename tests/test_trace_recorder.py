@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cbviz.engine import Engine, NullExecutor
+from cbviz.core import Engine, NullExecutor
+from cbviz.core.block_pool import BlockPool
 from cbviz.errors import TraceError
-from cbviz.memory import BlockPool
+from cbviz.events import NO_REQUEST, FinishReason, Iteration, Mark, State
 from cbviz.policies import Admit, Plan, View
-from cbviz.trace import MARK_KINDS, NOBODY, FinishReason, Iteration, Mark, Recorder, State, TraceMeta
+from cbviz.trace import MARK_KINDS, Recorder, TraceMeta
 from cbviz.workload.request import Request
 from tests.fake_runs import meta, record, request, scheduled, scheduled_trace, wild, wild_trace
 
@@ -81,9 +82,9 @@ def test_whatever_happens_the_trace_says_what_the_iterations_said(seed: int, slo
     for event in events:
         for slot in range(slots):
             seen = (int(event.request[slot]), int(event.state[slot]))
-            assert grid.get((event.index, slot), (NOBODY, int(State.IDLE))) == seen
+            assert grid.get((event.index, slot), (NO_REQUEST, int(State.IDLE))) == seen
             fed[seen] += int(event.tokens[slot])
-            if event.token[slot] != NOBODY:
+            if event.token[slot] != NO_REQUEST:
                 outputs[seen[0]].append((event.index, int(event.token[slot])))
     folded: Counter[tuple[int, int]] = Counter()
     for who, state, tokens in zip(trace.spans.request, trace.spans.state, trace.spans.tokens, strict=True):
@@ -220,7 +221,7 @@ def test_requests_may_come_during_the_run() -> None:
         recorder.add_requests([forged])
 
 
-def test_a_cancellation_after_the_last_iteration_is_told_separately() -> None:
+def test_a_cancellation_after_the_last_iteration_is_reported_separately() -> None:
     asked = [request(0, output=2), request(1, output=9)]
     recorder = Recorder(meta(2), asked)
     for event in list(scheduled(asked, 2))[:3]:
@@ -290,8 +291,8 @@ def test_a_bad_iteration_is_refused_and_changes_nothing(change: dict[str, object
         ({"arrived": (0, 1, 1), "waiting": 1}, "arrive mark of request 1"),
         ({"admitted": (Mark(0, 0),)}, "request 1 is in a slot before its admission"),
         ({"admitted": (Mark(0, 0), Mark(1, 2))}, "names a slot that is not one of the 2"),
-        ({"admitted": (Mark(0, 1), Mark(1, 0))}, "into a slot where it was not"),
-        ({"waiting": 3}, "waiting does not count"),
+        ({"admitted": (Mark(0, 1), Mark(1, 0))}, "in a slot where it was not"),
+        ({"waiting": 3}, "waiting does not follow from"),
         ({"waiting": 0.5}, "no whole number"),
         ({"blocks_used": 200_000}, "more KV blocks than the pool"),
         ({"padded": -1}, "iterations.padded must lie between 0"),
@@ -344,7 +345,7 @@ def test_pieces_must_be_one_text_a_token() -> None:
         recorder.add(event)
     with pytest.raises(TraceError, match="3 texts for 4 output tokens"):
         recorder.trace(pieces=lambda tokens: ["x"] * 3)
-    with pytest.raises(TraceError, match="no str"):
+    with pytest.raises(TraceError, match="is not str"):
         recorder.trace(pieces=lambda tokens: [1] * 4)  # type: ignore[list-item]
     assert recorder.trace().requests.pieces == ((),)
 
@@ -363,4 +364,4 @@ def test_wild_runs_exercise_every_state_and_mark() -> None:
     """The random runs that the other tests lean on do visit everything."""
     traces = [wild_trace(seed) for seed in range(20)]
     assert {State(s) for t in traces for s in t.spans.state} == set(State) - {State.IDLE}
-    assert {MARK_KINDS[k] for t in traces for k in t.marks.kind} == set(MARK_KINDS) - {"set"}  # nobody changes those
+    assert {MARK_KINDS[k] for t in traces for k in t.marks.kind} == set(MARK_KINDS) - {"set"}  # no run changes those

@@ -45,7 +45,7 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ('{"prompt": "a"}\n{"prompt": ', r"line 2: no JSON"),
+        ('{"prompt": "a"}\n{"prompt": ', r"line 2: this is not JSON"),
         ('{"prompt": "a"}\n\n[1, 2]', r"line 3: each line must be an object"),
         ('"a"', "line 1: each line must be an object"),
         ('{"text": "a"}', "line 1: each line must be an object"),
@@ -57,8 +57,8 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
         ('{"prompt": "a", "arrival": NaN}', "line 1: arrival must be a finite number of at least 0, not nan"),
         ('{"prompt": "a", "arrival": -1}', "line 1: arrival"),
         ('{"prompt": "a", "arrival": "soon"}', "line 1: arrival"),
-        ("[" * 100_000, "line 1: no JSON"),
-        ('{"prompt": "a", "max_new_tokens": ' + "9" * 5000 + "}", "line 1: no JSON"),
+        ("[" * 100_000, "line 1: this is not JSON"),
+        ('{"prompt": "a", "max_new_tokens": ' + "9" * 5000 + "}", "line 1: this is not JSON"),
         ("\n \n", "holds no prompt"),
     ],
 )

@@ -1,14 +1,14 @@
-"""Give every notebook its links to Colab and Binder, and the cell that installs cbviz where it is missing.
+"""Give every notebook its links to Colab and Binder, and the cell that installs cbviz if it is missing.
 
-    python tools/badges.py             # put them in, or bring them up to date
-    python tools/badges.py --check     # change nothing; fail if a notebook differs from what this would make of it
+    python tools/badges.py             # add them, or update them
+    python tools/badges.py --check     # change nothing; fail if a notebook would change
     python tools/badges.py --remove
 
-The repository's address stands in one place, pyproject.toml: `Repository` under `[project.urls]`, on GitHub. Without it
-there is nothing that a link could lead to: then no notebook may have them, and `--check` says so.
+The repository's address has one place, pyproject.toml: `Repository` under `[project.urls]`, on GitHub. Without it a
+link would lead nowhere: then no notebook may have links, and `--check` says so.
 
-The links are words, not pictures: a picture would come from a network whenever somebody looks. Outputs are kept, and
-running it twice changes nothing.
+The links are text, not badges, because a notebook would load a badge from the network every time it is opened. Outputs
+are kept, and running the tool twice changes nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from notebook_pairs import digits
 PYPROJECT = NOTEBOOKS.parent / "pyproject.toml"
 BRANCH = "main"
 LINKS, INSTALL = "open-it", "install"
-"""Ids of the two cells; they stand behind the title."""
+"""Ids of the two cells, which follow the title."""
 
 WORDS = {
     "en": "[Open in Colab]({colab}) · [Open on Binder]({binder})",
@@ -41,7 +41,7 @@ if importlib.util.find_spec("cbviz") is None:  # on Colab; where cbviz is instal
 
 
 def repository() -> str | None:
-    """The repository's address, or None if pyproject.toml does not say it. Raises ValueError if it is not on GitHub."""
+    """The repository's address; None if pyproject.toml has none. Raises ValueError if it is not on GitHub."""
     urls = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"].get("urls", {})
     if "Repository" not in urls:
         return None
@@ -66,7 +66,7 @@ def cells(address: str, language: str, name: str) -> list[NotebookNode]:
 
 
 def dressed(notebook: NotebookNode, address: str | None, language: str, name: str) -> NotebookNode:
-    """A copy with the two cells behind the title, or without them if there is no address; normalised."""
+    """A normalised copy with the two cells after the title, or without them if there is no address."""
     copy = nbformat.from_dict(notebook)
     others = [cell for cell in notebook.cells if cell.id not in (LINKS, INSTALL)]
     copy.cells = others[:1] + (cells(address, language, name) if address else []) + others[1:]
@@ -74,7 +74,7 @@ def dressed(notebook: NotebookNode, address: str | None, language: str, name: st
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns 1 if `--check` finds a difference, 2 if the address is missing or makes no sense."""
+    """Returns 1 if `--check` finds a difference, 2 if the address is missing or invalid."""
     parser = argparse.ArgumentParser(description="Links to Colab and Binder, and the cell that installs cbviz there.")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="change nothing; exit 1 if something would change")

@@ -3,9 +3,9 @@
     python tools/binder_requirements.py            # write it
     python tools/binder_requirements.py --check    # change nothing; fail if it is stale
 
-It holds what the engine, the board and SmolLM2 need, and what these need, as they are installed here. Jupyter itself is
-left to Binder's own base image: replacing parts of its server is what breaks images. PyTorch is named by its local
-version, `+cpu`, which only PyTorch's own index has, so pip cannot take the CUDA build with its gigabytes by mistake.
+It lists the requirements of the engine, the board and SmolLM2, and their dependencies, as installed here. Jupyter
+itself comes with Binder's base image: replacing parts of its server breaks images. PyTorch is pinned to its local
+version, `+cpu`, which only PyTorch's own index has, so pip cannot install the gigabytes of the CUDA build by mistake.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ TARGET = ROOT / "binder" / "requirements.txt"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 EXTRAS = ("notebook", "gguf")
 FROM_THE_BASE = {"comm", "ipython", "jupyterlab", "traitlets"}
-"""What Binder's base image brings; nor is looked for what they need."""
+"""Packages of Binder's base image, which are skipped together with their dependencies."""
 GPU_ONLY = {"triton"}
 
 
 def canonical(name: str) -> str:
-    """A package's name as every tool would compare it."""
+    """A package's normalised name, for comparison."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -42,7 +42,7 @@ def pins() -> dict[str, tuple[str, str]]:
 
 
 def needed() -> set[str]:
-    """Canonical names of what the course needs on a CPU, and of what that needs."""
+    """Canonical names of the packages that the course needs on a CPU, and of their dependencies."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = [line for extra in EXTRAS for line in project["optional-dependencies"][extra]]
     waiting = [Requirement(line) for line in [*project["dependencies"], *extras]]
@@ -52,7 +52,7 @@ def needed() -> set[str]:
         name = canonical(wanted.name)
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
             continue
-        # A CUDA build of torch, where there is one here, asks for libraries that constraints.txt does not know.
+        # If a CUDA build of torch is installed here, it requires libraries that constraints.txt does not list.
         if name in found or name in FROM_THE_BASE or name in GPU_ONLY or name not in pinned:
             continue
         found.add(name)

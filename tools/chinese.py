@@ -2,9 +2,9 @@
 
     python tools/chinese.py cbviz/course/words.py …     # rewrite the Chinese string literals of these files
 
-Between and after Chinese characters a comma, a colon, a bracket is the full-width one; editors and keyboards easily
-give the other. Code in backticks, addresses of links, formulas between dollars and tags of HTML are left alone.
-Italics of Chinese characters go.
+Between and after Chinese characters, commas, colons and brackets are full-width; editors and keyboards easily produce
+the other form. Code in backticks, addresses of links, formulas between dollars and HTML tags are left alone. Italics of
+Chinese characters are removed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CHINESE = "\u3400-\u9fff\u3001\u3002\uff0c\uff1a\uff1b\uff1f\uff01\uff08\uff09\u
 LEFT_ALONE = re.compile(r"(```.*?```|`[^`\n]*`|\$[^$\n]+\$|\]\([^)\n]*\)|<[^>\n]+>|https?://\S+)", re.DOTALL)
 AFTER = re.compile(rf"(?<=[{CHINESE}])[,:;?!]")
 BEFORE = re.compile(rf"[,:;?!](?= *[*_“]*[{CHINESE}])")
-TIGHT = re.compile(r"(?<!\d)[,;](?=\S)|[,;](?=[^\s\d])")  # English has a space behind its commas
+TIGHT = re.compile(r"(?<!\d)[,;](?=\S)|[,;](?=[^\s\d])")  # English has a space after its commas
 AT_END = re.compile(r"(?<=[\w`}})%*\]])[,:;?!](?=\s*(?:\n|$))")
 ITALICS = re.compile(r"(?<!\*)\*([^*\s][^*\n]*)\*(?!\*)")
 BRACKETS = re.compile(r"\(([^()]*)\)")
@@ -35,7 +35,7 @@ def is_chinese(text: str) -> bool:
 
 
 def fullwidth(text: str) -> str:
-    """The text with full-width punctuation wherever it is Chinese, line by line; other lines stay as they are."""
+    """The text with full-width punctuation in its Chinese lines; other lines are unchanged."""
     kept: list[str] = []
 
     def keep(match: re.Match[str]) -> str:
@@ -49,7 +49,7 @@ def fullwidth(text: str) -> str:
 
 def _line(line: str) -> str:
     indent = line[: len(line) - len(line.lstrip())]
-    # Chinese characters have no italics: a slanted one only looks broken.
+    # Chinese characters have no italics: a slanted one looks broken.
     line = ITALICS.sub(lambda match: match.group(1) if is_chinese(match.group(1)) else match.group(0), line)
     for pattern in (AFTER, BEFORE, AT_END, TIGHT):
         line = pattern.sub(lambda match: match.group(0).translate(FULL), line)
@@ -70,7 +70,7 @@ def _bracket(match: re.Match[str]) -> str:
 
 
 def rewrite(path: Path) -> bool:
-    """Bring the Chinese string literals of a Python file into that form; say whether anything changed."""
+    """Rewrite the Chinese string literals of a Python file; returns whether anything changed."""
     source = path.read_text("utf-8")
     lines = source.splitlines(keepends=True)
     found = [t for t in tokenize.generate_tokens(io.StringIO(source).readline) if t.type == tokenize.STRING]

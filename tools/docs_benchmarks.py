@@ -2,8 +2,8 @@
 
     python tools/docs_benchmarks.py      # print it
 
-No figure is typed here: each comes from a file, and each file is named. What was printed (.txt) stands as it is. A file
-of a form that is not known gets a line with its name, so that nothing that was measured goes unmentioned.
+No figure is typed here: each comes from a file, and each file is named. Printed output (.txt) is included verbatim. A
+file in an unknown format gets a line with its name, so that no result goes unmentioned.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 
 HEAD = """# Benchmarks
 
-Every figure on this page is read from a recorded result when the page is built; the file stands beside it. *Tokens* are
-output tokens that requests asked for: prompts, held rows and padding never count. The *floor* is what the very schedule
-that was run must read and compute, at the bandwidth and the arithmetic rate that were measured just before.
+Every figure on this page is read from a recorded result when the page is built; the file is linked beside it. *Tokens*
+are output tokens that requests asked for: prompts, held rows and padding never count. The *floor* is the time that the
+schedule needs at least for reading and computing, at the bandwidth and the arithmetic rate measured just before.
 """
 
 
@@ -37,7 +37,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def link(path: Path) -> str:
-    """To the file itself."""
+    """A link to the file."""
     return f"[{path.stem}](results/{path.name})"
 
 
@@ -75,18 +75,18 @@ def throughput(found: dict[Path, Any]) -> str:
 
 
 def peers(found: dict[Path, Any]) -> str:
-    """Other engines beside ours, on the same work."""
+    """Other engines on the same work."""
     rows = []
     for path, r in found.items():
         if r["peers"]:
             rows.append((link(path), "cbviz", f"{r['seconds']:.2f}", f"{r['tokens_per_second']:,.0f}"))
         for peer in r["peers"]:
-            told = (
+            figures = (
                 (peer["error"], "")
                 if "error" in peer
                 else (f"{peer['seconds']:.2f}", f"{peer['tokens_per_second']:,.0f}")
             )
-            rows.append(("", peer["name"], *told))
+            rows.append(("", peer["name"], *figures))
     return (
         "## Other engines on the same work\n\n" + table(("run", "engine", "seconds", "tokens/s"), rows) if rows else ""
     )
@@ -107,7 +107,7 @@ def memory(path: Path, result: Any) -> str:
     ]
     head = ("run", "tokens/s", "iterations", "blocks found in the cache", "tokens computed again", "MiB moved")
     about = "; ".join(part for part in (result.get("note", ""), result["date"][:10]) if part)
-    return f"## Beginnings in common, and too little memory\n\n{link(path)} ({about})\n\n" + table(head, rows)
+    return f"## Common prefixes, and too little memory\n\n{link(path)} ({about})\n\n" + table(head, rows)
 
 
 def breakdown(found: dict[Path, Any]) -> str:
@@ -126,7 +126,7 @@ def breakdown(found: dict[Path, Any]) -> str:
 
 
 def steps(found: dict[Path, Any]) -> str:
-    """Time of a decode step by rows."""
+    """Time of a decode step by number of rows."""
     rows = [
         (
             f"{link(path)}: {r['model']}",
@@ -153,17 +153,13 @@ def ladder(path: Path, result: Any) -> str:
     floors = {(r["model"], r["rows"], r["context"]): r["floor_ms"] for r in result["ladder"]}
     rows.append(("the floor", *(f"{floors[one]:.2f}" for one in cases)))
     head = ("milliseconds a decode step", *(f"{model}, {n} rows at {context}" for model, n, context in cases))
-    about = (
-        f"{link(path)}: {result['device']}, {result['date'][:10]}. Every rung keeps what the rungs before it brought."
-    )
+    about = f"{link(path)}: {result['device']}, {result['date'][:10]}. Every rung includes the rungs before it."
     return f"## What each idea is worth\n\n{about}\n\n" + table(head, rows)
 
 
 def kv_schemes(path: Path, result: Any) -> str:
-    """Share of KV memory that is put to use under four schemes."""
-    parts = [
-        f"## KV memory put to use\n\n{link(path)}: a pool of {result['kv_tokens']:,} tokens, {result['date'][:10]}.\n"
-    ]
+    """Share of KV memory in use under four schemes."""
+    parts = [f"## KV memory in use\n\n{link(path)}: a pool of {result['kv_tokens']:,} tokens, {result['date'][:10]}.\n"]
     for name, work in result["workloads"].items():
         rows = [
             (scheme, f"{r['used']:.1%}", f"{r['paper']:.1%}", f"{r['running']:.1f}", f"{r['iterations']:,}")
@@ -175,7 +171,7 @@ def kv_schemes(path: Path, result: Any) -> str:
 
 
 def frames(path: Path, result: Any) -> str:
-    """Frames a second that the board paints."""
+    """Frames per second of the board."""
     rows = [
         (f"{r['run']}, {r['movement']}", f"{r['frames']:.0f}", f"{r['gap']:.1f}", f"{r['own']:.1f}")
         for r in result["rows"]
@@ -204,7 +200,7 @@ def recording(found: dict[Path, Any]) -> str:
 
 
 def long_run(path: Path, result: Any) -> str:
-    """A long run, from part to part."""
+    """A long run, part by part."""
     rows = [
         (
             f"{number}",
@@ -221,7 +217,7 @@ def long_run(path: Path, result: Any) -> str:
 
 
 def stalls(path: Path, result: Any) -> str:
-    """What long prompts do to those who decode."""
+    """What long prompts do to requests that are decoding."""
     milliseconds = ("itl_p50", "itl_p99", "itl_max", "longest_stall", "ttft_p50", "ttft_p99")
     rows = [
         (r["policy"], f"{r['stalls']:,}", *(f"{1000 * r[name]:,.1f}" for name in milliseconds))
@@ -229,8 +225,8 @@ def stalls(path: Path, result: Any) -> str:
     ]
     head = ("scheduler", "stalls", "ITL p50, ms", "p99", "longest", "longest stall", "TTFT p50, ms", "p99")
     what = f"{result['model']}, {result['device']}, {result['date'][:10]}: {result['workload']}"
-    told = "ITL and stalls are those of the requests that decode, TTFT that of the long prompts."
-    return f"## What long prompts do to the others\n\n{link(path)}: {what}. {told}\n\n" + table(head, rows)
+    note = "ITL and stalls are those of the requests that decode, TTFT that of the long prompts."
+    return f"## What long prompts do to the others\n\n{link(path)}: {what}. {note}\n\n" + table(head, rows)
 
 
 def answers(path: Path, result: Any) -> str:
@@ -239,17 +235,17 @@ def answers(path: Path, result: Any) -> str:
     setting = (
         f"{result['model']}, {result['dtype']}, {result['slots']} slots, {result['device']}, {result['date'][:10]}"
     )
-    told = (
-        f"{len(rows)} of {result['requests']} answers part from `model.generate`; the two best tokens are at most "
+    summary = (
+        f"{len(rows)} of {result['requests']} answers diverge from `model.generate`; the two best tokens are at most "
         f"{result['largest_gap']:.3g} apart there"
     )
-    return f"## Answers\n\n{link(path)}: {setting}. {told}.\n\n" + table(
+    return f"## Answers\n\n{link(path)}: {setting}. {summary}.\n\n" + table(
         ("request", "token", "gap of the two best"), rows
     )
 
 
 def printed(paths: list[Path]) -> str:
-    """What commands printed."""
+    """The printed output of commands."""
     blocks = [f"{link(path)}\n\n```\n{path.read_text('utf-8')}```\n" for path in paths]
     return "\n".join(["## Four schedulers in equal KV memory\n", *blocks])
 

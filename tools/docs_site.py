@@ -1,8 +1,8 @@
-"""What the site shows that is written nowhere else: made from notebooks, results and recordings when it is built.
+"""The generated pages of the site, made from notebooks, results and recordings when it is built.
 
 mkdocs calls the functions whose names begin with `on_` (mkdocs.yml, `hooks`). The course's pages are the notebooks with
-the outputs that are committed; the figures of the benchmarks page are those of benchmarks/results; the player pages are
-recorded runs. So none of them can say anything else than the repository does.
+their committed outputs; the figures of the benchmarks page come from benchmarks/results; the player pages are recorded
+runs. So the site cannot disagree with the repository.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ LINK = re.compile(r"\[([^\]\n]+)\]\(([^)#:\s]+)(#[^)\s]*)?\)")
 MATH = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$\n]+)\$", re.DOTALL)
 
 ALONE = "---\nhide:\n  - navigation\n---\n\n"
-"""Before a page that stands alone in its part of the site."""
+"""Front matter of a page that is alone in its section of the site."""
 
 _pieces: dict[str, str] = {}
-"""HTML that must reach the page untouched by Markdown, by its mark."""
+"""HTML that must bypass Markdown, by its placeholder."""
 
 
 def notebooks(language: str) -> list[Path]:
-    """The course in one language, first to last."""
+    """The course's notebooks in one language, in order."""
     return sorted((NOTEBOOKS / language).glob("*.ipynb"))
 
 
 def title(notebook: NotebookNode) -> str:
-    """Its first heading."""
+    """The notebook's first heading."""
     return str(notebook.cells[0].source.splitlines()[0].removeprefix("# "))
 
 
 def question(notebook: NotebookNode) -> str:
-    """The line in bold below it."""
-    return next(line.strip("*") for line in notebook.cells[0].source.splitlines() if line.startswith("**"))
+    """The bold line below the title."""
+    return next(str(line).strip("*") for line in notebook.cells[0].source.splitlines() if line.startswith("**"))
 
 
 def kept(html: str) -> str:
-    """A mark that `on_page_content` replaces by this HTML."""
+    """A placeholder that `on_page_content` replaces by this HTML."""
     mark = f"cbviz-piece-{len(_pieces)}"
     _pieces[mark] = html
     return mark
@@ -63,14 +63,14 @@ def kept(html: str) -> str:
 
 
 def notebook_page(path: Path) -> str:
-    """A notebook as Markdown: text as it is, code, and marks where its outputs go."""
+    """A notebook as Markdown: its text, its code, and placeholders for its outputs."""
     notebook = nbformat.read(path, as_version=4)
     parts = [text_cell(c.source, path) if c.cell_type == "markdown" else code_cell(c) for c in notebook.cells]
     return "\n\n".join(parts)
 
 
 def text_cell(source: str, path: Path) -> str:
-    """Links lead to pages of the site, formulas become MathML, which browsers draw by themselves."""
+    """A text cell, with links to pages of the site and formulas as MathML, which browsers render natively."""
 
     def link(found: re.Match[str]) -> str:
         words, target, anchor = found[1], found[2], found[3] or ""
@@ -87,7 +87,7 @@ def text_cell(source: str, path: Path) -> str:
 
 
 def code_cell(cell: NotebookNode) -> str:
-    """The code, and below it the mark of what it showed."""
+    """A code cell, followed by the placeholder of its outputs."""
     shown = "".join(map(output, cell.outputs))
     code = f"```python\n{cell.source}\n```"
     mark = kept('<div class="cell-output">' + shown + "</div>")
@@ -113,9 +113,9 @@ def course_page() -> str:
     lines = [
         "# The course",
         "",
-        "Each notebook is one question, answered by running a real model; ten to fifteen minutes.",
+        "Each notebook answers one question by running a real model, in ten to fifteen minutes.",
     ]
-    lines += ["What stands here are the notebooks with the outputs that they were committed with, boards included.", ""]
+    lines += ["These pages are the notebooks with their committed outputs, boards included.", ""]
     for language, head in (("en", ("", "question")), ("zh", ("", "问题"))):
         lines += [f"## {'English' if language == 'en' else '中文'}", "", f"| {head[0]} | {head[1]} |", "|---|---|"]
         for path in notebooks(language):
@@ -127,7 +127,7 @@ def course_page() -> str:
 
 
 def teaching_page() -> str:
-    """TEACHING.md, its links turned to the pages of the site."""
+    """TEACHING.md, with its links pointing to pages of the site."""
 
     def link(found: re.Match[str]) -> str:
         target = found[2]
@@ -140,17 +140,17 @@ def teaching_page() -> str:
 
 def players() -> dict[str, str]:
     """Stand-alone pages of the recorded runs, by path."""
-    from cbviz.board import player
     from cbviz.trace import RECORDINGS, recorded
+    from cbviz.view import player
 
     return {f"players/{name}.html": player.html(recorded(name), title=name, autoplay=False) for name in RECORDINGS}
 
 
-# ---------------------------------------------------------------------- what mkdocs calls
+# ---------------------------------------------------------------------- hooks of mkdocs
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """The notebooks there are, in the navigation."""
+    """Add the notebooks to the navigation."""
 
     def filled(entry: Any) -> Any:
         if isinstance(entry, list):
@@ -170,7 +170,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Everything that is generated joins the files of docs/."""
+    """Add the generated pages to the files of docs/."""
     _pieces.clear()
     made = {
         "course/index.md": course_page(),
@@ -186,9 +186,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """A recorded run where a page of docs/ asks for one: `<!-- player NAME -->`."""
-    from cbviz.board import Board
+    """Insert a recorded run where a page of docs/ has `<!-- player NAME -->`."""
     from cbviz.trace import recorded
+    from cbviz.view import Board
 
     def board(found: re.Match[str]) -> str:
         return kept(Board(*recorded(found[1]), title=found[1])._repr_mimebundle_()["text/html"])
@@ -197,7 +197,7 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
 
 def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Put the pieces that Markdown must not see where their marks stand."""
+    """Replace placeholders by their HTML."""
 
     def piece(found: re.Match[str]) -> str:
         return _pieces[found[1] or found[2]]

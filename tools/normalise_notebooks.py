@@ -1,12 +1,12 @@
-"""Bring notebooks into the one form that is committed: outputs kept, everything accidental gone.
+"""Normalise notebooks for committing: keep outputs, remove everything accidental.
 
     python tools/normalise_notebooks.py              # rewrite everything under notebooks/
-    python tools/normalise_notebooks.py --check      # change nothing; fail if a notebook is not in that form
+    python tools/normalise_notebooks.py --check      # change nothing; fail if a notebook is not normalised
     python tools/normalise_notebooks.py --run        # run the notebooks first, then rewrite them
 
-Widget views and widget state go: without a kernel they show an error where the picture beside them would do, and they
-weigh megabytes. Execution counts become 1, 2, 3, …; metadata keeps the kernel, tags, and what a Chinese cell remembers
-of the English that it translates.
+Widget views and widget state are removed: they take megabytes, and without a kernel they show an error instead of the
+picture beside them. Execution counts become 1, 2, 3, …; metadata keeps the kernel, tags, and the digest of the English
+text that a Chinese cell translates.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ NOTEBOOK_METADATA = {
 
 
 def normalised(notebook: NotebookNode) -> NotebookNode:
-    """A copy in the committed form."""
+    """A normalised copy."""
     notebook = deepcopy(notebook)
     notebook.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     count = 0
     taken: set[str] = set()
     for position, cell in enumerate(notebook.cells, start=1):
-        # Ids are names that a notebook shares with its Chinese twin; what an editor made up becomes a number.
+        # Ids are names that a notebook shares with its Chinese twin; an id made up by an editor becomes a number.
         given = str(cell.get("id", ""))
         cell.id = (
             given
@@ -78,7 +78,7 @@ def _outputs(outputs: Sequence[NotebookNode], count: int | None) -> list[Noteboo
 
 
 def run(notebook: NotebookNode, folder: Path) -> NotebookNode:
-    """Run every cell in a fresh kernel, as `make lab` would; the outputs replace the old ones."""
+    """Run every cell in a fresh kernel; the outputs replace the old ones."""
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 
@@ -94,7 +94,7 @@ def run(notebook: NotebookNode, folder: Path) -> NotebookNode:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 1 if `--check` finds a notebook that is not normalised."""
-    parser = argparse.ArgumentParser(description="Bring notebooks into the one form that is committed.")
+    parser = argparse.ArgumentParser(description="Normalise notebooks for committing.")
     parser.add_argument("paths", nargs="*", type=Path, help="notebooks (all under notebooks/)")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if something would change")
     parser.add_argument("--run", action="store_true", help="run the notebooks first")

@@ -1,12 +1,12 @@
-"""Measure how much memory each notebook needs: run it on the CPU, and ask its kernel for the most it ever held.
+"""Measure how much memory each notebook needs: run it on the CPU and read its kernel's peak.
 
     python tools/notebook_memory.py                                # every English notebook
     python tools/notebook_memory.py notebooks/en/02*.ipynb
-    python tools/notebook_memory.py --json docs/memory.json        # and write the figures down
+    python tools/notebook_memory.py --json docs/memory.json        # and write the figures to a file
 
-It is what decides whether the course runs on Binder, where a kernel that needs more than 2 GB is ended. The figure is
-the kernel's resident memory at its peak (`VmHWM` in /proc, so Linux only), one thread, GPUs hidden. JupyterLab itself
-comes on top, and is measured as well: a server that has answered its first request.
+The figures decide whether the course runs on Binder, which kills a kernel that needs more than 2 GB. Each is the
+kernel's peak resident memory (`VmHWM` in /proc, so Linux only), with one thread and GPUs hidden. JupyterLab's own
+memory, measured after its first request, comes on top.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 
 
 def peak(status: str) -> int:
-    """Bytes of the peak in the text of /proc/PID/status. Raises ValueError if it is not there."""
+    """The peak in bytes from the text of /proc/PID/status. Raises ValueError if it is missing."""
     found = PEAK.search(status)
     if found is None:
         raise ValueError("there is no VmHWM in /proc/self/status; memory is measured on Linux only.")
@@ -50,12 +50,12 @@ def of_notebook(path: Path) -> tuple[int, float]:
     NotebookClient(
         notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}, store_widget_state=False
     ).execute()
-    (told,) = notebook.cells[-1].outputs
-    return peak(told.text), time.perf_counter() - began
+    (output,) = notebook.cells[-1].outputs
+    return peak(output.text), time.perf_counter() - began
 
 
 def of_jupyterlab() -> int:
-    """Start JupyterLab, ask it for its page, and return its peak in bytes."""
+    """Start JupyterLab, request its page, and return its peak in bytes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print a line for each notebook; returns 0."""
     parser = argparse.ArgumentParser(description="Measure how much memory each notebook needs.")
     parser.add_argument("paths", nargs="*", type=Path, help="notebooks (all of notebooks/en)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     options = parser.parse_args(argv)
     os.environ.update(OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")  # kernels inherit it
     rows = []
@@ -109,11 +109,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def versions() -> dict[str, str]:
-    """What the figures were made with."""
+    """Versions of Python and of the packages behind the figures."""
     from importlib.metadata import version
 
-    told = {name: version(name) for name in ("cbviz", "torch", "transformers", "jupyterlab", "ipykernel")}
-    return {"python": str(Version(sys.version.split()[0])), **told}
+    packages = {name: version(name) for name in ("cbviz", "torch", "transformers", "jupyterlab", "ipykernel")}
+    return {"python": str(Version(sys.version.split()[0])), **packages}
 
 
 if __name__ == "__main__":

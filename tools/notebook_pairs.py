@@ -4,8 +4,8 @@
     python tools/notebook_pairs.py pack 01 pair.md       # back into notebooks/en and notebooks/zh
     python tools/notebook_pairs.py pack 01 pair.md --still-right question numbers   # these translations still hold
 
-The text is a row of cells. A text cell has both languages, one above the other; code stands once, because it is the
-same in both:
+The text is a sequence of cells. A text cell has both languages, one after the other; code appears once, because it is
+the same in both:
 
     %%% md question
     # One token at a time
@@ -14,13 +14,13 @@ same in both:
     %%% code race nbval-ignore-output
     race = cbviz.race("tiny")
 
-The word after the kind is the cell's id, the same in both notebooks; words after it are its tags. In the one cell that
-says `course.language("en")` the Chinese notebook says "zh" instead.
+The word after the kind is the cell's id, the same in both notebooks; words after it are its tags. The one cell that
+says `course.language("en")` says "zh" in the Chinese notebook.
 
-Each Chinese text cell remembers in its metadata which English it translates: `translates` holds the first 16 digits of
+Each Chinese text cell records in its metadata which English it translates: `translates` holds the first 16 digits of
 the SHA-256 of the English source. `pack` writes it for a cell that is new or whose Chinese has changed. If only the
-English has changed the old digits stay, and a test fails until the Chinese is brought up to date, or `--still-right`
-says that it needs no change. Outputs of code cells that have not changed are kept.
+English has changed, the old digits stay, and a test fails until the Chinese is updated, or `--still-right` says that it
+needs no change. Outputs of unchanged code cells are kept.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ HEAD = re.compile(r"^%%% (md|code|zh)(?: ([a-z0-9][a-z0-9-]*)((?: [a-z-]+)*))?$"
 
 @dataclass(slots=True)
 class Cell:
-    """One cell of the pair: `zh` is the Chinese of a text cell, and stays empty for code."""
+    """One cell of the pair: `zh` is the Chinese of a text cell, and is empty for code."""
 
     kind: str
     id: str
@@ -55,17 +55,17 @@ class Cell:
 
 
 def digits(english: str) -> str:
-    """What a translation remembers of the English that it translates."""
+    """The digest of the English text that a translation records."""
     return hashlib.sha256(english.strip().encode("utf-8")).hexdigest()[:16]
 
 
 def in_chinese(code: str) -> str:
-    """A code cell as the Chinese notebook has it."""
+    """A code cell as it appears in the Chinese notebook."""
     return LANGUAGE_LINE.sub('course.language("zh")', code)
 
 
 def parse(text: str) -> list[Cell]:
-    """The cells of a pair's text. Raises ValueError with the line that is wrong."""
+    """The cells of a pair's text. Raises ValueError that names the wrong line."""
     cells: list[Cell] = []
     lines: list[str] = []
     chinese = False
@@ -130,7 +130,7 @@ def cells_of(en: NotebookNode, zh: NotebookNode) -> list[Cell]:
 def build(
     cells: Sequence[Cell], language: str, old: NotebookNode | None, still_right: Sequence[str] = ()
 ) -> NotebookNode:
-    """One notebook of the pair; `old` gives the outputs of unchanged code, and what translations remembered."""
+    """One notebook of the pair; `old` provides the outputs of unchanged code, and the digests of translations."""
     before = {cell.id: cell for cell in old.cells} if old else {}
     made = []
     for cell in cells:
@@ -144,7 +144,7 @@ def build(
             new = new_markdown_cell(cell.en, id=cell.id)
         else:
             kept = was is not None and was.source == cell.zh and cell.id not in still_right
-            translates = was.metadata.get("translates", "") if kept else digits(cell.en)
+            translates = was.metadata.get("translates", "") if was is not None and kept else digits(cell.en)
             new = new_markdown_cell(cell.zh, id=cell.id, metadata={"translates": translates})
         made.append(new)
     return normalised(new_notebook(cells=made))
@@ -161,7 +161,7 @@ def stale(en: NotebookNode, zh: NotebookNode) -> list[str]:
 
 
 def paths(name: str) -> tuple[Path, Path]:
-    """English and Chinese notebook of a number such as "01", or of a new file's stem such as "01_one_token"."""
+    """The English and the Chinese notebook with a number such as "01", or a new file's stem such as "01_one_token"."""
     found = sorted((NOTEBOOKS / "en").glob(f"{name}*.ipynb"))
     if len(found) > 1:
         raise ValueError(f"{name!r} names {len(found)} notebooks.")

@@ -1,10 +1,10 @@
-"""Take the README's pictures of the board: docs/board-*. Run it from the repository's root, and look at each.
+"""Take the README's pictures of the board: docs/board-*. Run it from the repository's root, and check each picture.
 
     python tools/shoot_board.py
-    python tools/shoot_board.py film      # only the moving pictures
+    python tools/shoot_board.py film      # only the animations
 
-Needs Chromium and the development extra. The runs are races of the built-in model on this machine, so the numbers on
-the pictures are measured here and now.
+Needs Chromium and the development extra. The runs are races of the built-in model on this machine, so the numbers in
+the pictures are measured during the run.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 from playwright.sync_api import Page, sync_playwright
 
 import cbviz
-from cbviz.board import Finish
-from cbviz.board.player import html
+from cbviz.view import Outcome
+from cbviz.view.player import html
 
 DOCS = Path("docs")
 
 
 class ShortPromptsFirst:
-    """A policy as a learner would write one: continuous, but the shortest prompt that waits goes first."""
+    """A policy as a learner might write it: continuous batching, but the shortest waiting prompt goes first."""
 
     name = "short prompts first"
     summary = "refill a slot with the shortest prompt that waits"
@@ -42,9 +42,14 @@ class ShortPromptsFirst:
 
 
 class Hand:
-    """Stands where a board stands, and changes a playground as somebody might who tries things out."""
+    """Takes the place of a board, and changes a playground as a curious user might."""
 
-    CHANGES: ClassVar = {59: ("slots", 4), 119: ("rate", 50), 169: ("policy", "static"), 259: ("slots", 8)}
+    CHANGES: ClassVar[dict[int, tuple[str, float | str]]] = {
+        59: ("slots", 4),
+        119: ("rate", 50),
+        169: ("policy", "static"),
+        259: ("slots", 8),
+    }
 
     def __init__(self, play: cbviz.Play) -> None:
         self.play = play
@@ -62,13 +67,13 @@ class Hand:
 def show(tab: Page, traces: list[cbviz.Trace], folder: Path, title: str = "Race") -> None:
     """Open the player of some runs."""
     path = folder / "board.html"
-    path.write_text(html(traces, Finish.of(*traces), title=title, autoplay=False), encoding="utf-8")
+    path.write_text(html(traces, Outcome.of(*traces), title=title, autoplay=False), encoding="utf-8")
     tab.goto(path.as_uri())
     tab.wait_for_selector(".cbviz[data-iteration]")
 
 
 def at(tab: Page, share: float) -> None:
-    """Put the cursor at a share of the run."""
+    """Move the cursor to a share of the run."""
     most = int(tab.locator(".cb-scrub").get_attribute("max") or 1)
     tab.locator(".cb-scrub").fill(str(round(most * share)))
     tab.locator(".cb-scrub").blur()
@@ -82,7 +87,7 @@ def shoot(tab: Page, name: str) -> None:
 
 
 def film() -> None:
-    """The race of the README, on a light and on a dark ground, as pictures that move; each lane ran alone."""
+    """The race of the README as animations for light and dark pages; each lane ran alone."""
     race = cbviz.race("tiny", slots=8, requests=64, seed=0, repeats=1, live=False)
     board = cbviz.Board(*race.traces)
     for name, dark in (("race", False), ("race-dark", True)):
@@ -90,8 +95,8 @@ def film() -> None:
 
 
 def shoot_live(tab: Page, folder: Path) -> None:
-    """A race in the middle of its run, in a JupyterLab of its own on the loopback."""
-    cell = {
+    """A race in the middle of its run, in a separate JupyterLab on the loopback interface."""
+    cell: dict[str, Any] = {
         "id": "race",
         "cell_type": "code",
         "metadata": {},
@@ -147,14 +152,19 @@ def main() -> None:
     if sys.argv[1:] == ["film"]:
         return
     pair = list(cbviz.race("tiny", slots=8, requests=40, seed=5, repeats=0).traces)
-    lanes = [cbviz.Static(run_to=256, name="static, padded"), "static", "continuous", ShortPromptsFirst()]
+    lanes: list[str | cbviz.Policy] = [
+        cbviz.Static(run_to=256, name="static, padded"),
+        "static",
+        "continuous",
+        ShortPromptsFirst(),
+    ]
     four = list(cbviz.race("tiny", lanes, slots=8, requests=40, seed=5, repeats=0).traces)
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"])
 
-        def tab(width: int, scheme: str = "light") -> Page:
+        def tab(width: int, scheme: Literal["dark", "light"] = "light") -> Page:
             return browser.new_page(
                 viewport={"width": width, "height": 900}, color_scheme=scheme, device_scale_factor=1.5
             )

@@ -1,7 +1,7 @@
-"""A type's default configuration, made small: what the sweep over transformers' model types builds.
+"""A type's default configuration, made small, for the sweep over transformers' model types.
 
-Only sizes change: layers, heads, widths, vocabulary, experts, context and windows. What kind of model it is stays as
-the default has it, and so does what distinguishes its layers.
+Only sizes change: layers, heads, widths, vocabulary, experts, context and windows. The kind of model, and whatever
+distinguishes its layers, stays as in the default.
 """
 
 from __future__ import annotations
@@ -74,13 +74,13 @@ _STATED: dict[str, dict[str, Any]] = {
     "xmod": {"default_language": "en_XX"},
     "zamba2": {"layer_types": ["mamba", "hybrid"] * (LAYERS // 2)},
 }
-"""What a default leaves open, or states once a layer, and a model cannot be built without."""
+"""Settings that a model needs but its default leaves open or states for each layer."""
 
 
 def small_config(kind: str, **changes: Any) -> PreTrainedConfig:
     """The default configuration of a type with small sizes, and `changes` on top of it.
 
-    Raises whatever the configuration raises that cannot be so small.
+    A configuration that cannot be that small raises its own error.
     """
     small = _shrunk(AutoConfig.for_model(kind)) | {"pad_token_id": 0} | _STATED.get(kind, {})
     return AutoConfig.for_model(kind, **small | changes)
@@ -102,7 +102,7 @@ def _shrunk(default: PreTrainedConfig) -> dict[str, Any]:
                 small[name] = min(64, value)
             elif name.endswith(("token_id", "token_index")) and value >= FIRST_SPECIAL:
                 small[name] = next(special)
-    if "head_dim" in small and "qk_rope_head_dim" in small:  # there it says what is rotated
+    if "head_dim" in small and "qk_rope_head_dim" in small:  # there head_dim is the rotated part
         small["head_dim"] = small["qk_rope_head_dim"]
     heads = stated.get("num_attention_heads")
     for name in ("num_key_value_heads", "swa_num_key_value_heads", "num_global_key_value_heads"):
@@ -118,7 +118,7 @@ def _shrunk(default: PreTrainedConfig) -> dict[str, Any]:
 
 
 def _stated(config: PreTrainedConfig, name: str) -> Any:
-    """What a configuration says; where it says so for each layer, what it was given."""
+    """A configuration's value; for a value stated per layer, the one it was given."""
     try:
         return getattr(config, name, None)
     except Exception:
@@ -126,9 +126,9 @@ def _stated(config: PreTrainedConfig, name: str) -> Any:
 
 
 def small_model(config: PreTrainedConfig, seed: int = 0, spread: float = 3.0) -> PreTrainedModel:
-    """A model of that configuration, its random weights `spread` times as large as it draws them.
+    """A model of that configuration, with random weights scaled by `spread`.
 
-    Drawn as they are, a model answers every prompt alike.
+    Without scaling, a model answers every prompt alike.
     """
     torch.manual_seed(seed)
     model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
@@ -136,6 +136,6 @@ def small_model(config: PreTrainedConfig, seed: int = 0, spread: float = 3.0) ->
         for parameter in model.parameters():
             if not torch.isfinite(parameter).all():
                 parameter.normal_(0, 0.1)
-            # Gains, biases, sinks: none of them may stay at the value at which it does nothing.
+            # Gains, biases, sinks: none may stay at its neutral value.
             parameter.mul_(spread) if parameter.ndim > 1 else parameter.add_(torch.randn_like(parameter) * 0.1)
     return model

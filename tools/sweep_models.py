@@ -6,9 +6,9 @@
 
 Each type is built from its default configuration, only shrunk (`tools/shrink.py`), and serves five requests in six
 modes: continuous batching; vLLM's scheduler in chunks with a lag of one; with prefix cache; in a pool so tight that
-requests are preempted, by recomputing and by swapping; static batching. An answer counts as exact where all tokens of
-all requests in all modes are those of `model.generate` alone. A process of its own per type keeps what hangs or crashes
-from the others.
+requests are preempted, by recomputing and by swapping; static batching. A type counts as exact if all tokens of all
+requests in all modes equal those of `model.generate` alone. Each type runs in its own process, so that one that hangs
+or crashes does not affect the others.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ import transformers  # noqa: E402
 from transformers import PreTrainedModel  # noqa: E402
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES  # noqa: E402
 
-from cbviz.engine import Engine  # noqa: E402
-from cbviz.engine.model_executor import ModelExecutor  # noqa: E402
+from cbviz.core import Engine  # noqa: E402
+from cbviz.core.block_pool import BlockPool  # noqa: E402
+from cbviz.eager.eager_executor import ModelExecutor  # noqa: E402
 from cbviz.errors import CbvizError  # noqa: E402
-from cbviz.memory import BlockPool  # noqa: E402
 from cbviz.policies import Continuous, Policy, Static, VllmV1  # noqa: E402
 from cbviz.workload import Request  # noqa: E402
 
 TIMEOUT = 120.0
-"""Seconds for one type."""
+"""Seconds allowed for one type."""
 OUTPUTS = 24
 PROMPTS = (1, 7, 19, 28, 40)
 ORDER = ("exact", "refused", "wrong", "raw error", "refused late", "not built")
@@ -90,11 +90,11 @@ VARIANTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("deepseek_v3", "queries not compressed", {"q_lora_rank": None}),
     ("gpt2", "scores scaled by the layer's number", {"scale_attn_by_inverse_layer_idx": True}),
 )  # fmt: skip
-"""(type, what is different, the changes): further rows of the table."""
+"""(type, what differs, the changes): additional rows of the table."""
 
 
 def modes() -> Iterator[tuple[str, Policy, dict[str, Any]]]:
-    """Name, policy and what else the engine gets: slots, blocks, lag, prefix cache, preemption."""
+    """Name, policy, and further arguments of the engine: slots, blocks, lag, prefix cache, preemption."""
     yield "continuous", Continuous(), {}
     yield "vllm_v1 in chunks, lag 1", VllmV1(max_num_batched_tokens=8), {"lag": 1}
     yield "with prefix cache", VllmV1(max_num_batched_tokens=8), {"prefix_cache": True}
@@ -104,7 +104,7 @@ def modes() -> Iterator[tuple[str, Policy, dict[str, Any]]]:
 
 
 def requests() -> list[Request]:
-    """Five requests; the last two share the beginning of their prompts."""
+    """Five requests; the prompts of the last two share a prefix."""
     draw = random.Random(0)
     prompts = [[draw.randrange(3, shrink.FIRST_SPECIAL) for _ in range(length)] for length in PROMPTS]
     prompts[-1][:20] = prompts[-2][:20]
@@ -113,7 +113,7 @@ def requests() -> list[Request]:
 
 @torch.inference_mode()
 def alone(model: PreTrainedModel, request: Request) -> list[int]:
-    """What `model.generate` answers to this request alone, greedily."""
+    """The greedy answer of `model.generate` to this request alone."""
     prompt = torch.tensor([request.prompt], device=model.device)
     answer = model.generate(
         prompt,
@@ -141,10 +141,10 @@ def served(
 
 
 def telling_model(kind: str, changes: dict[str, Any]) -> tuple[PreTrainedModel, dict[int, list[int]] | str]:
-    """A small model whose answers differ from prompt to prompt, and those answers; or a model, and why it has none.
+    """A small model whose answers depend on the prompt, and those answers; or a model, and why it has none.
 
-    Where a type's weights drawn one way answer every prompt alike, they are drawn otherwise: an engine that computed
-    anything at all would pass.
+    If a type's weights answer every prompt alike, they are drawn again with another scale: with such weights, an engine
+    that computes nonsense would pass.
     """
     config = shrink.small_config(kind, **changes)
     model, answers = shrink.small_model(config), "its answers do not depend on the prompt"
@@ -162,7 +162,7 @@ def telling_model(kind: str, changes: dict[str, Any]) -> tuple[PreTrainedModel, 
 
 
 def servable(model: PreTrainedModel) -> bool:
-    """Whether an executor can be made; the caller that reports why not asks again."""
+    """Whether an executor can be made; a caller that reports why not tries again itself."""
     try:
         ModelExecutor(model, slots=3, pool=BlockPool(80, 4))
     except Exception:
@@ -190,7 +190,7 @@ def tried(kind: str, changes: dict[str, Any]) -> tuple[str, str]:
         try:
             answers = served(model, work, policy, options)
         except CbvizError as error:
-            # A request beyond the context is refused when it comes, as it must be.
+            # A request beyond the context is refused on submission, as it must be.
             beyond = "but the context has" in str(error)
             return "refused" if beyond else "refused late", f"{name}: {error}" if not beyond else str(error)
         except Exception as error:
@@ -217,7 +217,7 @@ def _child(kind: str, changes: dict[str, Any], answer: Any) -> None:
 
 
 def in_a_process(kind: str, changes: dict[str, Any]) -> tuple[str, str]:
-    """`tried` in a process of its own."""
+    """`tried` in its own process."""
     context = multiprocessing.get_context("fork")
     mine, others = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(kind, changes, others))
@@ -235,8 +235,8 @@ def in_a_process(kind: str, changes: dict[str, Any]) -> tuple[str, str]:
 
 
 def sweep(kinds: list[str]) -> dict[str, Any]:
-    """The whole table, as docs/models.json keeps it."""
-    rows = [(kind, "", {}) for kind in kinds]
+    """The whole table, as docs/models.json stores it."""
+    rows: list[tuple[str, str, dict[str, Any]]] = [(kind, "", {}) for kind in kinds]
     rows += [(kind, what, changes) for kind, what, changes in VARIANTS if kind in kinds]
     found = []
     for kind, what, changes in rows:
@@ -249,7 +249,7 @@ def sweep(kinds: list[str]) -> dict[str, Any]:
 
 
 def merged(old: list[dict[str, str]], new: list[dict[str, str]]) -> list[dict[str, str]]:
-    """The rows of a table, those that were tried again in place of their former selves."""
+    """The rows of a table, with new results in place of old ones."""
     rows = {(row["type"], row["variant"]): row for row in [*old, *new]}
     return [*(r for r in rows.values() if not r["variant"]), *(r for r in rows.values() if r["variant"])]
 
@@ -260,8 +260,8 @@ All {count} types of transformers {transformers}'s causal-LM mapping were built 
 shrunk (layers, heads, widths, vocabulary, experts, context), with random weights in float32 on a CPU, and served five
 requests in six modes: continuous batching; vLLM's scheduler in chunks with a lag of one iteration; with prefix cache;
 preempting in a tight pool, by recomputing and by swapping; static batching. *Exact* means that every token of every
-request in every mode is the one that `model.generate` gives alone. Whatever cannot be served so is refused in one
-sentence when the model is made ready, before a KV cache is allocated. The table is written by `tools/sweep_models.py`.
+request in every mode is the one that `model.generate` gives on its own. A model that cannot be served that way is
+refused with one sentence when it is loaded, before a KV cache is allocated. `tools/sweep_models.py` writes this page.
 
 | | types |
 |---|---:|

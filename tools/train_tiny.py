@@ -1,17 +1,17 @@
 #!/usr/bin/env python
-"""Train the built-in model `tiny` from nothing, check it, and write its Hugging Face folder.
+"""Train the built-in model `tiny` from scratch, check it, and write its Hugging Face folder.
 
-A Llama-architecture model of 1.6 M parameters that reads and writes one character a token learns the tasks of
+A Llama-architecture model of 1.6 M parameters that reads and writes one character per token learns the tasks of
 `cbviz/workload/tasks.py`. Made for a GPU: about four minutes on an H100, days on a laptop's processor.
 
     python tools/train_tiny.py                  # train, check, write cbviz/models/tiny
     python tools/train_tiny.py --check          # only check the folder that is there
 
-Nothing is written unless at least 98 % of the answers are exact on prompts that training never saw.
+Nothing is written unless at least 98 % of the answers to held-out prompts are exact.
 
 The weights in the package took two runs on an H100 with seed 0: 16,036 steps (`--minutes 3.1`), then 3,491 more from
-there (`--start-from`, `--rate 0.001`, `--minutes 0.65`) after the weekdays and months had joined the kinds that are
-learned whole.
+there (`--start-from`, `--rate 0.001`, `--minutes 0.65`) after the weekdays and months were added to the kinds that are
+learned completely.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ TOKEN_SHARES = {
     "days": 2,
     "plus": 12,
 }
-"""How much of the corpus each kind gets, in tokens. The kinds that are hard to learn get more."""
+"""The share of the corpus, in tokens, for each kind. Kinds that are hard to learn get more."""
 
 NEEDED = 0.98
 
@@ -98,13 +98,13 @@ def config() -> LlamaConfig:
 
 
 def write_tokenizer(folder: Path) -> None:
-    """Write tokenizer.json and tokenizer_config.json: one character a token, and a newline after every prompt.
+    """Write tokenizer.json and tokenizer_config.json: one character per token, and a newline after every prompt.
 
     The newline is added by the tokenizer itself, as other tokenizers add their BOS, and by the chat template; so
     `tokenizer("Count to 3")` and `apply_chat_template` give the same tokens.
     """
     vocabulary = {"<pad>": PAD, "<end>": END, "<unk>": UNKNOWN} | IDS
-    # Byte-pair encoding without a single merge leaves the characters as they are.
+    # Byte-pair encoding without merges leaves the characters as they are.
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
     tokenizer.add_special_tokens(["<pad>", "<end>", "<unk>"])
     tokenizer.post_processor = processors.TemplateProcessing(single=["$A", "\n"], special_tokens=[("\n", ANSWER)])
@@ -131,7 +131,7 @@ def encoded(task: Task) -> list[int]:
 
 
 def pack(sequences: Iterable[list[int]]) -> np.ndarray:
-    """Lay sequences end to end into rows of CONTEXT tokens, none of them cut; [rows, CONTEXT] uint8."""
+    """Pack sequences end to end into rows of CONTEXT tokens without cutting any; uint8 [rows, CONTEXT]."""
     rows: list[list[int]] = []
     open_rows: list[list[int]] = [[] for _ in range(32)]
     for sequence in sequences:
@@ -151,7 +151,7 @@ def pack(sequences: Iterable[list[int]]) -> np.ndarray:
 
 
 def corpus_part(arguments: tuple[int, int]) -> np.ndarray:
-    """Draw about so many tokens of tasks that are not held out, in random order."""
+    """Draw about the given number of tokens of tasks that are not held out, in random order."""
     seed, tokens = arguments
     rng = random.Random(seed)
     sequences: list[list[int]] = []
@@ -179,9 +179,9 @@ def corpus(tokens: int, seed: int, processes: int) -> Tensor:
 
 
 def packed_loss(model: LlamaForCausalLM, tokens: Tensor) -> Tensor:
-    """Mean cross-entropy of the answers' tokens, ENDs included. tokens: [rows, CONTEXT] int64.
+    """Mean cross-entropy of the answers' tokens, including END. tokens: int64 [rows, CONTEXT].
 
-    Every sequence attends to itself alone and counts its positions from 0, as if it had the row to itself.
+    Every sequence attends only to itself and counts its positions from 0, as if it were alone in its row.
     """
     ends = (tokens == END).cumsum(1)
     sequence = F.pad(ends[:, :-1], (1, 0))  # an END still belongs to the sequence that it ends
@@ -198,7 +198,7 @@ def packed_loss(model: LlamaForCausalLM, tokens: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Schedule:
-    """One warm-up, then a cosine to nothing, over steps or minutes, whichever are used up first."""
+    """A warm-up, then a cosine to zero, over steps or minutes, whichever run out first."""
 
     peak: float
     warmup: int
@@ -252,7 +252,7 @@ def train(model: LlamaForCausalLM, rows: Tensor, options: argparse.Namespace, co
                 started = time.monotonic()  # compiling is not training
             progress = schedule.progress(step, started)
             if step % 100 == 0 or progress >= 1:
-                # Reading the loss waits for the device; rarely enough not to slow it down.
+                # Reading the loss waits for the device; we do it too rarely to slow it down.
                 bar.update(shown, completed=min(progress, 1), description=f"step {step} · loss {loss.item():.5f}")
                 if progress >= heard:
                     seconds = time.monotonic() - started
@@ -265,10 +265,10 @@ def train(model: LlamaForCausalLM, rows: Tensor, options: argparse.Namespace, co
 
 @torch.no_grad()
 def would_answer(model: LlamaForCausalLM, tasks: list[Task]) -> tuple[list[bool], list[float]]:
-    """Whether greedy decoding would write each answer exactly, and by how much its closest token won.
+    """Whether greedy decoding would write each answer exactly, and the smallest margin of its tokens.
 
-    Feeding prompt and right answer at once and comparing the most likely token at every position decides the same
-    question as decoding: the two part only where a token differs, and then the answer is wrong.
+    Feeding the prompt and the right answer at once, and comparing the most likely token at every position, decides the
+    same question as decoding: the two diverge only at a wrong token, and then the answer is wrong anyway.
     """
     right = [False] * len(tasks)
     margins = [0.0] * len(tasks)
@@ -279,7 +279,7 @@ def would_answer(model: LlamaForCausalLM, tasks: list[Task]) -> tuple[list[bool]
         sequences = [encoded(tasks[i]) for i in chosen]
         longest = max(map(len, sequences))
         tokens = torch.tensor([s + [PAD] * (longest - len(s)) for s in sequences], device=device)
-        # Padding stands behind and attention looks ahead of nothing, so no mask is needed.
+        # Padding comes last and attention is causal, so no mask is needed.
         top = model(tokens, use_cache=False).logits.topk(2)
         best, gap = top.indices[..., 0].cpu(), (top.values[..., 0] - top.values[..., 1]).cpu()
         for row, (i, sequence) in enumerate(zip(chosen, sequences, strict=True)):
@@ -320,7 +320,7 @@ def drawn(count: int, held_out: bool, seed: int) -> list[Task]:
 
 
 def check(model: LlamaForCausalLM, options: argparse.Namespace, console: Console) -> float:
-    """Print how many answers are exact, kind by kind; return the smallest share that counts."""
+    """Print how many answers of each kind are exact; return the smallest share that counts."""
     groups = {
         "held out": drawn(500, True, options.seed),
         "trained": drawn(500, False, options.seed),
@@ -353,7 +353,7 @@ def check(model: LlamaForCausalLM, options: argparse.Namespace, console: Console
 
 
 def rounded(model: LlamaForCausalLM) -> LlamaForCausalLM:
-    """The same model in fp32, its weights as bf16 stores them."""
+    """The same model in fp32, with its weights rounded to bf16."""
     copy = LlamaForCausalLM(model.config).to(next(model.parameters()).device).eval()
     copy.load_state_dict({name: w.to(torch.bfloat16).float() for name, w in model.state_dict().items()})
     return copy
@@ -382,9 +382,7 @@ def options_from(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="only check the folder that is there")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the model is (default: the package's own)")
     parser.add_argument("--steps", type=at_least_one, default=16_000, help="optimizer steps (default: %(default)s)")
-    parser.add_argument(
-        "--minutes", type=float, default=math.inf, help="stop sooner, after so many minutes of training"
-    )
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this many minutes of training")
     parser.add_argument(
         "--batch", type=at_least_one, default=192, help="rows of 384 tokens a step (default: %(default)s)"
     )
@@ -412,7 +410,7 @@ def main(arguments: list[str] | None = None) -> int:
         model = LlamaForCausalLM.from_pretrained(options.folder, dtype=torch.float32).to(options.device).eval()
         return 0 if check(model, options, console) >= NEEDED else 1
 
-    # The corpus comes first: its processes may be forked, which must happen before the GPU is touched.
+    # The corpus comes first: its processes may be forked, which must happen before CUDA is initialised.
     started = time.monotonic()
     rows = corpus(options.tokens, options.seed, options.processes)
     console.print(f"{rows.numel():,} tokens drawn in {time.monotonic() - started:.0f} s")

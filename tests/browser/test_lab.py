@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from nbconvert import HTMLExporter
 from playwright.sync_api import Page, expect
 
-from cbviz.board.player import mimebundle
+from cbviz.view.player import mimebundle
 from tests.browser.conftest import Lab
 from tests.fake_runs import scheduled_trace
 
@@ -19,10 +19,10 @@ pytestmark = pytest.mark.browser
 
 SETUP = '''
 import random, threading, time
-from cbviz.board import Board, Finish, LaneInfo, LiveBoard, RequestText
-from cbviz.engine import Engine
-from cbviz.engine.null import NullExecutor
-from cbviz.memory import BlockPool
+from cbviz.view import Board, Outcome, LaneInfo, LiveBoard, RequestText
+from cbviz.core import Engine
+from cbviz.core.null_executor import NullExecutor
+from cbviz.core.block_pool import BlockPool
 from cbviz.policies import get
 from cbviz.trace import Recorder, TraceMeta
 from cbviz.workload import Request, Workload
@@ -75,7 +75,7 @@ class Live:
             if self.pause:
                 time.sleep(self.pause)
         self.traces = [recorder.trace(lambda tokens: [f" {t}" for t in tokens]) for recorder in self.recorders]
-        self.board.finish(Finish.of(*self.traces))
+        self.board.finish(Outcome.of(*self.traces))
 
     def start(self):
         self.thread = threading.Thread(target=self.work, daemon=True)
@@ -112,18 +112,52 @@ def notebook(lab: Lab, page: Page, errors: list[str], request: pytest.FixtureReq
     assert errors == []
 
 
+CHART = """
+import numpy as np
+from cbviz.view.chart import Chart, Series
+x = np.arange(1.0, 20.0)
+chart = Chart("Growth", "requests", "seconds", (Series("static", x, x * x), Series("continuous", x, 2 * x)))
+chart.zoom()
+"""
+
+
+def test_a_chart_zooms_without_a_network(lab, page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    lab.write("zoom.ipynb", CHART, "chart")
+    lab.open(page, "zoom.ipynb")
+    lab.run_cell(page)
+    plot = page.locator(".js-plotly-plot")
+    expect(plot).to_be_visible(timeout=60_000)
+    expect(plot.locator(".gtitle")).to_have_text("Growth")
+    before = plot.locator(".xaxislayer-above").text_content()
+    box = plot.locator(".nsewdrag").first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.2 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.8 * box["height"], steps=5)
+    page.mouse.up()
+    page.wait_for_function(
+        "(before) => document.querySelector('.xaxislayer-above').textContent !== before", arg=before, timeout=15_000
+    )
+    lab.run_cell(page, 1)
+    expect(page.locator('.jp-OutputArea img[src^="data:image/svg+xml"]')).to_be_visible()
+    away = [url for url in asked if not url.startswith((lab.address, "data:", "blob:"))]
+    assert not away
+
+
 def test_a_live_race_loses_nothing_and_ends_with_its_result(notebook, lab, page: Page, board) -> None:
     notebook("live = Live(pause=0.005)\nlive.start()", "print(live.ran(), live.board.frames_sent)")
     assert board("live") == "true"
     lab.run_cell(page, 2)
     board("status", "finished")
-    told = output(page, 2)
-    ran = json.loads(told[: told.index("]") + 1])
+    printed = output(page, 2)
+    ran = json.loads(printed[: printed.index("]") + 1])
     wanted = " ".join(map(str, ran))
     board("painted", wanted)
     assert board("received") == wanted
     assert board("dropped") == "0"
-    assert int(told.split()[-1]) > 3, "it was shown while it ran"
+    assert int(printed.split()[-1]) > 3, "it was shown while it ran"
     expect(page.locator(".cb-big")).to_have_text(re.compile(r"\d\.\d\d×"))
     page.locator('[data-action="play"]').click()
     page.wait_for_function("() => Number(document.querySelector('.cbviz').dataset.iteration) >= 3")
@@ -147,9 +181,9 @@ thread.start()
 hurried"""
     notebook(hurry, "thread.join(); print(len(events), hurried.frames_sent, round(hurried.took, 1))")
     lab.run_cell(page, 2)
-    told = output(page, 2).split()
-    assert told[0] == "8000"
-    assert 1 <= int(told[1]) <= 31 * float(told[2]) + 5, "at most thirty messages a second"
+    printed = output(page, 2).split()
+    assert printed[0] == "8000"
+    assert 1 <= int(printed[1]) <= 31 * float(printed[2]) + 5, "at most thirty messages a second"
     board("received", "8000")
     board("status", "finished")
     board("painted", "8000")
@@ -179,10 +213,10 @@ def test_pause_step_resume_and_stop(notebook, lab, page: Page, board) -> None:
     page.locator('[data-action="stop"]').click()
     board("status", "stopped")
     lab.run_cell(page, 2)
-    told = output(page, 2)
-    ran = json.loads(told[: told.index("]") + 1])
+    printed = output(page, 2)
+    ran = json.loads(printed[: printed.index("]") + 1])
     board("received", " ".join(map(str, ran)))
-    assert "'pause', 'step', 'resume', 'stop'" in told
+    assert "'pause', 'step', 'resume', 'stop'" in printed
     expect(page.locator(".cb-finish")).to_contain_text("stopped before its end")
 
 
@@ -193,7 +227,7 @@ PRESS_STOP = """() => new Promise((done) => {
     new MutationObserver(() => {
         if (asked === null && board.dataset.asked === 'stop') asked = performance.now() - start;
         if (board.dataset.status === 'running') return;
-        done({ asked, told: performance.now() - start, status: board.dataset.status });
+        done({ asked, seen: performance.now() - start, status: board.dataset.status });
     }).observe(board, { attributes: true });
     board.querySelector('[data-action="stop"]').click();
 })"""
@@ -212,7 +246,7 @@ def test_stop_is_acknowledged_within_a_tenth_of_a_second_and_ends_after_the_iter
         tries.append(page.evaluate(PRESS_STOP))
         assert tries[-1]["status"] == "stopping", "it was said before the iteration was over"
         board("status", "stopped")
-    assert min(answer["told"] for answer in tries) < 100, tries
+    assert min(answer["seen"] for answer in tries) < 100, tries
     assert min(answer["asked"] for answer in tries) < 50, "and the button shows it at once"
     lab.run_cell(page, 2)
     assert "['stop']" in output(page, 2)
@@ -227,7 +261,7 @@ def test_a_saved_notebook_keeps_the_race_that_was_watched(notebook, lab, page: P
     name = next(path for path in lab.folder.glob("test_a_saved_notebook*.ipynb"))
     shown = json.loads(name.read_text("utf-8"))["cells"][1]["outputs"]
     assert [set(output["data"]) for output in shown] == [{"text/html", "text/plain"}], (
-        "no widget that nobody could show"
+        "no widget that no page could show"
     )
     assert "order" in "".join(shown[0]["data"]["text/plain"])
     kernel = lab.api("kernels")[0]["id"]
@@ -267,11 +301,11 @@ def test_stop_shows_as_asked_while_the_kernel_is_busy_with_a_cell(notebook, lab,
 
 def test_the_playground_obeys_its_controls_and_its_replay_tells_what_was_changed(notebook, lab, page: Page, board):
     start = "import cbviz\np = cbviz.play('tiny', slots=3, most_slots=6, rate=60, mean=12, pace=60, seed=4)\np"
-    told = (
+    printed = (
         "p.wait(30); m = p.trace.marks\n"
         "print([(int(i), r) for i, k, r in zip(m.iteration, m.kind, m.reason) if k == 6 and i])"
     )
-    notebook(start, told, "p", "print(len(p.trace.iterations), p.trace.closed_slots.min())")
+    notebook(start, printed, "p", "print(len(p.trace.iterations), p.trace.closed_slots.min())")
     page.wait_for_function("() => Number(document.querySelector('.cbviz').dataset.iteration) >= 30", timeout=40_000)
     expect(page.locator(".cb-lane-summary")).to_contain_text("3 slots · 60 arrivals in 100 iterations")
     page.locator('[data-knob="slots"]').fill("6")
@@ -344,7 +378,7 @@ def test_a_reloaded_page_and_a_restarted_kernel_leave_something_to_read(notebook
 
 
 def test_a_page_reloaded_in_the_middle_of_a_run_catches_up(notebook, lab, page: Page, board) -> None:
-    notebook("live = Live(requests=3000, pause=0.01)\nlive.start()", "print(live.ran())")  # minutes, if nobody stops it
+    notebook("live = Live(requests=3000, pause=0.01)\nlive.start()", "print(live.ran())")  # minutes, unless stopped
     page.wait_for_function("() => Number(document.querySelector('.cbviz').dataset.iteration) >= 20")
     page.keyboard.press("Control+s")
     page.wait_for_timeout(500)
@@ -483,7 +517,7 @@ def test_nbconvert_keeps_the_player(lab: Lab, page: Page, errors: list[str]) -> 
 
 def test_live_controls_reach_the_run_and_refusals_are_shown(notebook, lab, page: Page, board) -> None:
     controlled = """
-from cbviz.board import Knob
+from cbviz.view import Knob
 from cbviz.errors import CbvizError
 live, wishes = Live(requests=12), []
 def obey(wish):

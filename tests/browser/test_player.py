@@ -12,9 +12,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from cbviz.board.look import LIGHT, colour_of, rgb
-from cbviz.board.player import html, mimebundle
 from cbviz.trace import Trace
+from cbviz.view.colours import LIGHT, colour_of, rgb
+from cbviz.view.player import html, mimebundle
 from tests.fake_runs import scheduled_trace, wild_trace
 
 pytestmark = pytest.mark.browser

@@ -32,7 +32,7 @@ test("a recorded run is shown as a whole, with its counters", () => {
   assert.deepEqual(["iterations", "finished", "occupancy", "wasted"].map((name) => panel.all(`cb-c-${name}`)[0].children[0].textContent), ["10", "3/3", "50%", "6"]);
   assert.equal(text("cb-title"), "T");
   assert.equal(text("cb-place"), "iteration 10 of 10");
-  assert.equal(text("cb-waiting"), "nobody waits");
+  assert.equal(text("cb-waiting"), "none waiting");
   assert.equal(text("cb-kv"), "50%KV");
 });
 
