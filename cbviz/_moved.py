@@ -33,22 +33,22 @@ MODULES = {
     "engine.attention.ragged": "cuda.varlen",
     "engine.attention.sdpa": "eager.sdpa",
     "engine.attention.triton_decode": "cuda.triton_decode",
-    "engine.attention.triton_rotary": "cuda.triton_rotary",
-    "engine.attention.triton_store": "cuda.triton_store",
+    "engine.attention.triton_rotary": "cuda.triton_prompt",
+    "engine.attention.triton_store": "cuda.triton_prompt",
     "engine.attention_hook": "eager.attention_hook",
-    "engine.device_memory": "eager.pass_settings",
+    "engine.device_memory": "eager.out_of_memory",
     "engine.dump": "core.stuck",
     "engine.engine": "core.engine",
     "engine.executor": "core.executor",
     "engine.generation_config": "eager.generation_config",
     "engine.graphs.attend": "cuda.attend",
-    "engine.graphs.backends": "cuda.inductor",
+    "engine.graphs.backends": "cuda.compiled",
     "engine.graphs.compiled": "cuda.compiled",
     "engine.graphs.executor": "cuda.graph_executor",
     "engine.graphs.forward": "cuda.static_forward",
     "engine.graphs.history": "cuda.history",
     "engine.graphs.layout": "cuda.layout",
-    "engine.graphs.outbox": "cuda.staging_buffer",
+    "engine.graphs.outbox": "cuda.layout",
     "engine.graphs.reasons": "cuda.reasons",
     "engine.graphs.rotary": "cuda.fused_rotary",
     "engine.graphs.sdpa": "cuda.static_sdpa",
@@ -62,7 +62,7 @@ MODULES = {
     "engine.null": "core.null_executor",
     "engine.outputs": "core.slots",
     "engine.prefix_reuse": "core.prefix_reuse",
-    "engine.process_settings": "eager.pass_settings",
+    "engine.process_settings": "eager.forward",
     "engine.ragged_forward": "eager.forward",
     "engine.reckoning": "core.scheduler_state",
     "engine.sampling": "eager.sampling",
@@ -142,10 +142,9 @@ RENAMED = {
 """Old public name → module and name that it has now."""
 
 
-def renamed(old: str, *new: str, depth: int = 3) -> None:
+def renamed(old: str, new: str, depth: int = 3) -> None:
     """Warn, at the caller's line, that a name has moved."""
-    now = " and ".join(f"cbviz.{name}" for name in new)
-    warnings.warn(f"cbviz.{old} is now {now}; the old name goes in version 0.3.", FutureWarning, stacklevel=depth)
+    warnings.warn(f"cbviz.{old} is now cbviz.{new}; the old name goes in version 0.3.", FutureWarning, stacklevel=depth)
 
 
 def moved_name(room: str, name: str) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 from cbviz.checks import shown
 from cbviz.errors import CbvizError
-from cbviz.messages import OWN, Message
+from cbviz.messages import DEEPEST, LONGEST_FACT, OWN, Message, depth
 
 PREFIX = "reason."
 
@@ -24,12 +24,12 @@ class Reason(Message):
     code
         The line's key without `reason.`.
     facts
-        As for a `Message`.
+        As for a `Message`; a text has at most `LONGEST_FACT` characters.
 
     Raises
     ------
     CbvizError
-        As for a `Message`.
+        As for a `Message`, and for a longer text.
 
     Example
     -------
@@ -43,7 +43,7 @@ class Reason(Message):
     def __new__(cls, code: str, /, **facts: Any) -> Reason:
         if type(code) is not str:
             raise CbvizError(f"the code of a reason is text, such as 'waited_too_long', not {shown(code)}.")
-        return cls._made(PREFIX + code, facts)
+        return cls._made(PREFIX + code, facts, LONGEST_FACT)
 
     @property
     def code(self) -> str:
@@ -54,17 +54,29 @@ class Reason(Message):
 OWN.add(Reason)
 
 
+def joined(reason: str, fact: Reason | None) -> str:
+    """A policy's reason, and what the engine adds to it, if anything."""
+    if fact is None:
+        return reason
+    if not reason:
+        return fact
+    if isinstance(reason, Message) and depth(reason) >= DEEPEST - 1:  # no message may be within so many others
+        reason = str(reason)[:LONGEST_FACT]
+    return Reason("then", first=reason, second=fact)
+
+
 def from_json(value: Any) -> Any:
     """The message that `as_json` wrote, from `[key, facts]`; anything else as it is.
 
     Raises
     ------
     CbvizError
-        A list that is no message, or one that this version of cbviz does not know.
+        A list that is no message, one that this version of cbviz does not know, or one with a text of more than
+        `LONGEST_FACT` characters.
     """
     if not isinstance(value, list):
         return value
     if len(value) != 2 or not isinstance(value[0], str) or not isinstance(value[1], dict):
         raise CbvizError(f"{shown(value)} is no message; a message is [key, facts].")
     key, facts = value[0], {str(name): from_json(fact) for name, fact in value[1].items()}
-    return (Reason if key.startswith(PREFIX) else Message).of(key, facts)
+    return (Reason if key.startswith(PREFIX) else Message).of(key, facts, LONGEST_FACT)

@@ -27,8 +27,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from cbviz.core import Engine
 from cbviz.core.block_pool import BlockPool
 from cbviz.core.executor import Step
-from cbviz.cuda import fused_rotary, kernels, triton_decode, triton_rotary, triton_store, varlen
-from cbviz.cuda.attend import StaticPass
+from cbviz.cuda import fused_rotary, kernels, triton_decode, triton_prompt, varlen
+from cbviz.cuda.attend import LayerCall, StaticPass
 from cbviz.cuda.graph_executor import GraphExecutor
 from cbviz.cuda.layout import NOWHERE, Layout, PromptPieces, Shape
 from cbviz.cuda.static_triton import TritonStaticAttention
@@ -181,7 +181,7 @@ def rotation_is_the_models(tokens: int, heads: int, size: int, dtype: torch.dtyp
     fused = torch.randn(tokens, heads + 2, size, device=DEVICE).to(dtype)  # a fused projection: strided slices
     cos, sin = angles(tokens, size, dtype)
     x = fused[:, 1:-1]
-    out = triton_rotary.rotate(x, cos, sin)
+    out = triton_prompt.rotate(x, cos, sin)
     assert out.is_contiguous()
     torch.testing.assert_close(out, turned(x, cos, sin))
 
@@ -194,7 +194,7 @@ def store_writes_what_it_should(heads: int, size: int, where: list[int], kind: t
     for token, position in enumerate(where):
         if position >= 0:
             expected_keys[position], expected_values[position] = keys_new[token], values_new[token]
-    triton_store.store(keys_new, values_new, keys, values, torch.tensor(where, dtype=kind, device=DEVICE))
+    triton_prompt.store(keys_new, values_new, keys, values, torch.tensor(where, dtype=kind, device=DEVICE))
     assert torch.equal(keys, expected_keys)
     assert torch.equal(values, expected_values)
 
@@ -235,7 +235,7 @@ def static_like_sdpa(rows: list[tuple[int, int]], window: int | None, dtype: tor
         attention = TritonStaticAttention(DEVICE)
         held: Any = stored
         static = StaticPass(shape, fields, torch.from_numpy(tables).to(DEVICE), arrivals, held, attention)
-        out = attention.attend(query, key, value, 0, 0.25, window, None, None, None, static)
+        out = attention.attend(LayerCall(query, key, value, layer=0, scale=0.25, window=window), static)
     first = dict(
         zip([*decoding.tolist(), *prompts.tolist()], [*range(len(decoding)), *_starts(shape, pieces)], strict=True)
     )
@@ -301,10 +301,10 @@ def kernels_answer_as_the_model() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(varlen, "_flash", lambda: flash_by_loop)
         patch.setattr(varlen, "refusal", lambda query: None)
-        patch.setattr("cbviz.cuda.inductor._inductor", traced)
+        patch.setattr("cbviz.cuda.compiled._inductor", traced)
         patch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
         for sizes in ("PROMPT_SIZES", "PROMPT_LENGTHS"):  # the interpreter is slow, at padding, too
-            patch.setattr(f"cbviz.cuda.graph_executor.{sizes}", (8, 16))
+            patch.setattr(f"cbviz.cuda.graph_replay.{sizes}", (8, 16))
         torch._dynamo.reset()
         model, work, pool = make("llama"), requests(3, seed=5), BlockPool(64, 4)
         attention = TritonStaticAttention(DEVICE)
@@ -329,7 +329,7 @@ def on_device() -> Iterator[Callable[..., None]]:
         patch.setenv("TRITON_INTERPRET", "1")
         patch.setenv("OMP_NUM_THREADS", "1")
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            yield lambda check, *arguments: process.submit(check, *arguments).result(timeout=120)
+            yield lambda check, *arguments: process.submit(check, *arguments).result()
 
 
 # bfloat16 is for the GPU: numpy has no such type, so the interpreter cannot multiply it.
@@ -520,26 +520,24 @@ def misfits_are_refused() -> None:
         )
     for x, angle in ((cache.keys[:2], cache.keys[:1, 0]), (cache.keys[:2, :, :3], cache.keys[:2, 0, :3])):
         with pytest.raises(EngineError, match="do not fit"):
-            triton_rotary.rotate(x, angle, angle)
+            triton_prompt.rotate(x, angle, angle)
     with pytest.raises(EngineError, match="must be contiguous"):
-        triton_rotary.rotate(cache.keys[:2].transpose(1, 2), cache.keys[:2, 0, :2], cache.keys[:2, 0, :2])
+        triton_prompt.rotate(cache.keys[:2].transpose(1, 2), cache.keys[:2, 0, :2], cache.keys[:2, 0, :2])
     with pytest.raises(EngineError, match="do not fit"):
-        triton_store.store(cache.keys[:2], cache.values[:2], cache.keys, cache.values, cache.slot[:1])
+        triton_prompt.store(cache.keys[:2], cache.values[:2], cache.keys, cache.values, cache.slot[:1])
 
 
 def test_without_triton_the_modules_import_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
-    for module in (kernels, triton_decode, triton_rotary, triton_store):
+    for module in (kernels, triton_decode, triton_prompt):
         monkeypatch.delitem(sys.modules, module.__name__)
-    afresh = [
-        importlib.import_module(module.__name__) for module in (kernels, triton_decode, triton_rotary, triton_store)
-    ]
+    afresh = [importlib.import_module(module.__name__) for module in (kernels, triton_decode, triton_prompt)]
     assert not afresh[0].available()
     cache, where = torch.zeros(4, 1, 8), torch.zeros(1, dtype=torch.int64)
     for call in (
         lambda: afresh[1].decode(cache[:1], cache, cache, where[:, None], where, where, block_size=4, scale=1.0),
         lambda: afresh[2].rotate(cache[:1], cache[:1, 0], cache[:1, 0]),
-        lambda: afresh[3].store(cache[:1], cache[:1], cache, cache, where),
+        lambda: afresh[2].store(cache[:1], cache[:1], cache, cache, where),
     ):
         with pytest.raises(EngineError, match="Triton is not installed"):
             call()

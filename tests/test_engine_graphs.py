@@ -13,11 +13,12 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from cbviz.core import Engine
 from cbviz.core.block_pool import BlockPool
-from cbviz.cuda.attend import attend, working_on
+from cbviz.cuda.attend import STATIC_PASS, LayerCall, attend
 from cbviz.cuda.fused_projections import fuse_projections, lay_side_by_side
 from cbviz.cuda.fused_rotary import fuse_rotary, rotate
 from cbviz.cuda.graph_executor import GraphExecutor
-from cbviz.cuda.staging_buffer import StagingBuffer
+from cbviz.cuda.layout import StagingBuffer
+from cbviz.eager.attention_hook import working_on
 from cbviz.errors import EngineError
 from cbviz.policies import Continuous, Policy, Sarathi, Static
 from cbviz.workload.request import Request, Sampling
@@ -84,7 +85,7 @@ def test_a_full_device_ends_the_run_and_the_engine_goes_on(lag: int, monkeypatch
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
     with monkeypatch.context() as patch:
-        patch.setattr("cbviz.cuda.graph_executor.prepare", full)
+        patch.setattr("cbviz.cuda.graph_replay.prepare", full)
         with pytest.raises(EngineError, match=r"ran out of memory while capturing the graph of .* ask for fewer slots"):
             finish(engine)
     assert executor._latest is None, "what failed is not in flight"
@@ -125,8 +126,8 @@ def test_a_buffer_is_filled_again_only_when_the_device_has_fetched_it() -> None:
 
 
 def test_prompts_longer_than_a_pass_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cbviz.cuda.graph_executor.PROMPT_SIZES", (8, 16))
-    monkeypatch.setattr("cbviz.cuda.graph_executor.PROMPT_LENGTHS", (8, 16))
+    monkeypatch.setattr("cbviz.cuda.graph_replay.PROMPT_SIZES", (8, 16))
+    monkeypatch.setattr("cbviz.cuda.graph_replay.PROMPT_LENGTHS", (8, 16))
     model, work = make("llama"), requests(10, seed=9)
     assert any(len(r.prompt) > 8 for r in work)
     alone = {r.id: solo(model, r) for r in work}
@@ -135,7 +136,7 @@ def test_prompts_longer_than_a_pass_are_split(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("most_keys", [12, 32768])
 def test_prompts_that_continue_read_what_is_cached(monkeypatch: pytest.MonkeyPatch, most_keys: int) -> None:
-    monkeypatch.setattr("cbviz.cuda.graph_executor.MOST_KEYS", most_keys)
+    monkeypatch.setattr("cbviz.cuda.graph_replay.MOST_KEYS", most_keys)
     model, work = make("llama"), requests(10, seed=5)
     alone = {r.id: solo(model, r) for r in work}
     assert graph_serve(model, Sarathi(chunk_size=6), work, slots=5, lag=1) == alone
@@ -188,10 +189,11 @@ def test_merged_siblings_compute_the_same(architecture: str) -> None:
 class AskedFor:
     """Static attention that keeps whether it had to rotate, and answers with something that depends on all inputs."""
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, *others: Any) -> Tensor:
-        angles, self.rotates = others[-2], others[-2] is not None
-        if angles:
-            cos, sin = (x.unsqueeze(1) for x in angles)
+    def attend(self, call: LayerCall, static: Any) -> Tensor:
+        query, key, value = call.query, call.key, call.value
+        self.rotates = call.rotary is not None
+        if call.rotary is not None:
+            cos, sin = (x.unsqueeze(1) for x in call.rotary)
             query, key = (rotate(x, cos, sin, x.shape[-1] // 2) for x in (query, key))
         return query.contiguous() + 2 * key + 3 * value
 
@@ -248,7 +250,7 @@ def test_attention_rotates_where_it_can(
     inputs = (query, key, value, cos.to(dtype), sin.to(dtype), cos, sin)
     asked = AskedFor()
     static: Any = SimpleNamespace(attention=asked, layer=0)
-    with torch.no_grad(), working_on(static):
+    with torch.no_grad(), working_on(STATIC_PASS, static):
         expected = layer(*inputs)
         assert not asked.rotates
         got = torch.compile(layer, backend=backend)(*inputs)
@@ -266,7 +268,7 @@ def test_whole_models_leave_their_rotation_to_attention(
         counts.append(fuse_rotary(graph_module))
         return graph_module
 
-    monkeypatch.setattr("cbviz.cuda.inductor._inductor", counting)
+    monkeypatch.setattr("cbviz.cuda.compiled._inductor", counting)
     model, work = make(architecture), requests(4)
     torch._dynamo.reset()
     answers = graph_serve(model, Continuous(), work, compiled=True)

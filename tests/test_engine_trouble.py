@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -246,7 +248,7 @@ def test_a_failing_executor_loses_no_request(policy: Policy, when: str, lag: int
 def test_a_full_device_ends_the_run_in_one_sentence_and_the_engine_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     model, pool = shape("llama"), BlockPool(40, 4)
     executor = ModelExecutor(model, slots=3, pool=pool, end_tokens=())
-    requests, logits = work(4), executor._forward.logits
+    requests, logits = work(4), executor.logits
     engine = Engine(executor, Continuous(), slots=3, pool=pool)
     engine.submit(*requests)
     engine.step()
@@ -254,10 +256,10 @@ def test_a_full_device_ends_the_run_in_one_sentence_and_the_engine_goes_on(monke
     def full(*_: object, **__: object) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
-    monkeypatch.setattr(executor._forward, "logits", full)
+    monkeypatch.setattr(executor, "logits", full)
     with pytest.raises(EngineError, match=r"cpu ran out of memory while computing 3 tokens .* ask for fewer slots"):
         engine.step()
-    monkeypatch.setattr(executor._forward, "logits", logits)
+    monkeypatch.setattr(executor, "logits", logits)
     finish(engine, requests)
 
 
@@ -429,3 +431,38 @@ def test_a_pool_belongs_to_one_engine() -> None:
     for blocks, size in ((0, 4), (4, 0), (-1, 4), (2.5, 4)):
         with pytest.raises(CapacityError, match="must be a whole number of at least 1"):
             BlockPool(blocks, size)  # type: ignore[arg-type]
+
+
+TRACED = """
+import sys
+from cbviz.core.interrupts import PlanTimeout, PolicyTimeout
+
+def never_ends():
+    while True:
+        pass
+
+try:
+    PolicyTimeout().limit(never_ends, 0.1)
+except PlanTimeout:
+    print("broken off")
+lines = []
+
+def count(frame, event, argument):
+    lines.append(event)
+    return count
+
+def loop():
+    for _ in range(1000):
+        pass
+
+sys.settrace(count)
+loop()
+sys.settrace(None)
+print(len(lines) > 1000)
+"""
+
+
+def test_code_can_be_traced_after_a_plan_was_broken_off() -> None:
+    """CPython 3.11 loops forever there if the exception is called back by sending none."""
+    found = subprocess.run([sys.executable, "-c", TRACED], capture_output=True, text=True, timeout=300)
+    assert found.stdout.split("\n")[:2] == ["broken off", "True"], found.stderr

@@ -39,7 +39,7 @@ def test_it_is_kept_with_the_race_and_reported() -> None:
         "Compared with transformers' own generate before the race: 6 of 6 tokens the same."
     )
     assert facts["reference"]["sentence"] in comparison(facts)
-    assert comparison(facts)[-1] == "All 4 answers are the same, token by token."
+    assert "All 4 answers are the same, token by token." in comparison(facts)
 
 
 def test_it_is_done_once_for_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,8 +128,10 @@ def test_a_model_whose_own_generate_fails_is_not_called_right() -> None:
     model = make("llama")
     model.__class__ = Silent
     found = comparison(raced(loaded(model)).to_json())
-    assert "could not be compared with transformers' own generate: it fails on this model with RuntimeError" in found[1]
-    assert found[-1] == "The lanes agree on all 4 answers, which may all be wrong alike."
+    assert (
+        "could not be compared with transformers' own generate: it fails on this model with RuntimeError" in found[-1]
+    )
+    assert "The lanes agree on all 4 answers, which may all be wrong alike." in found
 
 
 def test_the_user_s_settings_stay_as_they_were() -> None:

@@ -1,9 +1,9 @@
 """The one loop and its bookkeeping: slots, request states, KV blocks. Pure Python, no torch.
 
-Read in this order: `loop`, `executor` (what computes for it), `request_state`, `slots`, `scheduler_state` (applies a
-plan), `flight` (from the plan to a step, from its tokens to an `Iteration`), `views` (what a policy sees),
-`block_pool`, `interrupts`; then what is not part of every iteration: `engine` (sets a loop up), `intake`,
-`prefix_cache`, `prefix_reuse`, `swap`, `recovery`, `stuck`.
+Read in this order: `loop`, `executor` (what computes for it), `request_state`, `slots`, `scheduler_state` (what a plan
+means, and how outputs end), `blocks`, `views` (what a policy sees), `interrupts`; then what is not part of every
+iteration: `engine` (sets a loop up), `intake`, `block_pool`, `growth`, `prefix_cache`, `prefix_reuse`, `swap`,
+`recovery`, `stuck`, `watcher`, `read_only`.
 """
 
 from cbviz.core.engine import Engine

@@ -17,16 +17,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
-from weakref import WeakSet
 
-from cbviz.errors import BrokenOff
+from cbviz.core.watcher import Deadline, PlanTimeout, watcher
 
 Answer = TypeVar("Answer")
 
+__all__ = ["PlanTimeout", "PolicyTimeout", "interrupts_deferred"]
+
 SECONDS_A_PLAN = 30.0
 """The longest that a plan may take. Those of cbviz take a few milliseconds at most."""
-SECONDS_BETWEEN_CHECKS = 0.25
-"""How often the watching thread looks at the clock."""
 
 
 @contextmanager
@@ -57,21 +56,8 @@ def interrupts_deferred(welcome: Callable[[], bool]) -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-class PlanTimeout(BrokenOff):
-    """Raised inside a plan that takes too long."""
-
-
-class PolicyTimeout:
+class PolicyTimeout(Deadline):
     """Limits how long the policy of one engine may plan."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._thread = 0
-        self._until: float | None = None
-        """When the plan that is being made is broken off; None while none is."""
-        self._raised = False
-        with _registering:
-            _watched.add(self)
 
     @property
     def here(self) -> bool:
@@ -80,7 +66,8 @@ class PolicyTimeout:
 
     def limit(self, plan: Callable[[], Answer], seconds: float | None = None) -> Answer:
         """Call `plan`, and raise PlanTimeout inside it once its time is up; None allows `SECONDS_A_PLAN`."""
-        _watch()
+        if not watcher.thread.is_alive():  # the first plan, or the first after a fork
+            watcher.start()
         try:
             try:
                 allowed = SECONDS_A_PLAN if seconds is None else seconds
@@ -98,48 +85,32 @@ class PolicyTimeout:
             self._until = None
             if self._raised:
                 self._raised = False
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread), None)
-
-    def hurry(self, thread: int | None, seconds: float) -> None:
-        """Give a plan that is being made in this thread so many seconds more at most."""
-        with self._lock:
-            if self._until is not None and self._thread == thread:
-                self._until = min(self._until, time.monotonic() + seconds)
-
-    def check(self, now: float) -> None:
-        """Break the plan off if its time is up; again at every check, in case the policy caught the error."""
-        with self._lock:
-            if self._until is not None and now > self._until:
-                self._raised = True
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread), ctypes.py_object(PlanTimeout))
+                _call_back(self._thread)
 
 
-def hurry(thread: int | None, seconds: float) -> None:
-    """Give a plan that is being made in this thread so many seconds more at most: for a run that is to stop."""
-    for timeout in _all():
-        timeout.hurry(thread, seconds)
+class _CalledBack(BaseException):
+    """Takes the place of an exception that is on its way."""
 
 
-_watched: WeakSet[PolicyTimeout] = WeakSet()
-_registering = threading.Lock()
-_watcher: threading.Thread | None = None
+def _call_back(thread: int) -> None:
+    """Make sure that no exception is on its way to this thread, which is the one that calls.
 
-
-def _all() -> list[PolicyTimeout]:
-    with _registering:
-        return list(_watched)
-
-
-def _watch() -> None:
-    """Make sure that a thread looks at the clock; one is enough for all engines."""
-    global _watcher
-    if _watcher is None or not _watcher.is_alive():  # the first, or the first after a fork
-        _watcher = threading.Thread(target=_check_the_clock, name="cbviz patience", daemon=True)
-        _watcher.start()
-
-
-def _check_the_clock() -> None:
+    Python 3.11 forgets to lower its flag when an exception that is on its way is replaced by none: from then on every
+    jump is slow, and a trace function (a debugger's, or that of `cbviz.course.limit`) never gets past one. So another
+    exception takes its place, and is caught here.
+    """
+    interrupt: BaseException | None = None
+    sent = False
     while True:
-        time.sleep(SECONDS_BETWEEN_CHECKS)
-        for timeout in _all():
-            timeout.check(time.monotonic())
+        try:
+            if not sent:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(_CalledBack))
+                sent = True
+            while True:
+                pass
+        except _CalledBack:
+            break
+        except BaseException as error:  # a signal handler's
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt

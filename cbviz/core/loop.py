@@ -7,35 +7,60 @@
 
 Policies decide, the block pool accounts, executors compute; the loop keeps the state and reports what happened. Beside
 this file: `engine` sets a loop up and takes requests, `views` shows the state to policies, `scheduler_state` applies
-plans, `flight` turns them into a step and its tokens into an `Iteration`, `recovery` puts requests back after a failed
+plans and ends outputs, `growth` refuses a plan that outgrows the pool, `recovery` puts requests back after a failed
 pass.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
-from cbviz.core.executor import Executor
-from cbviz.core.flight import Flight, land, prepare
+from cbviz.core.executor import Executor, Step
+from cbviz.core.growth import check_growth
 from cbviz.core.intake import Intake
 from cbviz.core.interrupts import PlanTimeout, PolicyTimeout, interrupts_deferred
 from cbviz.core.recovery import requeue
-from cbviz.core.scheduler_state import Moves, SchedulerState
-from cbviz.core.stuck import stuck
+from cbviz.core.scheduler_state import SchedulerState
+from cbviz.core.stuck import COMPUTES_NOTHING, NEVER_ADVANCES, ONLY_WAITS, broken_off, stuck
 from cbviz.core.views import ViewMaker
 from cbviz.errors import EngineError, PolicyError
-from cbviz.events import NO_REQUEST, IntArray, Iteration, Mark
-from cbviz.policies.base import Policy
-from cbviz.policies.check import ask, growth_shortage
-from cbviz.policies.identity import name_of
+from cbviz.events import NO_REQUEST, BoolArray, IntArray, Iteration, Mark, State, StateArray
+from cbviz.policies.base import Policy, View
+from cbviz.policies.check import ask
 from cbviz.policies.plan import CheckedPlan
 from cbviz.workload.request import ArrivalUnit
 
+IDLE, PREFILL, DECODE, RECOMPUTE, HELD, STALLED = map(np.uint8, State)
 STUCK_AFTER = 10_000
 """Iterations in a row without first-time progress of any request before the run is called stuck."""
+
+
+@dataclass(slots=True)
+class Flight:
+    """A launched iteration, and what is needed to commit it once its tokens have come."""
+
+    index: int
+    row: IntArray
+    """int32 [R]: each row's row in `Outputs`."""
+    slot: IntArray
+    """int32 [R]: each row's slot."""
+    yields: IntArray
+    """Indices of the rows that yield a token to a request."""
+    request: IntArray
+    """The columns `request`, `state` and `token` of the event; the commit completes the last two."""
+    state: StateArray
+    token: IntArray
+    arrived: tuple[int, ...]
+    cancelled: tuple[Mark, ...]
+    event: partial[Iteration]
+    """The `Iteration`, as far as it is known at the launch."""
+    ticket: Any = None
 
 
 class Loop:
@@ -76,7 +101,7 @@ class Loop:
     @property
     def untold_cancellations(self) -> tuple[Mark, ...]:
         """Cancellations that no event has reported yet: no iteration came after them, or it is still in flight."""
-        flying = (mark for flight in self._flights for mark in flight.draft.cancelled)
+        flying = (mark for flight in self._flights for mark in flight.cancelled)
         return (*flying, *self._intake.cancelled)
 
     def step(self) -> Iteration | None:
@@ -118,25 +143,23 @@ class Loop:
             if state.busy:
                 plan = self._plan()
                 count = state.counts(plan)
-                if short := state.shortage(plan, count):
-                    raise growth_shortage(self._policy, self.iteration, *short)
+                if state.slots.outgrown(count).any() or (plan.admit and state.reuse is not None):
+                    check_growth(state, plan, count, self._policy, self.iteration)
                 if plan.admit or count.any():
-                    moves = state.apply(plan, self.iteration)
-                    self._launch(moves, state.counts(plan) if plan.admit else count)
+                    self._launch(plan, count)
                     return True
                 state.release(plan)
                 if plan.wait_until is not None and not self._flights:
-                    self._wait(plan.wait_until)
+                    self._no_progress(ONLY_WAITS, waiting=len(state.waiting))
+                    future = intake.future
+                    self._pass_time(min(plan.wait_until, future[0].arrival) if future else plan.wait_until)
                     continue
             if self._flights:
                 return False
             if intake.future:
                 self._pass_time(intake.future[0].arrival)
             elif state.busy:
-                raise self._stuck(
-                    f" at iteration {self.iteration}: {len(state.waiting)} requests wait and none is computed; "
-                    f"it must admit or resume a request"
-                )
+                raise self._stuck(COMPUTES_NOTHING, iteration=self.iteration, waiting=len(state.waiting))
             else:
                 return False
 
@@ -144,54 +167,75 @@ class Loop:
         """What the policy wants. Nothing has been changed when it is asked, so it may be broken off."""
         began = perf_counter()
         try:
-            return self._timeout.limit(self._ask)
+            return self._timeout.limit(lambda: ask(self._policy, self._view()))
         except PlanTimeout:
-            raise PolicyError(
-                f"policy {name_of(self._policy)!r} was still planning iteration {self.iteration} after "
-                f"{perf_counter() - began:.0f} s and was broken off; a plan takes milliseconds: look for a loop that "
-                "never ends."
-            ) from None
+            raise broken_off(self._policy, self.iteration, perf_counter() - began) from None
         finally:
             self._views.settle()
 
-    def _ask(self) -> CheckedPlan:
-        view = self._views.view(self.iteration, self.now, self.arrival_clock, self._last_admission)
-        return ask(self._policy, view)
-
-    # ------------------------------------------------------------------ time
-
-    @property
-    def arrival_clock(self) -> float:
-        """Now, in the unit of arrivals: seconds on the lane's clock, or iterations."""
-        return self.now if self.arrival_unit == "seconds" else self.iteration + self._ticks_skipped
-
-    def _pass_time(self, until: float) -> None:
-        """No request computes: time passes until then, in the unit of arrivals."""
-        if self.arrival_unit == "seconds":
-            self.now = max(self.now, until)
-        else:
-            self._ticks_skipped += int(np.ceil(until - self.arrival_clock))
-
-    def _wait(self, until: float) -> None:
-        """The policy lets time pass, though requests may wait. The watchdog counts how often."""
-        self._idle_iterations += 1
-        if self._idle_iterations > STUCK_AFTER:
-            self._idle_iterations = 0
-            raise self._stuck(
-                f": {STUCK_AFTER} times in a row no request advanced and it waited, while {len(self.state.waiting)} "
-                "requests wait; it must admit or resume a request"
-            )
-        future = self._intake.future
-        self._pass_time(min(until, future[0].arrival) if future else until)
+    def _view(self) -> View:
+        return self._views.view(self.iteration, self.now, self.arrival_clock, self._last_admission)
 
     # ------------------------------------------------------------------ launching and committing
 
-    def _launch(self, moves: Moves, count: IntArray) -> None:
-        """Hand the executor a step in which each slot takes in `count` (int32 [slots]) tokens."""
-        if moves.seats:
-            self._last_admission = self.iteration
-        moves.preempted[:0] = self._preempted_by_failure
-        step, flight = prepare(self.state, self._intake, self.iteration, moves, count)
+    def _launch(self, plan: CheckedPlan, count: IntArray) -> None:
+        """Apply the plan and hand the executor a step in which each slot takes in `count` (int32 [slots]) tokens.
+
+        From here on the state counts the step as computed: ends by length are known before the tokens are.
+        """
+        state, slots, intake, index = self.state, self.state.slots, self._intake, self.iteration
+        moves = state.apply(plan, index)
+        if plan.admit:
+            self._last_admission = index
+            count = state.counts(plan)
+        for slot in slots.outgrown(count).nonzero()[0]:
+            slots.grow(int(slot), int(slots.computed[slot] + count[slot]))
+        # The rows that compute: from which position, how many tokens, and which of them draw one or yield one.
+        row = count.nonzero()[0].astype(np.int32)
+        start, n, wasted = state.writes_at()[row], count[row], slots.ended[row]
+        computed = start + n
+        draws = (computed == slots.known[row]) | wasted
+        yields = draws & ~wasted
+        # What the event shows of each slot; after `advance` the slots are as the step will leave them.
+        states = np.where(slots.ended, HELD, IDLE)
+        states[[mark.slot for mark in moves.stalled]] = STALLED
+        states[row] = _row_states(wasted, start < slots.seen[row], start < slots.prompt[row])
+        out, back = state.swap.copies() if state.swap is not None else ((), ())
+        draw = np.where(draws, slots.generated[row], -1)
+        step = Step(index, tuple(moves.seats), row, start, n, draw, slots.tables, swap_out=out, swap_in=back)
+        slots.advance(row, computed, draws, yields)
+        used, reserved, written = slots.memory()
+        request, token = slots.request.copy(), np.full(len(slots), NO_REQUEST, np.int32)
+        arrived, cancelled = tuple(intake.arrived), tuple(intake.cancelled)
+        event = partial(
+            Iteration,
+            index=index,
+            request=request,
+            state=states,
+            tokens=count,
+            context=slots.computed.copy(),
+            token=token,
+            allotted=slots.capacity.copy(),
+            arrived=arrived,
+            admitted=tuple(moves.admitted),
+            preempted=(*self._preempted_by_failure, *moves.preempted),
+            stalled=tuple(moves.stalled),
+            cancelled=cancelled,
+            waiting=len(state.waiting),
+            blocks_used=used,
+            blocks_reserved=reserved,
+            blocks_total=slots.pool.blocks,
+            written=written,
+            reused=moves.reused,
+            evicted=state.reuse.evictions() if state.reuse is not None else 0,
+            swapped_out=len(out),
+            swapped_in=len(back),
+        )
+        flight = Flight(
+            index, slots.row[row], row, yields.nonzero()[0], request, states, token, arrived, cancelled, event
+        )
+        intake.arrived.clear()
+        intake.cancelled.clear()
         self._preempted_by_failure.clear()
         self.iteration += 1
         self._flights.append(flight)
@@ -207,35 +251,55 @@ class Loop:
         except Exception as error:
             self._flights.appendleft(flight)
             raise self._failed(error) from error
-        given, finished = land(self.state, flight, result.tokens, self._ends)
+        # Outputs that ended while this iteration was already in flight: their rows were computed for nothing.
+        closed = self.state.outputs.closed[flight.row]
+        flight.state[flight.slot[closed]] = HELD
+        alive = flight.yields[~closed[flight.yields]]
+        slot, given = flight.slot[alive], result.tokens[alive]
+        flight.token[slot] = given
+        finished = self.state.give(flight.row[alive], slot, flight.request[slot], given, self._ends)
         start = self.now
         self.now += result.seconds if result.seconds is not None else perf_counter() - began
-        event = flight.draft.committed(start, self.now, finished, result.padded)
+        event = flight.event(t_start=start, t_end=self.now, finished=tuple(finished), padded=result.padded)
         self._committed.append(event)
         self._last_seen = event.request
-        self._watch(event, advanced=given > 0 or event.useful > 0)
+        if len(given) or event.useful:
+            self._idle_iterations = 0
+        else:
+            self._no_progress(NEVER_ADVANCES, last=event.index, waiting=event.waiting)
+
+    # ------------------------------------------------------------------ time
+
+    @property
+    def arrival_clock(self) -> float:
+        """Now, in the unit of arrivals: seconds on the lane's clock, or iterations."""
+        return self.now if self.arrival_unit == "seconds" else self.iteration + self._ticks_skipped
+
+    def _pass_time(self, until: float) -> None:
+        """No request computes: time passes until then, in the unit of arrivals."""
+        if self.arrival_unit == "seconds":
+            self.now = max(self.now, until)
+        else:
+            self._ticks_skipped += int(np.ceil(until - self.arrival_clock))
 
     # ------------------------------------------------------------------ trouble
 
-    def _watch(self, event: Iteration, *, advanced: bool) -> None:
-        """The watchdog: a policy that preempts everything before it advances would run for ever."""
-        self._idle_iterations = 0 if advanced else self._idle_iterations + 1
+    def _no_progress(self, how: str, **facts: int) -> None:
+        """The watchdog: a policy that preempts everything before it advances, or only waits, would run for ever."""
+        self._idle_iterations += 1
         if self._idle_iterations > STUCK_AFTER:
             self._idle_iterations = 0
-            raise self._stuck(
-                f": for {STUCK_AFTER} iterations up to {event.index} no request advanced, while {event.waiting} "
-                "requests wait"
-            )
+            raise self._stuck(how, times=STUCK_AFTER, **facts)
 
-    def _stuck(self, how: str) -> PolicyError:
-        view = self._views.view(self.iteration, self.now, self.arrival_clock, self._last_admission)
-        error = stuck(self._policy, how, view)
-        self._views.settle()
-        return error
+    def _stuck(self, how: str, **facts: int) -> PolicyError:
+        try:
+            return stuck(self._policy, self._view(), how, **facts)
+        finally:
+            self._views.settle()
 
     def _failed(self, error: Exception) -> EngineError:
         """The executor failed: the iterations in flight are lost, and no request is."""
-        lost = self._flights[0].draft.index
+        lost = self._flights[0].index
         self._preempted_by_failure, back = requeue(self.state, self._intake, self._flights, self._last_seen)
         self._flights.clear()
         self.iteration = lost
@@ -243,3 +307,12 @@ class Loop:
             f"the executor failed in iteration {lost} with {type(error).__name__}: {error}; "
             f"{back} unfinished requests are back in the queue and nothing that they had is lost."
         )
+
+
+def _row_states(wasted: BoolArray, again: BoolArray, prompt: BoolArray) -> StateArray:
+    """uint8 [R]: the states of rows that are computed; the first that holds, else they decode."""
+    state = np.full(len(wasted), DECODE)
+    state[prompt] = PREFILL
+    state[again] = RECOMPUTE
+    state[wasted] = HELD
+    return state

@@ -19,7 +19,8 @@ from cbviz.core.block_pool import BlockPool
 from cbviz.core.prefix_cache import ROOT, PrefixIndex, chained
 from cbviz.core.request_state import RequestState
 from cbviz.core.slots import Outputs, Slots
-from cbviz.events import IntArray, Reuse
+from cbviz.events import BoolArray, IntArray, Reuse
+from cbviz.reason import Reason
 
 
 class PrefixReuse:
@@ -40,12 +41,29 @@ class PrefixReuse:
         self._reported = 0
 
     def found(self, live: RequestState) -> list[int]:
-        """The blocks that hold the beginning of a waiting request, short of its last token."""
+        """The blocks that hold the beginning of a waiting request, short of its last token; none if it is swapped."""
+        if live.swapped:
+            return []
         return self._index.find(self._chain(live, (self._known(live) - 1) // self.pool.block_size))
 
-    def reuse(self, live: RequestState, blocks: int) -> Reuse:
-        """What an iteration reports of an admission that found so many blocks."""
-        return Reuse(live.request.id, self._known(live), blocks * self.pool.block_size)
+    def share(self, admitted: Sequence[RequestState]) -> tuple[list[list[int]], tuple[Reuse, ...]]:
+        """Give admitted requests what the cache holds of them, before a new block is taken that could be it.
+
+        Returns the blocks of each, and what the iteration reports of it.
+        """
+        found = [self.found(live) for live in admitted]
+        for live, blocks in zip(admitted, found, strict=True):
+            self.pool.share(live.request.id, blocks)
+        looked_up = (pair for pair in zip(admitted, found, strict=True) if not pair[0].swapped)
+        size = self.pool.block_size
+        return found, tuple(Reuse(live.request.id, self._known(live), len(blocks) * size) for live, blocks in looked_up)
+
+    def begin_with(self, found: list[int], slots: Slots, slot: int) -> Reason:
+        """The request that was just put into a slot begins with these blocks. Returns what the iteration reports."""
+        slots.add(slot, found)
+        slots.kept[slot] = len(found)
+        slots.computed[slot] = computed = len(found) * self.pool.block_size
+        return Reason("cached", found=computed, tokens=int(slots.known[slot]))
 
     def keep(self, slots: Slots, lives: dict[int, RequestState]) -> None:
         """Make findable which blocks have become full: whole ones whose tokens the host knows.
@@ -62,9 +80,11 @@ class PrefixReuse:
                 self._index.add(int(slots.tables[slot, number]), chain[number])
             slots.kept[slot] = full[slot]
 
-    def holds(self, block: int) -> bool:
-        """Whether the block can be found, so that it must not be written to any more."""
-        return block in self._index
+    def spare(self, wasted: BoolArray, slots: Slots, writes_at: IntArray) -> None:
+        """Clear `wasted` (bool [slots]: held rows) where a row would write into a block that can be found."""
+        at = writes_at // self.pool.block_size
+        for slot in np.flatnonzero(wasted):
+            wasted[slot] = int(slots.tables[slot, at[slot]]) not in self._index
 
     def in_use(self, blocks: list[int], leaving: Counter[int]) -> int:
         """How many of these blocks have a user that stays; `leaving` counts the users of each that leave."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cbviz.core.flight import Flight
 from cbviz.core.intake import Intake
 from cbviz.core.scheduler_state import SchedulerState
 from cbviz.events import NO_REQUEST, IntArray, Mark
 from cbviz.reason import Reason
+
+if TYPE_CHECKING:
+    from cbviz.core.loop import Flight
 
 
 def requeue(
@@ -32,9 +35,13 @@ def requeue(
     tuple
         A preemption mark for each request that the last iteration showed in a slot, and how many requests went back.
     """
-    intake.arrived[:0] = [request for flight in flights for request in flight.draft.arrived]
-    intake.cancelled[:0] = [mark for flight in flights for mark in flight.draft.cancelled]
-    state.forget_copies()
+    intake.arrived[:0] = [request for flight in flights for request in flight.arrived]
+    intake.cancelled[:0] = [mark for flight in flights for mark in flight.cancelled]
+    # The device's writes are unknown: neither cached nor swapped blocks can be trusted any more.
+    if state.reuse is not None:
+        state.reuse.forget()
+    if state.swap is not None:
+        state.swap.drop_all(state.waiting)
     outputs, requests = state.outputs, state.requests
     for live in requests.values():
         if live.cancelled and not outputs.closed[live.row]:

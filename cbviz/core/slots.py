@@ -17,53 +17,36 @@ FEWEST_COLUMNS = 512
 
 
 class Slots:
-    """State of all slots.
-
-    Attributes
-    ----------
-    request
-        int32: the request in it, `NO_REQUEST` if it is free.
-    prompt
-        int32: its prompt tokens.
-    known
-        int32: its token ids that exist: prompt and output.
-    computed
-        int32: its positions whose keys and values are in the cache.
-    seen
-        int32: positions that were in the cache once, before a preemption; below it computing is recomputing.
-    generated
-        int32: its output tokens so far, those still on their way from the device counted in.
-    limit
-        int32: output tokens after which it ends by length.
-    ended
-        bool: its output has ended; it stays until the plan releases it.
-    capacity
-        int32: positions that its KV blocks have room for.
-    kept
-        int32: its first blocks, as many as the prefix cache knows.
-    order
-        int64: running number of its admission.
-    row
-        int32: its row in `Outputs`.
-    tables
-        int32 [slots, blocks a request]: its KV blocks, -1 where there is none.
-    """
+    """How far the request in each slot is: arrays with one entry a slot."""
 
     def __init__(self, slots: int, pool: BlockPool, context_limit: int) -> None:
         self.pool = pool
         self.request: IntArray = np.full(slots, NO_REQUEST, np.int32)
+        """The request in the slot, `NO_REQUEST` if it is free."""
         self.prompt: IntArray = np.zeros(slots, np.int32)
+        """Its prompt tokens."""
         self.known: IntArray = np.zeros(slots, np.int32)
+        """Its token ids that exist: prompt and output."""
         self.computed: IntArray = np.zeros(slots, np.int32)
+        """Its positions whose keys and values are in the cache."""
         self.seen: IntArray = np.zeros(slots, np.int32)
+        """Positions that were in the cache once, before a preemption; below it computing is recomputing."""
         self.generated: IntArray = np.zeros(slots, np.int32)
+        """Its output tokens so far, those still on their way from the device counted in."""
         self.limit: IntArray = np.zeros(slots, np.int32)
-        self.capacity: IntArray = np.zeros(slots, np.int32)
-        self.kept: IntArray = np.zeros(slots, np.int32)
+        """Output tokens after which it ends by length."""
         self.ended = np.zeros(slots, bool)
+        """Whether its output has ended; it stays until the plan releases it."""
+        self.capacity: IntArray = np.zeros(slots, np.int32)
+        """Positions that its KV blocks have room for."""
+        self.kept: IntArray = np.zeros(slots, np.int32)
+        """Its first blocks, as many as the prefix cache knows."""
         self.order = np.zeros(slots, np.int64)
+        """Running number of its admission."""
         self.row: IntArray = np.zeros(slots, np.int32)
+        """Its row in `Outputs`."""
         self.tables: IntArray = np.full((slots, pool.blocks_for(context_limit)), -1, np.int32)
+        """[slots, blocks a request]: its KV blocks, -1 where there is none."""
 
     def __len__(self) -> int:
         return len(self.request)
@@ -82,17 +65,17 @@ class Slots:
             raise KeyError(request)
         return int(found[0])
 
+    def outgrown(self, count: IntArray) -> BoolArray:
+        """bool [slots]: requests that lack blocks to take in `count` (int32 [slots]) tokens. Held ones never grow."""
+        outgrown: BoolArray = ~self.ended & (count > self.capacity - self.computed)
+        return outgrown
+
     def grow(self, slot: int, positions: int) -> None:
         """Give the slot's request blocks until it has room for `positions`. Raises CapacityError."""
-        self._add(slot, self.pool.grow(int(self.request[slot]), positions))
+        self.add(slot, self.pool.grow(int(self.request[slot]), positions))
 
-    def share(self, slot: int, blocks: Sequence[int]) -> None:
-        """A request that has just been admitted begins with these blocks: the prefix cache held them."""
-        self._add(slot, blocks)
-        self.kept[slot] = len(blocks)
-        self.computed[slot] = len(blocks) * self.pool.block_size
-
-    def _add(self, slot: int, blocks: Sequence[int]) -> None:
+    def add(self, slot: int, blocks: Sequence[int]) -> None:
+        """These blocks hold the positions behind those that the slot's request has room for so far."""
         if blocks:
             have = int(self.capacity[slot]) // self.pool.block_size
             self.tables[slot, have : have + len(blocks)] = blocks
@@ -133,43 +116,32 @@ class Slots:
 
 
 class Outputs:
-    """Output tokens and how each output ends; rows in order of submission.
-
-    Attributes
-    ----------
-    tokens
-        int32 [rows, longest output]: the output token ids. Columns come as outputs grow: a limit is only a promise.
-    count
-        int32 [rows]: how many of them there are.
-    limit
-        int32 [rows]: output tokens after which the output ends by length (forced, or max_new_tokens).
-    forced
-        bool [rows]: its length is forced, so END and stop tokens are ordinary tokens.
-    stops
-        bool [rows]: it has stop tokens of its own.
-    closed
-        bool [rows]: the output has ended.
-    """
+    """Output tokens and how each output ends: arrays with a row a request, in order of submission."""
 
     def __init__(self) -> None:
         self.rows = 0
         self.tokens: IntArray = np.zeros((0, 0), np.int32)
+        """[rows, longest output]: the token ids. Columns come as outputs grow: a limit is only a promise."""
         self.count: IntArray = np.zeros(0, np.int32)
+        """How many of them there are."""
         self.limit: IntArray = np.zeros(0, np.int32)
+        """Tokens after which the output ends by length (forced, or max_new_tokens)."""
         self.forced = np.zeros(0, bool)
+        """Whether its length is forced, so that END and stop tokens are ordinary tokens."""
         self.stops = np.zeros(0, bool)
+        """Whether it has stop tokens of its own."""
         self.closed = np.zeros(0, bool)
+        """Whether it has ended."""
         self._room = 0
         """Appends that certainly fit: an append makes no output longer by more than one token."""
 
     def add(self, request: Request) -> int:
         """Make a row for a request and return its number."""
-        limit = request.output_length or request.max_new_tokens
         rows, width = self.tokens.shape
         if self.rows == rows:
             self._enlarge(max(64, 2 * rows), width)
         row = self.rows
-        self.limit[row] = limit
+        self.limit[row] = request.output_length or request.max_new_tokens
         self.forced[row] = request.output_length is not None
         self.stops[row] = bool(request.stop_tokens)
         self.rows += 1

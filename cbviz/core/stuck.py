@@ -1,4 +1,4 @@
-"""The error for a policy that gets nowhere, with the slots and the queue as text: what one needs to see then."""
+"""The errors for a policy that gets nowhere, with the slots and the queue as text: what one needs to see then."""
 
 from __future__ import annotations
 
@@ -10,11 +10,29 @@ MOST_LISTED = 20
 """Requests of each kind that are listed."""
 
 
-def stuck(policy: Policy, how: str, view: View) -> PolicyError:
-    """The error; what the policy sees is noted on it."""
-    error = PolicyError(f"policy {name_of(policy)!r} is stuck{how}.")
+COMPUTES_NOTHING = (
+    " at iteration {iteration}: {waiting} requests wait and none is computed; it must admit or resume a request"
+)
+ONLY_WAITS = (
+    ": {times} times in a row no request advanced and it waited, while {waiting} requests wait; it must admit or "
+    "resume a request"
+)
+NEVER_ADVANCES = ": for {times} iterations up to {last} no request advanced, while {waiting} requests wait"
+
+
+def stuck(policy: Policy, view: View, how: str, **facts: int) -> PolicyError:
+    """The error; `how` is one of the above with its facts. What the policy sees is noted on it."""
+    error = PolicyError(f"policy {name_of(policy)!r} is stuck{how.format(**facts)}.")
     error.add_note(dump(view))
     return error
+
+
+def broken_off(policy: Policy, iteration: int, seconds: float) -> PolicyError:
+    """The error for a plan that took too long."""
+    return PolicyError(
+        f"policy {name_of(policy)!r} was still planning iteration {iteration} after {seconds:.0f} s and was broken "
+        "off; a plan takes milliseconds: look for a loop that never ends."
+    )
 
 
 def dump(view: View) -> str:

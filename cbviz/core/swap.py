@@ -7,10 +7,13 @@ device where recomputation costs compute.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from cbviz.core.block_pool import BlockPool
 from cbviz.core.executor import Copies
+from cbviz.core.request_state import RequestState
+from cbviz.core.slots import Slots
+from cbviz.reason import Reason
 
 
 class SwapSpace:
@@ -31,27 +34,43 @@ class SwapSpace:
         """Blocks that a request has in host memory."""
         return len(self.pool.owned(request))
 
-    def put(self, request: int, blocks: Sequence[int]) -> bool:
-        """Have a request's written blocks copied out with the next step. False if there is no room for them."""
-        if not 0 < len(blocks) <= self.pool.free:
-            return False
-        self._out += zip(blocks, self.pool.grow(request, len(blocks) * self.pool.block_size), strict=True)
-        return True
+    def take_out(self, live: RequestState, slots: Slots, slot: int) -> Reason | None:
+        """Have what a preempted request has written copied out with the next step, if there is room for all of it.
 
-    def bring_back(self, request: int, blocks: Sequence[int]) -> None:
-        """Have what a request has in host memory copied into the first of these blocks."""
-        host = self.pool.owned(request)
-        self._back += zip(host, blocks[: len(host)], strict=True)
-        self.pool.release(request)
+        Returns what the iteration reports of it; None if nothing is written.
+        """
+        computed = int(slots.computed[slot])
+        written = slots.tables[slot, : slots.pool.blocks_for(computed)].tolist()
+        if not written:
+            return None
+        if len(written) > self.pool.free:
+            return Reason("no_host_memory", blocks=len(written))
+        self._out += zip(written, self.pool.grow(live.request.id, len(written) * self.pool.block_size), strict=True)
+        live.swapped = computed
+        return Reason("swapped_out", blocks=len(written))
 
-    def drop(self, request: int) -> None:
+    def bring_back(self, live: RequestState, slots: Slots, slot: int) -> Reason:
+        """Have what a request has in host memory copied into the first blocks of the slot that it was admitted to.
+
+        Returns what the iteration reports of it.
+        """
+        host = self.pool.owned(live.request.id)
+        self._back += zip(host, slots.tables[slot, : len(host)].tolist(), strict=True)
+        self.pool.release(live.request.id)
+        slots.computed[slot], live.swapped = live.swapped, 0
+        return Reason("swapped_in", blocks=len(host))
+
+    def drop(self, live: RequestState) -> None:
         """Discard what a request has in host memory."""
-        self.pool.release(request)
+        self.pool.release(live.request.id)
+        live.swapped = 0
 
-    def drop_all(self) -> None:
-        """Discard everything: its content cannot be trusted any more."""
+    def drop_all(self, waiting: Iterable[RequestState]) -> None:
+        """Discard everything: its content cannot be trusted any more. Only waiting requests have something here."""
         for request in self.pool.owners:
             self.pool.release(request)
+        for live in waiting:
+            live.swapped = 0
         self._out.clear()
         self._back.clear()
 

@@ -14,13 +14,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import count, islice
-from typing import Any, NoReturn, overload
+from typing import overload
 from weakref import ref
 
 import numpy as np
 import numpy.typing as npt
 
 from cbviz.core.prefix_reuse import FreedTogether
+from cbviz.core.read_only import ReadOnlyViews
 from cbviz.core.request_state import RequestState
 from cbviz.core.scheduler_state import SchedulerState
 from cbviz.policies.base import RequestView, View
@@ -33,8 +34,8 @@ _makers: dict[int, tuple[list[RequestView], Make]] = {}
 _numbers = count(1)
 
 
-class RequestViews(Sequence[RequestView]):
-    """A read-only sequence of request views. A slice is a list of its own; equal is what lists the same views."""
+class RequestViews(ReadOnlyViews):
+    """Views of some requests, made as they are asked for. A slice is a list of its own."""
 
     __slots__ = ("__weakref__", "_all", "_length", "_number")
 
@@ -47,11 +48,10 @@ class RequestViews(Sequence[RequestView]):
         _set_number(self, number)
         _set_all(self, None if length else ())
 
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError("views are read-only.")
-
-    def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError("views are read-only.")
+    def settled(self) -> tuple[RequestView, ...]:
+        if self._all is None:
+            _set_all(self, tuple(self._made(self._length)[: self._length]))
+        return self._all or ()
 
     def _made(self, first: int) -> Sequence[RequestView]:
         """At least so many of the first views."""
@@ -62,12 +62,6 @@ class RequestViews(Sequence[RequestView]):
         if len(made) < first:
             made += make(len(made), first)
         return made
-
-    def settled(self) -> tuple[RequestView, ...]:
-        """All views. From here on nothing that happens in the engine shows in them."""
-        if self._all is None:
-            _set_all(self, tuple(self._made(self._length)[: self._length]))
-        return self._all or ()
 
     def __len__(self) -> int:
         return self._length
@@ -99,57 +93,10 @@ class RequestViews(Sequence[RequestView]):
             raise IndexError(f"there are {self._length} requests here; there is no number {index}.")
         return self._made(place + 1)[place]
 
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, RequestViews | tuple | list):
-            return self is other or (len(self) == len(other) and self.settled() == tuple(other))
-        return NotImplemented
 
-    def __hash__(self) -> int:
-        return hash(self.settled())
-
-    def __copy__(self) -> RequestViews:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> RequestViews:
-        return self
-
-    def __reduce__(self) -> tuple[type[tuple[RequestView, ...]], tuple[tuple[RequestView, ...]]]:
-        return tuple, (self.settled(),)
-
-    def __repr__(self) -> str:
-        return repr(list(self.settled()))
-
-
-# Two sequences are made before every iteration, past their own __setattr__.
+# Two sequences are made before every iteration, past `__setattr__`.
 _set_all, _set_length, _set_number = (RequestViews.__dict__[name].__set__ for name in ("_all", "_length", "_number"))
 EMPTY = RequestViews(0)
-
-
-class OpenSequences:
-    """Hands out sequences of views, and settles them before what they show changes."""
-
-    def __init__(self) -> None:
-        self._open: dict[int, ref[RequestViews]] = {}
-
-    def of(self, length: int, make: Make) -> RequestViews:
-        """A sequence of so many views. `make(begin, end)` is asked until `settle()`."""
-        if not length:
-            return EMPTY
-        number = next(_numbers)
-        views = RequestViews(length, number)
-        _makers[number] = [], make
-        self._open[number] = ref(views)
-        return views
-
-    def settle(self) -> None:
-        """Finish the sequences that are still held, and forget how more views of them are made."""
-        for number, held in self._open.items():
-            if (views := held()) is not None:
-                views.settled()
-            del _makers[number]
-        self._open.clear()
-
-
 _new = tuple.__new__
 """A `RequestView` from a tuple of its fields: one is made for every running request, before every iteration."""
 
@@ -160,7 +107,8 @@ class ViewMaker:
     def __init__(self, state: SchedulerState, context_limit: int) -> None:
         self._state = state
         self._context_limit = context_limit
-        self._open = OpenSequences()
+        self._open: dict[int, ref[RequestViews]] = {}
+        """The sequences that are not settled, by number."""
 
     def view(self, iteration: int, now: float, clock: float, last_admission: int | None) -> View:
         """What a policy may know now. Its sequences are open until `settle()`."""
@@ -187,8 +135,22 @@ class ViewMaker:
         )
 
     def settle(self) -> None:
-        """The state is about to change: finish the sequences that a policy keeps."""
-        self._open.settle()
+        """The state is about to change: finish the sequences that a policy keeps, and forget how more are made."""
+        for number, held in self._open.items():
+            if (views := held()) is not None:
+                views.settled()
+            del _makers[number]
+        self._open.clear()
+
+    def _sequence(self, length: int, make: Make) -> RequestViews:
+        """A sequence of so many views. `make(begin, end)` is asked until `settle()`."""
+        if not length:
+            return EMPTY
+        number = next(_numbers)
+        views = RequestViews(length, number)
+        _makers[number] = [], make
+        self._open[number] = ref(views)
+        return views
 
     def _waiting(self, leaving: list[int]) -> RequestViews:
         """Views of the queue; `leaving` are the finished, whose blocks are no longer shared unless they are held."""
@@ -198,10 +160,10 @@ class ViewMaker:
         pool = self._state.slots.pool
         shared = self._state.reuse is not None
         users = Counter(block for request in leaving for block in pool.owned(request)) if shared else Counter()
-        return self._open.of(len(queue), partial(self._queue, queue, users))
+        return self._sequence(len(queue), partial(self._queue, queue, users))
 
     def _in_slots(self, slots: npt.NDArray[np.int64]) -> RequestViews:
-        return self._open.of(len(slots), partial(self._running, slots))
+        return self._sequence(len(slots), partial(self._running, slots))
 
     def _queue(self, queue: deque[RequestState], leaving: Counter[int], begin: int, end: int) -> list[RequestView]:
         return [self._queued(live, leaving) for live in islice(queue, begin, end)]

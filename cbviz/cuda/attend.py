@@ -9,40 +9,42 @@ order.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Unpack
 
 import torch
 from torch import Tensor
 
 from cbviz.cuda.layout import Shape
+from cbviz.eager.attention_hook import Scoring
 from cbviz.eager.kv_cache import KVCache
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCall:
+    """What one layer asks of attention.
+
+    query is [width, query heads, key size], key and value are [width, KV heads, size], of any strides. `layer` is the
+    layer's number. `softcap` and `sinks` are those of `cbviz.models.plain_attention`. `rotary` is (cosines, sines),
+    [width, key size] each, of queries and keys that are still to be rotated.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    layer: int
+    scale: float
+    window: int | None = None
+    softcap: float | None = None
+    sinks: Tensor | None = None
+    rotary: tuple[Tensor, Tensor] | None = None
 
 
 class StaticAttention(Protocol):
     """Attention over fixed-shape batches whose lengths lie on the device."""
 
-    def attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        layer: int,
-        scale: float,
-        window: int | None,
-        softcap: float | None,
-        sinks: Tensor | None,
-        rotary: tuple[Tensor, Tensor] | None,
-        static: StaticPass,
-    ) -> Tensor:
-        """Write the new keys and values, attend, and return [width, query heads, value size], contiguous.
-
-        query is [width, query heads, key size], key and value are [width, KV heads, size], of any strides. `softcap`
-        and `sinks` are those of `cbviz.models.plain_attention`. `rotary` is (cosines, sines), [width, key size] each,
-        of queries and keys that are still to be rotated.
-        """
+    def attend(self, call: LayerCall, static: StaticPass) -> Tensor:
+        """Write the new keys and values, attend, and return [width, query heads, value size], contiguous."""
         ...
 
 
@@ -64,17 +66,8 @@ class StaticPass:
     layer: int = 0
 
 
-_here = threading.local()
-
-
-@contextmanager
-def working_on(static: StaticPass) -> Iterator[None]:
-    """Within the block, attention layers called by this thread work on this pass."""
-    _here.static = static
-    try:
-        yield
-    finally:
-        _here.static = None
+STATIC_PASS = threading.local()
+"""Its `work`, set by `working_on`, is the pass of this thread."""
 
 
 # Inductor keeps what it compiled on disk, calls of this operator included: other arguments want another name.
@@ -94,19 +87,19 @@ def attend(
 
     With `cos` and `sin`, [1, 1, width, key size] each, query and key are still to be rotated (`fused_rotary`).
     """
-    static: StaticPass = _here.static
-    output = static.attention.attend(
-        query[0].transpose(0, 1),
-        key[0].transpose(0, 1),
-        value[0].transpose(0, 1),
-        static.layer,
-        scale,
-        window or None,
-        softcap or None,
-        sinks,
-        None if cos is None or sin is None else (cos[0, 0], sin[0, 0]),
-        static,
+    static: StaticPass = STATIC_PASS.work
+    call = LayerCall(
+        query=query[0].transpose(0, 1),
+        key=key[0].transpose(0, 1),
+        value=value[0].transpose(0, 1),
+        layer=static.layer,
+        scale=scale,
+        window=window or None,
+        softcap=softcap or None,
+        sinks=sinks,
+        rotary=None if cos is None or sin is None else (cos[0, 0], sin[0, 0]),
     )
+    output = static.attention.attend(call, static)
     static.layer += 1
     return output.unsqueeze(0)
 
@@ -130,23 +123,15 @@ def _(
 class StaticAttentionPass:
     """What reaches the attention layers as `cbviz_pass`: it has no state, so one compiled layer serves them all."""
 
-    def attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *,
-        scale: float,
-        window: int | None,
-        softcap: float | None,
-        sinks: Tensor | None,
-    ) -> Tensor:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, **scoring: Unpack[Scoring]) -> Tensor:
         """See `AttentionPass`."""
+        scale, window = scoring["scale"], scoring["window"] or 0
+        softcap, sinks = scoring["softcap"], scoring["sinks"]
         output: Tensor
         if softcap is None and sinks is None:
-            output = attend(query, key, value, scale, window or 0)
+            output = attend(query, key, value, scale, window)
         else:
-            output = attend(query, key, value, scale, window or 0, None, None, softcap or 0.0, sinks)
+            output = attend(query, key, value, scale, window, None, None, softcap or 0.0, sinks)
         return output
 
 

@@ -6,7 +6,7 @@ from itertools import cycle
 
 import torch
 
-from cbviz.cuda.staging_buffer import StagingBuffer
+from cbviz.cuda.layout import StagingBuffer
 from cbviz.events import IntArray
 
 HISTORY_BUFFERS = 4

@@ -3,7 +3,7 @@
 A CUDA graph repeats the same kernels on the same addresses, so everything that changes from one iteration to the next
 (which rows decode, where, how far) travels in one int32 array that the host fills and copies before each replay. Shapes
 never change: rows and tokens that an iteration does not need are padding, which reads a scratch slot and writes
-nothing.
+nothing. The array leaves the host without waiting: from pinned memory, overwritten only once the device has fetched it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from cbviz.core.executor import Step
@@ -194,3 +196,34 @@ def _cumulate(field: IntArray, lengths: IntArray) -> None:
 def _flat_position(tables: IntArray, slot: IntArray, position: IntArray, block_size: int) -> IntArray:
     block: IntArray = tables[slot, position // block_size]
     return block * block_size + position % block_size
+
+
+class StagingBuffer:
+    """A pinned buffer of int32 that the host fills and the device copies from, when it gets there.
+
+    Parameters
+    ----------
+    length
+        Numbers that it holds.
+    device
+        Where they go.
+    """
+
+    def __init__(self, length: int, device: torch.device) -> None:
+        self._device = device
+        cuda = device.type == "cuda"
+        self._host = torch.zeros(length, dtype=torch.int32, pin_memory=cuda)
+        self._sent: Any = torch.cuda.Event() if cuda else None  # type: ignore[no-untyped-call]
+
+    def open(self, length: int) -> IntArray:
+        """Its first `length` numbers, to be filled; waits for the device if it has not fetched the last ones yet."""
+        if self._sent is not None:
+            self._sent.synchronize()
+        numbers: IntArray = self._host[:length].numpy()
+        return numbers
+
+    def send(self, target: Tensor) -> None:
+        """Copy as many numbers as `target` holds, behind everything that the device has queued before."""
+        target.view(-1).copy_(self._host[: target.numel()], non_blocking=True)
+        if self._sent is not None:
+            self._sent.record(torch.cuda.current_stream(self._device))

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from cbviz.cuda.attend import STATIC, StaticAttention, StaticPass, working_on
+from cbviz.cuda.attend import STATIC, STATIC_PASS, StaticAttention, StaticPass
 from cbviz.cuda.compiled import CompiledParts, compile_part
 from cbviz.cuda.fused_projections import lay_side_by_side
 from cbviz.cuda.history import History
 from cbviz.cuda.layout import Layout, Shape
-from cbviz.eager.attention_hook import check_calls, logits_of
+from cbviz.eager.attention_hook import check_calls, logits_of, working_on
 from cbviz.eager.kv_cache import KVCache
 from cbviz.eager.logit_rules import SlotRules
 from cbviz.eager.sampling import SlotSampling
@@ -72,14 +72,14 @@ class StaticForward:
         self.model = serving_copy(model, needs)
         self.needs = needs
         self.device = device
-        self._cache = cache
+        self.cache = cache
         self._attention = attention
         self.latest = torch.zeros(slots + 1, dtype=torch.int64, device=device)
         self.tables = torch.zeros((slots + 1, blocks_a_request), dtype=torch.int32, device=device)
         self._arrivals = torch.zeros(slots * cache.kv_heads, dtype=torch.int32, device=device)
         self.sampling = SlotSampling(slots + 1, device)
-        self._rules = rules
-        self._history = history
+        self.rules = rules
+        self.history = history
         # Before anything is captured, compiled or not: the first graphs of a model fix where its weights lie for good.
         lay_side_by_side(model)
         self._compiled = CompiledParts(self.model) if compiled else None
@@ -94,16 +94,16 @@ class StaticForward:
         fields = layout.views(flat)
         one_token = layout.shape.width == 1
         ids, position = self._begin[one_token](fields["given"], fields["position"], fields["slot"], self.latest)
-        static = StaticPass(layout.shape, fields, self.tables, self._arrivals, self._cache, self._attention)
+        static = StaticPass(layout.shape, fields, self.tables, self._arrivals, self.cache, self._attention)
         parts = self._compiled.in_place(one_token=one_token) if self._compiled else nullcontext()
-        with working_on(static), parts:
+        with working_on(STATIC_PASS, static), parts:
             # Decoding rows all draw, in their order, so that all logits are kept.
             keep = fields["last"].long() if layout.shape.tokens else None
             logits = logits_of(self.model, self.needs, ids, position, keep, STATIC)
         check_calls(self.needs, static.layer)
         torch._dynamo.mark_static(logits, 1)  # the vocabulary never changes
         # Tokens of each request, the one that is fed included: what the rules read. Not a kernel more without rules.
-        length = None if self._rules is None else fields["position"][fields["last"].long()].long() + 1
+        length = None if self.rules is None else fields["position"][fields["last"].long()].long() + 1
         self._finish[one_token](logits, fields["seat"], fields["index"], self.latest, tokens, sampled, length)
 
     def _draw(
@@ -117,14 +117,14 @@ class StaticForward:
         length: Tensor | None,
     ) -> None:
         """Draw the tokens (int32 [draws]) under the rules, and keep them as the slots' latest."""
-        if self._rules is not None and length is not None:
-            history = None if self._history is None else self._history.tokens[seat.long()]
-            logits = self._rules.apply(logits, seat.long(), history, length, index.long())
+        if self.rules is not None and length is not None:
+            history = None if self.history is None else self.history.tokens[seat.long()]
+            logits = self.rules.apply(logits, seat.long(), history, length, index.long())
         chosen = self.sampling.draw(logits, seat.long(), index.long(), sampled=sampled)
         latest[seat.long()] = chosen
         tokens.copy_(chosen)
-        if self._history is not None and length is not None:
-            self._history.tokens[seat.long(), length] = chosen.int()
+        if self.history is not None and length is not None:
+            self.history.tokens[seat.long(), length] = chosen.int()
 
 
 def begin(given: Tensor, position: Tensor, slot: Tensor, latest: Tensor) -> tuple[Tensor, Tensor]:

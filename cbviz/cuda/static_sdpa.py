@@ -6,7 +6,7 @@ import itertools
 
 from torch import Tensor
 
-from cbviz.cuda.attend import StaticPass
+from cbviz.cuda.attend import LayerCall, StaticPass
 from cbviz.cuda.fused_rotary import rotate
 from cbviz.cuda.layout import NOWHERE
 from cbviz.eager.attention import VarlenBatch
@@ -16,26 +16,17 @@ from cbviz.eager.sdpa import SdpaAttention
 class SdpaStaticAttention:
     """Reads the lengths on the host, so it can be run and compiled but not captured."""
 
-    def attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        layer: int,
-        scale: float,
-        window: int | None,
-        softcap: float | None,
-        sinks: Tensor | None,
-        rotary: tuple[Tensor, Tensor] | None,
-        static: StaticPass,
-    ) -> Tensor:
+    def attend(self, call: LayerCall, static: StaticPass) -> Tensor:
         """See `StaticAttention`."""
         fields, rows = static.fields, static.shape.rows
-        if rotary is not None:
-            cos, sin = (x.unsqueeze(1) for x in rotary)
+        query, key, value = call.query, call.key, call.value
+        if call.rotary is not None:
+            cos, sin = (x.unsqueeze(1) for x in call.rotary)
             query, key = (rotate(x, cos, sin, x.shape[-1] // 2) for x in (query, key))
         written = (fields["slot_mapping"] != NOWHERE).nonzero()[:, 0]
-        keys, values = static.cache.write(layer, fields["slot_mapping"][written].long(), key[written], value[written])
+        slot_mapping = fields["slot_mapping"][written].long()
+        keys = static.cache.keys[call.layer].index_copy_(0, slot_mapping, key[written])
+        values = static.cache.values[call.layer].index_copy_(0, slot_mapping, value[written])
         output = query.new_zeros((*query.shape[:2], value.shape[-1]))
         if not len(written):
             return output
@@ -52,12 +43,19 @@ class SdpaStaticAttention:
             cu_seqlens=tuple(ends),
             context=(*fields["context"][decoding].tolist(), *contexts),
             tables=static.tables[fields["slot"][[*decoding, *prompts]].long()].long(),
-            slot_mapping=fields["slot_mapping"][written].long(),
+            slot_mapping=slot_mapping,
             block_size=static.cache.block_size,
         )
         backend = SdpaAttention()
         backend.prepare(batch, query.device)
         output[written] = backend.attend(
-            query[written], keys, values, scale=scale, window=window, batch=batch, softcap=softcap, sinks=sinks
+            query[written],
+            keys,
+            values,
+            scale=call.scale,
+            window=call.window,
+            batch=batch,
+            softcap=call.softcap,
+            sinks=call.sinks,
         )
         return output

@@ -10,7 +10,7 @@ put into the cache.
 from __future__ import annotations
 
 from cbviz.cuda.kernels import jit, tl
-from cbviz.cuda.triton_rotary import rotated
+from cbviz.cuda.triton_prompt import rotated
 
 
 @jit

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict, Unpack
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -18,44 +18,42 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from cbviz.errors import EngineError
 from cbviz.models.needs import AttentionNeeds
-from cbviz.models.probe import HARMLESS as _HARMLESS
 
 ATTENTION_NAME = "cbviz"
+
+
+class Scoring(TypedDict):
+    """How a layer scores keys; `softcap` and `sinks` are those of `cbviz.models.plain_attention`."""
+
+    scale: float
+    window: int | None
+    softcap: float | None
+    sinks: Tensor | None
 
 
 class AttentionPass(Protocol):
     """What one forward pass carries to every attention layer, as the keyword argument `cbviz_pass`."""
 
-    def attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *,
-        scale: float,
-        window: int | None,
-        softcap: float | None,
-        sinks: Tensor | None,
-    ) -> Tensor:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, **scoring: Unpack[Scoring]) -> Tensor:
         """[1, heads, T, size] each; write keys and values, and return [1, T, query heads, value size].
 
-        Layers ask in the order in which the probe met them (`AttentionNeeds.layers`). `softcap` and `sinks` are those
-        of `cbviz.models.plain_attention`.
+        Layers ask in the order in which the probe met them (`AttentionNeeds.layers`).
         """
         ...
 
 
-_here = threading.local()
-
-
 @contextmanager
-def passing(attention_pass: AttentionPass) -> Iterator[None]:
-    """Within the block this thread's attention calls belong to this pass, if the model does not hand it on itself."""
-    _here.attention_pass = attention_pass
+def working_on(here: threading.local, work: object) -> Iterator[None]:
+    """Within the block `here.work` is this, in this thread alone: the way past code that hands nothing on."""
+    here.work = work
     try:
         yield
     finally:
-        _here.attention_pass = None
+        here.work = None
+
+
+_here = threading.local()
+"""The pass to which this thread's attention calls belong, if the model does not hand it on itself."""
 
 
 def _attention(
@@ -73,7 +71,7 @@ def _attention(
 ) -> tuple[Tensor, None]:
     """The registered function. Masks, windows and unknown keywords were judged by the probe."""
     if cbviz_pass is None:
-        cbviz_pass = _here.attention_pass
+        cbviz_pass = _here.work
     output = cbviz_pass.attend(
         query,
         key,
@@ -97,28 +95,17 @@ def logits_of(
     keep: Tensor | None,
     attention_pass: AttentionPass,
 ) -> Tensor:
-    """One forward pass of a serving copy over a packed row.
+    """[D or T, vocabulary]: logits of one forward pass of a serving copy over a packed row.
 
-    Parameters
-    ----------
-    ids, position
-        int64 [1, T]: tokens, and each one's position in its own request.
-    keep
-        int64 [D]: the tokens whose logits are wanted; None wants all.
-    attention_pass
-        Where attention goes.
-
-    Returns
-    -------
-    Tensor
-        [D or T, vocabulary].
+    `ids` and `position` are int64 [1, T]: tokens, and each one's position in its own request. `keep` is int64 [D]: the
+    tokens whose logits are wanted; None wants all. Attention goes to `attention_pass`.
     """
     arguments: dict[str, Any] = {}
     if "logits_to_keep" in needs.keywords:
         arguments["logits_to_keep"] = 0 if keep is None else keep
     if "cbviz_pass" in needs.keywords:
         arguments["cbviz_pass"] = attention_pass
-    with passing(attention_pass):
+    with working_on(_here, attention_pass):
         logits: Tensor = copied(input_ids=ids, position_ids=position, use_cache=False, **arguments).logits[0]
     return logits if keep is None or "logits_to_keep" in needs.keywords else logits[keep]
 
@@ -130,6 +117,3 @@ def check_calls(needs: AttentionNeeds, calls: int) -> None:
             f"this {needs.kind!r} model attended {calls} times in a pass and {len(needs.layers)} times when it was "
             "made ready; this engine serves models that attend equally often in every pass."
         )
-
-
-__all__ = ["ATTENTION_NAME", "_HARMLESS", "AttentionPass", "check_calls", "logits_of", "passing"]

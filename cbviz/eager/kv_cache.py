@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from cbviz.config import KVBlocks
 from cbviz.core.executor import Copies
 from cbviz.eager import host_blocks
+from cbviz.eager.out_of_memory import OUT_OF_MEMORY, out_of_memory
 from cbviz.errors import CapacityError
 from cbviz.models.device import allocatable_bytes
 from cbviz.models.needs import AttentionNeeds, KVShape
@@ -82,17 +83,14 @@ class KVCache:
         return host_blocks.provide(self, blocks)
 
     def swap(self, out: Copies, back: Copies) -> None:
-        """Copy blocks to host memory (pairs: block, host block), then others back (pairs: host block, block)."""
-        host_blocks.copy(self, out, back)
+        """Copy blocks to host memory (pairs: block, host block), then others back (pairs: host block, block).
 
-    def write(self, layer: int, slot_mapping: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Write [T, KV heads, size] keys and values to the flat positions `slot_mapping` (int64 [T]) of a layer.
-
-        Returns the layer's whole keys and values.
+        Raises CapacityError if the device has no room to gather them.
         """
-        self.keys[layer].index_copy_(0, slot_mapping, keys)
-        self.values[layer].index_copy_(0, slot_mapping, values)
-        return self.keys[layer], self.values[layer]
+        try:
+            host_blocks.copy(self, out, back)
+        except OUT_OF_MEMORY as error:
+            raise out_of_memory(self.keys[0].device, f"swapping {len(out) + len(back):,} KV blocks") from error
 
 
 def cache_for(model: PreTrainedModel, needs: AttentionNeeds, pool: KVBlocks) -> KVCache:

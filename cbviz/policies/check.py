@@ -228,11 +228,3 @@ def _check_room(
                 f"request {entry.request} does not fit: the admissions up to it need {needed} KV blocks and "
                 f"{blocks} are free."
             )
-
-
-def growth_shortage(policy: Policy, iteration: int, needed: int, free: int) -> PolicyError:
-    """The error for a plan under which the running requests outgrow the pool."""
-    return PolicyError(
-        f"policy {name_of(policy)!r}, iteration {iteration}: the running requests need {needed} more KV blocks and "
-        f"{free} are free; preempt or pause until {needed - free} more are."
-    )

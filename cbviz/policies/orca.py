@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from cbviz.checks import is_whole
+from cbviz.checks import is_whole, one_of
 from cbviz.errors import PolicyError
 from cbviz.messages import Message
 from cbviz.policies.base import Admit, Plan, RequestView, View
@@ -47,8 +47,7 @@ class Orca:
     lengths: Mapping[int, int] | None = None
 
     def __post_init__(self) -> None:
-        if self.reserve not in SCHEMES:
-            raise PolicyError(f"orca: reserve must be one of {', '.join(SCHEMES)}, not {self.reserve!r}.")
+        one_of("orca: reserve", self.reserve, SCHEMES, error=PolicyError)
         if self.lengths is None:
             if self.reserve == "oracle":
                 raise PolicyError("orca: an oracle needs the true lengths; pass lengths={request id: tokens}.")

@@ -1,8 +1,4 @@
-"""What a policy sees before an iteration: the requests, the slots and the KV blocks.
-
-A view is a value: it is read-only, stays as it was for as long as it is kept, and does not reveal how long an output
-will be.
-"""
+"""What a policy sees before an iteration: the requests, the slots and the KV blocks."""
 
 from __future__ import annotations
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from cbviz.checks import PASSING
 from cbviz.checks import shown as shown_value
-from cbviz.messages import Message
+from cbviz.messages import LONGEST_FACT, Message
 from cbviz.policies.policy_view import RequestView
 from cbviz.reason import Reason
 
-LONGEST_TEXT = 2000
+LONGEST_TEXT = LONGEST_FACT
 """Characters of a reason; a longer one ends in an ellipsis."""
 LONGEST_SAID = 500
 """Characters of an exception's message within ours."""

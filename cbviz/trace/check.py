@@ -194,6 +194,8 @@ def _check_requests(rq: RequestTable, meta: TraceMeta, it: IterationTable) -> No
         ahead = rq.arrival[came] > it.t_start[rq.arrived[came]]
         require(not ahead.any(), f"request {first_id(rq.id[came], ahead)} was seen before it arrived")
     require(types_of(rq.prompt) <= {str}, "a prompt is not text")
+    require(types_of(rq.client) <= {str}, "a client is not text")
+    within(rq.priority, -(2**31), 2**31 - 1, "requests.priority")
     for name, kind in (("tokens", int), ("pieces", str), ("token_iterations", int)):
         column: Sequence[tuple[Any, ...]] = getattr(rq, name)
         require(types_of(column) <= {tuple}, f"requests.{name} must hold one tuple per request")

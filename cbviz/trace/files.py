@@ -29,6 +29,10 @@ VERSION = 2
 SUFFIX = ".cbviz"
 NOT_OURS = "this is not a trace written by cbviz."
 
+ADDED = {"client": "", "priority": 0}
+"""Columns of the requests that came later, and what they hold in a file without them: a file has one only if some
+request has another value, so files of runs that use neither are the same as before."""
+
 TABLES = {"requests": RequestTable, "iterations": IterationTable, "spans": SpanTable, "marks": MarkTable}
 
 Table = TypeVar("Table", RequestTable, IterationTable, SpanTable, MarkTable)
@@ -202,6 +206,9 @@ def _content(trace: Trace) -> dict[str, Any]:
         rows = getattr(trace, name)
         columns = {field.name: getattr(rows, field.name) for field in fields(kind)}
         content[name] = {key: c.tolist() if isinstance(c, np.ndarray) else c for key, c in columns.items()}
+    for column, usual in ADDED.items():
+        if all(value == usual for value in content["requests"][column]):
+            del content["requests"][column]
     if known := table(trace):
         content["meta"]["extra"] = {**trace.meta.extra, TABLE: known}
     return content
@@ -260,11 +267,16 @@ def _refuse_constant(word: str) -> NoReturn:
     raise TraceError(f"this trace file holds {word}, which is not a number.")
 
 
-def _columns(value: Any, kind: type[Any], name: str) -> dict[str, Any]:
+def _columns(given: Any, kind: type[Any], name: str) -> dict[str, Any]:
     """The entries of a JSON object, if they are exactly the fields of the dataclass `kind`."""
-    if not isinstance(value, dict):
+    if not isinstance(given, dict):
         raise TraceError(f"this trace file is damaged: {name} is not a table.")
+    value: dict[str, Any] = given
     wanted = {field.name for field in fields(kind)}
+    if kind is RequestTable:
+        ids = value.get("id")
+        rows = len(ids) if isinstance(ids, list) else 0
+        value = {**{column: [usual] * rows for column, usual in ADDED.items()}, **value}
     if value.keys() != wanted:
         odd = min(value.keys() ^ wanted)
         problem = "lacks" if odd in wanted else "has an unknown column"

@@ -210,6 +210,8 @@ def _request_table(
         tokens=tokens,
         pieces=tuple(_pieces_of(output, pieces) for output in tokens),
         token_iterations=token_iterations,
+        client=tuple(request.client or "" for request in asked),
+        priority=_whole([request.priority for request in asked]),
     )
 
 

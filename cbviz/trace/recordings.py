@@ -9,7 +9,7 @@ from cbviz.errors import TraceError
 from cbviz.trace.files import load
 from cbviz.trace.trace import Trace
 
-_FOLDER = Path(__file__).parent / "recorded"
+_FOLDER = Path(__file__).parent / "recorded_runs"
 
 RECORDINGS = {
     "llama-8b-32": "Llama-3.1-8B's shape with random weights, 128 requests on 32 slots, static and continuous",

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from cbviz.paths import printable
+
 if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 IntColumn = npt.NDArray[np.int64]
+
+
+def _counted(n: int, what: str) -> str:
+    """How many there are of something, in English."""
+    return f"{n} {what}{'s' * (n != 1)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +87,16 @@ class RequestTable:
     tokens: tuple[tuple[int, ...], ...]
     pieces: tuple[tuple[str, ...], ...]
     token_iterations: tuple[tuple[int, ...], ...]
+    client: tuple[str, ...]
+    """Its tenant; "" if it has none."""
+    priority: IntColumn
+    """The lower, the sooner."""
 
     def __len__(self) -> int:
         return len(self.id)
+
+    def __repr__(self) -> str:
+        return f"<RequestTable of {_counted(len(self), 'request')}>"
 
     def row(self, request: int) -> int:
         """Row of a request.
@@ -149,6 +163,9 @@ class IterationTable:
     def __len__(self) -> int:
         return len(self.t_start)
 
+    def __repr__(self) -> str:
+        return f"<IterationTable of {_counted(len(self), 'iteration')}>"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpanTable:
@@ -168,6 +185,9 @@ class SpanTable:
 
     def __len__(self) -> int:
         return len(self.slot)
+
+    def __repr__(self) -> str:
+        return f"<SpanTable of {_counted(len(self), 'span')}>"
 
 
 MARK_KINDS = ("arrive", "admit", "finish", "preempt", "stall", "cancel", "set")
@@ -192,6 +212,9 @@ class MarkTable:
 
     def __len__(self) -> int:
         return len(self.kind)
+
+    def __repr__(self) -> str:
+        return f"<MarkTable of {_counted(len(self), 'mark')}>"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -223,6 +246,8 @@ class Trace:
     '31.1% 65.9%'
     >>> continuous.output_tokens, round(continuous.tokens_per_second)
     (1518, 1333)
+    >>> static
+    <Trace of static: smollm2-135m, 48 requests on 8 slots, 631 iterations>
     """
 
     meta: TraceMeta
@@ -291,6 +316,12 @@ class Trace:
 
     def __hash__(self) -> int:
         return hash(self.digest)
+
+    def __repr__(self) -> str:
+        model = f"{self.meta.model}, " if self.meta.model else ""
+        run = f"{_counted(len(self.requests), 'request')} on {_counted(self.meta.slots, 'slot')}"
+        iterations = _counted(len(self.iterations), "iteration")
+        return printable(f"<Trace of {self.meta.policy}: {model}{run}, {iterations}>")
 
     if TYPE_CHECKING:
         # `cbviz.trace` attaches these: files and exports import the tables, so the tables cannot import them.

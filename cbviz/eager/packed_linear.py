@@ -1,0 +1,181 @@
+"""Matrix products with few rows on a CPU: weights laid out once for oneDNN, where that is faster.
+
+A decode iteration multiplies a few rows with every weight, so it should take as long as reading the weights. PyTorch's
+own product of 8 rows takes 2 to 4 times as long, because it lays a weight out anew for every call. oneDNN can keep the
+layout (torch.compile's freezing uses the same operator); it costs a second copy of the weights, made when an engine is
+built and shared by all engines of a model.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from time import perf_counter
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cbviz.models.host_memory import available_bytes
+
+FEW_ROWS = 64
+"""Rows up to which the layout is used: a pass over a long prompt computes more than it reads."""
+LEAST_GAIN = 1.1
+"""A layout is kept where it makes products of this shape faster by this factor."""
+SMALLEST = 2**16
+"""Weights below this many entries stay as they are: all their products together take no time."""
+ROOM = 2
+"""The copy is made where this many times its size is free."""
+REPEATS = 5
+
+
+@dataclass(slots=True, weakref_slot=True)
+class PackedWeight:
+    """A weight as oneDNN wants it.
+
+    Attributes
+    ----------
+    packed
+        float32 [out, in] in a layout of oneDNN's own; only its operator can read it.
+    witness
+        float32 [1, out]: the plain product of a fixed row with the weight when it was laid out. A weight that has
+        changed since, through any view of its memory, gives another one.
+    """
+
+    packed: Tensor
+    witness: Tensor
+
+
+_lock = threading.Lock()
+_layouts: WeakValueDictionary[tuple[int, torch.Size], PackedWeight] = WeakValueDictionary()
+"""Address and shape of a weight → its layout, as long as an engine uses it."""
+_faster: dict[tuple[torch.Size, int], bool] = {}
+"""Shape of a weight and rows → whether the layout paid here. Timed once, so that all lanes of a race compute alike."""
+
+
+class PackedLinear(nn.Module):
+    """A linear layer over two copies of its weight: one for few rows, the model's own for many."""
+
+    def __init__(self, linear: nn.Linear, layout: PackedWeight) -> None:
+        super().__init__()
+        self.weight, self.bias, self.layout = linear.weight, linear.bias, layout
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[…, in] → […, out]."""
+        if x.numel() > FEW_ROWS * x.shape[-1]:
+            return functional.linear(x, self.weight, self.bias)
+        return _product(x, self.layout.packed, self.bias)
+
+
+def pack_linears(model: nn.Module, rows: int) -> int:
+    """Replace the linear layers of an engine's own modules by packed ones, where that is faster.
+
+    Each shape is timed once in a process, plain and packed. Nothing happens on other devices and dtypes, without
+    oneDNN, or where memory has no room for a second copy of the weights. The weights must not change while an engine
+    lives.
+
+    Parameters
+    ----------
+    model
+        The engine's modules (`serving_copy`): the model of the caller keeps its own.
+    rows
+        Rows of a usual pass: the engine's slots.
+
+    Returns
+    -------
+    int
+        Bytes of the weights that have two copies now.
+    """
+    found = list(_linears(model))
+    rows = min(rows, FEW_ROWS)
+    size = sum(weight.nbytes for weight in {linear.weight for _, _, linear in found})
+    free = available_bytes()
+    if not found or not onednn_packs() or (free is not None and free < ROOM * size):
+        return 0
+    used: dict[int, int] = {}
+    with _lock, torch.inference_mode():
+        for owner, name, linear in found:
+            if _faster.get((linear.weight.shape, rows), True):
+                layout = _layout(linear.weight, rows)
+                if _pays(linear.weight, layout, rows):
+                    setattr(owner, name, PackedLinear(linear, layout))
+                    used[linear.weight.data_ptr()] = linear.weight.nbytes
+    return sum(used.values())
+
+
+@functools.cache
+def onednn_packs() -> bool:
+    """Whether this PyTorch, on this processor, has oneDNN's operators for laid-out weights, and they compute right."""
+    try:
+        weight, x = torch.arange(64.0).reshape(8, 8), torch.eye(8)
+        with torch.inference_mode():
+            return torch.equal(_product(x, _packed(weight, 8), None), weight.T)
+    except (RuntimeError, AttributeError, NotImplementedError):
+        return False
+
+
+def _linears(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
+    """Every ordinary float32 linear layer on a CPU, with the module that holds it and its name there."""
+    for owner in list(model.modules()):
+        for name, child in list(owner.named_children()):
+            if type(child) is nn.Linear and _ordinary(child.weight) and not any(_hooks(child)):
+                yield owner, name, child
+
+
+def _ordinary(weight: Tensor) -> bool:
+    return (
+        type(weight.data) is Tensor
+        and weight.device.type == "cpu"
+        and weight.dtype == torch.float32
+        and weight.is_contiguous()
+        and weight.numel() >= SMALLEST
+    )
+
+
+def _hooks(module: nn.Module) -> tuple[object, ...]:
+    """What a call of the module would do beside its forward method."""
+    return module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+
+
+def _layout(weight: Tensor, rows: int) -> PackedWeight:
+    """The layout that an engine uses already, or a new one."""
+    key = (weight.data_ptr(), weight.shape)
+    witness = functional.linear(torch.linspace(-1, 1, weight.shape[1]).unsqueeze(0), weight)
+    known = _layouts.get(key)
+    if known is None or not torch.equal(known.witness, witness):
+        known = _layouts[key] = PackedWeight(_packed(weight, rows), witness)
+    return known
+
+
+def _pays(weight: Tensor, layout: PackedWeight, rows: int) -> bool:
+    key = (weight.shape, rows)
+    if key not in _faster:
+        x = torch.linspace(-1, 1, rows * weight.shape[1]).reshape(rows, -1)
+        plain, packed = _fastest(lambda: functional.linear(x, weight), lambda: _product(x, layout.packed, None))
+        _faster[key] = plain > LEAST_GAIN * packed
+    return _faster[key]
+
+
+def _fastest(*products: Callable[[], Tensor]) -> list[float]:
+    """The least seconds of each product, taken in turns."""
+    seconds = [float("inf")] * len(products)
+    for _ in range(REPEATS + 1):  # the first call of each fills caches, and is never the fastest
+        for number, product in enumerate(products):
+            began = perf_counter()
+            product()
+            seconds[number] = min(seconds[number], perf_counter() - began)
+    return seconds
+
+
+def _packed(weight: Tensor, rows: int) -> Tensor:
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
+    return packed
+
+
+def _product(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+    """[…, in] → […, out]."""
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+    return product
