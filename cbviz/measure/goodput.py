@@ -8,7 +8,7 @@ import numpy as np
 
 from cbviz.checks import finite, shown
 from cbviz.errors import MeasureError
-from cbviz.measure.latency import BoolArray, Delivery, latencies
+from cbviz.measure.latency import BoolArray, Delivery, Latencies, latencies
 from cbviz.trace import Trace
 
 
@@ -82,13 +82,35 @@ def meets(trace: Trace, targets: Targets | str, delivery: Delivery = "stream") -
     MeasureError
         The preset or the delivery is unknown, or an argument has the wrong type.
     """
+    return within(latencies(trace, delivery), targets)
+
+
+def within(found: Latencies, targets: Targets | str) -> BoolArray:
+    """Which requests completed within every target, from latencies that are known already.
+
+    Parameters
+    ----------
+    found
+        Latencies of a run, recorded or simulated.
+    targets
+        As in `meets`.
+
+    Returns
+    -------
+    ndarray
+        bool [requests].
+
+    Raises
+    ------
+    MeasureError
+        The preset is unknown, or it is no `Targets`.
+    """
     if isinstance(targets, str):
         if targets not in MLPERF:
             raise MeasureError(f"there is no preset {shown(targets)}; choose one of {', '.join(MLPERF)}.")
         targets = MLPERF[targets]
     if not isinstance(targets, Targets):
         raise MeasureError(f"targets must be Targets(...) or the name of a preset, not {shown(targets)}.")
-    found = latencies(trace, delivery)
     good = found.completed.copy()
     for value, most in (
         (found.ttft, targets.ttft),

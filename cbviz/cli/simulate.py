@@ -1,0 +1,184 @@
+"""`cbviz simulate` and `cbviz calibrate`: serving on a virtual clock, and fitting that clock to recorded runs."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import Any
+
+from cbviz.cli.streams import everything_to_stderr
+from cbviz.cli.targets import write_all
+from cbviz.cli.words import print_json, say
+from cbviz.errors import WorkloadError
+from cbviz.messages import Message
+from cbviz.paths import new_file, short
+
+
+def run_simulate(options: argparse.Namespace) -> int:
+    """Run `cbviz simulate`; returns the exit code. Raises CbvizError for bad input."""
+    if options.save is not None:
+        options.save = new_file(options.save, "--save", suffix=".cbviz")
+    with everything_to_stderr():
+        from cbviz.run.forecast import forecast
+        from cbviz.run.progress import progress_for
+        from cbviz.run.simulate import simulate
+        from cbviz.run.under_load import figures
+
+        work = _work(options)
+        serving: dict[str, Any] = {
+            "cost": options.cost,
+            "slots": options.slots,
+            "block_size": options.block_size,
+            "kv_blocks": options.kv_blocks,
+            "lag": options.lag,
+            "clients": options.clients,
+        }
+        found = forecast(work, options.policy, **serving, progress=progress_for(options.quiet))
+        facts = {
+            "command": options.command_line,
+            "workload": work.name,
+            "seed": work.seed,
+            **figures(found, _targets(options), options.dollars_per_hour),
+        }
+        say(found.warnings, quiet=options.quiet)
+    if options.json:
+        print_json(facts)
+    else:
+        print(*simulate_sentences(facts), sep="\n", flush=True)
+    if options.save is None:
+        return 0
+    trace = simulate(work, options.policy, **serving)
+    return write_all([(lambda: trace.save(options.save), f"The trace is in {short(options.save)}")], quiet=options.json)
+
+
+def run_calibrate(options: argparse.Namespace) -> int:
+    """Run `cbviz calibrate`; returns the exit code. Raises CbvizError for bad input."""
+    if options.output is not None:
+        options.output = new_file(options.output, "--output", suffix=".json")
+    from cbviz.run.calibrate import calibrate
+    from cbviz.simulator.cost_file import save_cost, to_text
+    from cbviz.trace import RECORDINGS, load, recorded
+
+    traces = [trace for name in options.traces for trace in (recorded(name) if name in RECORDINGS else (load(name),))]
+    cost = calibrate(traces, name=options.name)
+    if options.output is None:
+        print(to_text(cost), end="", flush=True)
+        return 0
+    for sentence in calibrate_sentences(cost):
+        print(sentence, flush=True)
+    return write_all([(lambda: save_cost(cost, options.output), f"The calibration is in {short(options.output)}")])
+
+
+def simulate_sentences(facts: dict[str, Any]) -> list[str]:
+    """What a simulation showed, in sentences.
+
+    Parameters
+    ----------
+    facts
+        `cbviz.run.under_load.figures`, with "workload".
+
+    Returns
+    -------
+    list of str
+        The setting, throughput, a line for each latency, and what was asked for beyond.
+    """
+
+    def line(key: str, **more: Any) -> str:
+        return str(Message(key, **{**{k: _round(v) for k, v in facts.items() if _plain(v)}, **more}))
+
+    lines = [
+        line("simulate.setting"),
+        line("simulate.speed"),
+        line("simulate.throughput", occupancy=f"{facts['occupancy']:.1%}"),
+    ]
+    for name in ("ttft", "tpot", "e2e", "queue"):
+        if facts[name] is not None:
+            times = {key: _seconds(value) for key, value in facts[name].items()}
+            lines.append(line("simulate.latency", name=name.upper() if name != "queue" else name, **times))
+    if facts["preemptions"]:
+        lines.append(line("simulate.preemptions"))
+    if "goodput" in facts:
+        lines.append(line("simulate.goodput", share=f"{facts['within_targets']:.1%}"))
+    if facts.get("dollars_per_million_tokens") is not None:
+        lines.append(line("simulate.dollars"))
+    return lines
+
+
+def calibrate_sentences(cost: Any) -> list[str]:
+    """What a cost model says, in sentences: the coefficients, the error, and notes.
+
+    Parameters
+    ----------
+    cost
+        A `CostModel` with an origin.
+
+    Returns
+    -------
+    list of str
+        At least one.
+    """
+    a, b, c, p, d, e = cost.coefficients
+    lines = [
+        Message(
+            "simulate.coefficients",
+            iteration=_seconds(a),
+            decode=_seconds(b),
+            kv_token=_seconds(c),
+            prefill_token=_seconds(p),
+            attention=_seconds(d),
+            prefill=_seconds(e),
+        )
+    ]
+    if (held_out := cost.origin.held_out) is not None:
+        errors = {
+            name: "–" if (value := getattr(held_out, name)) is None else f"{value:.1%}"
+            for name in ("ttft", "tpot", "e2e")
+        }
+        lines.append(Message("simulate.held_out", n=held_out.requests, **errors))
+    return [str(line) for line in lines] + list(cost.origin.notes)
+
+
+def _work(options: argparse.Namespace) -> Any:
+    """The workload that the options describe."""
+    from cbviz.simulator.work import Work
+    from cbviz.workload import AllAtOnce, ExponentialClipped, Fixed, GammaBursty, Uniform
+
+    mean, most = options.output_tokens, options.max_new_tokens
+    if options.lengths != "fixed" and most is None:
+        most = 4 * mean if options.lengths == "exponential" else 2 * mean - 1
+    if most is not None and most < mean:
+        raise WorkloadError(f"--max-new-tokens {most} is below --output-tokens {mean}; outputs could not be that long.")
+    if options.lengths == "exponential":
+        law: Any = ExponentialClipped(mean=mean, cap=most)
+    else:
+        law = Fixed(mean) if options.lengths == "fixed" else Uniform(1, most)
+    if options.rate is not None and options.clients is not None:
+        raise WorkloadError("--rate and --clients exclude each other: in a closed loop the clients set the rate.")
+    arrivals = AllAtOnce() if options.rate is None else GammaBursty(options.rate, options.burstiness)
+    return Work.draw(options.requests, law, arrivals, prompt_tokens=options.prompt_tokens, seed=options.seed)
+
+
+def _targets(options: argparse.Namespace) -> Any:
+    from cbviz.measure.goodput import Targets
+
+    given = {"ttft": options.target_ttft, "tpot": options.target_tpot, "e2el": options.target_e2e}
+    return Targets(**given) if any(value is not None for value in given.values()) else None
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, int | float | str)
+
+
+def _round(value: Any) -> Any:
+    """A number as a sentence shows it: three significant digits, or grouped thousands."""
+    if isinstance(value, bool | str) or not isinstance(value, int | float) or not math.isfinite(value):
+        return value
+    return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 100 else f"{value:.3g}"
+
+
+def _seconds(value: float) -> str:
+    """Seconds in the unit that suits them."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value / 1e-9:.3g} ns"

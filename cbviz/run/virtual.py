@@ -1,0 +1,141 @@
+"""An engine on a virtual clock: the loop of the real one over an executor that computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+from cbviz._version import __version__
+from cbviz.checks import whole
+from cbviz.config import EngineConfig, KVOptions
+from cbviz.core import Engine, NullExecutor
+from cbviz.core.executor import Step
+from cbviz.errors import WorkloadError
+from cbviz.events import Iteration
+from cbviz.policies import Policy, identity
+from cbviz.run.build import build_engine
+from cbviz.run.capacity import kv_blocks_for
+from cbviz.run.lane_meta import policy_parameters
+from cbviz.simulator.work import Work
+from cbviz.trace import TraceMeta
+from cbviz.workload import Request, Workload
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualSetup:
+    """How a workload is served on a virtual clock; `cbviz.schedule` says what each means."""
+
+    slots: int
+    block_size: int
+    kv_blocks: int | None
+    context_limit: int | None
+    lag: int
+    kv: KVOptions
+    clients: int | None = None
+    """Requests in flight in a closed loop; None lets requests arrive when the workload says."""
+
+
+def blocks_of(work: Workload | Work, setting: VirtualSetup) -> int:
+    """KV blocks: as many as were asked for, or enough for every slot to hold the longest request."""
+    if setting.kv_blocks is not None:
+        return setting.kv_blocks
+    return kv_blocks_for(work, setting.slots, setting.block_size)
+
+
+def virtual_engine(
+    policy: Policy,
+    workload: Workload,
+    setting: VirtualSetup,
+    seconds: float | Callable[[Step], float],
+    facts: dict[str, Any] | None = None,
+) -> tuple[Engine, TraceMeta]:
+    """An engine whose iterations take as long as `seconds` says, and the metadata of its trace.
+
+    Parameters
+    ----------
+    policy
+        A fresh copy: the engine asks it.
+    workload
+        What will be served; its lengths are forced.
+    setting
+        Slots, memory and lag.
+    seconds
+        As for `NullExecutor`.
+    facts
+        Further metadata for `TraceMeta.extra`, and "device", "model" and "dtype".
+
+    Raises
+    ------
+    CbvizError
+        The setting makes no sense.
+    """
+    name, summary = identity(policy)
+    size, blocks = setting.block_size, blocks_of(workload, setting)
+    limit = workload.longest if setting.context_limit is None else setting.context_limit
+    executor = NullExecutor(context_limit=limit, seconds=seconds)
+    config = EngineConfig(setting.slots, blocks, size, kv=setting.kv, lag=setting.lag)
+    engine = build_engine(executor, policy, config, workload.arrival_unit)
+    more = dict(facts or {})
+    meta = TraceMeta(
+        policy=name,
+        policy_summary=summary,
+        slots=setting.slots,
+        block_size=size,
+        total_blocks=blocks,
+        block_bytes=engine.block_bytes,
+        model=more.pop("model", ""),
+        device=more.pop("device", ""),
+        dtype=more.pop("dtype", ""),
+        workload=workload.name,
+        seed=workload.seed,
+        arrival_unit=workload.arrival_unit,
+        clock="virtual",
+        lag=setting.lag,
+        versions={"cbviz": __version__},
+        extra=policy_parameters(policy) | {"context_limit": limit} | setting.kv.chosen() | more,
+    )
+    return engine, meta
+
+
+def served(
+    engine: Engine, workload: Workload, clients: int | None, submitted: Callable[[Request], None]
+) -> Iterator[Iteration]:
+    """The iterations of a workload.
+
+    Parameters
+    ----------
+    engine
+        What serves it.
+    workload
+        The requests.
+    clients
+        None submits all requests at once. In a closed loop each of so many clients sends its next request when its
+        last one has ended.
+    submitted
+        Called with each request as it is submitted, its arrival set.
+    """
+    waiting = iter(workload)
+    for request in islice(waiting, clients):
+        submitted(request)
+        engine.submit(request)
+    while (event := engine.step()) is not None:
+        yield event
+        for following in islice(waiting, 0 if clients is None else len(event.finished)):
+            request = replace(following, arrival=event.t_end)
+            submitted(request)
+            engine.submit(request)
+
+
+def check_clients(clients: int | None, work: Workload | Work) -> int | None:
+    """Clients of a closed loop, None for an open one. Raises WorkloadError unless all arrivals are 0."""
+    if clients is None:
+        return None
+    last = work.requests[-1].arrival if isinstance(work, Workload) else float(work.arrival[-1])
+    if last > 0 or work.arrival_unit != "seconds":
+        raise WorkloadError(
+            "in a closed loop a request arrives when another ends, so a workload with clients has no arrivals of its "
+            "own: all must be 0 seconds."
+        )
+    return whole("clients", clients, 1, error=WorkloadError)
