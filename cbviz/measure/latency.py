@@ -66,6 +66,10 @@ class Latencies:
     tpot: FloatArray
     itl: FloatArray
 
+    def __repr__(self) -> str:
+        done = int(self.completed.sum())
+        return f"<Latencies of {len(self.id)} request{'s' * (len(self.id) != 1)}, {done} of them completed>"
+
 
 @dataclass(frozen=True, slots=True)
 class Distribution:

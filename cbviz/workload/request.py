@@ -9,6 +9,7 @@ from typing import Any, Literal
 from cbviz.checks import as_float, as_int, is_a, shown
 from cbviz.errors import WorkloadError
 from cbviz.messages import Message
+from cbviz.paths import printable
 from cbviz.workload.checks import BEYOND_INT32, LATEST, elements, not_negative, text, token_ids, whole
 
 ArrivalUnit = Literal["seconds", "iterations"]
@@ -93,6 +94,11 @@ class Request:
         The prompt in plain words. Shown as text, never as markup.
     answer
         The right answer; None if it cannot be checked.
+    client
+        The tenant that it belongs to, for policies that share out by tenant; None if there is only one.
+    priority
+        For policies that admit by priority: of two waiting requests the one with the lower number goes first, as in
+        vLLM. From -2³¹ to 2³¹ - 1.
 
     Raises
     ------
@@ -119,6 +125,8 @@ class Request:
     stop_tokens: tuple[int, ...] = ()
     text: str = ""
     answer: str | None = None
+    client: str | None = None
+    priority: int = 0
 
     @property
     def positions(self) -> int:
@@ -154,6 +162,9 @@ class Request:
         put(self, "text", text(f"{mine} text", self.text))
         if self.answer is not None:
             put(self, "answer", text(f"{mine} answer", self.answer))
+        if self.client is not None:
+            put(self, "client", text(f"{mine} client", self.client))
+        put(self, "priority", whole(f"{mine} priority", self.priority, -BEYOND_INT32, BEYOND_INT32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +234,10 @@ class Workload:
 
     def __len__(self) -> int:
         return len(self.requests)
+
+    def __repr__(self) -> str:
+        count = f"{len(self.requests)} request{'s' * (len(self.requests) != 1)}"
+        return printable(f"<Workload {self.name!r}: {count}, seed {self.seed}>")
 
     def __iter__(self) -> Iterator[Request]:
         return iter(self.requests)

@@ -1,0 +1,259 @@
+"""Results of load generators: vLLM's bench, AIPerf, GuideLLM, inference-perf, and vLLM runs in LLMServingSim's format.
+
+Field names are those that the tools' own code writes: vLLM 0.11 and later (`vllm bench serve --save-result
+--save-detailed`), AIPerf 0.13 (`profile_export.jsonl`), GuideLLM 0.8 (`benchmarks.json`), inference-perf 0.7
+(`per_request_lifecycle_metrics.json`) and LLMServingSim 2.0 (`bench/`, `requests.jsonl`).
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+from cbviz.messages import Message
+from cbviz.workload.files.rows import Row, Rows
+from cbviz.workload.load_results import LoadResults, Served
+
+NANOSECONDS = 1e-9
+TIME_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "sec": 1.0, "s": 1.0}
+
+
+def vllm_bench(rows: Rows) -> tuple[LoadResults, ...]:
+    """Each JSON object is one benchmark; `--append-result` writes several.
+
+    Older files, such as those of vLLM 0.11, hold no start times. Where the rate was infinite and nothing limited the
+    concurrency, all requests were sent at once; otherwise the times are not known.
+    """
+    return tuple(_vllm_run(row) for row in rows)
+
+
+def _vllm_run(row: Row) -> LoadResults:
+    lists = {name: row.get(name) for name in ("input_lens", "output_lens", "ttfts", "itls", "errors")}
+    if any(not isinstance(column, list) for column in lists.values()):
+        row.fail("it holds no requests; run `vllm bench serve` with --save-result --save-detailed.")
+    count = len(lists["ttfts"])
+    for name in ("start_times", "queue_times", "latencies"):
+        if isinstance(row.get(name), list):
+            lists[name] = row.get(name)
+    for name, column in lists.items():
+        if len(column) != count:
+            row.fail(f"{name} has {len(column)} entries for {count} requests.")
+    at_once = row.get("request_rate") in ("inf", math.inf) and row.get("max_concurrency") is None
+    notes: tuple[str, ...] = ()
+    if "start_times" not in lists:
+        notes = (Message("doctor.note_all_at_once" if at_once else "doctor.note_no_start_times"),)
+    served = []
+    for n in range(count):
+        one = Row(row.source, n + 1, {name: column[n] for name, column in lists.items()})
+        error = one.text("errors")
+        sent = one.seconds("start_times") if "start_times" in lists else 0.0
+        queued = one.seconds("queue_times") if "queue_times" in lists else 0.0
+        gaps, ttft = one.numbers("itls"), one.seconds("ttfts")
+        output = 0 if error else one.tokens("output_lens", 0)
+        last = sent + (one.seconds("latencies") if "latencies" in lists else ttft + sum(gaps))
+        failed = bool(error) or not output
+        first = None if failed else sent + ttft
+        served.append(
+            Served(
+                id=str(n),
+                arrival=sent - queued,
+                sent=sent,
+                first=first,
+                last=None if failed else last,
+                end=None if failed else last,
+                input_tokens=one.tokens("input_lens", 0),
+                output_tokens=output,
+                gaps=None if failed else gaps,
+                error=error,
+            )
+        )
+    return LoadResults(
+        tool="vllm-bench",
+        name=row.source if row.number == 1 else f"{row.source}, run {row.number}",
+        served=_in_order(served),
+        timed="start_times" in lists or at_once,
+        duration=row.seconds("duration") if row.has("duration") else None,
+        reported=_numbers(row.values, ("_ms", "throughput", "goodput", "completed")),
+        settings={
+            key: row.get(key)
+            for key in ("model_id", "backend", "request_rate", "burstiness", "max_concurrency", "num_prompts", "date")
+            if row.has(key)
+        },
+        notes=notes,
+    )
+
+
+def aiperf(rows: Rows) -> tuple[LoadResults, ...]:
+    """One request a line, wall clock in nanoseconds; requests of the warm-up are left out."""
+    served = []
+    for row in rows:
+        if row.get("metadata.benchmark_phase") == "warmup":
+            continue
+        sent = row.seconds("metadata.request_start_ns", NANOSECONDS)
+        issued = row.get("metadata.credit_issued_ns")
+        arrival = row.seconds("metadata.credit_issued_ns", NANOSECONDS) if issued is not None else sent
+        end = row.seconds("metadata.request_end_ns", NANOSECONDS)
+        failure = row.get("error")
+        error = ""
+        if failure is not None or row.get("metadata.was_cancelled") is True:
+            said = failure.get("message") if isinstance(failure, dict) else failure
+            error = said if isinstance(said, str) and said else "cancelled" if failure is None else "failed"
+        latency, ttft = _aiperf_time(row, "request_latency"), _aiperf_time(row, "time_to_first_token")
+        output = _aiperf_tokens(row, "output_sequence_length") or _aiperf_tokens(row, "output_token_count")
+        failed = bool(error) or latency is None or not output
+        gaps = row.get("metrics.inter_chunk_latency.value")
+        unit = TIME_UNITS.get(row.text("metrics.inter_chunk_latency.unit"), 1e-3)
+        served.append(
+            Served(
+                id=row.text("metadata.x_request_id") or str(row.number),
+                arrival=min(arrival, sent),
+                sent=sent,
+                first=None if failed or ttft is None else sent + ttft,
+                last=None if failed or latency is None else sent + latency,
+                end=end,
+                input_tokens=_aiperf_tokens(row, "input_sequence_length"),
+                output_tokens=0 if failed else output,
+                gaps=row.numbers("metrics.inter_chunk_latency.value", unit) if isinstance(gaps, list) else None,
+                client=row.text("metadata.conversation_id") or None,
+                error=error,
+            )
+        )
+    return (LoadResults("aiperf", rows.source, _in_order(served)),)
+
+
+def _aiperf_time(row: Row, metric: str) -> float | None:
+    """A metric of a record in seconds; the file names its unit."""
+    if row.get(f"metrics.{metric}.value") is None:
+        return None
+    unit = row.text(f"metrics.{metric}.unit")
+    if unit not in TIME_UNITS:
+        row.fail(f"{metric} has the unit {unit!r:.20}; {', '.join(TIME_UNITS)} are known.")
+    return row.seconds(f"metrics.{metric}.value", TIME_UNITS[unit])
+
+
+def _aiperf_tokens(row: Row, metric: str) -> int:
+    column = f"metrics.{metric}.value"
+    return row.tokens(column, 0) if row.get(column) is not None else 0
+
+
+def guidellm(rows: Rows) -> tuple[LoadResults, ...]:
+    """One run for each benchmark of the report: a sweep has one for each rate."""
+    row = next(iter(rows))
+    benchmarks = row.get("benchmarks")
+    if not isinstance(benchmarks, list) or not benchmarks:
+        row.fail("it holds no benchmarks.")
+    found = []
+    for n, benchmark in enumerate(benchmarks, 1):
+        run = Row(row.source, n, benchmark if isinstance(benchmark, dict) else {})
+        served: list[Served] = []
+        for status in ("successful", "incomplete", "errored"):
+            for one in run.get(f"requests.{status}") or ():
+                if not isinstance(one, dict):
+                    run.fail("a request must be a JSON object.")
+                served.append(_guidellm_request(Row(row.source, len(served) + 1, one), status))
+        if not served:
+            run.fail("it holds no requests; GuideLLM keeps them unless its report was reduced.")
+        kind = run.text("config.strategy.type_") or run.text("config.strategy.kind")
+        name = row.source if len(benchmarks) == 1 else f"{row.source}, {n}" + (f" ({kind})" if kind else "")
+        duration = run.seconds("duration") if run.has("duration") else None
+        found.append(LoadResults("guidellm", name, _in_order(served), duration=duration))
+    return tuple(found)
+
+
+def _guidellm_request(row: Row, status: str) -> Served:
+    failed = status != "successful"
+    times = "info.timings"
+    sent = row.seconds(f"{times}.request_start" if row.has(f"{times}.request_start") else "request_start_time")
+    targeted = row.seconds(f"{times}.targeted_start") if row.has(f"{times}.targeted_start") else sent
+
+    def moment(column: str) -> float | None:
+        return row.seconds(column) if row.has(column) else None
+
+    first, last = moment(f"{times}.first_token_iteration"), moment(f"{times}.last_token_iteration")
+    end = moment(f"{times}.request_end") or moment("request_end_time")
+    output = row.tokens("output_tokens", 0) if row.has("output_tokens") else 0
+    return Served(
+        id=row.text("request_id") or str(row.number),
+        arrival=min(targeted, sent),
+        sent=sent,
+        first=None if failed else first,
+        last=None if failed else last or end,
+        end=end,
+        input_tokens=row.tokens("prompt_tokens", 0) if row.has("prompt_tokens") else 0,
+        output_tokens=0 if failed else output,
+        error=(row.text("info.error") or status) if failed else "",
+    )
+
+
+def inference_perf(rows: Rows) -> tuple[LoadResults, ...]:
+    """Entries of `per_request_lifecycle_metrics.json`: start and end, and the time of every output token."""
+    served = []
+    for row in rows:
+        sent, end = row.seconds("start_time"), row.seconds("end_time")
+        failure = row.get("error")
+        times = row.get("info.response_metrics.output_token_times")
+        tokens = row.numbers("info.response_metrics.output_token_times") if isinstance(times, list) else ()
+        if any(later < earlier for earlier, later in pairwise(tokens)):
+            row.fail("output_token_times run backwards.")
+        output = "info.response_metrics.output_tokens"
+        inputs = "info.request_metrics.text.input_tokens"
+        failed = failure is not None
+        said = failure.get("error_msg") if isinstance(failure, dict) else failure
+        served.append(
+            Served(
+                id=str(row.number),
+                arrival=sent,
+                sent=sent,
+                first=tokens[0] if tokens and not failed else None,
+                last=None if failed else tokens[-1] if tokens else end,
+                end=end,
+                input_tokens=row.tokens(inputs, 0) if row.has(inputs) else 0,
+                output_tokens=0 if failed else row.tokens(output, 0) if row.has(output) else len(tokens),
+                gaps=tuple(b - a for a, b in pairwise(tokens)) if tokens else None,
+                error=(said if isinstance(said, str) and said else "failed") if failed else "",
+            )
+        )
+    return (LoadResults("inference-perf", rows.source, _in_order(served)),)
+
+
+def llmservingsim(rows: Rows) -> tuple[LoadResults, ...]:
+    """A vLLM run recorded inside the server: arrival on the wall clock, all else on the engine's own clock.
+
+    The offset between the clocks is not recorded. Arrivals are shifted so that the quickest intake takes no time.
+    """
+    found = []
+    for row in rows:
+        moments = [row.number_in(name) for name in ("queued_ts", "scheduled_ts", "first_token_ts", "last_token_ts")]
+        if moments != sorted(moments):
+            row.fail("its times run backwards: queued, scheduled, first token and last token must follow in order.")
+        found.append((row, row.number_in("arrival_time"), moments))
+    offset = min((moments[0] - arrival for _, arrival, moments in found), default=0.0)
+    served = [
+        Served(
+            id=row.text("request_id") or str(row.number),
+            arrival=arrival + offset,
+            sent=moments[0],
+            scheduled=moments[1],
+            first=moments[2],
+            last=moments[3],
+            end=moments[3],
+            input_tokens=row.tokens("input_toks"),
+            output_tokens=row.tokens("output_toks"),
+        )
+        for row, arrival, moments in found
+    ]
+    return (LoadResults("vllm-server", rows.source, _in_order(served), notes=(Message("doctor.note_no_chunk_times"),)),)
+
+
+def _in_order(served: list[Served]) -> tuple[Served, ...]:
+    return tuple(sorted(served, key=lambda one: one.sent))
+
+
+def _numbers(values: dict[str, Any], endings: tuple[str, ...]) -> dict[str, float]:
+    """The numbers among some values whose names end in one of these ways."""
+    return {
+        key: float(value)
+        for key, value in values.items()
+        if key.endswith(endings) and type(value) in (int, float) and math.isfinite(value)
+    }

@@ -1,0 +1,135 @@
+"""What a load generator measured: for every request when it was sent, when its tokens came, and how many.
+
+The same facts whatever tool recorded them, so that the tools' definitions of TTFT, TPOT and the others can be applied
+to one run and compared (`cbviz.measure.definitions`). A fact that a file does not hold is None, never a guess.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from cbviz.errors import WorkloadError
+from cbviz.workload.traffic import Traffic
+
+
+class Served(NamedTuple):
+    """One request. Times in seconds on the tool's clock.
+
+    Attributes
+    ----------
+    id
+        As the file names it, or its number.
+    arrival
+        When it was meant to be sent: before `sent` if the client kept it back.
+    sent
+        When it was sent.
+    first, last
+        When its first and last token came; None if none did.
+    end
+        When the response ended, at or after `last`; None if it is not known.
+    input_tokens, output_tokens
+        Output as the tool counts it; 0 for a request that failed.
+    gaps
+        Between consecutive chunks of the stream, in seconds; None if the file does not hold them.
+    first_chunk
+        Output tokens in the first chunk.
+    scheduled
+        When the engine began to compute it; None if only the client was watched.
+    client
+        The tenant, or None.
+    error
+        Why it failed; "" if it did not.
+    """
+
+    id: str
+    arrival: float
+    sent: float
+    first: float | None
+    last: float | None
+    end: float | None
+    input_tokens: int
+    output_tokens: int
+    gaps: tuple[float, ...] | None = None
+    first_chunk: int = 1
+    scheduled: float | None = None
+    client: str | None = None
+    error: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Whether it was served: it has an output and no error."""
+        return not self.error and self.output_tokens > 0 and self.last is not None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResults:
+    """One run of a load generator.
+
+    Attributes
+    ----------
+    tool
+        A name of `cbviz.measure.definitions.TOOLS`: whose definitions the file's own numbers follow.
+    name
+        Of the file, and of the run if the file holds several.
+    served
+        One `Served` per request, in order of sending.
+    timed
+        Whether `sent` is known; where it is not, every time is relative to its own request's sending.
+    duration
+        Seconds of the benchmark as the tool reports them, or None.
+    reported
+        The tool's own results, such as "mean_ttft_ms": to be compared with what is computed here.
+    settings
+        What the file says of the run: model, rate, concurrency, …
+    notes
+        Sentences on what the file lacks, and what follows.
+
+    Raises
+    ------
+    WorkloadError
+        There is no request.
+    """
+
+    tool: str
+    name: str
+    served: tuple[Served, ...]
+    timed: bool = True
+    duration: float | None = None
+    reported: dict[str, float] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.served:
+            raise WorkloadError(f"{self.name} holds no request.")
+
+    def __repr__(self) -> str:
+        return f"<LoadResults {self.name!r} of {self.tool}: {len(self.served):,} requests>"
+
+    def traffic(self) -> Traffic:
+        """The requests that were served, as traffic to serve again.
+
+        Returns
+        -------
+        Traffic
+            In order of arrival.
+
+        Raises
+        ------
+        WorkloadError
+            The file does not say when requests were sent, or none was served.
+        """
+        good = sorted((one for one in self.served if one.good), key=lambda one: one.arrival)
+        if not self.timed:
+            raise WorkloadError(f"{self.name} does not say when requests were sent, so its traffic is not known.")
+        if not good:
+            raise WorkloadError(f"no request of {self.name} was served.")
+        return Traffic(
+            name=self.name,
+            arrival=tuple(one.arrival for one in good),
+            input_tokens=tuple(max(1, one.input_tokens) for one in good),
+            output_tokens=tuple(one.output_tokens for one in good),
+            client=tuple(one.client for one in good) if any(one.client for one in good) else (),
+            left_out=len(self.served) - len(good),
+        )

@@ -1,0 +1,238 @@
+"""`cbviz doctor`: what a result shows, in sentences, pictures, a page and JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+import cbviz
+from cbviz.cli import main
+from cbviz.errors import FileError, MeasureError, PolicyError, WorkloadError
+from cbviz.measure import Targets
+from cbviz.run.what_if import Option
+from cbviz.simulator import CostModel
+from cbviz.view.gantt import MOST_BARS, Gantt
+from cbviz.view.load_charts import slo_curve
+from cbviz.workload import LoadResults, Served, read_results
+
+RESULTS = Path(__file__).parent / "load_results"
+BENCH, SERVER = RESULTS / "vllm_bench.json", RESULTS / "vllm_server_rtx4090.jsonl.gz"
+FILES = ("vllm_bench.json", "vllm_bench_old.json", "aiperf.jsonl", "guidellm.json.gz", "inference_perf.json.gz")
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_file_is_explained(name: str, language: str) -> None:
+    found = cbviz.doctor(RESULTS / name, targets=Targets(ttft=0.15, tpot=0.03), language=language)
+    said = "\n".join(found.sentences())
+    assert "{" not in said
+    assert found.goodput
+    assert len(found.text().splitlines()) == 1 + 4 * 6
+    json.dumps(found.to_json(), allow_nan=False)
+    assert "<script" not in found.html()
+
+
+def test_why_the_tools_differ() -> None:
+    said = "\n".join(cbviz.doctor(RESULTS / "aiperf.jsonl").sentences())
+    assert re.search(r"GuideLLM's is 1\.\d\d times vLLM's", said)
+    assert "the client kept requests back for 2.17 ms on average" in said
+    assert "4.00 ms on average after the last token" in said
+    assert "0.6% of the tokens after the first came together with another" in said
+    assert "1 request has a single one" in said
+
+
+def test_the_files_own_numbers_are_checked(tmp_path: Path) -> None:
+    assert "The 12 numbers that the file itself reports agree with its requests." in cbviz.doctor(BENCH).sentences()
+    content = json.loads(BENCH.read_text()) | {"mean_tpot_ms": 99.0}
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    said = "\n".join(cbviz.doctor(tmp_path / "x.json").sentences())
+    assert re.search(r"The file reports mean_tpot_ms = 99\.00 ms, but its requests give 27\.\d\d ms", said)
+
+
+def test_over_saturation_is_said_first() -> None:
+    said = cbviz.doctor(SERVER).sentences()
+    assert any(sentence.startswith("Over-saturated: ") and "1.63 were completed" in sentence for sentence in said[:3])
+
+
+def test_a_trace_of_ours() -> None:
+    static, continuous = cbviz.recorded("smollm2-8")
+    found = cbviz.doctor(continuous)
+    assert found.by("ttft", "cbviz").mean < cbviz.doctor(static).by("ttft", "cbviz").mean
+    assert "as one batch" in "\n".join(found.sentences())
+
+
+def test_a_run_of_several_is_chosen(tmp_path: Path) -> None:
+    text = BENCH.read_text()
+    path = tmp_path / "appended.json"
+    path.write_text(f"{text}\n{text}\n")
+    found = cbviz.doctor(path, run=2)
+    assert (found.runs, found.run) == (2, 2)
+    assert "The file holds 2 runs; this is run 2." in found.sentences()
+    with pytest.raises(MeasureError, match="the file holds 2 runs; there is no run 3"):
+        cbviz.doctor(path, run=3)
+
+
+# ------------------------------------------------------------------ pictures
+
+
+def test_the_gantt_has_a_bar_for_every_phase() -> None:
+    picture = cbviz.doctor(BENCH).gantt
+    root = ElementTree.fromstring(picture.svg())
+    bars = [node for node in root.iter() if node.tag.endswith("rect") and node.get("stroke") is None]
+    assert len(bars) == 23 * 2 + 1  # the failed request has one
+    assert picture.svg() == cbviz.doctor(BENCH).gantt.svg()
+    assert "waiting" in cbviz.doctor(SERVER).gantt.svg()  # the server knows when it admitted a request
+    assert "等待" in cbviz.doctor(SERVER, language="zh").gantt.svg()
+
+
+def test_many_requests_are_thinned_and_it_says_so() -> None:
+    picture = cbviz.doctor(SERVER).gantt
+    drawn = picture.drawn()
+    assert len(drawn) == MOST_BARS
+    assert (drawn[0].id, drawn[-1].id) == ("bench-0", "bench-299")
+    assert "200 of 300 requests" in picture.svg()
+
+
+def test_names_are_text() -> None:
+    row = Served("0", 0.0, 0.0, 0.1, 0.2, 0.2, 5, 2, (0.1,))
+    found = cbviz.doctor(LoadResults("vllm-bench", "<script>alert(1)</script>", (row,)))
+    assert "<script>" not in found.html()
+    assert "<script>" not in found.gantt.svg()
+
+
+def test_without_start_times_there_is_no_picture() -> None:
+    found = cbviz.doctor(RESULTS / "vllm_bench_old.json")
+    with pytest.raises(MeasureError, match="does not say when requests were sent"):
+        found.gantt  # noqa: B018
+    with pytest.raises(MeasureError, match="does not say when requests were sent"):
+        found.in_flight  # noqa: B018
+    assert "<img" not in found.html()
+
+
+def test_charts() -> None:
+    found = cbviz.doctor(SERVER)
+    flight = found.in_flight.series[0]
+    assert flight.y.max() == pytest.approx(found.saturation.peak, rel=0.05)
+    assert found.ttft_over_time.series[0].y.max() > 100
+    assert found.cdf("e2el").series[0].y[-1] == 1
+    with pytest.raises(MeasureError, match="has no inter-token latency"):
+        found.cdf("itl")
+    with pytest.raises(MeasureError, match="curves must map names"):
+        slo_curve({})
+    with pytest.raises(MeasureError, match="a run is needed"):
+        Gantt(5)  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------ what if
+
+
+def measured() -> tuple[LoadResults, CostModel]:
+    """A run whose cost is known exactly: it was simulated."""
+    cost = CostModel(iteration=0.01, decode=0.0005, name="exact")
+    (run,) = read_results(SERVER)
+    work = cbviz.run.traffic_work.work_of(run.traffic().first(60).clipped(200, 40))
+    found = cbviz.forecast(work, "continuous", cost=cost, slots=8)
+    columns = zip(
+        found.arrival, found.first_token, found.finished, found.output_tokens, found.prompt_tokens, strict=True
+    )
+    rows = [Served(str(n), a, a, f, e, e, int(p), int(o)) for n, (a, f, e, o, p) in enumerate(columns)]
+    return LoadResults("cbviz", "simulated", tuple(rows), settings={"policy": "continuous", "slots": 8}), cost
+
+
+def test_the_setting_that_ran_is_simulated_first() -> None:
+    run, cost = measured()
+    found = cbviz.doctor(run, cost=cost, options=[Option("continuous", 32), Option("static", 8)]).options
+    assert found is not None
+    assert all(abs(error) < 1e-6 for error in found.error.values())
+    more, static = found.options
+    assert more.mean["ttft"] < found.as_it_ran.mean["ttft"] < static.mean["ttft"]
+
+
+def test_a_wrong_cost_model_shows_as_uncertainty() -> None:
+    run, cost = measured()
+    slow = CostModel(iteration=2 * cost.iteration, decode=2 * cost.decode, name="slow")
+    found = cbviz.doctor(run, cost=slow, options=[Option("continuous", 32)])
+    assert found.options is not None
+    assert 0.8 < found.options.error["tpot"] < 1.5
+    assert found.options.options[0].uncertainty == {name: abs(error) for name, error in found.options.error.items()}
+    assert "continuous, 32 slots: TTFT" in "\n".join(found.sentences())
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_a_budget_is_simulated() -> None:
+    run, cost = measured()
+    found = cbviz.doctor(run, cost=cost, options=[Option("vllm_v1", 8, budget=64), Option("vllm_v1", 8)]).options
+    assert found is not None
+    small, usual = found.options
+    assert small.mean["e2el"] > usual.mean["e2el"]
+    assert small.option.label == "vllm_v1, 8 slots, 64 tokens"
+    with pytest.raises(PolicyError, match="has no bound on the tokens"):
+        cbviz.doctor(run, cost=cost, options=[Option("static", 8, budget=64)])
+
+
+def test_what_if_needs_times_and_a_calibration() -> None:
+    with pytest.raises(MeasureError, match="can be simulated only with a calibration"):
+        cbviz.doctor(BENCH, options=[Option(slots=4)])
+    with pytest.raises(MeasureError, match="no other setting can be simulated"):
+        cbviz.doctor(RESULTS / "vllm_bench_old.json", cost="h100-llama-3.1-8b")
+
+
+# ------------------------------------------------------------------ nonsense, and the command
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"run": 0}, "run must be a whole number of at least 1"),
+        ({"targets": "fast"}, "there is no preset 'fast'"),
+        ({"targets": 5}, "targets must be Targets"),
+        ({"ran": 5}, "ran and options must be Option"),
+        ({"options": [5]}, "ran and options must be Option"),
+    ],
+)
+def test_nonsense_is_one_sentence(options: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(MeasureError, match=complaint):
+        cbviz.doctor(BENCH, **options)
+
+
+def test_a_file_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="there is no file"):
+        cbviz.doctor(tmp_path / "x.json")
+    (tmp_path / "x.json").write_text("{}")
+    with pytest.raises(WorkloadError, match="is in no format that is known here"):
+        cbviz.doctor(tmp_path / "x.json")
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "page.html"
+    assert main(["doctor", str(BENCH), str(SERVER), "--target-ttft", "1", "--html", str(page)]) == 0
+    printed = capsys.readouterr().out
+    assert "24 requests, 1 failed, measured by vLLM bench." in printed
+    assert "Over-saturated" in printed
+    assert "Goodput in requests a second" in printed
+    text = page.read_text()
+    assert text.count("<h2>") == 2
+    assert "default-src 'none'" in text
+    assert len(text) < 1_000_000
+    assert main(["doctor", str(SERVER), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["runs"][0]["verdict"] == "over-saturated"
+
+
+def test_one_bad_file_does_not_hide_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", str(tmp_path / "none"), str(BENCH)]) == 0
+    printed = capsys.readouterr()
+    assert "there is no file" in printed.err
+    assert "24 requests" in printed.out
+    assert main(["doctor", str(tmp_path / "none")]) == 2
+
+
+@pytest.mark.parametrize("setting", ["64", "slots=many", "slots=0", "colour=red", "policy="])
+def test_a_wrong_setting_is_one_sentence(setting: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", str(BENCH), "--cost", "h100-llama-3.1-8b", "--what-if", setting]) == 2
+    assert re.search("a setting is written|must be a whole number", capsys.readouterr().err)

@@ -1,0 +1,337 @@
+"""A sweep gives the same table whatever computes it, loses no row to a stop, and names what failed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cbviz
+from cbviz.cli import main
+from cbviz.errors import CbvizError, FileError, SweepError
+from cbviz.run.sweep import Sweep, sweep
+from tests.sweep_cells import always_dies, dies_once, double, fails_at_two
+
+GRID = {"x": [1, 2, 3]}
+
+
+def test_the_table_is_tidy() -> None:
+    found = cbviz.sweep({"x": [1, 2], "plus": [0, 10]}, num_runs=2, seed=5, work=double)
+    assert [(r["x"], r["plus"], r["run"], r["seed"]) for r in found.rows] == [
+        (x, plus, run, 5 + run) for x in (1, 2) for plus in (0, 10) for run in (0, 1)
+    ]
+    assert found.columns == ["x", "plus", "run", "seed", "y", "what", "error"]
+    read = list(csv.DictReader(io.StringIO(found.to_csv())))
+    assert [float(row["y"]) for row in read] == [row["y"] for row in found.rows]
+    assert found.to_pandas().shape == (8, 7)
+    assert not found.failed
+
+
+def test_processes_give_the_same_table(tmp_path: Path) -> None:
+    here = sweep(GRID, num_runs=2, work=double, plus=3)
+    there = sweep(GRID, num_runs=2, work=double, plus=3, workers=2, output_dir=tmp_path / "s")
+    assert here.to_csv() == there.to_csv() == (tmp_path / "s" / "results.csv").read_text()
+
+
+def test_a_cell_that_fails_is_named_and_the_others_finish() -> None:
+    found = sweep(GRID, work=fails_at_two)
+    assert [row["error"] for row in found.rows] == ["", "two is", ""]
+    assert [row.get("y") for row in found.rows] == [1, None, 3]
+    assert [row["x"] for row in found.failed] == [2]
+
+
+def test_the_first_failure_can_end_it() -> None:
+    found = sweep(GRID, work=fails_at_two, continue_on_error=False)
+    assert found.stopped
+    assert [row["x"] for row in found.rows] == [1, 2]
+
+
+def test_a_worker_that_dies_takes_no_cell_with_it(tmp_path: Path) -> None:
+    found = sweep({"x": [1, 2, 3, 4]}, work=dies_once, workers=2, folder=str(tmp_path))
+    assert (tmp_path / "died").exists()
+    assert [row["y"] for row in found.rows] == [1, 2, 3, 4]
+
+
+def test_a_cell_that_kills_every_worker_is_named() -> None:
+    found = sweep(GRID, work=always_dies, workers=2)
+    assert [row["error"] for row in found.rows] == ["", "its worker process died 3 times", ""]
+
+
+# ------------------------------------------------------------------ stop, resume, a full disk
+
+
+def test_an_interrupt_keeps_what_was_done_and_resume_does_the_rest(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def work(x: int, seed: int) -> dict[str, Any]:
+        asked.append(x)
+        if x == 2 and len(asked) == 2:
+            raise KeyboardInterrupt
+        return {"y": x}
+
+    first = sweep(GRID, work=work, output_dir=tmp_path)
+    assert (first.stopped, len(first)) == (True, 1)
+    second = sweep(GRID, work=work, output_dir=tmp_path, resume=True)
+    assert asked == [1, 2, 2, 3]
+    assert [row["y"] for row in second.rows] == [1, 2, 3]
+    assert second.to_csv() == (tmp_path / "results.csv").read_text()
+
+
+def test_failed_runs_are_repeated_on_resume(tmp_path: Path) -> None:
+    broken = [True]
+
+    def work(x: int, seed: int) -> dict[str, Any]:
+        if x == 2 and broken[0]:
+            raise RuntimeError("not yet")
+        return {"y": x}
+
+    assert len(sweep(GRID, work=work, output_dir=tmp_path).failed) == 1
+    broken[0] = False
+    assert not sweep(GRID, work=work, output_dir=tmp_path, resume=True).failed
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is a device of Linux")
+def test_a_full_disk_in_the_middle_loses_no_row(tmp_path: Path) -> None:
+    kept, aside = tmp_path / "cells.jsonl", tmp_path / "aside"
+    full = [True]
+
+    def work(x: int, seed: int) -> dict[str, Any]:
+        if x == 2 and full[0]:
+            kept.rename(aside)
+            kept.symlink_to("/dev/full")
+        return {"y": x}
+
+    with pytest.raises(FileError, match=r"No space left on device\. The rows before are kept; make room"):
+        sweep(GRID, work=work, output_dir=tmp_path)
+    kept.unlink()
+    aside.rename(kept)
+    full[0] = False
+    found = sweep(GRID, work=work, output_dir=tmp_path, resume=True)
+    assert [row["y"] for row in found.rows] == [1, 2, 3]
+    assert len(kept.read_text().splitlines()) == 3
+
+
+def test_a_row_that_was_cut_off_is_computed_again(tmp_path: Path) -> None:
+    sweep(GRID, work=double, output_dir=tmp_path)
+    whole = (tmp_path / "cells.jsonl").read_bytes()
+    (tmp_path / "cells.jsonl").write_bytes(whole[:-20])
+    sweep(GRID, work=double, output_dir=tmp_path, resume=True)
+    assert (tmp_path / "cells.jsonl").read_bytes() == whole
+
+
+def test_a_folder_belongs_to_one_sweep(tmp_path: Path) -> None:
+    sweep(GRID, work=double, output_dir=tmp_path)
+    with pytest.raises(SweepError, match="holds a sweep already; resume it, or name another folder"):
+        sweep(GRID, work=double, output_dir=tmp_path)
+    with pytest.raises(SweepError, match="holds another sweep: its num_runs is 1, and this one's 2"):
+        sweep(GRID, work=double, output_dir=tmp_path, num_runs=2, resume=True)
+    (tmp_path / "cells.jsonl").write_text('[7, {"error": ""}]\n')
+    with pytest.raises(SweepError, match="row 1: this is no row of a sweep"):
+        sweep(GRID, work=double, output_dir=tmp_path, resume=True)
+    (tmp_path / "sweep.json").write_text("{}")
+    with pytest.raises(SweepError, match="is not the plan of a sweep"):
+        sweep(GRID, work=double, output_dir=tmp_path, resume=True)
+
+
+def test_parquet_holds_the_same_table(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    found = sweep(GRID, work=fails_at_two, output_dir=tmp_path)
+    assert parquet.read_table(tmp_path / "results.parquet").to_pylist() == [
+        {name: row.get(name) for name in found.columns} for row in found.rows
+    ]
+
+
+# ------------------------------------------------------------------ nonsense
+
+
+@pytest.mark.parametrize(
+    ("grid", "options", "complaint"),
+    [
+        ({}, {}, "a grid must map names to lists of values"),
+        ([1], {}, "a grid must map names to lists of values"),
+        ({"x": []}, {}, "no value for x"),
+        ({"x": 5}, {}, "the values of x must be a list"),
+        ({"x": [1, 1]}, {}, "a value of x twice"),
+        ({"x": [object()]}, {}, "a value of x must be a text, a finite number"),
+        ({"x": [float("nan")]}, {}, "a value of x must be a text, a finite number"),
+        ({"seed": [1]}, {}, "a parameter must have a name such as slots"),
+        ({"a b": [1]}, {}, "a parameter must have a name such as slots"),
+        ({"x": [1]}, {"x": 2}, "x is given twice"),
+        ({"x": range(1001), "y": range(1000)}, {}, "1,001,000 runs; at most 1,000,000"),
+        (GRID, {"num_runs": 0}, "num_runs must be a whole number of at least 1"),
+        (GRID, {"workers": 0}, "workers must be a whole number of at least 1"),
+        (GRID, {"work": 5}, "work must be a function"),
+        (GRID, {"work": lambda x, seed: {}, "workers": 2}, "cannot be sent to other processes"),
+        (GRID, {"resume": True}, "resume needs output_dir"),
+        (GRID, {"address": 5}, "address must be None"),
+    ],
+)
+def test_nonsense_is_one_sentence(grid: Any, options: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(SweepError, match=complaint):
+        sweep(grid, **{"work": double, **options})
+
+
+@pytest.mark.parametrize(
+    ("result", "complaint"),
+    [
+        (5, "the cell returned no mapping"),
+        ({"y": object()}, "a result must be a number"),
+        ({"x": 1}, "has the name of a parameter"),
+    ],
+)
+def test_a_result_that_no_table_can_hold_is_a_failure(result: Any, complaint: str) -> None:
+    (row,) = sweep({"x": [1]}, work=lambda x, seed: result).rows
+    assert complaint in row["error"]
+
+
+def test_a_result_that_is_not_finite_is_an_empty_field() -> None:
+    (row,) = sweep({"x": [1]}, work=lambda x, seed: {"y": float("nan")}).rows
+    assert row["y"] is None
+
+
+# ------------------------------------------------------------------ the simulator in it
+
+
+def swept() -> Sweep:
+    return sweep({"policy": ["static", "continuous"], "rate": [2.0, 6.0, 12.0]}, requests=150, slots=8)
+
+
+def test_policies_are_compared_on_the_same_requests() -> None:
+    found = swept()
+    by = {(row["policy"], row["rate"]): row for row in found.rows}
+    for rate in (2.0, 6.0, 12.0):
+        assert by["static", rate]["tokens"] == by["continuous", rate]["tokens"]
+        assert by["continuous", rate]["ttft_mean"] < by["static", rate]["ttft_mean"]
+    alone = cbviz.forecast(
+        cbviz.simulator.Work.draw(
+            150,
+            cbviz.workload.ExponentialClipped(128, 512),
+            cbviz.workload.Poisson(6.0),
+            prompt_tokens=128,
+            seed=0,
+        ),
+        "continuous",
+        cost="h100-llama-3.1-8b",
+        slots=8,
+    )
+    assert by["continuous", 6.0]["e2e_mean"] == pytest.approx(float(alone.e2e.mean()), rel=1e-9)
+
+
+def test_curves_and_capacities() -> None:
+    found = swept()
+    curves = found.curves("ttft_p99", by="policy")
+    assert curves["static"][0] == [2.0, 6.0, 12.0]
+    capacity = found.capacities(0.5)
+    assert capacity["static"] < capacity["continuous"]
+    assert found.chart(target=0.5).svg() == swept().chart(target=0.5).svg()
+    with pytest.raises(SweepError, match="has no column 'ttff'"):
+        found.curves("ttff")
+
+
+def test_a_trace_is_resampled_at_the_rate() -> None:
+    trace = str(Path(__file__).parent / "traffic" / "azure_2023_conversation.csv.gz")
+    (row,) = sweep({"rate": [5.0]}, trace=trace, requests=400, slots=16).rows
+    assert row["completed"] == 400
+    assert row["simulated_seconds"] >= 399 / 5.0
+
+
+def test_targets_give_goodput_and_a_budget_reaches_the_policy() -> None:
+    found = sweep({"budget": [64, 2048]}, policy="vllm_v1", requests=40, rate=20.0, target_ttft=0.5)
+    small, large = found.rows
+    assert 0 <= small["within_targets"] <= large["within_targets"] <= 1
+    assert small["iterations"] > large["iterations"]
+    (row,) = sweep({"policy": ["static"]}, budget=64, requests=10).rows
+    assert "has no bound on the tokens" in row["error"]
+
+
+def test_a_wrong_parameter_is_named_in_the_table() -> None:
+    (row,) = sweep({"slotz": [1]}).rows
+    assert "slotz" in row["error"]
+
+
+# ------------------------------------------------------------------ the command
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["sweep", "slots=4,8", "requests=30", "--num-runs", "2", "--quiet", "--output-dir", str(tmp_path / "s")]
+    assert main([*words, "--dry-run"]) == 0
+    assert "4 runs; nothing was computed." in capsys.readouterr().out
+    assert not (tmp_path / "s").exists()
+    assert main(words) == 0
+    assert "4 of 4 runs are in the table" in capsys.readouterr().out
+    assert main(words) == 2
+    assert "holds a sweep already" in capsys.readouterr().err
+    assert main([*words, "--resume", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["runs"], facts["done"]) == (4, 4)
+    assert len(facts["rows"]) == 4
+
+
+def test_the_command_names_what_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", "slots=4,0", "requests=10", "--quiet"]) == 2
+    printed = capsys.readouterr()
+    assert "slots=0, seed=0 failed: slots must be" in printed.err
+    assert len(printed.out.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["slots"], "is written NAME=VALUE"),
+        (["slots=1,,2"], "is written NAME=VALUE"),
+        (["slots=1", "slots=2"], "slots is given twice"),
+        (["slots=nan,1"], "a value of slots must be a text, a finite number"),
+    ],
+)
+def test_a_wrong_word_is_one_sentence(words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", *words]) == 2
+    assert complaint in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------ Ray
+
+
+def test_without_ray_the_sentence_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(SweepError, match=r"install it with: pip install cbviz\[ray\]"):
+        sweep(GRID, "local", work=double)
+
+
+def test_a_cluster_that_does_not_answer_is_refused_in_seconds() -> None:
+    pytest.importorskip("ray", reason="Ray is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    began = time.process_time()
+    for address in (f"ray://127.0.0.1:{port}", f"127.0.0.1:{port}", "ray://127.0.0.1:port", "auto"):
+        with pytest.raises(SweepError, match=r"no Ray cluster answers|an address of Ray is"):
+            sweep(GRID, address, work=double)
+    assert time.process_time() - began < 60
+
+
+def test_ray_gives_the_same_table_and_shuts_down_its_own(tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    there = sweep(GRID, "local", workers=1, num_runs=2, work=double, plus=3)
+    assert there.to_csv() == sweep(GRID, num_runs=2, work=double, plus=3).to_csv()
+    assert not ray.is_initialized()
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        assert not sweep(GRID, "auto", work=dies_once, folder=str(tmp_path)).failed
+        assert (tmp_path / "died").exists()
+        named = sweep(GRID, "auto", work=fails_at_two)
+        assert [row["x"] for row in named.failed] == [2]
+        assert ray.is_initialized()  # not ours, so it stays
+    finally:
+        ray.shutdown()
+
+
+def test_errors_of_sweeps_are_cbviz_errors() -> None:
+    assert issubclass(SweepError, CbvizError)
