@@ -1,0 +1,362 @@
+"""Another engine's passes as our iterations: which slot each request had, and what its row did there.
+
+Engines report a batch as a list of rows. `Ledger` gives every request a slot for as long as it is in the engine's
+batch, by our own convention (FACTS §2.0: the lowest free slot, refilled the iteration after it is freed), and derives
+each row's state from positions alone. It never invents a value: KV blocks, which other engines count in their own
+ways, are left out.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cbviz.errors import AdapterError
+from cbviz.events import NO_REQUEST, Finish, FinishReason, Iteration, Mark, Reuse, State
+from cbviz.limits import RECORDED_SLOTS
+from cbviz.reason import Reason
+from cbviz.trace import Recorder, Trace, TraceMeta
+from cbviz.trace.fold import Detokenize
+from cbviz.workload import Request
+
+NOT_IN_BATCH = Reason("not_in_batch")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRow:
+    """One request's part in a pass.
+
+    Attributes
+    ----------
+    request
+        Its id.
+    tokens
+        Tokens that were fed for it, at least 1.
+    start
+        Positions that were in the KV cache before the pass.
+    token
+        The output token that it got, `NO_REQUEST` if none.
+    """
+
+    request: int
+    tokens: int
+    start: int
+    token: int = NO_REQUEST
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One forward pass of another engine.
+
+    Attributes
+    ----------
+    t_start, t_end
+        Seconds on one clock that starts at 0.
+    rows
+        The batch, in the engine's order.
+    finished
+        Request → why its output ended with this pass.
+    preempted, cancelled
+        Requests that lost their place, or were cancelled, before this pass.
+    """
+
+    t_start: float
+    t_end: float
+    rows: tuple[BatchRow, ...]
+    finished: Mapping[int, FinishReason] = field(default_factory=dict)
+    preempted: tuple[int, ...] = ()
+    cancelled: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    request: int
+    state: State
+    tokens: int
+    context: int
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """An `Iteration` whose arrays are not padded yet: the number of slots is known at the end."""
+
+    t_start: float
+    t_end: float
+    cells: dict[int, _Cell]
+    arrived: tuple[int, ...]
+    admitted: tuple[Mark, ...]
+    preempted: tuple[Mark, ...]
+    stalled: tuple[Mark, ...]
+    cancelled: tuple[Mark, ...]
+    finished: tuple[Finish, ...]
+    reused: tuple[Reuse, ...]
+    waiting: int
+
+
+class Ledger:
+    """Turns the passes of one run into iterations, and into a `Trace` at the end.
+
+    Example
+    -------
+    Two requests on one slot; the second waits until the first has ended:
+
+    >>> from cbviz.events import FinishReason
+    >>> from cbviz.workload import Request
+    >>> ledger = Ledger()
+    >>> for id in (0, 1):
+    ...     ledger.arrive(Request(id, (5, 6), max_new_tokens=4))
+    >>> end = FinishReason.END
+    >>> ledger.add(Pass(0.0, 0.1, (BatchRow(0, tokens=2, start=0, token=9),), finished={0: end}))
+    >>> ledger.add(Pass(0.1, 0.2, (BatchRow(1, tokens=2, start=0, token=9),), finished={1: end}))
+    >>> ledger.slots, [ledger.iteration(n).waiting for n in (0, 1)]
+    (1, [1, 0])
+    """
+
+    def __init__(self) -> None:
+        self.requests: dict[int, Request] = {}
+        """All requests, in the order in which they were made known."""
+        self._coming: list[tuple[float, int]] = []
+        self._waiting: dict[int, None] = {}
+        self._slot_of: dict[int, int] = {}
+        self._taken: list[bool] = []
+        self._seen: dict[int, int] = {}
+        self._context: dict[int, int] = {}
+        self._admitted: set[int] = set()
+        self._finished: set[int] = set()
+        self._cancelled: set[int] = set()
+        self._drafts: list[_Draft] = []
+
+    def __len__(self) -> int:
+        return len(self._drafts)
+
+    @property
+    def slots(self) -> int:
+        """The most slots that were used at once so far."""
+        return len(self._taken)
+
+    @property
+    def now(self) -> float:
+        """When the last pass ended."""
+        return self._drafts[-1].t_end if self._drafts else 0.0
+
+    def arrive(self, request: Request) -> None:
+        """Make a request known; it enters the queue at its arrival.
+
+        Parameters
+        ----------
+        request
+            With an id that is new here, and its arrival on the clock of the passes.
+
+        Raises
+        ------
+        AdapterError
+            The id is known already.
+        """
+        if request.id in self.requests:
+            raise AdapterError(f"request {request.id} came twice; ids must be unique in a run.")
+        self.requests[request.id] = request
+        insort(self._coming, (request.arrival, request.id))
+
+    def add(self, one: Pass) -> None:
+        """Count one pass.
+
+        Parameters
+        ----------
+        one
+            The next pass of the engine.
+
+        Raises
+        ------
+        AdapterError
+            It names a request that never arrived, or feeds several tokens in a decode, as speculation does.
+        """
+        for row in one.rows:
+            if row.request not in self.requests:
+                raise AdapterError(f"pass {len(self)} computes request {row.request}, which never arrived.")
+        computed = {row.request for row in one.rows}
+        for request in self._finished & self._slot_of.keys() - computed:  # still held if its row was computed again
+            self._free(request)
+        arrived = self._arrivals(one, computed)
+        cancelled = tuple(self._cancel(request) for request in one.cancelled if self._alive(request))
+        preempted = tuple(self._preempt(request) for request in one.preempted if request in self._slot_of)
+        admitted, reused = self._admit(one.rows)
+        cells = {self._slot_of[row.request]: self._cell(row) for row in one.rows if row.request not in self._cancelled}
+        stalled = tuple(
+            Mark(request, slot, NOT_IN_BATCH) for request, slot in self._slot_of.items() if slot not in cells
+        )
+        for mark in stalled:
+            cells[mark.slot] = _Cell(mark.request, State.STALLED, 0, self._context[mark.request], NO_REQUEST)
+        finished = tuple(
+            Finish(request, self._slot_of[request], reason)
+            for request, reason in one.finished.items()
+            if request in self._slot_of and request not in self._finished
+        )
+        self._finished.update(end.request for end in finished)
+        start = max(one.t_start, self.now)
+        self._drafts.append(
+            _Draft(
+                t_start=start,
+                t_end=max(one.t_end, start),
+                cells=cells,
+                arrived=arrived,
+                admitted=admitted,
+                preempted=preempted,
+                stalled=stalled,
+                cancelled=cancelled,
+                finished=finished,
+                reused=reused,
+                waiting=len(self._waiting),
+            )
+        )
+
+    def iteration(self, n: int, slots: int | None = None) -> Iteration:
+        """A pass as an iteration.
+
+        Parameters
+        ----------
+        n
+            Which one.
+        slots
+            How many slots its arrays have; None means those used at once so far.
+
+        Returns
+        -------
+        Iteration
+            Without KV blocks.
+
+        Raises
+        ------
+        AdapterError
+            More slots were used than asked for.
+        """
+        width, draft = self.slots if slots is None else slots, self._drafts[n]
+        if max(draft.cells, default=0) >= width:
+            raise AdapterError(f"pass {n} uses slot {max(draft.cells)}, and slots 0 to {width - 1} were asked for.")
+        tokens, context = np.zeros(width, np.int32), np.zeros(width, np.int32)
+        request, token = np.full(width, NO_REQUEST, np.int32), np.full(width, NO_REQUEST, np.int32)
+        state = np.full(width, State.IDLE, np.uint8)
+        for slot, cell in draft.cells.items():
+            request[slot], state[slot], token[slot] = cell.request, cell.state, cell.token
+            tokens[slot], context[slot] = cell.tokens, cell.context
+        return Iteration(
+            index=n,
+            t_start=draft.t_start,
+            t_end=draft.t_end,
+            request=request,
+            state=state,
+            tokens=tokens,
+            context=context,
+            token=token,
+            allotted=context,
+            arrived=draft.arrived,
+            admitted=draft.admitted,
+            finished=draft.finished,
+            preempted=draft.preempted,
+            stalled=draft.stalled,
+            cancelled=draft.cancelled,
+            waiting=draft.waiting,
+            reused=draft.reused,
+        )
+
+    def trace(self, meta: TraceMeta, pieces: Detokenize | None = None, cancelled: Iterable[int] = ()) -> Trace:
+        """The run so far as a checked trace.
+
+        Parameters
+        ----------
+        meta
+            Its origin; `total_blocks` is 0, because KV blocks are left out.
+        pieces
+            Turns output tokens into text; None leaves the text out.
+        cancelled
+            Requests that were cancelled after the last pass.
+
+        Returns
+        -------
+        Trace
+            Of all passes.
+
+        Raises
+        ------
+        TraceError
+            The passes contradict each other.
+        """
+        recorder = Recorder(meta, self.requests.values())
+        for n in range(len(self)):
+            recorder.add(self.iteration(n, meta.slots))
+        recorder.add_cancelled(
+            Mark(request, self._slot_of.get(request, NO_REQUEST))
+            for request in dict.fromkeys(cancelled)
+            if self._alive(request)
+        )
+        return recorder.trace(pieces)
+
+    def _alive(self, request: int) -> bool:
+        return request in self.requests and request not in self._finished and request not in self._cancelled
+
+    def _arrivals(self, one: Pass, computed: set[int]) -> tuple[int, ...]:
+        """Requests that enter the queue now: those whose time has come, and any that the pass already knows."""
+        named = computed | set(one.preempted) | set(one.cancelled)
+        now = [entry for entry in self._coming if entry[0] <= one.t_start or entry[1] in named]
+        gone = {request for _, request in now}
+        self._coming = [entry for entry in self._coming if entry[1] not in gone]
+        self._waiting.update(dict.fromkeys(request for _, request in now))
+        return tuple(request for _, request in now)
+
+    def _cancel(self, request: int) -> Mark:
+        self._cancelled.add(request)
+        self._waiting.pop(request, None)
+        return Mark(request, self._free(request) if request in self._slot_of else NO_REQUEST)
+
+    def _preempt(self, request: int) -> Mark:
+        self._waiting = {request: None, **self._waiting}
+        return Mark(request, self._free(request))
+
+    def _admit(self, rows: Iterable[BatchRow]) -> tuple[tuple[Mark, ...], tuple[Reuse, ...]]:
+        admitted, reused = [], []
+        for row in rows:
+            if row.request in self._slot_of or not self._alive(row.request):
+                continue
+            slot = next((slot for slot, taken in enumerate(self._taken) if not taken), len(self._taken))
+            if slot == len(self._taken):
+                if slot == RECORDED_SLOTS:
+                    raise AdapterError(f"more than {RECORDED_SLOTS:,} requests ran at once; a trace holds no more.")
+                self._taken.append(True)
+            self._taken[slot] = True
+            self._slot_of[row.request] = slot
+            del self._waiting[row.request]
+            admitted.append(Mark(row.request, slot))
+            if row.start:
+                asked = max(len(self.requests[row.request].prompt), self._seen.get(row.request, 0), row.start)
+                reused.append(Reuse(row.request, asked, row.start))
+            self._admitted.add(row.request)
+        return tuple(admitted), tuple(reused)
+
+    def _cell(self, row: BatchRow) -> _Cell:
+        """What the row did. A decode without a token was computed for nothing: its request had just lost its place."""
+        request, prompt = row.request, len(self.requests[row.request].prompt)
+        context = row.start + row.tokens
+        if request in self._finished:
+            return _Cell(request, State.HELD, row.tokens, context, NO_REQUEST)
+        if row.start < self._seen.get(request, 0):
+            state = State.RECOMPUTE
+        elif row.start < prompt:
+            state = State.PREFILL
+        elif row.tokens > 1:
+            raise AdapterError(
+                f"pass {len(self)} feeds {row.tokens} tokens of request {request} in one decode; speculative decoding "
+                "cannot be drawn, where a slot yields one token an iteration."
+            )
+        else:
+            state = State.DECODE if row.token != NO_REQUEST else State.RECOMPUTE
+        self._seen[request] = max(self._seen.get(request, 0), context)
+        self._context[request] = context
+        return _Cell(request, state, row.tokens, context, row.token)
+
+    def _free(self, request: int) -> int:
+        slot = self._slot_of.pop(request)
+        self._taken[slot] = False
+        return slot
