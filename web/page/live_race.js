@@ -1,0 +1,111 @@
+/* The page's end of one live race: a worker that computes, and a board's host that controls it. */
+import { Run } from "../../cbviz/view/js/run.js";
+/** @import { Host } from "../../cbviz/view/js/view.js" */
+/** @import { Settings } from "./options.js" */
+
+/** Milliseconds that the worker has to stop by itself; then it is ended, and what it sent is kept. */
+const TO_STOP = 60;
+/** Milliseconds between two looks at a worker, and looks in a row without a word after which it is ended. A tab that sleeps does not look, so waking up is no silence. */
+const LOOK = 250;
+const SILENT_LOOKS = 16;
+
+/** What the worker needs beside the settings. @typedef {{code: string, model: Record<string, any>}} Parts */
+/**
+ * What a race tells the page. `note` is a sentence of the engine, `key` one of the page's.
+ * @typedef {{begun: (race: LiveRace) => void, changed: () => void, ended: (how: {stopped: boolean, note: string, key: string}) => void}} Listener
+ */
+
+/** The text of a worker: the written scheduler first, so that the lines of its errors are its own, then the engine. @param {string} code @param {string} written */
+export const workerText = (code, written) => `globalThis.written = function () { "use strict";\n${written}\n; return { plan: typeof plan === "undefined" ? undefined : plan, name: typeof name === "undefined" ? "" : name }; };\n(() => {\n${code}\n})();\n`;
+
+export class LiveRace {
+  /** Throws where no worker can be made. @param {Parts} parts @param {Settings} settings @param {Listener} listener */
+  constructor({ code, model }, settings, listener) {
+    this.listener = listener;
+    this.run = new Run();
+    this.status = "running";
+    this.simd = true;
+    this.silent = 0;
+    this.began = performance.now();
+    /** Milliseconds from the start to the first iteration; NaN before it. */
+    this.untilFirst = NaN;
+    const uses = settings.lanes.includes("yours");
+    const address = URL.createObjectURL(new Blob([workerText(code, uses ? settings.code : "")], { type: "text/javascript" }));
+    this.worker = new Worker(address);
+    URL.revokeObjectURL(address);
+    this.worker.onmessage = ({ data }) => this.message(data);
+    this.worker.onerror = (event) => {
+      event.preventDefault();
+      // The first line of the worker's text is ours.
+      this.end(event.lineno > 1 && !this.run.lanes.length ? `${event.message} (${event.lineno - 1}:${event.colno})` : event.message || "", event.message ? "" : "worker_failed");
+    };
+    const { slots, requests, seed, tight, lanes } = settings;
+    this.worker.postMessage({ type: "start", model, options: { slots, requests, seed, tight, lanes } });
+    this.looking = setInterval(() => this.look(), LOOK);
+  }
+
+  /** @param {Record<string, any>} data */
+  message(data) {
+    this.silent = 0;
+    if (this.over) return;
+    try {
+      for (const bytes of data.blocks ?? []) this.run.add(bytes);
+    } catch {
+      this.end("", "worker_failed"); // what a scheduler sent is no run
+      return;
+    }
+    if (data.type === "begun") {
+      this.simd = data.simd === true;
+      this.listener.begun(this);
+    }
+    if (data.type === "frame" && Number.isNaN(this.untilFirst) && this.run.have().some((n) => n > 0)) this.untilFirst = performance.now() - this.began;
+    if (data.type === "ended") this.end(String(data.note ?? ""), "", data.stopped === true);
+    else this.listener.changed();
+  }
+
+  get over() {
+    return this.status === "finished" || this.status === "stopped";
+  }
+
+  /** Ends a worker that does not speak: a scheduler without an end. */
+  look() {
+    if (this.status === "paused" || this.over) return;
+    this.silent++;
+    if (this.silent > SILENT_LOOKS) this.end("", "endless");
+  }
+
+  /** The race is over, and its worker with it. @param {string} note @param {string} key @param {boolean} [stopped] */
+  end(note, key, stopped = true) {
+    if (this.over) return;
+    this.status = stopped ? "stopped" : "finished";
+    clearInterval(this.looking);
+    clearTimeout(this.stopping);
+    this.worker.terminate();
+    if (stopped && !this.run.meta.finish) this.run.meta = { ...this.run.meta, finish: { speedup: null, repeats: 1, identical: 0, compared: 0, clock: "", stopped: true, note: "" } };
+    this.run.version++;
+    this.listener.changed();
+    this.listener.ended({ stopped, note, key });
+  }
+
+  /** @param {string} action */
+  control(action) {
+    if (this.over) return;
+    this.worker.postMessage({ type: "control", action });
+    this.silent = 0;
+    if (action === "pause") this.status = "paused";
+    if (action === "resume") this.status = "running";
+    if (action === "stop") {
+      this.status = "stopping";
+      this.stopping = setTimeout(() => this.end("", ""), TO_STOP);
+    }
+    this.listener.changed();
+  }
+
+  /** What the board controls. @returns {Host} */
+  host() {
+    return {
+      state: () => ({ status: this.status, actions: ["pause", "resume", "step", "stop"], knobs: [], refusal: "" }),
+      send: (message) => this.control(String(message.action)),
+    };
+  }
+}

@@ -1,0 +1,105 @@
+/* The worker: it computes, and hears the page between iterations. A worker serves one race. */
+import { said } from "../engine/errors.js";
+import { block } from "../engine/pack.js";
+import { Tokenizer } from "../executor/tokenizer.js";
+import { Weights } from "../executor/weights.js";
+import { byLength, taskWorkload } from "../workload/task_workload.js";
+import { allTasks } from "../workload/tasks.js";
+import { Serving } from "./serving.js";
+/** @import { Facts } from "../workload/tasks.js" */
+/** @import { Model, Options } from "./serving.js" */
+
+/** The model as it comes from the page. @typedef {{config: any, tokenizer: any, facts: Facts, weights: ArrayBuffer, kernel: ArrayBuffer | null}} Sent */
+
+/** Milliseconds of computing between two looks at the messages. */
+const TURN = 25;
+
+/** @param {Record<string, any>} message @param {Transferable[]} [transferred] */
+const send = (message, transferred = []) => /** @type {any} */ (globalThis).postMessage(message, transferred);
+
+/** One race, as far as it has come. */
+class Race {
+  /** @param {Sent} sent @param {Options} options */
+  constructor(sent, options) {
+    this.serving = new Serving(modelOf(sent), options);
+    this.paused = false;
+    this.over = false;
+    this.turns = new MessageChannel();
+    this.turns.port1.onmessage = () => this.turn();
+    send({ type: "begun", simd: this.serving.simd, blocks: this.serving.opening() });
+    this.turns.port2.postMessage(null);
+  }
+
+  /** Computes for a while, tells the page, and lets messages in. */
+  turn() {
+    if (this.over || this.paused) return;
+    const began = performance.now();
+    this.guarded(() => {
+      do this.serving.step();
+      while (!this.serving.over && performance.now() - began < TURN);
+    });
+    if (!this.over) this.turns.port2.postMessage(null);
+  }
+
+  /** @param {() => void} act */
+  guarded(act) {
+    try {
+      act();
+      this.tell();
+      if (this.serving.over) this.end(false);
+    } catch (error) {
+      this.tell();
+      this.end(true, said(error));
+    }
+  }
+
+  tell() {
+    const blocks = this.serving.news();
+    send({ type: "frame", blocks }, blocks.map(({ buffer }) => buffer));
+  }
+
+  /** @param {boolean} stopped @param {string} [note] why, if the page did not ask for it */
+  end(stopped, note) {
+    this.over = true;
+    send({ type: "ended", stopped, note: note ?? "", blocks: [block({ kind: "meta", meta: { finish: this.serving.outcome(stopped, note) } })] });
+  }
+
+  /** @param {string} action */
+  obey(action) {
+    if (this.over) return;
+    if (action === "stop") this.end(true);
+    if (action === "pause") this.paused = true;
+    if (action === "step" && this.paused) this.guarded(() => this.serving.step());
+    if (action !== "resume" || !this.paused) return;
+    this.paused = false;
+    this.turns.port2.postMessage(null);
+  }
+}
+
+/** @param {Sent} sent @returns {Model} */
+function modelOf({ config, tokenizer: file, facts, weights, kernel }) {
+  const tokenizer = new Tokenizer(file);
+  const lengths = byLength(allTasks(facts));
+  return {
+    config,
+    tokenizer,
+    weights: new Weights(new Uint8Array(weights)),
+    kernel: kernel && new Uint8Array(kernel),
+    draw: (requests, seed) => taskWorkload(lengths, (prompt) => tokenizer.encode(prompt), requests, seed),
+  };
+}
+
+/** @type {Race | null} */
+let race = null;
+
+/** Hears the page. */
+export function begin() {
+  globalThis.onmessage = ({ data }) => {
+    if (data.type !== "start") return race?.obey(data.action);
+    try {
+      race = new Race(data.model, data.options);
+    } catch (error) {
+      send({ type: "ended", stopped: true, note: said(error), blocks: [] });
+    }
+  };
+}

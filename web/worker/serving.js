@@ -1,0 +1,118 @@
+/* A race: the lanes take turns, one iteration each, and the lane whose clock is behind runs next (as in `cbviz/run/race_run.py`). */
+import { Engine } from "../engine/loop.js";
+import { LaneEncoder, block, requestsBlock } from "../engine/pack.js";
+import { POLICIES } from "../engine/policies.js";
+import { Executor } from "../executor/executor.js";
+import { learnedPolicy } from "./learned.js";
+/** @import { Policy } from "../engine/check.js" */
+/** @import { Iteration } from "../engine/loop.js" */
+/** @import { Config } from "../executor/llama.js" */
+/** @import { Tokenizer } from "../executor/tokenizer.js" */
+/** @import { Weights } from "../executor/weights.js" */
+/** @import { Request } from "../workload/task_workload.js" */
+
+/** The built-in model, and what draws its workloads. @typedef {{config: Config, weights: Weights, tokenizer: Tokenizer, kernel: Uint8Array<ArrayBuffer> | null, draw: (requests: number, seed: number) => Request[]}} Model */
+/** What the page asks for; a lane "yours" has the policy that was written there. @typedef {{slots: number, requests: number, seed: number, tight: boolean, lanes: string[]}} Options */
+
+const BLOCK_SIZE = 16;
+/** The lane whose policy was written in the page. */
+export const YOURS = "yours";
+
+/** KV blocks of each lane: every slot can hold the longest request, or about a fifth of that. @param {Options} options @param {number} context */
+export function blocksOf({ slots, tight }, context) {
+  const longest = Math.ceil(context / BLOCK_SIZE);
+  return tight ? Math.max(longest, Math.ceil((slots * longest) / 5)) : slots * longest;
+}
+
+/** One lane: its engine, what it has produced, and what was not sent yet. */
+class ServedLane {
+  /** @param {number} number @param {Policy} policy @param {Model} model @param {Options} options @param {Request[]} requests */
+  constructor(number, policy, { config, weights, kernel }, options, requests) {
+    const executor = new Executor(config, weights, options.slots, kernel);
+    this.simd = executor.model.simd;
+    this.policy = policy;
+    this.blocks = blocksOf(options, executor.contextLimit);
+    this.engine = new Engine(executor, policy, { slots: options.slots, blocks: this.blocks, blockSize: BLOCK_SIZE });
+    this.engine.submit(requests);
+    this.encoder = new LaneEncoder(number, options.slots);
+    /** @type {Iteration[]} */
+    this.unsent = [];
+    this.over = false;
+  }
+
+  /** Runs one iteration. */
+  step() {
+    const event = this.engine.step();
+    if (event) this.unsent.push(event);
+    else this.over = true;
+  }
+
+  /** @param {Tokenizer} tokenizer @returns {Uint8Array<ArrayBuffer> | null} */
+  encode(tokenizer) {
+    if (!this.unsent.length) return null;
+    const bytes = this.encoder.encode(this.unsent, (token) => tokenizer.text(token));
+    this.unsent = [];
+    return bytes;
+  }
+}
+
+/** A race from its first iteration to its last. */
+export class Serving {
+  /** @param {Model} model @param {Options} options */
+  constructor(model, options) {
+    this.tokenizer = model.tokenizer;
+    this.options = options;
+    this.requests = model.draw(options.requests, options.seed);
+    this.lanes = options.lanes.map((name, number) => new ServedLane(number, name === YOURS ? learnedPolicy() : POLICIES[name](), model, options, this.requests));
+    this.simd = this.lanes.every(({ simd }) => simd);
+  }
+
+  /** Titles, lanes and prompts: what a board must know before the first iteration. */
+  opening() {
+    const { slots, requests, seed } = this.options;
+    const dotted = (/** @type {any[]} */ ...parts) => parts.reduce((first, second) => ["board.dotted", { first, second }]);
+    const names = this.lanes.map(({ policy }) => policy.name);
+    const meta = {
+      title: ["page.live_title", {}],
+      subtitle: dotted("tiny", ["board.subtitle_slots", { n: slots, count: String(slots) }], ["board.subtitle_requests", { n: requests, count: String(requests) }], ["board.subtitle_seed", { seed }]),
+      lanes: this.lanes.map(({ policy, blocks }, i) => ({
+        name: names.filter((name) => name === policy.name).length > 1 ? `${policy.name} ${names.slice(0, i + 1).filter((name) => name === policy.name).length}` : policy.name,
+        summary: policy.summary,
+        slots,
+        total_blocks: blocks,
+      })),
+      finish: null,
+    };
+    return [block({ kind: "meta", meta }), requestsBlock(this.requests)];
+  }
+
+  /** Whether every lane has served everything. */
+  get over() {
+    return this.lanes.every((lane) => lane.over);
+  }
+
+  /** Runs one iteration of the lane whose clock is behind. */
+  step() {
+    const going = this.lanes.filter((lane) => !lane.over);
+    going.reduce((behind, lane) => (lane.engine.now < behind.engine.now ? lane : behind)).step();
+  }
+
+  /** What happened since the last call, as blocks. */
+  news() {
+    return this.lanes.flatMap((lane) => lane.encode(this.tokenizer) ?? []);
+  }
+
+  /** The measured result, as `cbviz/view/summary.py` has it. @param {boolean} stopped @param {string} [note] */
+  outcome(stopped, note = "") {
+    const [first, last] = [this.lanes[0], this.lanes[this.lanes.length - 1]];
+    const outcome = { speedup: /** @type {number | null} */ (null), iteration_ratio: /** @type {number | null} */ (null), cost_ratio: /** @type {number | null} */ (null), speedup_range: null, repeats: 1, identical: 0, compared: 0, clock: "lane", stopped, note };
+    if (stopped || first === last) return outcome;
+    outcome.speedup = first.engine.now / last.engine.now;
+    outcome.iteration_ratio = first.engine.iteration / last.engine.iteration;
+    outcome.cost_ratio = outcome.speedup / outcome.iteration_ratio;
+    outcome.compared = this.requests.length;
+    const answers = this.lanes.map(({ engine }) => this.requests.map(({ id }) => engine.state.live(id).output.join(" ")));
+    outcome.identical = this.requests.filter((_, i) => answers.every((all) => all[i] === answers[0][i])).length;
+    return outcome;
+  }
+}
