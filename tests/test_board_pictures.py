@@ -70,6 +70,23 @@ def test_svg_draws_every_decode_span_in_its_colour(dark):
     assert sum(fill == "url(#p4)" for fill, *_ in rects) >= 3, "three slots are held"
 
 
+@pytest.mark.parametrize("slots", [1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 48, 64, 96, 128, 256])
+def test_the_next_request_of_a_row_is_of_another_colour(slots):
+    """Static batches give row r the requests r, r + slots, r + 2 * slots, …"""
+    for row in range(slots):
+        assert colours.colour_of(row) != colours.colour_of(row + slots) != colours.colour_of(row + 2 * slots)
+        assert colours.colour_of(row) != colours.colour_of(row + 2 * slots)
+
+
+def test_a_request_is_called_by_its_own_label_where_its_prompt_is_one():
+    run = scheduled_trace([9, 12, 7], 2, "continuous")
+    prompts = ("S1", "S2 and more", "Hi")
+    named = replace(run, requests=replace(run.requests, prompt=prompts))
+    assert look.labels(named) == {0: "S1", 1: "1", 2: "2"}
+    assert ">S1<" in svg([named], width=1000)
+    assert ">1<" in svg([named], width=1000)
+
+
 def test_svg_is_the_same_for_the_same_run_and_speaks_both_languages():
     run = wild_trace(3)
     assert svg([run]) == svg([wild_trace(3)])

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from cbviz.errors import CbvizError
-from cbviz.view.terminal import grid
+from cbviz.view.terminal import grid, grids
 from tests.fake_runs import scheduled_trace, wild_trace
 
 
@@ -51,3 +51,23 @@ def test_nonsense_is_refused():
         grid(trace, 3)
     with pytest.raises(CbvizError, match="extent must be"):
         grid(trace, 60, extent=1)
+
+
+def test_a_legend_explains_the_characters_that_occur_and_no_others():
+    static, continuous = (scheduled_trace([3, 6, 2, 3, 3, 2, 2], 4, name) for name in ("static", "continuous"))
+    assert "xx held: finished, still computed   ] the last token of an answer" in drawn(static, 120, color=False)[-1]
+    assert "held" not in drawn(continuous, 120, color=False)[-1]
+    for seed in range(6):
+        lines = drawn(wild_trace(seed), 200, color=False)
+        rows = {sign for line in lines[1:-2] for sign in line[3:]}
+        for sign, words in {"x": "held", "|": "recompute", "=": "stalled", "/": "prefill"}.items():
+            assert (words in lines[-1]) == (sign in rows), (seed, sign)
+
+
+def test_several_runs_share_a_scale_and_a_legend_in_either_language():
+    static, continuous = (scheduled_trace([3, 6, 2, 3, 3, 2, 2], 4, name) for name in ("static", "continuous"))
+    console = Console(file=io.StringIO(), width=100, color_system=None)
+    console.print(grids([static, continuous], ["one", "two"], 100, False, language="zh"))
+    text = console.file.getvalue()
+    assert text.index("one  9 次迭代") < text.index("two  6 次迭代") < text.index("空算")
+    assert text.count("回答的最后一个 token") == 1

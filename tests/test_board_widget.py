@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 
 from cbviz.errors import CbvizError, EngineError
 from cbviz.view import Control, Knob, LaneInfo, LiveBoard, Outcome, RequestText
 from cbviz.view.pack import read
+from tests.clocks import until
 from tests.fake_runs import request, scheduled
 
 
@@ -45,13 +45,6 @@ class Page:
 
     def hello(self) -> None:
         self.say(type="hello", have=self.have)
-
-
-def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.005)
 
 
 def iterations(n: int = 40, slots: int = 2):
@@ -90,6 +83,8 @@ def test_with_two_unconfirmed_messages_it_waits_and_gathers():
     for event in events[:60]:
         board.push(0, event)
         time.sleep(0.004)
+    until(lambda: len(page.frames) == 2)
+    time.sleep(0.2)
     assert len(page.frames) == 2
     for event in events[60:]:
         board.push(0, event)
@@ -122,12 +117,12 @@ def test_a_page_that_comes_late_or_lost_something_gets_everything_it_misses():
 def test_without_a_page_nothing_is_sent_and_nothing_waits():
     board = live()
     page = Page(board)
-    start = time.monotonic()
     events = iterations(400)
+    start = time.monotonic()
     for event in events:
         board.push(0, event)
     board.finish()
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < len(events) / 30, "no message that is due every thirtieth of a second holds it up"
     assert page.frames == []
     assert read(board._run)[0][0]["n"] == len(events)
 

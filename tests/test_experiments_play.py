@@ -21,6 +21,7 @@ from cbviz.run.request_stream import RequestStream
 from cbviz.trace import MARK_KINDS, Trace
 from cbviz.view import Board, Control
 from cbviz.view.controls import ControlError
+from tests.clocks import until
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +60,16 @@ class Hand:
         self.ended = sentence
 
 
+_ALONE = {"pace": 240, "iterations": 160, "slots": 8, "most_slots": 8, "rate": 20, "beside": None, "backlog": 1}
+
+
 def played(tiny: LoadedModel, changes: Changes, bursts: tuple[int, ...] = (), **options: Any) -> tuple[Trace, Hand]:
-    made = play(tiny, live=False, run=False, **({"pace": 240, "iterations": 160, "most_slots": 8} | options))
+    made = play(
+        tiny,
+        live=False,
+        run=False,
+        **(_ALONE | options),
+    )
     hand = Hand(made, changes, bursts)
     made.board = hand
     made.run()
@@ -167,15 +176,12 @@ def test_lengths_spread_as_asked(tiny: LoadedModel) -> None:
 
 def test_it_waits_when_no_request_is_there_and_stops_when_asked(tiny: LoadedModel) -> None:
     made = play(tiny, live=False, run=False, rate=0, mean=3, spread=0, pace=240).start()
-    end = time.monotonic() + 20
-    while len(made.trace.iterations) < 3 and time.monotonic() < end:
-        time.sleep(0.02)
+    until(lambda: len(made.trace.iterations) >= 3)
     time.sleep(0.2)
     assert made.running
     known = len(made.trace.requests)
     made.burst()
-    while len(made.trace.requests) == known and time.monotonic() < end:
-        time.sleep(0.02)
+    until(lambda: len(made.trace.requests) > known)
     made.pause()
     made.step_once()
     made.cancel(0)
@@ -200,6 +206,41 @@ def test_wishes_of_a_board_reach_the_engine(tiny: LoadedModel) -> None:
     assert len(made.trace.requests) >= 9
     assert "policy orca" in repr(made)
     assert set(made._repr_mimebundle_()) == {"text/html", "text/plain"}
+
+
+def test_two_lanes_serve_the_same_arrivals_and_only_their_policies_differ(tiny: LoadedModel) -> None:
+    made = play(tiny, live=False, run=False, slots=4, most_slots=6, rate=60, mean=12, iterations=120, pace=240)
+    board = made.watched()
+    assert [lane["slots"] for lane in board._meta["lanes"]] == [6, 6]
+    assert made.values["beside"] == "static"
+    made.run()
+    above, below = made.traces
+    assert len(above.iterations) == len(below.iterations) == 120
+    assert above.requests.id.tolist() == below.requests.id.tolist()
+    assert above.requests.arrived.tolist() == below.requests.arrived.tolist(), "nothing is idle here: the same arrivals"
+    assert int(above.iterations.waiting[0]) == int(below.iterations.waiting[0]) == 4, "eight wait, four enter at once"
+    settings = [{words for i, words in changes_of(trace) if i == 0} for trace in (above, below)]
+    assert settings[0] ^ settings[1] == {"policy = static", "policy = continuous"}
+    assert (above.spans.state == State.HELD).any()
+    assert not (below.spans.state == State.HELD).any()
+    done = [(trace.requests.reason >= 0).sum() for trace in (above, below)]
+    assert done[1] > done[0]
+    both = [
+        i for i in above.requests.id.tolist() if all(t.requests.reason[t.requests.row(i)] >= 0 for t in (above, below))
+    ]
+    assert both
+    for i in both:
+        assert len({trace.requests.tokens[trace.requests.row(i)] for trace in (above, below)}) == 1
+
+
+def test_the_upper_lane_changes_its_policy_alone(tiny: LoadedModel) -> None:
+    made = play(tiny, live=False, run=False, slots=3, rate=40, mean=10, iterations=60, pace=240)
+    hand = Hand(made, {19: {"beside": "continuous", "slots": 2}})
+    made.board = hand
+    made.run()
+    above, below = made.traces
+    later = [[words for i, words in changes_of(trace) if i > 0] for trace in (above, below)]
+    assert [sorted(set(words)) for words in later] == [["policy = continuous", "slots = 2"], ["slots = 2"]]
 
 
 def test_what_breaks_it_is_said_and_what_was_run_is_kept(tiny: LoadedModel) -> None:
@@ -240,6 +281,8 @@ def test_pages_and_pictures_leave_closed_slots_empty(tiny: LoadedModel, tmp_path
     [
         ({"slots": 0}, "slots must be a whole number of at least 1"),
         ({"slots": 2.5}, "slots must be a whole number"),
+        ({"backlog": 0}, "backlog must be a whole number of at least 1"),
+        ({"beside": "magic"}, "there is no policy 'magic'"),
         ({"most_slots": True}, "most_slots must be"),
         ({"rate": -1}, "rate must be a number from 0 to 100"),
         ({"rate": float("nan")}, "rate must be"),
@@ -262,7 +305,7 @@ def test_nonsense_is_refused(tiny: LoadedModel, options: dict[str, Any], sentenc
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("slots", 99, "slots must be a number from 1 to 16"),
+        ("slots", 99, "slots must be a number from 1 to 8"),
         ("slots", 2.5, "slots must be a whole number"),
         ("policy", "magic", "policy must be one of continuous, static"),
         ("colour", 1, "there is no control 'colour'"),

@@ -47,7 +47,7 @@ class Hand:
     CHANGES: ClassVar[dict[int, tuple[str, float | str]]] = {
         59: ("slots", 4),
         119: ("rate", 50),
-        169: ("policy", "static"),
+        169: ("policy", "request_level"),
         259: ("slots", 8),
     }
 
@@ -197,7 +197,7 @@ def main() -> None:
         played.board = Hand(played)
         played.run()
         tried = tab(1400)
-        show(tried, [played.trace], folder, title="Playground")
+        show(tried, list(played.traces), folder, title="Playground")
         shoot(tried, "play")
         live = browser.new_page(viewport={"width": 1700, "height": 1250}, device_scale_factor=1.5)
         shoot_live(live, folder)

@@ -1,4 +1,4 @@
-"""The playground: one lane that runs until it is stopped, with controls that act on the running engine."""
+"""The playground: lanes that run until they are stopped, with controls that act on the running engines."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ def play(
     model: str | LoadedModel = "tiny",
     policy: str | Policy = "continuous",
     *,
-    slots: int = 8,
-    most_slots: int = 16,
-    rate: float = 20,
+    beside: str | Policy | None = "static",
+    slots: int = 6,
+    most_slots: int = 8,
+    rate: float = 14,
+    backlog: int | None = None,
     spread: float = 1.0,
     mean: float = 40.0,
     pace: float = 30,
@@ -34,7 +36,10 @@ def play(
     language: str | None = None,
     run: bool = True,
 ) -> Play:
-    """Run one lane live and change its slots, arrivals, lengths and policy while the engine runs.
+    """Run live and change slots, arrivals, lengths and policies while the engines run.
+
+    Two lanes serve the same arrivals: `beside` above `policy`. Each iteration of the playground is one of every lane
+    that has a request to serve.
 
     Parameters
     ----------
@@ -43,11 +48,15 @@ def play(
     policy, policies
         The policy at the start, and those to choose from: names or policy objects. A policy that takes over starts as
         a fresh copy of the one passed in.
+    beside
+        The policy of the upper lane at the start; None for one lane alone.
     slots, most_slots
         Slots open at the start, and the most that can be opened. The engine has `most_slots`; closed slots count
         neither as free nor as wasted.
     rate
         Mean arrivals per 100 iterations, 0 to 100. Arrivals are Poisson.
+    backlog
+        Requests that wait at the start, at least 1; None means twice as many as slots, so that it opens under load.
     spread
         Standard deviation / mean of output lengths, 0 to 2; 0 makes them equal, 1 is the exponential law.
     mean
@@ -74,10 +83,18 @@ def play(
     if isinstance(policies, str) or not isinstance(policies, Sequence):
         raise PolicyError(f"policies must be a list of policies, not {policies!r}.")
     named: dict[str, Policy] = {}
-    for entry in (policy, *policies):
+    for entry in (policy, *([] if beside is None else [beside]), *policies):
         found = fresh(get(entry))
         named.setdefault(identity(found)[0], found)
-    for name, value in (("slots", slots), ("most_slots", most_slots), ("iterations", iterations), ("seed", seed)):
+    above = None if beside is None else identity(get(beside))[0]
+    backlog = 2 * slots if backlog is None and is_whole(slots) else backlog
+    for name, value in (
+        ("slots", slots),
+        ("most_slots", most_slots),
+        ("backlog", backlog),
+        ("iterations", iterations),
+        ("seed", seed),
+    ):
         least = 0 if name == "seed" else 1
         if not is_whole(value) or value < least:
             raise CbvizError(f"{name} must be a whole number of at least {least}, not {value!r}.")
@@ -91,6 +108,8 @@ def play(
     made = Play(
         loaded,
         list(named.values()),
+        beside=above,
+        backlog=backlog if backlog is not None else 1,
         slots=slots,
         most_slots=max(most_slots, slots),
         rate=rate,

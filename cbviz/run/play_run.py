@@ -26,21 +26,18 @@ from cbviz.run.how import choose_backend
 from cbviz.run.lane import Lane
 from cbviz.run.live import BURST, Words, shown
 from cbviz.run.notebook import prepare_host
+from cbviz.run.play_knobs import play_knobs
 from cbviz.run.request_stream import RequestStream
 from cbviz.run.run_control import ControlledRun
 from cbviz.run.switchable_policy import SwitchablePolicy
 from cbviz.trace import Trace
 from cbviz.view import player
 from cbviz.view.cell import CELLS
-from cbviz.view.controls import Control, ControlError, Knob
+from cbviz.view.controls import Control, ControlError
 from cbviz.view.language import chosen, dotted
 from cbviz.view.summary import Outcome
 from cbviz.workload import Request, Workload
 
-MOST_RATE = 100
-"""Highest arrival rate, in requests per 100 iterations."""
-MOST_SPREAD = 2.0
-MOST_PACE = 240
 MOST_WAITING = 10_000
 """Unfinished requests beyond which a burst is refused: far more than a live run can serve in one sitting."""
 BLOCK = 16
@@ -63,6 +60,10 @@ class Play(ControlledRun):
         The model.
     policies
         The policies to choose from; the first is the one at the start.
+    beside
+        Name of the upper lane's policy at the start; None for one lane.
+    backlog
+        Requests that wait at the start.
     slots, most_slots, rate, spread, mean, pace, iterations, seed, language, backend, ignore_generation_config
         As for `cbviz.play`.
     """
@@ -72,6 +73,8 @@ class Play(ControlledRun):
         loaded: LoadedModel,
         policies: Sequence[Policy],
         *,
+        beside: str | None,
+        backlog: int,
         slots: int,
         most_slots: int,
         rate: float,
@@ -90,48 +93,52 @@ class Play(ControlledRun):
         self.policies = {identity(policy)[0]: policy for policy in policies}
         self.iterations = iterations
         self.seed = seed
-        self.knobs = {
-            knob.name: knob
-            for knob in (
-                Knob("slots", Message("board.knob_slots"), slots, 1, most_slots),
-                Knob("rate", Message("board.knob_rate"), rate, 0, MOST_RATE),
-                Knob("spread", Message("board.knob_spread"), spread, 0, MOST_SPREAD, 0.1),
-                Knob("policy", Message("board.knob_policy"), next(iter(self.policies)), choices=tuple(self.policies)),
-                Knob("pace", Message("board.knob_pace"), pace, 1, MOST_PACE),
-            )
-        }
+        names = tuple(self.policies)
+        self.knobs = play_knobs(names, slots, most_slots, rate, spread, pace, beside)
         """The controls, with their initial values."""
         self.values: dict[str, float | str] = {
             name: knob.check(knob.value, whole=name == "slots") for name, knob in self.knobs.items()
         }
         """The current values of the controls."""
         self._source = RequestStream(loaded, mean, seed)
-        self._steered = SwitchablePolicy(fresh(policies[0]), slots)
-        self._lane = self._make_lane(most_slots, backend, ignore_generation_config)
+        drawn = [self._source.draw(i, spread) for i in range(backlog)]
+        self._first = Workload(WORKLOAD, tuple(drawn), seed, "iterations")
+        starts = ([] if beside is None else [self.policies[beside]]) + [policies[0]]
+        self._steered = [SwitchablePolicy(fresh(start), slots) for start in starts]
+        self._lanes = self._make_lanes(most_slots, backend, ignore_generation_config)
+        """The upper lane, if there is one, and the lower, whose trace is the playground's."""
         self._lock = threading.Lock()
         self._changes: dict[str, float | str] = dict(self.values)
         self._bursts = 0
-        self._next_id = 1
-        self._over = 0  # requests that have ended
+        self._next_id = backlog
+        self._over = [0] * len(self._lanes)  # requests that have ended in each lane
         self._next_arrival = 0.0
-        self._words = Words(loaded)
+        self._words = [Words(loaded) for _ in self._lanes]
 
-    def _make_lane(self, most_slots: int, backend: str | None, ignore_generation_config: bool) -> Lane:
-        """A lane with the most slots that can ever be open, each with room for the largest request."""
-        first = Workload(WORKLOAD, (self._source.draw(0, float(self.values["spread"])),), self.seed, "iterations")
+    def _make_lanes(self, most_slots: int, backend: str | None, ignore_generation_config: bool) -> list[Lane]:
+        """Lanes with the most slots that can ever be open, each with room for the largest request."""
         largest = Workload(WORKLOAD, (self._source.largest,))
         one = kv_blocks_for(largest, 1, BLOCK)
-        blocks = afforded(self.model, kv_blocks_for(largest, most_slots, BLOCK), BLOCK, least=one)
+        wanted, caches = kv_blocks_for(largest, most_slots, BLOCK), len(self._steered)
         config = EngineConfig(
             most_slots,
-            blocks,
+            afforded(self.model, wanted, BLOCK, least=one, caches=caches),
             BLOCK,
             backend=choose_backend(self.model, backend),
             ignore_generation_config=ignore_generation_config,
         )
-        self._first = tuple(first)
-        executor = build_executor(self.model, config, largest)
-        return Lane(self.model, executor, self._steered, first, config=config, clock="alone")
+        clock = "alone" if caches == 1 else "lane"
+        return [
+            Lane(
+                self.model,
+                build_executor(self.model, config, largest),
+                steered,
+                self._first,
+                config=config,
+                clock=clock,
+            )
+            for steered in self._steered
+        ]
 
     def set(self, name: str, value: float | str) -> None:
         """Set a control; it takes effect before the next iteration.
@@ -139,7 +146,7 @@ class Play(ControlledRun):
         Parameters
         ----------
         name
-            "slots", "rate", "spread", "policy" or "pace".
+            "slots", "rate", "spread", "policy", "beside" (the upper lane's policy) or "pace".
         value
             A number in the control's range, or the name of a policy.
 
@@ -159,7 +166,7 @@ class Play(ControlledRun):
     def burst(self) -> None:
         """Add a handful of requests at once. Raises ControlError if `MOST_WAITING` requests are unfinished already."""
         with self._lock:
-            if self._next_id - self._over + (self._bursts + 1) * BURST > MOST_WAITING:
+            if self._next_id - min(self._over) + (self._bursts + 1) * BURST > MOST_WAITING:
                 raise ControlError(f"{MOST_WAITING:,} requests are waiting; a burst can join when some have ended.")
             self._bursts += 1
 
@@ -171,7 +178,8 @@ class Play(ControlledRun):
         request
             Its id; WorkloadError if there is no such request.
         """
-        self._lane.engine.cancel(request)
+        for lane in self._lanes:
+            lane.engine.cancel(request)
 
     def obey(self, control: Control) -> None:
         """Apply a control from the board.
@@ -203,16 +211,26 @@ class Play(ControlledRun):
                 began = perf_counter()
                 self._take_changes()
                 self._let_arrive()
-                event = self._lane.step()
-                if event is None:
-                    self._let_time_pass()
+                if not self._step():
                     continue
                 done += 1
-                self._over += len(event.finished) + len(event.cancelled)
-                if self.board is not None:
-                    self.board.push(0, event, self._words.of(event))
                 self._rest(1 / float(self.values["pace"]) - (perf_counter() - began))
         return self
+
+    def _step(self) -> bool:
+        """Run an iteration of every lane; whether any of them had a request to serve."""
+        ran = False
+        for number, lane in enumerate(self._lanes):
+            event = lane.step()
+            if event is None:
+                if lane is self._lanes[-1]:
+                    self._let_time_pass(rest=not ran)
+                continue
+            ran = True
+            self._over[number] += len(event.finished) + len(event.cancelled)
+            if self.board is not None:
+                self.board.push(number, event, self._words[number].of(event))
+        return ran
 
     def _take_changes(self) -> None:
         """Apply the controls set since the last iteration, and record them in the trace."""
@@ -221,15 +239,21 @@ class Play(ControlledRun):
             bursts, self._bursts = self._bursts, 0
         for name, value in changes.items():
             if name == "slots":
-                self._steered.slots = int(value)
-            elif name == "policy":
-                self._steered.policy = fresh(self.policies[str(value)])
+                for steered in self._steered:
+                    steered.slots = int(value)
+            elif name in ("policy", "beside"):
+                self._steered[-1 if name == "policy" else 0].policy = fresh(self.policies[str(value)])
             elif name == "rate":
                 # Poisson arrivals are memoryless: the rest of the gap can be drawn anew.
-                self._next_arrival = self._lane.arrival_clock + (self._source.gap(float(value)) if value else 0.0)
+                self._next_arrival = self._lanes[-1].arrival_clock + (self._source.gap(float(value)) if value else 0.0)
             opened = int(value) if name == "slots" else NO_REQUEST
             written = value if isinstance(value, str) else f"{value:g}"
-            self._lane.note(Mark(NO_REQUEST, opened, f"{name} = {written}"))
+            for lane in self._lanes:
+                main = lane is self._lanes[-1]
+                # The policy of a lane is called so in its own trace, and the other lane's is not in it.
+                if name not in ("policy", "beside") or (name == "policy") == main:
+                    called = "policy" if name == "beside" else name
+                    lane.note(Mark(NO_REQUEST, opened, f"{called} = {written}"))
         for _ in range(bursts):
             if self.stopped:
                 break
@@ -237,22 +261,23 @@ class Play(ControlledRun):
 
     def _let_arrive(self) -> None:
         rate = float(self.values["rate"])
-        while rate and self._next_arrival <= self._lane.arrival_clock and not self.stopped:
+        while rate and self._next_arrival <= self._lanes[-1].arrival_clock and not self.stopped:
             self._submit(1)
             self._next_arrival += self._source.gap(rate)
 
-    def _let_time_pass(self) -> None:
-        """No request is in the system. The lane's clock skips such time, so the next request arrives now."""
+    def _let_time_pass(self, rest: bool) -> None:
+        """No request is in the lower lane. Its clock skips such time, so the next request arrives now."""
         if self.values["rate"]:
-            self._next_arrival = self._lane.arrival_clock
-        else:
+            self._next_arrival = self._lanes[-1].arrival_clock
+        elif rest:
             self._rest(0.05)
 
     def _submit(self, count: int) -> None:
         spread = float(self.values["spread"])
         drawn = [self._source.draw(self._next_id + i, spread) for i in range(count)]
         self._next_id += count
-        self._lane.submit(*drawn)
+        for lane in self._lanes:
+            lane.submit(*drawn)
         self._show(drawn)
 
     def _show(self, requests: Sequence[Request]) -> None:
@@ -270,9 +295,12 @@ class Play(ControlledRun):
         from cbviz.view.widget import TRANSPORT, LaneInfo, LiveBoard  # here, so that bare machines can import this
 
         prepare_host()
-        lane = self._lane
+        names = ["playground"] if len(self._lanes) == 1 else ["playground 1", "playground 2"]
         self.board = LiveBoard(
-            [LaneInfo(self._steered.name, self._steered.summary, lane.slots, lane.kv_blocks)],
+            [
+                LaneInfo(name, steered.summary, lane.slots, lane.kv_blocks)
+                for name, steered, lane in zip(names, self._steered, self._lanes, strict=True)
+            ],
             title=TITLE,
             subtitle=dotted(
                 self.model.name, device_name(self.model.device), Message("board.subtitle_seed", seed=self.seed)
@@ -282,7 +310,7 @@ class Play(ControlledRun):
             actions=(*TRANSPORT, "burst", "cancel"),
             knobs=tuple(self.knobs.values()),
         )
-        self._show(self._first)
+        self._show(self._first.requests)
         CELLS.started(self)
         return self.board
 
@@ -302,8 +330,13 @@ class Play(ControlledRun):
 
     @property
     def trace(self) -> Trace:
-        """The run so far."""
-        return self._lane.trace()
+        """The lower lane's run so far."""
+        return self._lanes[-1].trace()
+
+    @property
+    def traces(self) -> list[Trace]:
+        """The runs of all lanes so far, in the order in which the board shows them."""
+        return [lane.trace() for lane in self._lanes]
 
     def finish(self) -> Outcome:
         """The end of the run, as the board shows it.
@@ -311,9 +344,11 @@ class Play(ControlledRun):
         Returns
         -------
         Outcome
-            Without a speed-up, because one lane has nothing to be compared with.
+            Without a speed-up: the lanes serve the same arrivals, but may be stopped at any time.
         """
-        return Outcome(clock="alone", stopped=self.stopped, note=str(self.failure or ""))
+        return Outcome(
+            clock="alone" if len(self._lanes) == 1 else "lane", stopped=self.stopped, note=str(self.failure or "")
+        )
 
     def _has_run(self) -> bool:
         return True
@@ -334,7 +369,7 @@ class Play(ControlledRun):
             The file written.
         """
         spoken = self.language if language is None else language
-        page = player.html([self.trace], self.finish(), title=TITLE, language=chosen(spoken))
+        page = player.html(self.traces, self.finish(), title=TITLE, language=chosen(spoken))
         return write_whole(new_file(path), page)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
@@ -351,7 +386,7 @@ class Play(ControlledRun):
         dict
             MIME type → content.
         """
-        return player.mimebundle([self.trace], self.finish(), title=TITLE, language=self.language)
+        return player.mimebundle(self.traces, self.finish(), title=TITLE, language=self.language)
 
     def __repr__(self) -> str:
         return f"<Play of {self.model.name}: {', '.join(f'{name} {value}' for name, value in self.values.items())}>"

@@ -14,10 +14,11 @@ from typing import Any
 _COLOURS = json.loads((Path(__file__).parent / "js/colours.js").read_text("utf-8").split("COLOURS = ")[1].strip("; \n"))
 
 PALETTE: tuple[str, ...] = tuple(_COLOURS["palette"])
-"""Request colours, request id modulo 8: Okabe and Ito's (2008), the yellow darkened so that it holds on white, and a
-violet."""
+"""Request colours, by request id: Okabe and Ito's seven (2008), the yellow darkened so that it holds on white. Seven
+shares no factor with usual numbers of slots, so the next request of a row is of another colour."""
 
-BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, VIOLET = PALETTE[:7]
+BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION = PALETTE[:6]
+VIOLET = "#9A7BC0"
 SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 """Of a chart's lines and bars: Okabe and Ito's without black and yellow, which vanish on one of the two grounds."""
 

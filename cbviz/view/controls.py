@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cbviz.checks import is_number, is_whole
+from cbviz.checks import is_number, is_whole, one_of
 from cbviz.errors import CbvizError
 from cbviz.messages import as_json
 
@@ -87,9 +87,7 @@ class Knob:
             The value is out of range, of the wrong type, or not one of the choices.
         """
         if self.choices:
-            if value not in self.choices:
-                raise ControlError(f"{self.name} must be one of {', '.join(self.choices)}, not {short(value)}.")
-            return str(value)
+            return one_of(self.name, value, self.choices, error=ControlError)
         number = is_number(value)
         if not number or not self.low <= value <= self.high:
             raise ControlError(f"{self.name} must be a number from {self.low:g} to {self.high:g}, not {short(value)}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cbviz.messages import FIRST, LONGEST_FACT, Message, check_language
+from cbviz.messages import FIRST, Message, check_language
 
 RACE, RUN = Message("board.title_race"), Message("board.title_run")
 """Titles of boards that are given none."""
@@ -29,8 +29,6 @@ def chosen(language: str | None) -> str:
 def dotted(*parts: str) -> str:
     """Parts of a subtitle with dots between them, each in the viewer's language; empty ones are left out."""
     line, *rest = (part for part in parts if part)
-    if max(map(len, (line, *rest))) > LONGEST_FACT:  # longer than a message's text may be
-        return " · ".join(map(str, (line, *rest)))
     for part in rest:
         line = Message("board.dotted", first=line, second=part)
     return line

@@ -5,6 +5,8 @@ The live board draws the same (`js/states.js`, `js/brushes.js`); a test compares
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from cbviz.events import State
@@ -20,6 +22,19 @@ CLOSED = 7
 
 STATE_WORDS = ("idle", "prefill", "decode", "recompute", "held", "stalled", "wasted_idle", "closed")
 """`board.` lines of the catalogue: by `State`, then `WASTED` and `CLOSED`."""
+
+
+_LABEL = re.compile(r"[A-Z]{1,2}[0-9]{0,4}")
+"""A prompt that is a label: the toys of a course call their requests S1, S2, …"""
+
+
+def labels(trace: Trace) -> dict[int, str]:
+    """What each request is called in a picture: its own label if its prompt is one, or else its id."""
+    table = trace.requests
+    return {
+        int(request): prompt if _LABEL.fullmatch(prompt) else str(request)
+        for request, prompt in zip(table.id, table.prompt, strict=True)
+    }
 
 
 def ground_and_ink(state: int, colour: str, theme: Theme) -> tuple[str, str]:

@@ -17,6 +17,7 @@ import numpy as np
 from cbviz.checks import is_whole
 from cbviz.errors import CbvizError
 from cbviz.events import State
+from cbviz.measure.lane_times import two_digits, worth_showing
 from cbviz.messages import check_language, say
 from cbviz.trace.trace import MARK_KINDS, Trace
 from cbviz.view.colours import DARK, LIGHT, PALETTE, Theme, colour_of, stalled_ground, stalled_ink, text_on
@@ -30,7 +31,7 @@ from cbviz.view.grid import (
     row_gap,
     row_pitch,
 )
-from cbviz.view.look import STATE_WORDS, WASTED, dense, ground_and_ink
+from cbviz.view.look import STATE_WORDS, WASTED, dense, ground_and_ink, labels
 from cbviz.view.ticks import whole_step
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Noto Sans', 'Noto Sans SC', sans-serif"
@@ -100,13 +101,14 @@ def svg(traces: Sequence[Trace], *, dark: bool = False, width: int = 1000, langu
     )
 
 
-def seconds_text(seconds: float, language: str = "en") -> str:
-    """A duration for readers, with its unit."""
-    if seconds >= 10:
-        return say(language, "board.time_s", {"n": f"{seconds:.1f}"})
-    if seconds >= 0.1:
-        return say(language, "board.time_s", {"n": f"{seconds:.2f}"})
-    return say(language, "board.time_ms", {"n": f"{seconds * 1000:.1f}"})
+def run_words(trace: Trace, iterations: int, occupancy: float, language: str) -> str:
+    """A run in one line: iterations, seconds with two digits where they are worth showing, and occupancy."""
+    facts = {"n": iterations, "count": f"{iterations:,}", "occupancy": f"{occupancy:.0%}"}
+    if not worth_showing(trace):
+        return say(language, "board.picture_count", facts)
+    seconds = float(trace.iterations.t_end[iterations - 1]) if iterations else 0.0
+    spent = say(language, "board.time_s", {"n": two_digits(seconds)})
+    return say(language, "board.picture_line", {**facts, "n": facts["count"], "seconds": spent})
 
 
 def _n(value: float) -> str:
@@ -120,12 +122,7 @@ def _text(x: float, y: float, words: str, fill: str, size: int, extra: str = "")
 
 
 def _heading(trace: Trace, theme: Theme, y: float, language: str, width: int) -> str:
-    facts = {
-        "n": f"{len(trace.iterations):,}",
-        "seconds": seconds_text(trace.seconds, language),
-        "occupancy": f"{trace.occupancy:.0%}",
-    }
-    words = say(language, "board.picture_line", facts)
+    words = run_words(trace, len(trace.iterations), trace.occupancy, language)
     name = trace.meta.policy if len(trace.meta.policy) <= 48 else trace.meta.policy[:47] + "…"
     return _text(_LEFT, y + 12, name, theme.text, 16, ' font-weight="700"') + _text(
         width - _RIGHT, y + 12, words, theme.faint, 13, ' text-anchor="end"'
@@ -203,7 +200,8 @@ def _spans(trace: Trace, scale: float, pitch: float, theme: Theme, used: set[tup
     spans = trace.spans
     ends = ends_of(trace)
     mark = end_width(scale)
-    labels = []
+    called = labels(trace)
+    names = []
     for slot, who, what, first, end in zip(
         spans.slot.tolist(),
         spans.request.tolist(),
@@ -225,9 +223,9 @@ def _spans(trace: Trace, scale: float, pitch: float, theme: Theme, used: set[tup
                 f'<rect x="{_n(end * scale - mark)}" y="{_n(slot * pitch)}" width="{_n(mark)}" height="{_n(high)}" '
                 f'fill="{theme.end}"/>'
             )
-        label = str(who)
+        label = called[who]
         if what == State.DECODE and pitch >= 14 and (end - first) * scale - mark >= 6.6 * len(label) + 5:
-            labels.append(
+            names.append(
                 _text(
                     (first + end) * scale / 2,
                     slot * pitch + high / 2 + 4,
@@ -246,7 +244,7 @@ def _spans(trace: Trace, scale: float, pitch: float, theme: Theme, used: set[tup
                 f'height="{_n(tooth)}" fill="{theme.cursor}"/>'
                 for t in (0, 2)
             ]
-    return "".join(out + labels)
+    return "".join(out + names)
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -26,6 +26,7 @@ from cbviz.view.js_source import joined
 from cbviz.view.language import RACE, dotted
 from cbviz.view.pack import meta_block, trace_blocks
 from cbviz.view.picture import svg
+from cbviz.view.run_table import paragraphs
 from cbviz.view.summary import Outcome
 from cbviz.view.svg import data_uri
 
@@ -132,7 +133,7 @@ def html(
 
 def page(run: bytes, title: str, *, language: str = "en", autoplay: bool = True, picture: str = "") -> str:
     """The page around a packed run. `picture` is the source of an image for browsers without scripts."""
-    options = json.dumps({"language": language, "autoplay": bool(autoplay)})
+    options = json.dumps({"language": language, "autoplay": bool(autoplay), "alone": True})
     name = markup.escape(in_language(title, language))
     # The module's text must not close the script element that contains it.
     module = joined().replace("</script", "<\\/script")
@@ -170,13 +171,15 @@ mount(document.getElementById("board"), document.getElementById("run").textConte
 def fragment(traces: Sequence[Trace], summary: Outcome | None, *, title: str, language: str = "en") -> str:
     """HTML for a notebook's output: a picture, which a script replaces by the player if scripts may run."""
     check(traces, language)
+    summary = summary or Outcome.of(*traces)
+    said = paragraphs(summary.verdict, language)
     data = zipped(pack(traces, summary, title))
     name = "cbviz-" + hashlib.sha256((data + language).encode()).hexdigest()[:16]
     code = zipped(joined().encode("utf-8"))
     look = json.dumps(style()).replace("</", "<\\/")
     alt = markup.escape(text(traces))
     picture = data_uri(svg(traces, language=language)) if drawable(traces) else ""
-    return f"""<div id="{name}" data-cbviz="player"><img alt="{alt}" style="max-width:100%" src="{picture}"></div>
+    return f"""<div id="{name}" data-cbviz="player"><img alt="{alt}" style="max-width:100%" src="{picture}">{said}</div>
 <script>
 (async () => {{
   const unpack = async (packed) => {{

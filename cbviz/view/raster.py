@@ -22,8 +22,8 @@ from cbviz.paths import new_file, write_whole
 from cbviz.trace.trace import Trace
 from cbviz.view.colours import DARK, LIGHT, Theme, colour_of, text_on
 from cbviz.view.grid import check_rows, coarse, crowded, end_width, ends_of, numbered_every, row_gap, row_pitch
-from cbviz.view.look import CLOSED, STATE_WORDS, WASTED, dense, ground_and_ink
-from cbviz.view.picture import seconds_text
+from cbviz.view.look import CLOSED, STATE_WORDS, WASTED, dense, ground_and_ink, labels
+from cbviz.view.picture import run_words
 from cbviz.view.ticks import whole_step
 
 if TYPE_CHECKING:
@@ -246,12 +246,7 @@ def _places(traces: Sequence[Trace]) -> list[int]:
 
 
 def _heading(pen: _Pen, trace: Trace, shown: int, top: int, width: int, language: str) -> None:
-    facts = {
-        "n": f"{shown:,}",
-        "seconds": seconds_text(float(trace.iterations.t_end[shown - 1]) if shown else 0.0, language),
-        "occupancy": f"{_occupancy(trace, shown):.0%}",
-    }
-    words = say(language, "board.picture_line", facts)
+    words = run_words(trace, shown, _occupancy(trace, shown), language)
     pen.text(width - _RIGHT, top - 18, words, pen.theme.faint, 13, "rm")
 
 
@@ -348,6 +343,7 @@ def _spans(pen: _Pen, trace: Trace, top: int, unit: float, pitch: int, high: int
     state, request = dense(trace)
     ends = ends_of(trace)
     mark = end_width(unit)
+    called = labels(trace)
     for slot in range(trace.meta.slots):
         cut = (state[slot, 1:] != state[slot, :-1]) | (request[slot, 1:] != request[slot, :-1])
         edges = [0, *(cut.nonzero()[0] + 1).tolist(), state.shape[1]]
@@ -360,8 +356,8 @@ def _spans(pen: _Pen, trace: Trace, top: int, unit: float, pitch: int, high: int
             pen.cell(x0, y, x1, high, what, who)
             if what in (State.PREFILL, State.DECODE, State.RECOMPUTE) and (who, end - 1) in ends:
                 pen.box(x1 - mark, y, x1, y + high, pen.theme.end)
-            if what == State.DECODE and high >= 12 and x1 - x0 - mark >= 6.6 * len(str(who)) + 5:
-                pen.text((x0 + x1) / 2, y + high / 2, str(who), text_on(colour_of(who)), 11, "mm")
+            if what == State.DECODE and high >= 12 and x1 - x0 - mark >= 6.6 * len(called[who]) + 5:
+                pen.text((x0 + x1) / 2, y + high / 2, called[who], text_on(colour_of(who)), 11, "mm")
 
 
 def _legend(pen: _Pen, y: int, language: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cbviz.checks import shown
 from cbviz.errors import CbvizError
+from cbviz.measure.standings import Compare
 from cbviz.messages import Message
 from cbviz.paths import new_file, write_whole
 from cbviz.trace.trace import Trace
@@ -31,6 +32,8 @@ class Board:
         Shown as text.
     language
         "en" or "zh"; None means the one set by `cbviz.view.language.speak`, initially English. The page has a switch.
+    compare
+        What the result compares: "iterations", "seconds", "longest_gap" or "ttft" (see `cbviz.measure.verdict`).
 
     Raises
     ------
@@ -46,7 +49,12 @@ class Board:
     """
 
     def __init__(
-        self, *traces: Trace, summary: Outcome | None = None, title: str = RUN, language: str | None = None
+        self,
+        *traces: Trace,
+        summary: Outcome | None = None,
+        title: str = RUN,
+        language: str | None = None,
+        compare: Compare = "iterations",
     ) -> None:
         self.language = chosen(language)
         player.check(traces, self.language)
@@ -55,7 +63,7 @@ class Board:
         if not isinstance(title, str):
             raise CbvizError(f"title must be a text, not {shown(title)}.")
         self.traces = traces
-        self.summary = summary
+        self.summary = Outcome.of(*traces, compare=compare) if summary is None else summary
         written = title.encode("utf-8", "backslashreplace").decode("utf-8")
         self.title = title if isinstance(title, Message) else written
 

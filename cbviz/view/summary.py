@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 from cbviz.errors import CbvizError
 from cbviz.measure.compare import iteration_ratio, same_answers, speedup
+from cbviz.measure.standings import Compare
+from cbviz.measure.verdict import RaceVerdict, verdict
+from cbviz.messages import as_json
 from cbviz.trace.trace import Trace
 
 CLOCKS = ("lane", "alone", "virtual", "")
@@ -33,6 +37,8 @@ class Outcome:
         The run was stopped before its end.
     note
         One more sentence to show, as text.
+    verdict
+        What the run showed, in sentences; None says how long each lane was, and no more.
 
     Raises
     ------
@@ -50,6 +56,7 @@ class Outcome:
     clock: str = ""
     stopped: bool = False
     note: str = ""
+    verdict: RaceVerdict | None = None
 
     def __post_init__(self) -> None:
         for name in ("speedup", "iteration_ratio", "cost_ratio"):
@@ -62,7 +69,9 @@ class Outcome:
             raise CbvizError(f"clock must be one of {', '.join(map(repr, CLOCKS))}, not {self.clock!r}.")
 
     @classmethod
-    def of(cls, *traces: Trace, note: str = "") -> Outcome:
+    def of(
+        cls, *traces: Trace, note: str = "", compare: Compare = "iterations", names: Sequence[str] | None = None
+    ) -> Outcome:
         """Measure the result from the traces themselves: one run each.
 
         Parameters
@@ -71,6 +80,8 @@ class Outcome:
             The lanes, in order, at least one. One trace alone has nothing to be compared with.
         note
             One more sentence to show.
+        compare, names
+            As for `cbviz.measure.verdict`.
 
         Returns
         -------
@@ -89,8 +100,9 @@ class Outcome:
         clocks = {trace.meta.clock for trace in traces}
         clock = clocks.pop() if len(clocks) == 1 else ""
         clock = clock if clock in CLOCKS else ""
+        said = verdict(*traces, names=names, compare=compare)
         if len(traces) == 1 or not ended or not first.seconds or not last.seconds:
-            return cls(clock=clock, stopped=not ended, note=note)
+            return cls(clock=clock, stopped=not ended, note=note, verdict=said)
         ratio, quicker = iteration_ratio(first, last), speedup(first, last)
         identical, compared = same_answers(*traces)
         return cls(
@@ -101,6 +113,7 @@ class Outcome:
             compared=compared,
             clock=clock,
             note=note,
+            verdict=said,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -109,6 +122,18 @@ class Outcome:
         Returns
         -------
         dict
-            One entry for each attribute.
+            One entry for each attribute but the verdict, and what it says: `headline`, `beside` and `lines`, each as
+            `[key, facts]` of the catalogue, and whether seconds are worth showing (`timed`).
         """
-        return asdict(self)
+        plain = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "verdict"}
+        said = self.verdict
+        if said is None:
+            return plain
+        return {
+            **plain,
+            "compare": said.compare,
+            "headline": as_json(said.headline),
+            "beside": as_json(said.beside),
+            "lines": [as_json(line) for line in said.lines],
+            "timed": said.timed,
+        }

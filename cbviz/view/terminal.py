@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -11,10 +12,11 @@ from rich.text import Text
 from cbviz.checks import is_whole
 from cbviz.errors import CbvizError
 from cbviz.events import State
+from cbviz.messages import check_language, say
 from cbviz.paths import printable
 from cbviz.trace.trace import Trace
 from cbviz.view.colours import colour_of, ink_on, text_on
-from cbviz.view.look import CLOSED, WASTED, dense
+from cbviz.view.look import CLOSED, STATE_WORDS, WASTED, dense
 from cbviz.view.ticks import whole_step
 
 SIGNS: dict[int, str] = {
@@ -29,20 +31,20 @@ SIGNS: dict[int, str] = {
 }
 """One character per state, so that the grid also reads without colour. END is `]`."""
 END = "]"
-LEGEND = (
-    (State.PREFILL, "prefill"),
-    (State.DECODE, "decode"),
-    (State.RECOMPUTE, "recompute"),
-    (State.HELD, "held"),
-    (State.STALLED, "stalled"),
-    (WASTED, "idle while someone waits"),
-)
+LEGEND = (State.PREFILL, State.DECODE, State.RECOMPUTE, State.HELD, State.STALLED, WASTED)
+"""The states that a legend explains, where they occur."""
 LEAST_WIDTH = 30
 MOST_ROWS = 64
 
 
 def grid(
-    trace: Trace, width: int = 100, color: bool = True, *, extent: int | None = None, legend: bool = True
+    trace: Trace,
+    width: int = 100,
+    color: bool = True,
+    *,
+    extent: int | None = None,
+    legend: bool = True,
+    language: str = "en",
 ) -> RenderableType:
     """The run as a grid of text for rich to print.
 
@@ -58,7 +60,9 @@ def grid(
         Iterations that the full width covers, at least the run's own: pass the length of the longest of several runs,
         so that their columns line up. None: this run fills the width.
     legend
-        Whether to explain the characters under the grid.
+        Whether to explain the characters of the grid under it.
+    language
+        Of heading and legend.
 
     Returns
     -------
@@ -68,8 +72,49 @@ def grid(
     Raises
     ------
     CbvizError
-        An invalid width or extent.
+        An invalid width or extent, or an unknown language.
     """
+    lines, signs = _drawn(trace, trace.meta.policy, width, color, extent, check_language(language))
+    return Group(*lines, *([_legend(signs, color, language)] if legend and signs else []))
+
+
+def grids(
+    traces: Sequence[Trace], names: Sequence[str], width: int = 100, color: bool = True, *, language: str = "en"
+) -> RenderableType:
+    """Several runs one above the other, on one scale, with one legend that explains the characters that occur.
+
+    Parameters
+    ----------
+    traces, names
+        The lanes and their names.
+    width, color, language
+        As for `grid`. A run that is too large to draw gets a sentence instead.
+
+    Returns
+    -------
+    Group
+        For `rich.print`.
+    """
+    longest = max(len(trace.iterations) for trace in traces)
+    blocks: list[Text] = []
+    occurring: set[str] = set()
+    for trace, name in zip(traces, names, strict=True):
+        try:
+            lines, signs = _drawn(trace, name, width, color, longest, language)
+        except CbvizError as error:  # the numbers are not too large
+            lines, signs = (
+                [Text(say(language, "cli.too_large", {"policy": printable(name), "error": str(error)}))],
+                set(),
+            )
+        blocks += [*lines, Text("")]
+        occurring |= signs
+    return Group(*blocks, *([_legend(occurring, color, language), Text("")] if occurring else []))
+
+
+def _drawn(
+    trace: Trace, name: str, width: int, color: bool, extent: int | None, language: str
+) -> tuple[list[Text], set[str]]:
+    """The lines of a run, and the characters that its rows contain."""
     if not is_whole(width) or width < LEAST_WIDTH:
         raise CbvizError(f"width must be a whole number of at least {LEAST_WIDTH} characters, not {width!r}.")
     n, slots = len(trace.iterations), trace.meta.slots
@@ -78,24 +123,27 @@ def grid(
         raise CbvizError(f"extent must be a whole number of at least the run's {n} iterations, not {extent!r}.")
     margin = len(str(max(slots - 1, 0))) + 1
     columns = max(1, round(min(whole, width - margin) * n / whole)) if n else 1
-    lines = [_heading(trace, width)]
-    if n:
-        edges = np.linspace(0, n, columns + 1).astype(int)
-        state, request = dense(trace)
-        lines += [
-            _row(trace, slot, state[slot], request[slot], edges, margin, color) for slot in range(min(slots, MOST_ROWS))
-        ]
-        if slots > MOST_ROWS:
-            lines.append(Text(f"… and {slots - MOST_ROWS} more slots", style="dim" if color else ""))
-        lines.append(_ruler(n, columns, margin, color))
-        if legend:
-            lines.append(_legend(width, color))
-    return Group(*lines)
+    lines = [_heading(trace, name, width, language)]
+    if not n:
+        return lines, set()
+    edges = np.linspace(0, n, columns + 1).astype(int)
+    state, request = dense(trace)
+    rows = [
+        _row(trace, slot, state[slot], request[slot], edges, margin, color) for slot in range(min(slots, MOST_ROWS))
+    ]
+    lines += rows
+    if slots > MOST_ROWS:
+        left = slots - MOST_ROWS
+        lines.append(Text(say(language, "cli.more_slots", {"n": left, "count": f"{left:,}"}), style="dim" * color))
+    lines.append(_ruler(n, columns, margin, color))
+    return lines, {sign for row in rows for sign in row.plain[margin:]}
 
 
-def _heading(trace: Trace, width: int) -> Text:
-    heading = Text(printable(trace.meta.policy), style="bold")
-    heading.append(f"  {len(trace.iterations):,} iterations, occupancy {trace.occupancy:.0%}", style="not bold")
+def _heading(trace: Trace, name: str, width: int, language: str) -> Text:
+    n = len(trace.iterations)
+    facts = {"n": n, "count": f"{n:,}", "occupancy": f"{trace.occupancy:.0%}"}
+    heading = Text(printable(name), style="bold")
+    heading.append(f"  {say(language, 'board.picture_count', facts)}", style="not bold")
     heading.truncate(width, overflow="ellipsis")
     return heading
 
@@ -171,12 +219,19 @@ def _ruler(n: int, columns: int, margin: int, color: bool) -> Text:
     return Text("".join(line), style="dim" if color else "", no_wrap=True)
 
 
-def _legend(width: int, color: bool) -> Text:
+def _legend(signs: set[str], color: bool, language: str) -> Text:
+    """What the characters that occur mean."""
     text = Text()
-    for state, words in LEGEND:
-        sign = SIGNS[State(state) if state != WASTED else WASTED]
-        text.append(sign * 2, style=_style(state, 0, sign, False) if color else "")
-        text.append(f" {words}  ", style="dim" if color else "")
-    text.append(END, style="bold" if color else "")
-    text.append(" END", style="dim" if color else "")
+    for state in LEGEND:
+        sign = SIGNS[state]
+        if sign in signs:
+            text.append(sign * 2, style=_style(state, 0, sign, False) if color else "")
+            text.append(f" {say(language, f'board.{STATE_WORDS[state]}')}   ", style="dim" if color else "")
+    if END in signs:
+        text.append(END, style="bold" if color else "")
+        text.append(f" {say(language, 'cli.legend_end')}   ", style="dim" if color else "")
+    if any(sign.isdigit() for sign in signs):
+        text.append("12", style="bold" if color else "")
+        text.append(f" {say(language, 'cli.legend_number')}", style="dim" if color else "")
+    text.rstrip()
     return text

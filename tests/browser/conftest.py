@@ -16,9 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.clocks import HANGS, until
 
 ROOT = Path(__file__).parent.parent.parent
+PATIENCE = 60_000
+"""Milliseconds in which a page shows what it will show, on any machine; a condition that holds costs none of them."""
 
 
 @dataclass
@@ -30,7 +34,7 @@ class Lab:
 
     def api(self, path: str, method: str = "GET") -> Any:
         request = urllib.request.Request(f"{self.address}/api/{path}", method=method)
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=HANGS) as answer:
             body = answer.read()
         return json.loads(body) if body else None
 
@@ -57,14 +61,11 @@ class Lab:
     def open(self, page: Page, name: str) -> None:
         """Open a notebook and wait until its kernel listens: keys pressed earlier would be lost."""
         page.goto(f"{self.address}/lab/tree/{name}?reset")
-        page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+        page.wait_for_selector(".jp-Notebook .jp-CodeCell")
         self.wait_for_kernel()
 
     def wait_for_kernel(self) -> None:
-        end = time.monotonic() + 60
-        while not any(k["execution_state"] == "idle" and k["connections"] >= 1 for k in self.kernels()):
-            assert time.monotonic() < end, "no kernel came up"
-            time.sleep(0.1)
+        until(lambda: any(k["execution_state"] == "idle" and k["connections"] >= 1 for k in self.kernels()))
 
     def kernels(self) -> list[dict[str, Any]]:
         """What runs now; the server may stumble over one that is just going away."""
@@ -72,6 +73,22 @@ class Lab:
             return self.api("kernels")
         except urllib.error.HTTPError:
             return []
+
+    def save(self, page: Page, name: str) -> Path:
+        """Save the notebook that the page shows, and return its file once it is written."""
+        path = self.folder / name
+        before = path.stat().st_mtime_ns
+
+        def written() -> bool:
+            try:
+                json.loads(path.read_text("utf-8"))
+            except ValueError:  # only a part of it, so far
+                return False
+            return path.stat().st_mtime_ns > before
+
+        page.keyboard.press("Control+s")
+        until(written)
+        return path
 
     def run_cell(self, page: Page, number: int = 0) -> None:
         page.locator(".jp-Notebook .jp-CodeCell").nth(number).locator(".cm-content").click()
@@ -105,7 +122,7 @@ def lab_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     )
     lab = Lab(f"http://127.0.0.1:{port}", folder)
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + HANGS
         while True:
             try:
                 lab.api("status")
@@ -116,7 +133,7 @@ def lab_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield lab
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(HANGS)
         log.close()
 
 
@@ -126,9 +143,20 @@ def lab(lab_server: Lab) -> Iterator[Lab]:
     yield lab_server
     for session in lab_server.api("sessions"):
         lab_server.api(f"sessions/{session['id']}", "DELETE")
-    end = time.monotonic() + 20
-    while lab_server.kernels() and time.monotonic() < end:
-        time.sleep(0.1)
+    until(lambda: not lab_server.kernels())
+
+
+@pytest.fixture(autouse=True, scope="session")
+def patience() -> None:
+    """What a page is expected to show may take as long as what it is waited for."""
+    expect.set_options(timeout=PATIENCE)
+
+
+@pytest.fixture
+def context(context: BrowserContext) -> BrowserContext:
+    """The pages of a test wait as long as a busy machine needs."""
+    context.set_default_timeout(PATIENCE)
+    return context
 
 
 @pytest.fixture
@@ -148,7 +176,6 @@ def board(page: Page) -> Callable[..., Any]:
             page.wait_for_function(
                 "([which, name, wanted]) => document.querySelectorAll('.cbviz')[which]?.dataset[name] === wanted",
                 arg=[which, name, wanted],
-                timeout=15_000,
             )
         return page.evaluate(
             "([which, name]) => document.querySelectorAll('.cbviz')[which]?.dataset[name]", [which, name]

@@ -8,12 +8,12 @@ const { Board } = await load("board");
 const { PALETTE } = await load("theme");
 
 /** A board on a page, with a host where `status` is given; `draw` lets frames pass until nothing is left to do. */
-function make({ run = storyRun({}, { pieces: false }), status = null, autoplay = false, language = "en", ...state } = {}) {
+function make({ run = storyRun({}, { pieces: false }), status = null, autoplay = false, alone = false, language = "en", ...state } = {}) {
   page.frames.length = page.observers.length = 0;
   document.body.replaceChildren();
   const sent = [];
   const engine = { status, actions: [], knobs: [], refusal: "", ...state };
-  const board = new Board(document.body, run, { autoplay, language, host: status && { state: () => engine, send: (message) => sent.push(message) } });
+  const board = new Board(document.body, run, { autoplay, alone, language, host: status && { state: () => engine, send: (message) => sent.push(message) } });
   let time = 0;
   const draw = (frames = 3) => {
     for (let k = 0; k < frames; k++) frame((time += 200));
@@ -52,7 +52,7 @@ test("texts follow the cursor", () => {
 test("the inspector shows a request in both lanes, and its text as text", () => {
   const { board, draw, root, text } = make();
   draw();
-  assert.match(text("cb-inspector"), /Point at a request/);
+  assert.equal(root.all("cb-inspector")[0].hidden, true, "an empty box shows nothing");
   board.view.pin(2);
   draw();
   assert.equal(text("cb-prompt"), "<b>Repeat</b>");
@@ -63,6 +63,7 @@ test("the inspector shows a request in both lanes, and its text as text", () => 
   assert.deepEqual(rows.at(-1), ["admitted", "blocks free", "blocks free"]);
   root.all("cb-release")[0].fire("click");
   assert.equal(draw().pinned, "-1");
+  assert.equal(root.all("cb-inspector")[0].hidden, true);
 });
 
 test("a pointer over a cell lights its request, a click keeps it, a drag pans", () => {
@@ -70,7 +71,7 @@ test("a pointer over a cell lights its request, a click keeps it, a drag pans", 
   draw();
   const plot = root.all("cb-plot")[0];
   const scale = board.view.camera.axis.scale;
-  const at = (iteration, slot) => ({ pointerId: 1, clientX: 30 + (iteration + 0.5) * scale, clientY: 4 + slot * 26 + 10 });
+  const at = (iteration, slot) => ({ pointerId: 1, clientX: 32 + (iteration + 0.5) * scale, clientY: 12 + slot * 24 + 10 });
   plot.fire("pointermove", at(3, 1));
   assert.equal(draw().lit, "2");
   assert.match(text("cb-tip"), /^request 2 · decodeslot 1 · iteration 3/);
@@ -78,7 +79,7 @@ test("a pointer over a cell lights its request, a click keeps it, a drag pans", 
   plot.fire("pointerdown", at(3, 1));
   plot.fire("pointerup", at(3, 1));
   assert.equal(draw().pinned, "2");
-  plot.fire("pointermove", { ...at(3, 0), clientY: 4 + 52 + 8 + 10 });
+  plot.fire("pointermove", { ...at(3, 0), clientY: 12 + 48 + 3 + 7 });
   assert.equal(text("cb-tip"), "iteration 3100% of the slots useful, 2 tokens");
   plot.fire("pointerleave", {});
   assert.equal(root.all("cb-tip")[0].hidden, true);
@@ -95,8 +96,8 @@ test("a drag on the axis moves the time", () => {
   const { board, draw, root } = make();
   draw();
   const plot = root.all("cb-plot")[0];
-  const x = 30 + 4 * board.view.camera.axis.scale + 1;
-  plot.fire("pointerdown", { pointerId: 1, clientX: x, clientY: 4 + 52 + 8 + 30 });
+  const x = 32 + 4 * board.view.camera.axis.scale + 1;
+  plot.fire("pointerdown", { pointerId: 1, clientX: x, clientY: 12 + 48 + 3 + 20 });
   assert.equal(draw().iteration, "4");
 });
 
@@ -107,28 +108,63 @@ test("a wheel with Ctrl zooms around the pointer, and a plain one is left to the
   const before = board.view.camera.axis;
   plot.fire("wheel", { deltaY: 100, deltaX: 0, clientX: 130, clientY: 10 });
   assert.equal(board.view.camera.axis, before);
-  plot.fire("wheel", { deltaY: -100, deltaX: 0, ctrlKey: true, clientX: 530, clientY: 10 });
+  plot.fire("wheel", { deltaY: -100, deltaX: 0, ctrlKey: true, clientX: 532, clientY: 10 });
   assert.ok(board.view.camera.axis.scale > before.scale);
   assert.ok(Math.abs(board.view.camera.axis.value(500) - before.value(500)) < 1e-9);
   plot.fire("dblclick");
   assert.equal(draw().fitted, "true");
 });
 
-test("the verdict comes at the end, with its factors and notes", () => {
+test("the verdict comes at the end, with what made the difference and notes", () => {
   const run = storyRun({}, {});
-  run.meta.finish = { speedup: 2.113, iteration_ratio: 2, cost_ratio: 1.0565, clock: "alone", repeats: 3, speedup_range: [2, 2.2], compared: 3, identical: 3 };
+  run.meta.finish = {
+    headline: ["verdict.pair_iterations", { first: "20", last: "10" }], beside: ["verdict.because_held", { policy: "a", n: 7, count: "7" }],
+    lines: [["verdict.ratio", { worse: "a", better: "b", times: "2.00" }], ["verdict.same", { n: 3, count: "3" }]], timed: false,
+  };
   const { board, draw, text } = make({ run });
   draw();
-  assert.equal(text("cb-verdict"), "2.11×b was faster than a measured=2.00×fewer iterations×1.06×cost of an iteration, a ÷ b");
-  assert.equal(text("cb-notes"), "3 runs, 2.00× to 2.20× Same answers: 3 of 3. Each run had the device for itself.");
+  assert.equal(text("cb-verdict"), "20 → 10 iterationsa computed 7 slots for answers that had ended.");
+  assert.equal(text("cb-notes"), "a took 2.00 times as many iterations as b. All 3 answers are the same, token by token.");
   board.view.moveTo(2);
   draw();
   assert.equal(text("cb-so-far"), "so far as many requests finished in b as in a");
 });
 
+test("a result from before verdicts still opens: each lane's length", () => {
+  const run = storyRun({}, {});
+  run.meta.finish = { speedup: 2.113, iteration_ratio: 2, cost_ratio: 1.0565, clock: "alone", compared: 3, identical: 3 };
+  const { draw, text } = make({ run });
+  draw();
+  assert.equal(text("cb-verdict"), "a: 10 iterations, 0.10 s · b: 10 iterations, 0.10 s");
+  assert.equal(text("cb-notes"), "");
+});
+
+test("a run too short to time shows counts only, and several lanes are named while they run", () => {
+  const run = storyRun({}, {}, {});
+  run.meta.finish = { timed: false, lines: [["verdict.too_short", {}]] };
+  const { board, draw, text, root } = make({ run });
+  draw();
+  assert.equal(text("cb-verdict"), "a: 10 iterations · b: 10 iterations · c: 10 iterations");
+  const timed = () => ["cb-verdict", "cb-table-box"].map(text).join(" ").match(/\d (s|ms)\b|tokens\/s|TTFT/);
+  root.all("cb-table-box")[0].hidden = false;
+  board.view.refresh();
+  draw(10);
+  assert.match(text("cb-table-box"), /iterations/);
+  assert.equal(timed(), null);
+  run.meta.finish = { timed: true };
+  board.view.refresh();
+  draw(20);
+  assert.notEqual(timed(), null, "and where it was long enough, times are shown");
+  run.meta.finish = { timed: false };
+  board.view.moveTo(2);
+  draw();
+  assert.match(text("cb-so-far"), /^so far requests finished: /);
+});
+
 test("live knobs and buttons send controls, and a refusal is shown", () => {
+  const run = storyRun({ to: 9 }, { to: 9 }); // request 2 has not ended
   const knobs = [{ name: "slots", label: "Slots", low: 1, high: 8, step: 1, value: 2 }, { name: "policy", label: "Policy", choices: ["a", "b"], value: "b" }];
-  const { board, draw, root, engine, sent, text, press } = make({ status: "running", knobs, actions: ["stop", "burst", "cancel"] });
+  const { board, draw, root, engine, sent, text, press } = make({ run, status: "running", knobs, actions: ["stop", "burst", "cancel"] });
   let data = draw();
   assert.deepEqual([data.live, data.playing, text("cb-status")], ["true", "true", "live"]);
   const [slider, choice] = root.all("cb-knob").map((label) => label.children[1]);
@@ -138,12 +174,15 @@ test("live knobs and buttons send controls, and a refusal is shown", () => {
   slider.fire("change");
   choice.value = "a";
   choice.fire("change");
-  root.all("cb-controls")[0].children.at(-1).fire("click");
+  root.all("cb-controls")[0].children.at(-2).fire("click");
   board.view.pin(0);
+  draw();
+  assert.equal(root.all("cb-facts-box")[0].children.length, 1, "a request that has ended offers no Cancel");
+  board.view.pin(2);
   draw();
   root.all("cb-facts-box")[0].children.at(-1).fire("click");
   press("stop");
-  assert.deepEqual(sent, [{ action: "set", name: "slots", value: 5 }, { action: "set", name: "policy", value: "a" }, { action: "burst" }, { action: "cancel", request: 0 }, { action: "stop" }]);
+  assert.deepEqual(sent, [{ action: "set", name: "slots", value: 5 }, { action: "set", name: "policy", value: "a" }, { action: "burst" }, { action: "cancel", request: 2 }, { action: "stop" }]);
   data = draw();
   assert.deepEqual([data.asked, text("cb-status")], ["stop", "stopping: waits for the kernel"]);
   assert.ok("disabled" in root.querySelector('[data-action="stop"]').attributes);
@@ -154,6 +193,80 @@ test("live knobs and buttons send controls, and a refusal is shown", () => {
   engine.status = "stopped";
   board.refresh();
   assert.deepEqual([draw().live, text("cb-status"), root.all("cb-controls")[0].hidden], ["false", "stopped", true]);
+});
+
+test("a changed value goes into the knob that is there, which keeps the focus", () => {
+  const knobs = [{ name: "slots", label: "Slots", low: 1, high: 8, step: 1, value: 2 }, { name: "policy", label: "Policy", choices: ["a", "b"], value: "b" }];
+  const { board, draw, root, engine } = make({ status: "running", knobs, actions: ["burst"] });
+  draw();
+  const [slider, choice] = root.all("cb-knob").map((label) => label.children[1]);
+  slider.focus();
+  engine.knobs = [{ ...knobs[0], value: 6 }, { ...knobs[1], value: "a" }];
+  board.refresh();
+  draw();
+  assert.equal(root.all("cb-knob")[0].children[1], slider);
+  assert.deepEqual([slider.value, choice.value, root.all("cb-knob")[0].children[2].textContent], ["6", "a", "6"]);
+  assert.equal(document.activeElement, slider);
+  slider.value = "3"; // being moved
+  board.refresh();
+  draw();
+  assert.equal(slider.value, "3");
+});
+
+test("the last changes are listed below the knobs, newest first, each once", () => {
+  const knobs = [{ name: "slots", label: "Slots", low: 1, high: 8, step: 1, value: 2 }];
+  const marks = [[SET, 0, -1, 2, "slots = 2"], ...[2, 4, 5, 6, 8].map((at) => [SET, at, -1, 1 + (at % 2), `slots = ${1 + (at % 2)}`])];
+  const { draw, root, text } = make({ run: storyRun({ marks }, { marks }), status: "running", knobs });
+  draw();
+  assert.deepEqual(root.all("cb-history")[0].children.map((line) => line.textContent), ["8: 1 slot", "6: 1 slot", "5: 2 slots", "4: 1 slot"]);
+  assert.match(text("cb-c-occupancy"), /occupancy lately/);
+  assert.equal(root.all("cb-trend")[0].hidden, false);
+});
+
+test("without knobs, a burst is a button at the top while the run is live", () => {
+  const { board, draw, root, engine, sent, press } = make({ status: "running", actions: ["burst"] });
+  draw();
+  assert.equal(root.all("cb-controls")[0].hidden, true);
+  press("burst");
+  assert.deepEqual(sent, [{ action: "burst" }]);
+  engine.status = "finished";
+  board.refresh();
+  draw();
+  assert.equal(root.querySelector('[data-action="burst"]').hidden, true);
+});
+
+test("keys without a focus are the board's only where the page has nothing else", () => {
+  for (const alone of [true, false]) {
+    const { board, draw } = make({ alone });
+    draw();
+    document.body.fire("keydown", { key: " " });
+    assert.equal(board.view.time.playing, alone);
+    board.destroy();
+  }
+});
+
+test("a slot that is freed flashes, and its successor flies in from the queue", () => {
+  page.motions.length = 0;
+  const { board, draw, root } = make({ autoplay: true });
+  draw(1);
+  board.view.time.moveTo(2); // request 1 has just ended in slot 1
+  board.view.time.playing = true;
+  root.all("cb-plot");
+  for (const panel of board.parts.lanes.panels) panel.flights.last = 1;
+  board.parts.lanes.panels[0].flights.draw();
+  assert.deepEqual(page.motions.map(({ element }) => element.attributes.class), ["cb-flash"]);
+  board.view.time.cursor = 3;
+  board.parts.lanes.panels[0].flights.draw();
+  const flier = page.motions.at(-1).element;
+  assert.deepEqual([flier.attributes.class, flier.textContent, flier.style.background], ["cb-chip cb-flier", "2", PALETTE[2]]);
+  for (const { onfinish } of page.motions) onfinish();
+  assert.equal(root.all("cb-flier").length + root.all("cb-flash").length, 0);
+  const query = window.matchMedia("(prefers-reduced-motion: reduce)");
+  query.matches = true;
+  board.parts.lanes.panels[0].flights.last = 1;
+  board.parts.lanes.panels[0].flights.draw();
+  assert.equal(page.motions.length, 2, "with less motion nothing flies");
+  query.matches = false;
 });
 
 test("the other language keeps the focus, an open table and the place", () => {
@@ -179,7 +292,7 @@ test("the table has a row for each request in each lane, and the changes", () =>
   draw();
   const [lanes, changes, box] = root.all("cb-table-box")[0].children;
   assert.equal(lanes.children[1].children.length, 1);
-  assert.match(changes.textContent, /31 slots$/);
+  assert.match(changes.textContent, /31 slot$/);
   assert.equal(box.children[0].children[2].children.length, 1, "only request 0 has arrived");
   assert.match(text("cb-legend"), /a control was changed/);
 });
@@ -197,6 +310,36 @@ test("Escape closes what is open, and then releases the request", () => {
     seen.push(hidden());
   }
   assert.deepEqual(seen, [[false, false, 1], [true, false, 1], [true, true, 1], [true, true, -1]]);
+});
+
+test("a mark in the text and the bars of its request light each other up", () => {
+  const { board, draw } = make();
+  const mark = document.createElement("b");
+  mark.setAttribute("class", "cbviz-ref");
+  mark.append("2");
+  document.body.append(mark);
+  draw();
+  mark.fire("pointerover");
+  assert.deepEqual([draw().lit, mark.dataset.lit], ["2", "true"]);
+  mark.fire("pointerout");
+  assert.deepEqual([draw().lit, mark.dataset.lit], ["-1", undefined]);
+  mark.fire("click");
+  assert.equal(draw().pinned, "2");
+  board.view.pin(1);
+  draw();
+  assert.equal(mark.dataset.lit, undefined, "another request stands out");
+  board.destroy();
+  mark.fire("click");
+  assert.equal(board.view.pinned, 1, "a board that is gone hears nothing");
+});
+
+test("a run's own labels name its requests", async () => {
+  const { Run } = await load("run");
+  const { requests } = await import("./encode.mjs");
+  const run = new Run();
+  run.add(requests([[0, "S1", 2, 9, null], [1, "S1 and more", 2, 9, null], [7, "", 2, 9, null]]));
+  assert.deepEqual([0, 1, 7, 9].map((id) => run.label(id)), ["S1", "1", "7", "9"]);
+  assert.deepEqual(["S1", "7", "S3"].map((label) => run.named(label)), [0, 7, -1]);
 });
 
 test("it plays by itself unless the reader wants less motion", () => {
@@ -217,7 +360,7 @@ test("the theme is that of the page behind it, and follows it", () => {
   assert.equal(draw().theme, "dark");
   assert.equal(board.look.theme.ground, "#111418");
   document.body.ground = undefined;
-  assert.equal(root.all("cb-legend-entry").length, 11);
+  assert.deepEqual(root.all("cb-legend")[0].dataset.shown.split(" "), ["prefill", "decode", "stalled", "recompute", "idle", "wasted_idle", "end_mark", "preempt_mark"], "what occurs");
 });
 
 test("forced colours are the system's own", () => {

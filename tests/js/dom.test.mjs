@@ -18,6 +18,13 @@ test("text becomes text, never elements", () => {
   assert.equal(made.textContent, "<b>bold</b>!");
 });
 
+test("whatever takes the focus asks JupyterLab to leave its keys alone", () => {
+  const asks = (made) => made.attributes["data-lm-suppress-shortcuts"] === "true";
+  for (const tag of ["button", "input", "select"]) assert.equal(asks(h(tag)), true, tag);
+  assert.equal(asks(h("div", { tabindex: "0" })), true);
+  assert.equal(asks(h("div")), false);
+});
+
 test("a text that is there is not written again", () => {
   const made = h("p", {}, "same");
   const [child] = made.children;

@@ -74,6 +74,19 @@ test("other keys, and those that belong to a field, a list, a button or the brow
   assert.equal(press("a", { target: new Button("button") }), true);
 });
 
+test("arrows, Home and End inside a knob are the knob's, and its other keys the board's", () => {
+  const { view, press } = make();
+  view.moveTo(4);
+  const knob = input("range");
+  knob.dataset.knob = "rate";
+  for (const key of ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown", "Enter"]) assert.equal(press(key, { target: knob }), false, key);
+  assert.equal(view.time.now(), 4);
+  assert.equal(press(" ", { target: knob }), true);
+  assert.equal(view.time.playing, true);
+  assert.equal(press("d", { target: knob }), true);
+  assert.equal(view.director.directs, true, "D gives the camera back");
+});
+
 test("the help names every key", async () => {
   const { view, acts } = make();
   const { helpBox } = await load("help");

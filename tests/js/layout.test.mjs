@@ -4,11 +4,11 @@ import { load } from "./modules.mjs";
 import { SECONDS, story } from "./story.mjs";
 
 const { Axis } = await load("axis");
-const { hitTest, laneHeights } = await load("layout");
+const { LINE, hitTest, laneHeights } = await load("layout");
 
 test("a point finds slot, iteration and span on both axes", () => {
   const lane = story({ seconds: SECONDS });
-  const heights = laneHeights(2, 1, false);
+  const heights = laneHeights(2, 1, true);
   const y = heights.top + heights.pitch * 1.5;
   assert.deepEqual(hitTest(lane, new Axis("iterations", 0, 10), heights, 35, y), { slot: 1, iteration: 3, span: lane.spanAt(1, 3) });
   assert.deepEqual(hitTest(lane, new Axis("seconds", 0, 100), heights, 30, y), { slot: 1, iteration: 2, span: lane.spanAt(1, 2) });
@@ -16,11 +16,13 @@ test("a point finds slot, iteration and span on both axes", () => {
   assert.equal(hitTest(lane, new Axis("iterations", 0, 10), heights, 35, heights.top + heights.rows + 1), null);
 });
 
-test("rows fit from one slot to hundreds", () => {
+test("rows fit from one slot to hundreds, and two lanes of eight in little height", () => {
   for (const slots of [1, 8, 64, 256]) for (const lanes of [1, 2, 4]) {
     const heights = laneHeights(slots, lanes, false);
     assert.ok(heights.pitch >= 2 && heights.pitch <= 26 && heights.gap < heights.pitch);
     assert.equal(heights.rows, heights.pitch * slots);
-    assert.ok(laneHeights(slots, lanes, true).height <= heights.height, "narrow boards are no higher");
+    assert.ok(heights.height < laneHeights(slots, lanes, true).height, "the axis is below the last lane");
   }
+  assert.ok(laneHeights(8, 2, false).height + laneHeights(8, 2, true).height <= 390);
+  assert.ok(laneHeights(8, 2, true).pitch >= LINE, "with room for words");
 });

@@ -42,7 +42,8 @@ export class Element extends Node {
     this.listeners = {};
     this.style = { setProperty: () => {} };
     this.hidden = false;
-    this.clientWidth = 630;
+    this.clientWidth = 632;
+    this.offsetWidth = 100;
     this.dataset = new Proxy(this.attributes, {
       get: (all, name) => all[`data-${name}`],
       set: (all, name, value) => ((all[`data-${name}`] = String(value)), true),
@@ -75,14 +76,30 @@ export class Element extends Node {
   all(name) {
     return this.children.flatMap((child) => (child instanceof Element ? [...((child.attributes.class ?? "").split(" ").includes(name) ? [child] : []), ...child.all(name)] : []));
   }
+  scrollIntoView(how) {
+    this.scrolled = how;
+  }
   querySelector(selector) {
     const [, action] = /^\[data-action="(.*)"\]$/.exec(selector) ?? [];
     return (action ? this.all("cb-button").find((found) => found.dataset.action === action) : this.all(selector.slice(1))[0]) ?? null;
+  }
+  closest(selector) {
+    for (let element = this; element; element = element.parentElement) if ((element.attributes?.class ?? "").split(" ").includes(selector.slice(1))) return element;
+    return null;
+  }
+  removeAttribute(name) {
+    delete this.attributes[name];
   }
   focus() {
     document.activeElement = this;
   }
   setPointerCapture() {}
+  /** A motion that the test ends. */
+  animate(frames, options) {
+    const motion = { element: this, frames, options };
+    page.motions.push(motion);
+    return motion;
+  }
   getBoundingClientRect() {
     return { left: 0, top: 0, width: this.clientWidth, height: 600 };
   }
@@ -117,7 +134,7 @@ export function canvasContext() {
 }
 
 /** What the page waits to do. */
-export const page = { frames: [], observers: [], queries: {} };
+export const page = { frames: [], observers: [], queries: {}, motions: [] };
 
 /** Lets one frame pass. */
 export function frame(time) {
@@ -145,7 +162,7 @@ const body = new Element("body");
 documentElement.append(body);
 Object.assign(globalThis, {
   HTMLElement: Element, HTMLButtonElement: Button, HTMLInputElement: Input, HTMLSelectElement: Select, DOMMatrix: class {},
-  document: { createElement: make, createElementNS: (_, tag) => make(tag), documentElement, body, activeElement: null },
+  document: { createElement: make, createElementNS: (_, tag) => make(tag), documentElement, body, activeElement: null, querySelectorAll: (selector) => documentElement.all(selector.slice(1)), addEventListener: (...given) => documentElement.addEventListener(...given), removeEventListener: (...given) => documentElement.removeEventListener(...given) },
   ResizeObserver: class extends Observer {}, IntersectionObserver: class extends Observer {}, MutationObserver: class extends Observer {},
   getComputedStyle: (element) => ({ backgroundColor: element.ground ?? "rgba(0, 0, 0, 0)", color: "rgb(0, 0, 0)", fontFamily: "Test" }),
   requestAnimationFrame: (draw) => page.frames.push(draw), cancelAnimationFrame: () => (page.frames.length = 0),

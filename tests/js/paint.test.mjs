@@ -15,8 +15,8 @@ const states = await load("states");
 const { PALETTE, THEMES, colourOf } = await load("theme");
 
 const scene = (lane, more = {}) => ({
-  lane, axis: new Axis("iterations", 0, 20), heights: laneHeights(lane.slots, 1, false), width: 600, brushes: new Brushes(THEMES.light, 1), font: "Test",
-  lit: -1, language: "en", from: 0, to: 600, draft: false, lanes: 1, ...more,
+  lane, axis: new Axis("iterations", 0, 20), heights: laneHeights(lane.slots, 1, true), width: 600, brushes: new Brushes(THEMES.light, 1), font: "Test",
+  lit: -1, language: "en", from: 0, to: 600, draft: false, lanes: 1, label: String, ...more,
 });
 const painted = (paint, about) => {
   const ctx = canvasContext();
@@ -69,7 +69,7 @@ test("textured states leave ink in columns, plain ones none", () => {
 test("the strip's area is occupancy, from full to empty", () => {
   const about = scene(laneOf({ rows: [["DDDDD.....", "00000....."]] }), { axis: new Axis("iterations", 0, 60) });
   const area = painted(paintStrip, about).filter(({ style }) => style === THEMES.light.area).map(({ given }) => given[3]);
-  assert.deepEqual(area, [about.heights.strip - 6, 0]);
+  assert.deepEqual(area, [about.heights.strip - 1, 0]);
   assert.deepEqual(painted(paintStrip, scene(laneOf({ rows: [["D", "0"]] }), { from: 300, to: 300 })).filter(({ style }) => style === THEMES.light.area), []);
 });
 
@@ -81,7 +81,8 @@ test("a change is a line where it was made, and none at the start", () => {
 
 test("axis and slots are numbered", () => {
   const texts = (paint, about) => painted(paint, about).filter(({ call }) => call === "fillText").map(({ given }) => given[0]);
-  assert.deepEqual(texts(paintAxis, scene(story())), ["0", "5", "10", "15", "20", "25", "30"]);
+  assert.deepEqual(texts(paintAxis, scene(story())), ["0", "5", "10", "15", "20", "iteration (from 0) →"]);
+  assert.deepEqual(texts(paintAxis, scene(story(), { heights: laneHeights(2, 2, false) })), [], "a lane above another has ticks alone");
   assert.deepEqual(texts(paintAxis, scene(story(), { axis: new Axis("seconds", 0, 1000) })).slice(0, 3), ["0.0 s", "0.1 s", "0.2 s"]);
-  assert.deepEqual(texts(paintGutter, scene(story())), ["0", "1"]);
+  assert.deepEqual(texts(paintGutter, scene(story())), ["0", "1", "slot", "busy"]);
 });

@@ -7,9 +7,9 @@ const { Queue } = await load("queue");
 
 test("the queue at any moment, preempted requests first", () => {
   const { queue } = story();
-  assert.deepEqual(queue.waiting(1, 9), [{ request: 2, again: false }]);
+  assert.deepEqual(queue.waiting(1, 9), [{ request: 2, again: false, from: 0 }]);
   assert.deepEqual(queue.waiting(3, 9), []);
-  assert.deepEqual(queue.waiting(5, 9), [{ request: 2, again: true }]);
+  assert.deepEqual(queue.waiting(5, 9), [{ request: 2, again: true, from: 4 }]);
   assert.deepEqual(queue.waiting(7, 9), []);
 });
 

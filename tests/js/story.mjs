@@ -40,7 +40,7 @@ export const story = (options = {}, cuts = []) => laneOf({ ...STORY, ...options 
 /** A run of as many lanes as there are options, each the story with these changes. */
 export function storyRun(...options) {
   const run = new Run();
-  run.add(meta(options.map((_, lane) => ({ name: "ab"[lane], slots: 2, total_blocks: 10, summary: ["policy.continuous.summary", {}] }))));
+  run.add(meta(options.map((_, lane) => ({ name: "abcd"[lane], slots: 2, total_blocks: 10, summary: ["policy.continuous.summary", {}] }))));
   run.add(requests([[0, "Spell it", 3, 9, null], [1, "Count", 2, 9, null], [2, "<b>Repeat</b>", 4, 9, null]]));
   options.forEach((more, lane) => run.add(iterations({ ...STORY, ...more, lane })));
   return run;

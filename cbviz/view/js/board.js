@@ -12,6 +12,7 @@ import { Lanes } from "./lanes.js";
 import { Legend } from "./legend.js";
 import { Look } from "./look.js";
 import { listenToPointer } from "./pointer.js";
+import { Refs } from "./refs.js";
 import { RunTable } from "./run_table.js";
 import { Tip } from "./tip.js";
 import { Transport } from "./transport.js";
@@ -25,22 +26,23 @@ import { watchPage } from "./watch.js";
 
 /** Milliseconds between updates of numbers and texts: readers are no faster. */
 const TEXTS_EVERY = 100;
-/** Narrower boards, in px, have lower rows. */
-const NARROW_BOARD = 640;
 /** Boards of this page so far. */
 let boards = 0;
+
+/** Whether the viewer asked the system for less motion. */
+export const wantsStill = () => window.matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 /** One view of a run on a page. */
 export class Board {
   /**
    * @param {HTMLElement} parent
    * @param {Run} run
-   * @param {{language?: Language, host?: Host | null, autoplay?: boolean}} [options]
+   * @param {{language?: Language, host?: Host | null, autoplay?: boolean, alone?: boolean}} [options] `alone`: the page has nothing else, so keys without a focus are the board's
    */
-  constructor(parent, run, { language, host = null, autoplay = false } = {}) {
+  constructor(parent, run, { language, host = null, autoplay = false, alone = false } = {}) {
     this.id = `cbviz-${++boards}`;
     this.run = run;
-    this.view = new View(run, { changed: () => this.changed(), tell: (text) => this.tell(text) }, { language, host, follow: !autoplay });
+    this.view = new View(run, { changed: () => this.changed(), tell: (text) => this.tell(text), still: wantsStill }, { language, host, follow: !autoplay });
     this.look = new Look();
     this.visible = true;
     this.gone = false;
@@ -54,11 +56,11 @@ export class Board {
     this.textKey = "";
     /** The engine's refusal that was shown last. */
     this.refused = "";
-    // JupyterLab handles keys before the page does; this attribute asks it to leave the board's keys alone.
-    this.root = h("section", { class: "cbviz", tabindex: "0", role: "region", "data-lm-suppress-shortcuts": "true" });
+    this.root = h("section", { class: "cbviz", tabindex: "0", role: "region" });
     parent.append(this.root);
     this.acts = { table: () => this.toggleTable(), help: () => this.toggleHelp(), language: () => this.switchLanguage(), escape: () => this.escape() };
     this.announcer = new Announcer(this.view);
+    this.refs = new Refs(this.view, () => this.visible);
     this.parts = this.build();
     this.applyTheme(true);
     this.unwatch = watchPage(this.root, {
@@ -68,8 +70,15 @@ export class Board {
     });
     const onkey = (/** @type {KeyboardEvent} */ event) => pressKey(event, this.view, this.acts);
     this.root.addEventListener("keydown", onkey);
-    this.unlisten = () => this.root.removeEventListener("keydown", onkey);
-    if (autoplay && !window.matchMedia("(prefers-reduced-motion: reduce)").matches) this.view.play();
+    const unfocused = (/** @type {KeyboardEvent} */ event) => {
+      if (event.target === document.body || event.target === document.documentElement) onkey(event);
+    };
+    if (alone) document.addEventListener("keydown", unfocused);
+    this.unlisten = () => {
+      this.root.removeEventListener("keydown", onkey);
+      document.removeEventListener("keydown", unfocused);
+    };
+    if (autoplay && !wantsStill()) this.view.play();
     else if (autoplay) this.view.time.follow = true;
     this.changed();
   }
@@ -93,10 +102,11 @@ export class Board {
       tip: new Tip(view, root),
     };
     announcer.element.textContent = "";
-    const main = h("div", { class: "cb-main" }, parts.lanes.element, parts.legend.element);
+    // What is pressed and what comes out stand above the lanes: they are in sight wherever the lanes end.
     root.replaceChildren(
-      parts.header.element, h("div", { class: "cb-body" }, main, parts.inspector.element),
-      parts.transport.element, parts.knobs.element, parts.message, parts.verdict.element, parts.table.element, parts.help, parts.tip.element, announcer.element,
+      parts.header.element, parts.transport.element, parts.knobs.element, parts.message, parts.verdict.element,
+      h("div", { class: "cb-body" }, parts.lanes.element, parts.inspector.element), parts.legend.element,
+      parts.table.element, parts.help, parts.tip.element, announcer.element,
     );
     this.textKey = "";
     view.textDue = 0;
@@ -202,7 +212,7 @@ export class Board {
     this.buildLanes();
     view.tick(time);
     view.hoverChosen();
-    this.parts.lanes.measure(this.root.clientWidth < NARROW_BOARD);
+    this.parts.lanes.measure();
     this.parts.lanes.draw();
     this.frames++;
     const texts = [view.time.now(), view.time.follow, view.time.playing, view.time.mode, view.language, view.hovered, view.pinned, run.version, view.host?.state().status].join(" ");
@@ -229,6 +239,7 @@ export class Board {
       this.refused = refusal;
       if (refusal) this.tell(refusal);
     }
+    this.refs.draw();
     this.announcer.draw(time, lanes.plots);
   }
 
@@ -251,9 +262,13 @@ export class Board {
     data.speed = String(time.speed);
     data.language = view.language;
     data.fitted = String(camera.fitted);
+    data.camera = view.director.directs ? "director" : "viewer";
+    data.caption = this.parts.lanes.plots.map((plot) => (plot.caption.hidden ? "" : plot.caption.textContent)).join("");
+    data.columns = view.inSight().toFixed(1);
     data.pinned = String(view.pinned);
     data.lit = String(view.lit());
     data.frames = String(this.frames);
+    data.pitch = this.parts.lanes.plots.map((plot) => plot.heights.pitch).join(" ");
     data.scale = camera.axis.scale.toFixed(4);
     data.changes = lanes.map((lane) => lane.changes.filter(({ at }) => at > 0 && at < view.shown(lane)).length).join(" ");
     data.asked = view.askedToStop ? "stop" : "";
@@ -265,6 +280,7 @@ export class Board {
     cancelAnimationFrame(this.frame);
     this.view.close();
     this.announcer.close();
+    this.refs.close();
     this.unwatch.stop();
     this.unlisten();
     this.root.remove();

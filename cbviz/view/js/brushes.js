@@ -40,7 +40,7 @@ export class Brushes {
     return pattern;
   }
 
-  /** Ground and ink of every state and request colour as ImageData keeps them: index state * 8 + request modulo 8. Closed slots stay 0: nothing is there. */
+  /** Ground and ink of every state and request colour as ImageData keeps them: index state * 8 + the colour's number. Closed slots stay 0: nothing is there. */
   pixels() {
     if (!this.table) {
       this.table = { ground: new Uint32Array(64), ink: new Uint32Array(64) };

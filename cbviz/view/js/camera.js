@@ -35,16 +35,26 @@ export class Camera {
     if (this.fitted || this.axis.mode !== this.time.mode) this.axis = this.fit();
   }
 
-  /** The axis that shows everything; while the run grows, with room ahead that widens in steps. */
+  /** All that there is, in units of the axis; while the run grows, with room ahead that widens in steps. */
+  whole() {
+    const extent = this.time.extent();
+    if (!this.time.live()) return Math.max(extent, this.time.mode === "iterations" ? 1 : 1e-6) * 1.015;
+    let room = 60 * this.time.unit();
+    while (room < extent * 1.04) room *= 1.3;
+    return room;
+  }
+
+  /** The axis that shows everything. */
   fit() {
-    const mode = this.time.mode;
-    let extent = this.time.extent();
-    if (this.time.live()) {
-      let room = 60 * this.time.unit();
-      while (room < extent * 1.04) room *= 1.3;
-      extent = room;
-    } else extent = Math.max(extent, mode === "iterations" ? 1 : 1e-6) * 1.015;
-    return new Axis(mode, 0, this.width / extent);
+    return new Axis(this.time.mode, 0, this.width / this.whole());
+  }
+
+  /** Shows what the director wants. @param {Axis} axis */
+  direct(axis) {
+    // A picture at a new scale is a draft, as under the viewer's hands; at the same scale it is only moved.
+    if (this.axis.mode !== axis.mode || Math.abs(axis.scale / this.axis.scale - 1) > 1e-9) this.movedAt = performance.now();
+    this.axis = axis;
+    this.fitted = false;
   }
 
   /** Keeps the cursor visible when the view is zoomed. */

@@ -2,9 +2,9 @@
 
 /** @import { Theme } from "./theme.js" */
 
-/** Request colours, request id modulo 8: Okabe and Ito's, its yellow darkened so that it holds on white, and a violet. A theme is what is not a request's colour. @type {{palette: string[], themes: Record<"light" | "dark", Theme>}} */
+/** Request colours, by request id: Okabe and Ito's seven, the yellow darkened so that it holds on white. Seven shares no factor with usual numbers of slots, so the next request of a row is of another colour. A theme is what is not a request's colour. @type {{palette: string[], themes: Record<"light" | "dark", Theme>}} */
 export const COLOURS = {
-  "palette": ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#9A7BC0", "#B5A300"],
+  "palette": ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B5A300"],
   "themes": {
     "light": {
       "ground": "#ffffff", "text": "#1b1f24", "faint": "#59636e", "line": "#d1d9e0", "spare": ["#edf0f3", "#7f8993"],

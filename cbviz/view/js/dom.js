@@ -1,5 +1,8 @@
 /* Elements, icons and text. Text from a model, a user or a policy reaches the page through here, and only as text. */
 
+/** Elements that take the focus without a tabindex. */
+const FOCUSABLE = ["button", "input", "select"];
+
 /**
  * An element with attributes and children; text only ever becomes text.
  * @template {keyof HTMLElementTagNameMap} K
@@ -9,6 +12,8 @@
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  // JupyterLab takes keys before the page does, arrows too; it leaves those alone whose very target asks for it.
+  if (FOCUSABLE.includes(tag) || "tabindex" in attributes) element.setAttribute("data-lm-suppress-shortcuts", "true");
   element.append(...children);
   return element;
 }
@@ -28,6 +33,7 @@ export const ICONS = {
   stop: "M3 3h10v10H3z", play: "M4 2.5v11l9.5-5.5z", pause: "M3.5 2.5h3.2v11H3.5zM9.3 2.5h3.2v11H9.3z",
   back: "M11.5 3v10L4.8 8zM3 3h1.6v10H3z", forward: "M4.5 3v10l6.7-5zM11.4 3H13v10h-1.6z",
   previous: "M10.5 3v10L3.5 8z", next: "M5.5 3v10l7-5z", plus: "M7 3h2v4h4v2H9v4H7V9H3V7h4z", minus: "M3 7h10v2H3z",
+  camera: "M1.5 4.5h8v7h-8zM10.5 7.2 14.5 5v6l-4-2.2z",
   fit: "M2 2h4v1.6H3.6V6H2zm8 0h4v4h-1.6V3.6H10zM2 10h1.6v2.4H6V14H2zm10.4 0H14v4h-4v-1.6h2.4z",
 };
 

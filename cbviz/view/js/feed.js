@@ -17,6 +17,8 @@ export class Feed {
     this.run = new Run();
     /** @type {Set<Pick<Board, "refresh">>} */
     this.boards = new Set();
+    /** Whether a board of it has come into sight. */
+    this.seen = false;
     /** The engine's last refusal of a control. */
     this.refusal = "";
     /** Number of the newest message. */

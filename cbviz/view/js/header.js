@@ -1,7 +1,7 @@
-/* Above the lanes: titles, the unit of the time axis, zoom, and the buttons for the table and the help. */
+/* At the top: titles, the unit of the time axis, and the buttons for the table, the language and the help. */
 
 import { inWords, nextLanguage, sentence } from "./catalogue.js";
-import { ICONS, button, h, setText } from "./dom.js";
+import { button, h, setText } from "./dom.js";
 
 /** @import { View } from "./view.js" */
 
@@ -22,20 +22,16 @@ export class Header {
     this.help.setAttribute("aria-label", view.say("help"));
     this.table.title = view.say("table_title");
     for (const opener of [this.table, this.help]) opener.setAttribute("aria-expanded", "false");
+    this.burst = button("burst", view.say("burst"), () => view.control({ action: "burst" }));
     this.title = h("h2", { class: "cb-title", dir: "auto" });
     this.subtitle = h("p", { class: "cb-subtitle", dir: "auto" });
-    const zoom = [
-      button("zoom-out", view.say("zoom_out"), () => view.zoom(1 / 1.5), ICONS.minus),
-      button("fit", view.say("fit"), () => view.fit(), ICONS.fit),
-      button("zoom-in", view.say("zoom_in"), () => view.zoom(1.5), ICONS.plus),
-    ];
     this.element = h(
       "header", { class: "cb-header" },
       h("div", { class: "cb-titles" }, this.title, this.subtitle),
       h(
         "div", { class: "cb-tools" },
+        this.burst,
         h("div", { class: "cb-group", role: "group", "aria-label": view.say("units") }, this.iterations, this.seconds),
-        h("div", { class: "cb-group" }, ...zoom),
         h("div", { class: "cb-group" }, this.table, language, this.help),
       ),
     );
@@ -45,6 +41,10 @@ export class Header {
     const { meta } = this.view.run;
     setText(this.title, inWords(this.view.language, meta.title ?? ""));
     setText(this.subtitle, inWords(this.view.language, meta.subtitle ?? ""));
+    this.subtitle.title = this.subtitle.textContent ?? "";
+    // Among the knobs, where there are some.
+    const { actions = [], knobs = [] } = this.view.host?.state() ?? {};
+    this.burst.hidden = !this.view.live() || knobs.length > 0 || !actions.includes("burst");
     this.iterations.setAttribute("aria-pressed", String(this.view.time.mode === "iterations"));
     this.seconds.setAttribute("aria-pressed", String(this.view.time.mode === "seconds"));
   }

@@ -10,7 +10,7 @@ import { endWords } from "./words.js";
 /** @import { RequestView } from "./request.js" */
 /** @import { View } from "./view.js" */
 
-/** The box beside the lanes. */
+/** A card over the lanes, away from the pointer; on a phone a sheet at the bottom. There only while a request stands out. */
 export class Inspector {
   /** @param {View} view */
   constructor(view) {
@@ -24,10 +24,13 @@ export class Inspector {
     const { view, element } = this;
     const id = view.lit();
     element.dataset.request = String(id);
+    element.hidden = id < 0;
+    // What only the pointer shows must not come between the pointer and the lanes.
+    element.dataset.stays = String(view.pinned >= 0 || view.chosen.slot >= 0);
+    element.dataset.side = view.away;
     if (id < 0) {
-      if (this.shown === "none") return;
-      this.shown = "none";
-      element.replaceChildren(h("p", { class: "cb-faint" }, view.say("point")));
+      this.shown = "";
+      element.replaceChildren();
       return;
     }
     const views = requestViews(view, id);
@@ -60,12 +63,12 @@ export class Inspector {
   saidBox(id, output) {
     const { view } = this;
     const about = view.run.lanes.map((_, index) => view.run.about(index, id)).find((entry) => entry !== null) ?? null;
-    const chip = h("span", { class: "cb-chip" }, String(id));
+    const chip = h("span", { class: "cb-chip" }, view.run.label(id));
     chip.style.background = colourOf(id);
     chip.style.color = textOn(colourOf(id));
     const release = wordButton(view.say(view.pinned >= 0 ? "release" : "keep"), () => view.pin(id), "cb-release");
     const title = (/** @type {string} */ words) => h("div", { class: "cb-small" }, view.say(words));
-    const head = h("div", { class: "cb-inspector-head" }, chip, h("h3", {}, view.say("request", { id })), release);
+    const head = h("div", { class: "cb-inspector-head" }, chip, h("h3", {}, view.say("request", { id: view.run.label(id) })), release);
     return h("div", { class: "cb-said" }, head, title("prompt"), this.textBox("prompt", clip(about?.prompt ?? "")), title("output"), output);
   }
 
@@ -83,7 +86,7 @@ export class Inspector {
       body.append(h("tr", {}, h("th", title ? { scope: "row", title } : { scope: "row" }, view.say(name)), ...cells));
     };
     row("status", (seen) => view.say(seen.status, { why: view.say(endWords(seen.why)) }));
-    row("slot_row", (seen) => (seen.slot < 0 ? "–" : seen.replaced >= 0 ? view.say("freed_by", { slot: view.num(seen.slot), id: seen.replaced }) : view.num(seen.slot)));
+    row("slot_row", (seen) => (seen.slot < 0 ? "–" : seen.replaced >= 0 ? view.say("freed_by", { slot: view.num(seen.slot), id: view.run.label(seen.replaced) }) : view.num(seen.slot)));
     row("waited", (seen) => duration(language, seen.waited));
     row("ttft", (seen) => duration(language, seen.ttft), view.say("ttft_title"));
     row("tpot", (seen) => duration(language, seen.tpot), view.say("tpot_title"));
@@ -94,7 +97,8 @@ export class Inspector {
     const facts = h("div", { class: "cb-facts-box" }, table);
     const texts = views.filter((seen) => seen && seen.finished >= 0 && seen.text !== null && seen.why !== "cancelled").map((seen) => seen?.text);
     if (texts.length > 1 && texts.some((other) => other !== texts[0])) facts.append(h("p", { class: "cb-differ" }, view.say("differ")));
-    if (view.live() && view.host?.state().actions.includes("cancel")) facts.append(wordButton(view.say("cancel", { id }), () => view.control({ action: "cancel", request: id })));
+    const open = views.some((seen) => seen !== null && seen.finished < 0);
+    if (open && view.live() && view.host?.state().actions.includes("cancel")) facts.append(wordButton(view.say("cancel", { id: view.run.label(id) }), () => view.control({ action: "cancel", request: id })));
     return facts;
   }
 }

@@ -27,19 +27,27 @@ export function keyActs(view, acts, shift) {
     Enter: () => view.pin(view.hovered),
     u: () => view.setMode(view.time.mode === "iterations" ? "seconds" : "iterations"),
     x: () => view.control({ action: "stop" }),
+    d: () => view.direct(),
     t: acts.table, l: acts.language, "?": acts.help, Escape: acts.escape,
   };
 }
 
-/** The key of an event; "" if it belongs to a field, a list, a button or the browser. @param {KeyboardEvent} event */
+/** What a control with a range or a list answers itself. */
+const OWN = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown", "Enter"];
+
+/** The key of an event; "" if it belongs to a field, a list, a button, a knob or the browser. @param {KeyboardEvent} event */
 export function keyOf(event) {
   const { target } = event;
-  const ranged = target instanceof HTMLInputElement && target.type === "range";
-  if ((target instanceof HTMLInputElement && !ranged) || event.ctrlKey || event.metaKey || event.altKey) return "";
+  if (event.ctrlKey || event.metaKey || event.altKey) return "";
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if (target instanceof HTMLInputElement) {
+    if (target.type !== "range") return "";
+    // The position is the board's own: there the arrows step. A knob keeps its arrows.
+    if (key === "Enter" || (target.dataset.knob !== undefined && OWN.includes(key))) return "";
+  }
+  // In a list letters choose an entry, and Space opens it.
   if (target instanceof HTMLSelectElement && key !== "Escape") return "";
   if (target instanceof HTMLButtonElement && (key === " " || key === "Enter")) return "";
-  if (ranged && key === "Enter") return "";
   return key;
 }
 

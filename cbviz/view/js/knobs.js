@@ -2,8 +2,12 @@
 
 import { inWords } from "./catalogue.js";
 import { h, setText, wordButton } from "./dom.js";
+import { changeInWords } from "./words.js";
 
 /** @import { View } from "./view.js" */
+
+/** Changes that are listed. */
+const LISTED = 4;
 
 /** The row of knobs; hidden if there are none. */
 export class Knobs {
@@ -13,20 +17,51 @@ export class Knobs {
     this.element = h("div", { class: "cb-controls", role: "group", "aria-label": view.say("controls") });
     /** What it shows now, so that it is built again only when that changes. */
     this.shown = "";
+    this.history = h("ol", { class: "cb-history cb-small", "aria-label": view.say("t_changes") });
+    /** Puts a value into a control. @type {Map<string, (value: any) => void>} */
+    this.setters = new Map();
   }
 
   draw() {
-    const { view, element } = this;
+    const { view } = this;
     const { actions = [], knobs = [] } = view.host?.state() ?? {};
     const live = view.live();
-    const shown = JSON.stringify([actions, knobs, live, view.language]);
-    if (shown === this.shown) return;
-    this.shown = shown;
+    const shown = JSON.stringify([actions, knobs.map((/** @type {any} */ knob) => ({ ...knob, value: 0 })), live, view.language]);
+    if (shown !== this.shown) {
+      this.shown = shown;
+      this.build(actions, knobs, live);
+    }
+    // A new value is put into the control that is there: it keeps the focus, and one that is being moved its place.
+    for (const knob of knobs) this.setters.get(knob.name)?.(knob.value);
+    if (!this.element.hidden) this.drawHistory();
+  }
+
+  /** The last changes, newest first. */
+  drawHistory() {
+    const { view, history } = this;
+    const { language } = view;
+    /** @type {Set<string>} */
+    const lines = new Set();
+    for (const lane of [...view.run.lanes].reverse())
+      for (const { at, words } of lane.changes.slice(-2 * LISTED)) if (at > 0) lines.add(JSON.stringify([at, view.say("history", { at: view.num(at), change: changeInWords(language, words) })]));
+    const newest = [...lines].map((line) => JSON.parse(line)).sort((a, b) => b[0] - a[0]).slice(0, LISTED).map(([, text]) => text);
+    const key = newest.join("|");
+    if (history.dataset.key === key) return;
+    history.dataset.key = key;
+    history.hidden = !newest.length;
+    history.replaceChildren(...newest.map((text) => h("li", { dir: "auto" }, text)));
+  }
+
+  /** @param {string[]} actions @param {any[]} knobs @param {boolean} live */
+  build(actions, knobs, live) {
+    const { view, element } = this;
+    this.setters.clear();
     element.replaceChildren();
-    element.hidden = !live || (!knobs.length && !actions.includes("burst"));
+    element.hidden = !live || !knobs.length;
     if (element.hidden) return;
     for (const knob of knobs) element.append(knob.choices ? this.choice(knob) : this.slider(knob));
     if (actions.includes("burst")) element.append(wordButton(view.say("burst"), () => view.control({ action: "burst" })));
+    element.append(this.history);
   }
 
   /** @param {any} knob */
@@ -40,6 +75,7 @@ export class Knobs {
     for (const choice of knob.choices) select.append(h("option", { value: String(choice) }, String(choice)));
     select.value = String(knob.value);
     select.addEventListener("change", () => this.view.control({ action: "set", name: knob.name, value: select.value }));
+    this.setters.set(knob.name, this.setter(knob.value, (value) => (select.value = String(value))));
     return h("label", { class: "cb-knob" }, this.label(knob), select);
   }
 
@@ -50,6 +86,20 @@ export class Knobs {
     const value = h("output", {}, shown(knob.value));
     range.addEventListener("input", () => setText(value, shown(range.value)));
     range.addEventListener("change", () => this.view.control({ action: "set", name: knob.name, value: Number(range.value) }));
+    this.setters.set(knob.name, this.setter(knob.value, (given) => {
+      range.value = String(given);
+      setText(value, shown(given));
+    }));
     return h("label", { class: "cb-knob" }, this.label(knob), range, value);
+  }
+
+  /** Puts a value in when the engine's has changed. @param {any} first @param {(value: any) => void} put */
+  setter(first, put) {
+    let last = first;
+    return (/** @type {any} */ value) => {
+      if (value === last) return;
+      last = value;
+      put(value);
+    };
   }
 }

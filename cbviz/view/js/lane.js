@@ -20,6 +20,8 @@ import { ADMIT, ARRIVE, CANCEL, CLOSED, DECODE, ENDS, ENTERS, FINISH, HELD, IDLE
  * @property {{at: number, slot: number, replaced: number, reason: string}[]} admissions
  */
 
+/** A slot that changes hands: `request` enters `slot` at iteration `at`, after `replaced`. @typedef {{at: number, slot: number, request: number, replaced: number}} Refill */
+
 /** One lane of a run, filled block by block. All queries are about the first `k` iterations. */
 export class Lane {
   /** @param {{name: string, summary?: string, slots: number, total_blocks?: number}} info */
@@ -51,6 +53,8 @@ export class Lane {
     this.current = new Int32Array(this.slots).fill(-1);
     this.currentState = new Uint8Array(this.slots);
     this.counts = new Int32Array(8);
+    /** By state: 1 if a slot was ever in it. */
+    this.occurs = new Uint8Array(8);
     this.requestsWait = false;
     /** Number of open slots. The highest empty slots are closed, so that at most this many can be busy. */
     this.limit = this.slots;
@@ -61,9 +65,15 @@ export class Lane {
     this.requests = new Map();
     /** @type {{kind: number, at: number, request: number, slot: number, reason: string}[]} */
     this.marks = [];
+    /** The iteration of each mark. */
+    this.marksAt = new Column(Int32Array);
     /** Iterations that carry each kind of mark, for jumps. */
     this.byKind = MARKS.map(() => /** @type {number[]} */ ([]));
     this.queue = new Queue();
+    /** Requests in the order of their first tokens, and the iterations of these. */
+    this.firsts = { at: /** @type {number[]} */ ([]), request: /** @type {number[]} */ ([]) };
+    /** The first slot that changed hands while the request of another slot ran on. @type {Refill | null} */
+    this.refill = null;
   }
 
   /** A request's record, created at its first event. @param {number} id @returns {RequestRecord} */
@@ -133,6 +143,10 @@ export class Lane {
         const bit = row * slots + slot;
         if (gave[bit >> 3] & (128 >> (bit & 7))) {
           const record = this.record(this.current[slot]);
+          if (!record.tokens.length) {
+            this.firsts.at.push(i);
+            this.firsts.request.push(record.id);
+          }
           record.tokens.push(i);
           if (header.pieces) {
             while (record.pieces.length < record.tokens.length - 1) record.pieces.push("");
@@ -195,6 +209,7 @@ export class Lane {
     }
     if (last >= 0) this.counts[row.state[last]]--;
     this.counts[shown]++;
+    this.occurs[shown] = 1;
     row.first.push(i);
     row.request.push(request);
     row.state.push(shown);
@@ -221,6 +236,7 @@ export class Lane {
     const record = this.record(request);
     record.marks.push(this.marks.length);
     this.marks.push({ kind, at, request, slot, reason });
+    this.marksAt.push(at);
     const places = this.byKind[kind];
     if (places[places.length - 1] !== at) places.push(at);
     if (kind === ARRIVE) {
@@ -238,6 +254,7 @@ export class Lane {
         for (let j = row.first.length - 2; j >= 0 && replaced < 0; j--) if (row.request[j] !== request) replaced = row.request[j];
       }
       record.admissions.push({ at, slot, replaced, reason });
+      if (this.refill === null && replaced >= 0 && this.runsOn(slot, at)) this.refill = { at, slot, request, replaced };
     } else if (kind === FINISH) {
       record.finished = at;
       record.why = reason;
@@ -249,6 +266,21 @@ export class Lane {
       }
       this.queue.leave(request, at);
     }
+  }
+
+  /** Whether a slot was ever held. */
+  get held() {
+    return this.occurs[HELD] > 0;
+  }
+
+  /** Whether a request admitted before an iteration runs on in a slot other than this one. @param {number} slot @param {number} at */
+  runsOn(slot, at) {
+    for (let other = 0; other < this.slots; other++) {
+      if (other === slot || this.current[other] < 0 || this.currentState[other] === HELD) continue;
+      const { admitted } = this.record(this.current[other]);
+      if (admitted >= 0 && admitted < at) return true;
+    }
+    return false;
   }
 
   /** The settings during iteration k - 1: the newest change of every name, ordered by name. @param {number} k */
@@ -301,6 +333,20 @@ export class Lane {
       reserved: k ? this.reserved.at(k - 1) : 0,
       seconds,
     };
+  }
+
+  /** Counters over the last iterations of the first k: what a change does shows there. @param {number} k @param {number} window iterations */
+  recent(k, window) {
+    const from = Math.max(0, k - window);
+    const { useful, wasted, open, generated } = this.sum;
+    const seconds = this.secondsAt(k) - this.secondsAt(from);
+    const over = (/** @type {Column} */ sum) => sum.at(k) - sum.at(from);
+    return { occupancy: k ? over(useful) / over(open) : NaN, wasted: over(wasted), rate: seconds > 0 ? over(generated) / seconds : NaN };
+  }
+
+  /** What the lane is called: the policy that was set last, or its name. @param {number} k iterations shown */
+  title(k) {
+    return (this.changes.length ? this.settings(k).get("policy") : undefined) ?? this.name;
   }
 
   /**

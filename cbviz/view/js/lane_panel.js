@@ -1,9 +1,12 @@
 /* One lane on the page: its name, counters and queue around its drawing. */
 
+import { Answers } from "./answers.js";
 import { inWords } from "./catalogue.js";
 import { h, setText } from "./dom.js";
+import { Flights } from "./flights.js";
 import { duration, percent } from "./numbers.js";
 import { colourOf, textOn } from "./theme.js";
+import { Trend } from "./trend.js";
 import { setting } from "./words.js";
 
 /** @import { Lane } from "./lane.js" */
@@ -13,6 +16,9 @@ import { setting } from "./words.js";
 /** Waiting requests that are shown one by one. */
 const CHIPS = 24;
 const COUNTERS = ["iterations", "finished", "occupancy", "wasted", "rate"];
+
+/** Iterations over which the counters of a lane with controls are taken. */
+const RECENT = 100;
 
 /** Counters and queue of one lane. */
 export class LanePanel {
@@ -25,21 +31,27 @@ export class LanePanel {
       COUNTERS.map((name) => {
         const value = h("strong");
         const title = name === "iterations" ? "" : view.say(`${name}_title`);
-        return [name, { value, box: h("span", { class: `cb-counter cb-c-${name}`, title }, value, h("span", {}, view.say(name))) }];
+        const label = h("span", {}, view.say(name));
+        return [name, { value, label, box: h("span", { class: `cb-counter cb-c-${name}`, title }, value, label) }];
       }),
     );
     this.meter = { used: h("i", { class: "cb-kv-used" }), reserved: h("i", { class: "cb-kv-reserved" }), value: h("strong"), box: h("span", { class: "cb-counter cb-kv" }) };
     this.meter.box.append(h("span", { class: "cb-kv-bar", "aria-hidden": "true" }, this.meter.used, this.meter.reserved), this.meter.value, h("span", {}, view.say("kv")));
     this.meter.box.hidden = lane.totalBlocks === 0;
+    this.answers = new Answers(view, lane, plot);
     this.chips = Array.from({ length: CHIPS }, () => this.chip());
     this.waiting = h("span", { class: "cb-waiting" });
-    this.summary = h("span", { class: "cb-lane-summary", dir: "auto" }, inWords(view.language, lane.summary));
+    this.name = h("h3", { dir: "auto" }, lane.name);
+    this.trend = new Trend(view, lane);
+    this.summary = h("span", { class: "cb-lane-summary", dir: "auto", title: inWords(view.language, lane.summary) }, inWords(view.language, lane.summary));
     const chips = h("div", { class: "cb-chips", role: "list", "aria-label": view.say("queue") }, ...this.chips);
     const boxes = [...Object.values(this.counters).map((counter) => counter.box), this.meter.box];
+    const body = h("div", { class: "cb-lane-body" }, h("div", { class: "cb-queue" }, h("span", { class: "cb-small" }, view.say("queue")), chips, this.waiting, this.trend.element), plot.element, this.answers.element);
+    this.flights = new Flights(view, lane, plot, body);
     this.element = h(
       "section", { class: "cb-lane", "aria-label": lane.name },
-      h("div", { class: "cb-lane-head" }, h("h3", { dir: "auto" }, lane.name), this.summary, h("div", { class: "cb-counters" }, ...boxes)),
-      h("div", { class: "cb-lane-body" }, h("div", { class: "cb-queue" }, h("span", { class: "cb-small" }, view.say("queue")), chips, this.waiting), plot.element),
+      h("div", { class: "cb-lane-head" }, this.name, this.summary, h("div", { class: "cb-counters" }, ...boxes)),
+      body,
     );
   }
 
@@ -57,18 +69,36 @@ export class LanePanel {
     const { view, lane, counters } = this;
     const { language } = view;
     const k = view.shown(lane);
-    if (lane.changes.length) setText(this.summary, [...lane.settings(k)].filter(([name]) => name !== "pace").map(([name, value]) => setting(language, name, value)).join(" · "));
     const c = lane.counters(k);
+    if (lane.changes.length) this.drawSettings(k, c);
     setText(counters.iterations.value, view.num(k));
-    counters.iterations.box.title = view.say("single", { policy: lane.name, n: view.num(k), s: duration(language, c.seconds) });
+    const timed = view.run.meta.finish?.timed !== false;
+    counters.rate.box.hidden = !timed;
+    counters.iterations.box.title = !timed ? "" : view.say("single", { policy: lane.name, n: view.num(k), s: duration(language, c.seconds) });
     setText(counters.finished.value, `${view.num(c.finished)}/${view.num(view.run.total(this.plot.index))}`);
     setText(counters.occupancy.value, percent(language, c.occupancy));
     setText(counters.wasted.value, view.num(c.wasted));
     setText(counters.rate.value, view.num(c.rate, c.rate < 10 ? 1 : 0));
     if (lane.totalBlocks) this.drawMeter(c.used, c.reserved);
     this.drawQueue(k, c.waiting);
+    this.answers.draw();
+    if (lane.changes.length) this.trend.draw(k);
     this.plot.gutter.setAttribute("data-shown", String(k));
     this.plot.gutter.setAttribute("data-received", String(lane.n));
+  }
+
+  /** A lane whose controls change: its settings, and its counters over the last iterations. @param {number} k @param {{occupancy: number, wasted: number, rate: number}} c */
+  drawSettings(k, c) {
+    const { view, lane, counters } = this;
+    const settings = [...lane.settings(k)].filter(([name]) => name !== "pace" && name !== "policy");
+    setText(this.name, lane.title(k));
+    setText(this.summary, settings.map(([name, value]) => setting(view.language, name, value)).join(" · "));
+    this.summary.title = this.summary.textContent ?? "";
+    Object.assign(c, lane.recent(k, RECENT));
+    for (const [name, words] of [["occupancy", "recent_occupancy"], ["wasted", "recent_wasted"], ["rate", "recent_rate"]]) {
+      setText(counters[name].label, view.say(words));
+      counters[name].box.title = view.say("recent_title", { n: view.num(RECENT) });
+    }
   }
 
   /** @param {number} used @param {number} reserved blocks of the KV cache */
@@ -92,10 +122,11 @@ export class LanePanel {
       const id = String(entry.request);
       if (chip.dataset.request !== id) {
         chip.dataset.request = id;
-        chip.textContent = id;
+        setText(chip, view.run.label(entry.request));
         chip.style.background = colourOf(entry.request);
         chip.style.color = textOn(colourOf(entry.request));
       }
+      chip.title = view.say(entry.again ? "waits_again" : "waits", { n: k - entry.from, count: view.num(k - entry.from), before: view.num(place) });
       chip.dataset.again = String(entry.again);
       chip.dataset.lit = String(entry.request === view.lit());
     });

@@ -48,9 +48,9 @@ export class Lanes {
     for (const plot of this.plots) plot.forget();
   }
 
-  /** Adapts to the page's size. @param {boolean} narrow */
-  measure(narrow) {
-    for (const plot of this.plots) plot.measure(narrow, this.plots.length);
+  /** Adapts to the page's size. */
+  measure() {
+    for (const plot of this.plots) plot.measure();
     if (this.plots.length) this.view.camera.measure(this.plots[0].width);
   }
 
@@ -72,6 +72,7 @@ export class Lanes {
       const late = k > 0 && (k >= most || performance.now() - began > PAINT_BUDGET);
       if (!plots[index].draw(late) && waits < 0) waits = index;
     }
+    for (const panel of this.panels) panel.flights.draw();
     if (waits < 0) return;
     this.turn = waits;
     view.page.changed();

@@ -4,18 +4,28 @@
 /** @import { Lane } from "./lane.js" */
 
 /** px at the left of a lane's drawing for the numbers of its slots. */
-export const GUTTER = 30;
+export const GUTTER = 32;
+
+/** px above the first row, for the batches' brackets. */
+const TOP = 12;
+/** px between the rows and the strip. */
+const GAP = 3;
+/** Of 1, 2 and more lanes: px of one row at most, of up to eight rows, and of more. */
+const ROOM = [{ row: 26, few: 200, many: 420 }, { row: 24, few: 148, many: 280 }, { row: 18, few: 120, many: 200 }];
+/** px that a row needs for a line of text. */
+export const LINE = 13;
 
 /**
- * Heights of a lane's drawing in px.
- * @param {number} slots @param {number} lanes @param {boolean} narrow
+ * Heights of a lane's drawing in px: two lanes of eight slots, with all controls, take at most 560 px of a page.
+ * @param {number} slots @param {number} lanes @param {boolean} last whether the axis is below this lane
  */
-export function laneHeights(slots, lanes, narrow) {
-  const room = (lanes === 1 ? 520 : lanes === 2 ? 420 : 260) * (narrow ? 0.8 : 1);
-  const pitch = Math.max(2, Math.min(narrow ? 22 : 26, Math.floor(room / slots)));
-  const gap = pitch >= 18 ? 4 : pitch >= 10 ? 2 : pitch >= 5 ? 1 : 0;
+export function laneHeights(slots, lanes, last) {
+  const room = ROOM[Math.min(lanes, ROOM.length) - 1];
+  const pitch = Math.max(2, Math.min(room.row, Math.floor((slots <= 8 ? room.few : room.many) / slots)));
+  const gap = pitch >= 18 ? 3 : pitch >= 10 ? 2 : pitch >= 5 ? 1 : 0;
   const rows = pitch * slots;
-  return { pitch, gap, rows, strip: 34, axis: 24, top: 4, height: 4 + rows + 8 + 34 + 24 };
+  const [strip, axis] = [14, last ? 20 : 5];
+  return { pitch, gap, rows, strip, axis, top: TOP, stripTop: TOP + rows + GAP, height: TOP + rows + GAP + strip + axis };
 }
 
 /** @typedef {ReturnType<typeof laneHeights>} Heights */

@@ -1,15 +1,15 @@
-/* What the colours and textures mean. */
+/* What the colours and textures mean: those that occur. */
 
 import { line } from "./brushes.js";
 import { h } from "./dom.js";
 import { pixelRatio } from "./look.js";
-import { DECODE, HELD, IDLE, PREFILL, RECOMPUTE, STALLED, WASTED } from "./states.js";
+import { DECODE, FINISH, HELD, IDLE, PREEMPT, PREFILL, RECOMPUTE, STALLED, WASTED } from "./states.js";
 import { PALETTE, stalledInk } from "./theme.js";
 
 /** @import { Look } from "./look.js" */
 /** @import { View } from "./view.js" */
 
-/** States and their words. @type {[number, string][]} */
+/** States and their words; a legend has those that occur in what is shown. @type {[number, string][]} */
 const ENTRIES = [[PREFILL, "prefill"], [DECODE, "decode"], [HELD, "held"], [STALLED, "stalled"], [RECOMPUTE, "recompute"], [IDLE, "idle"], [WASTED, "wasted_idle"]];
 
 /** Swatches with words. */
@@ -19,24 +19,30 @@ export class Legend {
     this.view = view;
     this.look = look;
     this.element = h("div", { class: "cb-legend", role: "list" });
-    /** Whether it explains the line that marks a changed control. */
-    this.changes = false;
+    /** What it explains now. */
+    this.shown = "";
   }
 
   /** Rebuilt only when there is something new to explain. */
   draw() {
-    if (this.changes !== this.hasChanges()) this.build();
+    if (this.shown !== this.needed()) this.build();
   }
 
-  hasChanges() {
-    return this.view.run.lanes.some((lane) => lane.changes.length > 0);
+  /** What occurs up to the newest iteration: states, then marks. */
+  needed() {
+    const { lanes } = this.view.run;
+    const states = ENTRIES.filter(([state]) => lanes.some((lane) => lane.occurs[state])).map(([, words]) => words);
+    const marks = /** @type {[number, string][]} */ ([[FINISH, "end_mark"], [PREEMPT, "preempt_mark"]]).filter(([kind]) => lanes.some((lane) => lane.byKind[kind].length)).map(([, words]) => words);
+    return [...states, ...marks, ...(lanes.some((lane) => lane.changes.length) ? ["change_mark"] : [])].join(" ");
   }
 
   build() {
     const { theme, brushes } = this.look;
-    this.changes = this.hasChanges();
+    this.shown = this.needed();
+    this.element.dataset.shown = this.shown;
+    const shown = new Set(this.shown.split(" "));
     this.element.replaceChildren();
-    for (const [state, words] of ENTRIES)
+    for (const [state, words] of ENTRIES.filter((entry) => shown.has(entry[1])))
       this.entry(words, 20, (ctx) => {
         ctx.fillStyle = brushes.fill(ctx, state, 0, 0);
         ctx.beginPath();
@@ -50,27 +56,27 @@ export class Legend {
           ctx.fillRect(0, 6, 20, 2);
         }
       });
-    this.entry("end_mark", 7, (ctx) => {
-      ctx.fillStyle = theme.end;
-      ctx.fillRect(2, 0, 3, 14);
-    });
-    this.entry("preempt_mark", 7, (ctx) => {
-      ctx.fillStyle = theme.cursor;
-      for (let t = 0; t < 4; t += 2) ctx.fillRect(2, t * 3.5, 3, 3.5);
-    });
-    if (this.changes)
+    if (shown.has("end_mark"))
+      this.entry("end_mark", 7, (ctx) => {
+        ctx.fillStyle = theme.end;
+        ctx.fillRect(2, 0, 3, 14);
+      });
+    if (shown.has("preempt_mark"))
+      this.entry("preempt_mark", 7, (ctx) => {
+        ctx.fillStyle = theme.cursor;
+        for (let t = 0; t < 4; t += 2) ctx.fillRect(2, t * 3.5, 3, 3.5);
+      });
+    if (shown.has("change_mark"))
       this.entry("change_mark", 11, (ctx) => {
         ctx.fillStyle = theme.stroke;
         for (let y = 0; y < 14; y += 5) ctx.fillRect(5, y, 1.5, 3);
       });
     this.entry("strip_occupancy", 20, (ctx) => {
       ctx.fillStyle = theme.area;
-      ctx.fillRect(0, 4, 20, 10);
-    });
-    this.entry("strip_tokens", 20, (ctx) => {
+      ctx.fillRect(0, 6, 20, 8);
       ctx.strokeStyle = theme.stroke;
       ctx.lineWidth = 1.5;
-      line(ctx, 0, 7, 20, 7);
+      line(ctx, 0, 6, 20, 6);
     });
   }
 

@@ -50,3 +50,13 @@ export function duration(language, seconds) {
   if (size >= 0.1 || size === 0) return sentence(language, "board.time_s", { n: number(language, seconds, size === 0 ? 0 : digits) });
   return sentence(language, "board.time_ms", { n: number(language, seconds * 1000, size >= 0.01 ? 0 : 1) });
 }
+
+/**
+ * How long a run took, as one measurement of it allows: two significant digits.
+ * @param {Language} language
+ * @param {number} seconds
+ */
+export function roughly(language, seconds) {
+  if (!(seconds > 0)) return duration(language, seconds);
+  return sentence(language, "board.time_s", { n: number(language, Number(seconds.toPrecision(2)), Math.max(0, 1 - Math.floor(Math.log10(seconds)))) });
+}

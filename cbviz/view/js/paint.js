@@ -12,8 +12,8 @@ import { paintLit, paintSpans } from "./paint_spans.js";
 
 /**
  * What to paint of one lane. `from` and `to`: the px to paint; `draft`: the view is moving, so speed matters more than
- * detail; `lit`: the highlighted request, or -1.
- * @typedef {{lane: Lane, axis: Axis, heights: Heights, width: number, brushes: Brushes, font: string, lit: number, language: Language, from: number, to: number, draft: boolean, lanes: number}} Scene
+ * detail; `lit`: the highlighted request, or -1; `label`: what a request is called.
+ * @typedef {{lane: Lane, axis: Axis, heights: Heights, width: number, brushes: Brushes, font: string, lit: number, language: Language, from: number, to: number, draft: boolean, lanes: number, label: (request: number) => string}} Scene
  */
 
 /** If more spans than this are visible, they are drawn as columns. */

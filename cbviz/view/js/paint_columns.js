@@ -2,6 +2,7 @@
 
 import { coarse, columnEdges } from "./density.js";
 import { HELD, IDLE, PREFILL, RECOMPUTE, WASTED } from "./states.js";
+import { PALETTE } from "./theme.js";
 
 /** @import { Scene } from "./paint.js" */
 
@@ -50,7 +51,7 @@ export function paintColumns(ctx, { lane, axis, heights, from, to, brushes, draf
       for (let c = 0, column = phase; c < columns; c++, at++) {
         const state = states[c * parts + p];
         if (state !== 255) {
-          const which = state * 8 + (owners[c] & 7);
+          const which = state * 8 + (owners[c] > 0 ? owners[c] % PALETTE.length : 0);
           pixels[at] = INKED[state * 48 + texture + column] ? ink[which] : ground[which];
         }
         if (++column === 12) column = 0;

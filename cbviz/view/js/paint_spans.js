@@ -1,8 +1,11 @@
 /* A lane's rows span by span, with labels and marks. */
 
+import { batchOf } from "./batches.js";
 import { line } from "./brushes.js";
+import { LINE } from "./layout.js";
 import { CLOSED, DECODE, ENDS, ENTERS, HELD, IDLE, LOSES, STALLED, WASTED } from "./states.js";
 import { colourOf, stalledInk, textOn } from "./theme.js";
+import { say } from "./words.js";
 
 /** @import { Axis } from "./axis.js" */
 /** @import { Lane } from "./lane.js" */
@@ -18,7 +21,8 @@ function firstSpan(lane, slot, axis, px) {
 export function paintSpans(ctx, scene) {
   const { lane, heights } = scene;
   for (let slot = 0; slot < lane.slots; slot++) paintRow(ctx, scene, slot, () => true);
-  if (heights.pitch >= 15) for (let slot = 0; slot < lane.slots; slot++) paintLabels(ctx, scene, slot, () => true);
+  // A veil would not dim a white label, so those of other requests are left out under one.
+  if (heights.pitch >= LINE && scene.lit < 0) for (let slot = 0; slot < lane.slots; slot++) paintLabels(ctx, scene, slot, () => true);
 }
 
 /** One row: the spans of the wanted requests. @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {number} slot @param {(request: number) => boolean} wanted */
@@ -84,22 +88,32 @@ function paintRow(ctx, { lane, axis, heights, from, to, brushes }, slot, wanted)
   }
 }
 
-/** Request numbers, where they fit, in the middle of a request's decode span. @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {number} slot @param {(request: number) => boolean} wanted */
-function paintLabels(ctx, { lane, axis, heights, from, to, font }, slot, wanted) {
+/** px between two labels of one bar: some of them stay in sight where its beginning does not. */
+const LABEL_EVERY = 260;
+
+/** What requests are called, where it fits, from the beginning of a decode span: it is there as soon as the bar is. @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {number} slot @param {(request: number) => boolean} wanted */
+function paintLabels(ctx, { lane, axis, heights, from, to, font, label: called, language }, slot, wanted) {
   const row = lane.rows[slot];
   const y = heights.top + slot * heights.pitch + (heights.pitch - heights.gap) / 2 + 0.5;
   ctx.font = `600 11px ${font}`;
-  ctx.textAlign = "center";
+  ctx.textAlign = "left";
   ctx.textBaseline = "middle";
-  for (let j = firstSpan(lane, slot, axis, from); j < row.first.length; j++) {
+  for (let j = firstSpan(lane, slot, axis, from - LABEL_EVERY); j < row.first.length; j++) {
     if (row.state[j] !== DECODE || !wanted(row.request[j])) continue;
     const x0 = axis.left(lane, row.first[j]);
     if (x0 > to) break;
     const x1 = axis.right(lane, lane.endOf(slot, j)) - (row.flags[j] & ENDS ? 3 : 0);
-    const label = String(row.request[j]);
-    if (x1 - x0 < label.length * 6.6 + 5) continue;
+    const label = called(row.request[j]);
+    const needs = label.length * 6.6 + 5;
     ctx.fillStyle = textOn(colourOf(row.request[j]));
-    ctx.fillText(label, (x0 + x1) / 2, y);
+    const holds = row.flags[j] & ENDS && x1 - x0 >= 150 + needs && batchOf(lane, row.first[j])?.holder === row.request[j];
+    // Repeated where much of the bar follows, and not under the words at its end.
+    const last = Math.max(x0 + needs, x1 - (holds ? 130 : 60));
+    for (let x = x0; x + needs <= Math.min(x1, last) && x <= to; x += LABEL_EVERY) if (x >= from - LABEL_EVERY) ctx.fillText(label, x + 4, y);
+    if (!holds) continue;
+    ctx.textAlign = "right";
+    ctx.fillText(say(language, "holds"), x1 - 5, y);
+    ctx.textAlign = "left";
   }
 }
 
@@ -125,6 +139,6 @@ export function paintLit(ctx, scene) {
       line(ctx, x0, y - 0.5, Math.max(x1, x0 + 1), y - 0.5);
       line(ctx, x0, y + heights.pitch - heights.gap + 0.5, Math.max(x1, x0 + 1), y + heights.pitch - heights.gap + 0.5);
     }
-    if (heights.pitch >= 15) paintLabels(ctx, scene, slot, (request) => request === lit);
+    if (heights.pitch >= LINE) paintLabels(ctx, scene, slot, (request) => request === lit);
   }
 }

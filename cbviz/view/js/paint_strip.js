@@ -1,16 +1,21 @@
 /* Around a lane's rows: the strip of occupancy and tokens below them, and lines where a control was changed. */
 
+import { batchesOf } from "./batches.js";
 import { columnEdges } from "./density.js";
 import { SET } from "./states.js";
+import { changeInWords } from "./words.js";
 
 /** @import { Scene } from "./paint.js" */
+
+/** px of the longest words beside a change. */
+const WIDEST_LABEL = 240;
 
 /** Under the rows: occupancy as an area and tokens per iteration as a line, averaged over each column. @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
 export function paintStrip(ctx, { lane, axis, heights, from: left, to: right, brushes, draft }) {
   if (lane.n === 0) return;
   const theme = brushes.theme;
-  const top = heights.top + heights.rows + 8;
-  const height = heights.strip - 6;
+  const top = heights.stripTop;
+  const height = heights.strip - 1;
   const start = Math.floor(left);
   const step = draft ? 2 : 1;
   const columns = Math.max(1, Math.ceil((Math.ceil(right) - start) / step));
@@ -44,18 +49,38 @@ export function paintStrip(ctx, { lane, axis, heights, from: left, to: right, br
   ctx.fillRect(left, top + height, right - left, 1);
 }
 
-/** A line where a control was changed during the run. @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
-export function paintChanges(ctx, { lane, axis, heights, from, to, brushes }) {
+/** Above the rows: a bracket over each batch. @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
+export function paintBatches(ctx, { lane, axis, heights, from, to, brushes }) {
+  ctx.fillStyle = brushes.theme.faint;
+  const [top, bottom] = [heights.top - 6, heights.top - 2];
+  for (const { first, end } of batchesOf(lane)) {
+    const x0 = axis.left(lane, first);
+    const x1 = axis.right(lane, end) - 1;
+    if (x1 < from - 2 || x0 > to + 2 || x1 - x0 < 4) continue;
+    ctx.fillRect(x0, top, x1 - x0, 1.5);
+    ctx.fillRect(x0, top, 1.5, bottom - top);
+    ctx.fillRect(x1 - 1.5, top, 1.5, bottom - top);
+  }
+}
+
+/** A line where a control was changed during the run, with the change where there is room up to the next. @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
+export function paintChanges(ctx, { lane, axis, heights, from, to, brushes, font, language }) {
   const bottom = heights.top + heights.rows;
-  ctx.fillStyle = brushes.theme.stroke;
-  for (const at of lane.byKind[SET]) {
+  ctx.font = `600 10px ${font}`;
+  ctx.textAlign = "left";
+  ctx.textBaseline = "middle";
+  lane.byKind[SET].forEach((at, place) => {
     const x = Math.round(axis.left(lane, at));
-    if (x < from - 6 || x > to + 6) continue;
+    const next = place + 1 < lane.byKind[SET].length ? axis.left(lane, lane.byKind[SET][place + 1]) : Infinity;
+    if (x > to + 6 || Math.min(next, x + WIDEST_LABEL) < from - 6) return;
+    ctx.fillStyle = brushes.theme.stroke;
+    const words = lane.changes.filter((change) => change.at === at).map(({ words: change }) => changeInWords(language, change)).join(", ");
+    if (x + ctx.measureText(words).width + 6 <= Math.min(next, x + WIDEST_LABEL)) ctx.fillText(words, x + 3, heights.top - 6);
     for (let y = heights.top; y < bottom; y += 5) ctx.fillRect(x - 0.5, y, 1.5, 3);
     ctx.beginPath();
     ctx.moveTo(x, bottom + 1);
     ctx.lineTo(x + 5, bottom + 8);
     ctx.lineTo(x - 5, bottom + 8);
     ctx.fill();
-  }
+  });
 }

@@ -8,7 +8,7 @@ import { convert } from "./axis.js";
 
 /** Playing speeds to choose from. */
 export const SPEEDS = [0.25, 0.5, 1, 2, 4, 8, 16, 32, 64];
-/** Iterations a second at speed 1. */
+/** Iterations a second at speed 1, at least, where the viewer has the camera. */
 export const PACE = 10;
 
 /** A place on the time axis, in iterations or seconds, that may play or follow the newest iteration. */
@@ -29,6 +29,8 @@ export class Playhead {
     this.follow = follow;
     this.playing = false;
     this.speed = 1;
+    /** Iterations a second at speed 1: the director's, or the viewer's. */
+    this.rate = () => PACE;
     /** Page time of the last frame in ms; 0 at rest. */
     this.last = 0;
   }
@@ -70,7 +72,7 @@ export class Playhead {
 
   /** Units per second while playing. An average iteration takes equally long on both axes. */
   pace() {
-    return PACE * this.speed * this.unit();
+    return this.rate() * this.speed * this.unit();
   }
 
   /** @param {number} value @param {boolean} [snap] to whole iterations */

@@ -3,10 +3,10 @@
 import { h, setText } from "./dom.js";
 import { GUTTER, laneHeights } from "./layout.js";
 import { pixelRatio } from "./look.js";
-import { duration } from "./numbers.js";
+import { roughly } from "./numbers.js";
 import { paintRows } from "./paint.js";
 import { paintAxis, paintGutter } from "./paint_axis.js";
-import { paintChanges, paintStrip } from "./paint_strip.js";
+import { paintBatches, paintChanges, paintStrip } from "./paint_strip.js";
 
 /** @import { Axis } from "./axis.js" */
 /** @import { Lane } from "./lane.js" */
@@ -29,11 +29,15 @@ export class Plot {
     this.base = h("canvas", { class: "cb-base", "aria-hidden": "true", "data-cells": String(index) });
     this.scale = h("canvas", { class: "cb-axis", "aria-hidden": "true" });
     this.flagLabel = h("span", {});
+    this.saved = h("div", { class: "cb-saved" });
+    this.saved.hidden = true;
     this.flag = h("i", { class: "cb-flag", "aria-hidden": "true" }, this.flagLabel);
     this.cursor = h("i", { class: "cb-cursor", "aria-hidden": "true" });
     this.chosen = h("i", { class: "cb-chosen", "aria-hidden": "true" });
-    this.element = h("div", { class: "cb-plot" }, this.gutter, this.base, this.scale, this.flag, this.chosen, this.cursor);
-    this.heights = laneHeights(lane.slots, view.run.lanes.length, false);
+    this.caption = h("div", { class: "cb-caption" });
+    this.caption.hidden = true;
+    this.element = h("div", { class: "cb-plot" }, this.gutter, this.base, this.scale, this.saved, this.flag, this.chosen, this.cursor, this.caption);
+    this.heights = laneHeights(lane.slots, view.run.lanes.length, index === view.run.lanes.length - 1);
     /** px of the cells. */
     this.width = 0;
     /** Keys of what the cells, the slot numbers and the ticks show now; "" for nothing. */
@@ -53,16 +57,16 @@ export class Plot {
     this.key = this.gutterKey = this.scaleKey = "";
   }
 
-  /** Sizes the layers to the page. @param {boolean} narrow @param {number} lanes of the board */
-  measure(narrow, lanes) {
+  /** Sizes the layers to the page. */
+  measure() {
     const ratio = pixelRatio();
     this.width = Math.max(40, this.element.clientWidth - GUTTER);
     const { width } = this;
-    const heights = (this.heights = laneHeights(this.lane.slots, lanes, narrow));
+    const { heights } = this;
     const [w, t] = [Math.round((width + GUTTER) * ratio), Math.round(heights.height * ratio)];
     const { gutter, base, scale, cursor, flag } = this;
     if (gutter.width === w && gutter.height === t) return;
-    const ticks = heights.top + heights.rows + 8 + heights.strip - 4;
+    const ticks = heights.stripTop + heights.strip;
     gutter.width = w;
     base.width = scale.width = Math.round(width * ratio);
     gutter.height = t;
@@ -84,7 +88,7 @@ export class Plot {
     const { axis } = view.camera;
     const draft = view.camera.moves();
     /** @type {Scene} */
-    const scene = { lane, axis, heights, width, brushes: look.brushes, font: look.font, lit: view.lit(), language: view.language, from: 0, to: width, draft, lanes: view.run.lanes.length };
+    const scene = { lane, axis, heights, width, brushes: look.brushes, font: look.font, lit: view.lit(), language: view.language, from: 0, to: width, draft, lanes: view.run.lanes.length, label: (request) => view.run.label(request) };
     const key = [lane.n, axis.scale, axis.mode, width, look.name, scene.lit, draft].join(" ");
     const stale = key !== this.key || axis.start * axis.scale !== this.place;
     const waits = late && stale && this.axis !== null && this.axis.mode === axis.mode && this.key !== "";
@@ -92,6 +96,8 @@ export class Plot {
     this.placeCells(waits);
     this.paintScale(scene);
     this.placeFlag();
+    this.placeSaved();
+    this.placeCaption();
     this.paintSlots(scene);
     return !waits;
   }
@@ -127,6 +133,7 @@ export class Plot {
       base.clip();
       paintRows(base, scene);
       paintStrip(base, scene);
+      paintBatches(base, scene);
       paintChanges(base, scene);
       base.restore();
     }
@@ -184,6 +191,34 @@ export class Plot {
     paintGutter(ctx, scene);
   }
 
+  /** At the finish, the time that this lane did not need: from its end to that of the longest. */
+  placeSaved() {
+    const { view, lane, saved, heights, width } = this;
+    const { axis } = view.camera;
+    const longest = view.time.guide();
+    const spared = longest && axis.mode === "iterations" ? longest.n - lane.n : 0;
+    const x0 = Math.max(0, axis.right(lane, lane.n) + 8);
+    const x1 = Math.min(width, axis.right(longest ?? lane, longest?.n ?? 0));
+    const ended = !view.live() && view.time.atEnd() && view.run.lanes.every((other) => other.n > 0);
+    saved.hidden = !ended || spared <= 0 || x1 - x0 < 60;
+    if (saved.hidden) return;
+    setText(saved, view.say("saved", { n: spared, count: view.num(spared) }));
+    Object.assign(saved.style, { left: `${(GUTTER + x0).toFixed(1)}px`, width: `${(x1 - x0).toFixed(1)}px`, top: `${heights.top}px`, height: `${heights.rows - heights.gap}px` });
+  }
+
+  /** The director's caption, if it is about this lane, right of the cursor, at the slot that it is about. */
+  placeCaption() {
+    const { view, caption, heights, width } = this;
+    const event = view.caption();
+    caption.hidden = event === null || event.lane !== this.index;
+    if (event === null || caption.hidden) return;
+    const { slot, request } = event.refill;
+    setText(caption, view.say("caption_refill", { slot, id: view.run.label(request) }));
+    const room = Math.max(0, width - caption.offsetWidth - 4);
+    const x = Math.min(room, Math.max(0, view.camera.axis.x(view.time.now()) + 14));
+    caption.style.transform = `translate(${(GUTTER + x).toFixed(1)}px, ${heights.top + slot * heights.pitch + (heights.pitch - heights.gap) / 2}px) translateY(-50%)`;
+  }
+
   /** A chequered flag where the lane ended, once the cursor is there; with words where there is room for them. */
   placeFlag() {
     const { view, lane, flag, flagLabel, width } = this;
@@ -193,8 +228,10 @@ export class Plot {
     flag.hidden = !done || x < -6 || x > width + 6;
     if (flag.hidden) return;
     const at = Math.min(x, width - 6);
+    flagLabel.style.top = lane.n < (view.time.guide()?.n ?? 0) ? "16%" : "50%"; // above what was saved
     flag.style.transform = `translateX(${(GUTTER + at).toFixed(2)}px)`;
-    setText(flagLabel, view.say("lane_done", { n: view.num(lane.n), s: duration(view.language, lane.secondsAt(lane.n)) }));
+    const count = view.num(lane.n);
+    setText(flagLabel, view.run.meta.finish?.timed === false ? view.say("lane_done_count", { n: lane.n, count }) : view.say("lane_done", { n: count, s: roughly(view.language, lane.secondsAt(lane.n)) }));
     const ctx = contextOf(this.gutter);
     ctx.font = `600 12px ${this.look.font}`;
     const ends = at + 30 + ctx.measureText(flagLabel.textContent ?? "").width;

@@ -38,16 +38,16 @@ export class Queue {
    * @param {number} limit
    */
   waiting(k, limit) {
-    /** @type {{request: number, again: boolean}[]} */
+    /** @type {{request: number, again: boolean, from: number}[]} */
     const back = [];
-    /** @type {{request: number, again: boolean}[]} */
+    /** @type {{request: number, again: boolean, from: number}[]} */
     const fresh = [];
     const { request, from, to, again } = this.stays;
     const i = k - 1;
     for (let stay = 0; stay < request.length && from[stay] <= i; stay++) {
       if (to[stay] <= i) continue;
-      if (again[stay]) back.unshift({ request: request[stay], again: true });
-      else if (fresh.length < limit) fresh.push({ request: request[stay], again: false });
+      if (again[stay]) back.unshift({ request: request[stay], again: true, from: from[stay] });
+      else if (fresh.length < limit) fresh.push({ request: request[stay], again: false, from: from[stay] });
     }
     return back.concat(fresh).slice(0, limit);
   }

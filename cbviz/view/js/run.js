@@ -5,6 +5,9 @@ import { decodeBlock } from "./wire.js";
 
 /** @typedef {{prompt: string, promptTokens: number, maxNew: number, arrival: number | null}} RequestText */
 
+/** A prompt that is a label: the toys of a course call their requests S1, S2, … */
+const LABEL = /^[A-Z]{1,2}\d{0,4}$/;
+
 /** The data received of a run. Blocks may arrive in any order and any number of times. */
 export class Run {
   constructor() {
@@ -63,6 +66,18 @@ export class Run {
   /** Prompt and limits of a request; null if they are not known. @param {number} lane @param {number} id */
   about(lane, id) {
     return this.own[lane]?.get(id) ?? this.shared.get(id) ?? null;
+  }
+
+  /** What a request is called on the page: its own label, or else its id. @param {number} id @returns {string} */
+  label(id) {
+    const prompt = (this.shared.get(id) ?? this.own.find((table) => table.has(id))?.get(id))?.prompt ?? "";
+    return LABEL.test(prompt) ? prompt : String(id);
+  }
+
+  /** The request that is called so; -1 if there is none. @param {string} label */
+  named(label) {
+    for (const table of [this.shared, ...this.own]) for (const id of table.keys()) if (this.label(id) === label) return id;
+    return -1;
   }
 
   /** Number of requests that a lane will serve. @param {number} lane */

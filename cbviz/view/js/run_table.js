@@ -23,7 +23,7 @@ export class RunTable {
     if (this.element.hidden) return;
     const { view, element } = this;
     const { lanes } = view.run;
-    const key = JSON.stringify([lanes.map((lane) => view.shown(lane)), view.language]);
+    const key = JSON.stringify([lanes.map((lane) => view.shown(lane)), view.language, this.timed]);
     if (element.dataset.key === key) return;
     element.dataset.key = key;
     const changed = lanes.filter((lane) => lane.changes.length).map((lane) => this.changes(lane));
@@ -32,6 +32,11 @@ export class RunTable {
     const cut = ids.length * lanes.length > MOST_ROWS ? [h("p", { class: "cb-faint" }, view.say("t_cut", { n: view.num(most), all: view.num(ids.length) }))] : [];
     const scroller = h("div", { class: "cb-scroll", tabindex: "0", role: "group", "aria-label": view.say("t_caption") }, this.requests(ids.slice(0, most)));
     element.replaceChildren(this.counters(), ...changed, ...cut, scroller);
+  }
+
+  /** Whether seconds are worth showing: not those of a run that was too short to time. */
+  get timed() {
+    return this.view.run.meta.finish?.timed !== false;
   }
 
   /** The first row of a table. @param {string[]} names keys of `WORDS` */
@@ -43,13 +48,15 @@ export class RunTable {
   counters() {
     const { view } = this;
     const body = h("tbody");
+    const { timed } = this;
     for (const lane of view.run.lanes) {
       const k = view.shown(lane);
       const c = lane.counters(k);
-      const cells = [view.num(k), duration(view.language, c.seconds), view.num(c.finished), percent(view.language, c.occupancy, 1), view.num(c.wasted), view.num(c.rate, 1)];
+      const times = timed ? [duration(view.language, c.seconds), view.num(c.rate, 1)] : [];
+      const cells = [view.num(k), view.num(c.finished), percent(view.language, c.occupancy, 1), view.num(c.wasted), ...times];
       body.append(h("tr", {}, h("th", { scope: "row", dir: "auto" }, lane.name), ...cells.map((text) => h("td", {}, text))));
     }
-    return h("table", {}, this.head(["t_lane", "iterations", "seconds", "finished", "occupancy", "wasted", "rate"]), body);
+    return h("table", {}, this.head(["t_lane", "iterations", "finished", "occupancy", "wasted", ...(timed ? ["seconds", "rate"] : [])]), body);
   }
 
   /** The changes made while a lane ran. @param {Lane} lane */
@@ -66,17 +73,19 @@ export class RunTable {
     const { view } = this;
     const { language, run } = view;
     const body = h("tbody");
+    const { timed } = this;
     const known = (/** @type {number} */ value) => (value < 0 ? "–" : view.num(value));
     for (const id of ids)
       requestViews(view, id).forEach((seen, index) => {
         if (!seen) return;
+        const times = timed ? [duration(language, seen.waited), duration(language, seen.ttft), duration(language, seen.tpot)] : [];
         const cells = [
           run.lanes[index].name, view.say(seen.status, { why: view.say(endWords(seen.why)) }), known(seen.slot), known(seen.admitted), known(seen.finished), view.num(seen.tokens),
-          duration(language, seen.waited), duration(language, seen.ttft), duration(language, seen.tpot), (run.about(index, id)?.prompt ?? "").slice(0, 80),
+          ...times, (run.about(index, id)?.prompt ?? "").slice(0, 80),
         ];
         body.append(h("tr", {}, h("th", { scope: "row" }, String(id)), ...cells.map((text) => h("td", { dir: "auto" }, text))));
       });
-    const names = ["t_request", "t_lane", "status", "t_slot", "t_admitted", "t_finished", "tokens", "waited", "ttft", "tpot", "t_prompt"];
+    const names = ["t_request", "t_lane", "status", "t_slot", "t_admitted", "t_finished", "tokens", ...(timed ? ["waited", "ttft", "tpot"] : []), "t_prompt"];
     return h("table", {}, h("caption", {}, view.say("t_caption")), this.head(names), body);
   }
 }

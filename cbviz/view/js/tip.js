@@ -16,7 +16,7 @@ import { changeInWords } from "./words.js";
 export function cellLines(view, lane, slot, span, i) {
   const row = lane.rows[slot];
   const [request, state] = [row.request[span], row.state[span]];
-  const whose = request >= 0 ? view.say("request", { id: request }) + " · " : "";
+  const whose = request >= 0 ? view.say("request", { id: view.run.label(request) }) + " · " : "";
   const lines = [h("div", { class: "cb-tip-head" }, whose + view.say(STATE_WORDS[state]))];
   lines.push(h("div", {}, `${view.say("slot")} ${slot} · ${view.say("at", { n: view.num(i) })} · ${duration(view.language, lane.t1.at(i) - lane.t0.at(i))}`));
   if (state === PREFILL) lines.push(h("div", {}, view.say("tip_prefill", { n: view.num(row.tokens[span]) })));
@@ -55,8 +55,7 @@ export class Tip {
     const { view } = this;
     const { axis } = view.camera;
     const inside = event !== null && x >= 0 && x <= width;
-    const strip = heights.top + heights.rows;
-    const i = inside && y > strip && y < strip + 8 + heights.strip ? axis.iteration(lane, x) : -1;
+    const i = inside && y >= heights.stripTop - 2 && y < heights.stripTop + heights.strip ? axis.iteration(lane, x) : -1;
     if (event && i >= 0 && i < view.shown(lane)) {
       view.pointed = null;
       view.hover(-1);
@@ -71,6 +70,7 @@ export class Tip {
       return;
     }
     view.pointed = { lane: index, slot: hit.slot, iteration: hit.iteration };
+    if (view.pinned < 0) view.away = x > width / 2 ? "left" : "right";
     view.hover(lane.rows[hit.slot].request[hit.span]);
     this.show(event, cellLines(view, lane, hit.slot, hit.span, hit.iteration));
   }

@@ -1,8 +1,9 @@
-/* Below the lanes: stop, step, play, speed, position, jumps. */
+/* Above the lanes: stop, step, play, speed, position, zoom, jumps. */
 
+import { TAKES } from "./director.js";
 import { ICONS, button, h, icon, setText } from "./dom.js";
 import { duration } from "./numbers.js";
-import { PACE, SPEEDS } from "./playhead.js";
+import { SPEEDS } from "./playhead.js";
 import { JUMPS } from "./view.js";
 
 /** @import { View } from "./view.js" */
@@ -36,10 +37,18 @@ export class Transport {
     const forward = button("forward", view.say("forward"), () => view.step(1), ICONS.forward);
     const previous = button("previous", view.say("previous"), () => view.jump(null, -1), ICONS.previous);
     const next = button("next", view.say("next"), () => view.jump(null, 1), ICONS.next);
+    this.camera = button("camera", view.say("camera"), () => view.direct(), ICONS.camera);
+    const zoom = [
+      this.camera,
+      button("zoom-out", view.say("zoom_out"), () => view.zoom(1 / 1.5), ICONS.minus),
+      button("fit", view.say("fit"), () => view.fit(), ICONS.fit),
+      button("zoom-in", view.say("zoom_in"), () => view.zoom(1.5), ICONS.plus),
+    ];
     this.element = h(
       "div", { class: "cb-transport", role: "group", "aria-label": view.say("position") },
       h("div", { class: "cb-keys" }, this.stop, back, this.play, forward, this.live),
       this.speed, this.scrub, h("div", { class: "cb-where" }, this.place, this.status),
+      h("div", { class: "cb-group cb-zoom" }, ...zoom),
       h("div", { class: "cb-group cb-jump", role: "group", "aria-label": view.say("jump") }, previous, this.jumpKind, next),
     );
     this.drawChoices();
@@ -68,6 +77,8 @@ export class Transport {
     const waits = view.askedToStop ? "asked_to_stop" : status === "stopping" ? "stopping" : "stop";
     stop.title = view.say(waits);
     stop.setAttribute("aria-label", stop.title);
+    this.camera.setAttribute("aria-pressed", String(view.director.directs));
+    this.camera.title = view.say(view.director.directs ? "camera_directs" : "camera");
     live.hidden = !view.live();
     live.setAttribute("aria-pressed", String(view.time.follow));
   }
@@ -105,6 +116,7 @@ export class Transport {
     const { view, speed, jumpKind } = this;
     if (speed.value !== String(view.time.speed)) speed.value = String(view.time.speed);
     if (jumpKind.value !== String(view.jumpKind)) jumpKind.value = String(view.jumpKind);
-    speed.title = view.say("speed_title", { rate: view.num(PACE * view.time.speed, view.time.speed < 1 ? 1 : 0) });
+    const rate = view.time.rate() * view.time.speed;
+    speed.title = view.say(view.director.directs ? "speed_directed" : "speed_title", { rate: view.num(rate, rate < 10 ? 1 : 0), s: view.num(TAKES / view.time.speed) });
   }
 }

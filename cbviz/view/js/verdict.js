@@ -1,8 +1,10 @@
 /* The result: which lane is ahead during the run, and the measured result at its end. */
 
+import { inWords } from "./catalogue.js";
 import { h } from "./dom.js";
-import { duration } from "./numbers.js";
+import { roughly } from "./numbers.js";
 
+/** @import { Lane } from "./lane.js" */
 /** @import { View } from "./view.js" */
 
 /** The box that holds the result. */
@@ -28,8 +30,14 @@ export class Verdict {
     if (element.dataset.key === key) return;
     element.dataset.key = key;
     element.dataset.ended = String(ended);
-    if (ended) element.replaceChildren(this.line(result), h("p", { class: "cb-notes", dir: "auto" }, this.notes(result).join(" ")));
+    if (ended) element.replaceChildren(this.line(result), this.rest(this.notes(result).join(" ")));
     else element.replaceChildren(h("p", { class: "cb-so-far", dir: "auto" }, h("span", { class: "cb-small" }, view.say("so_far_label")), " ", this.soFar(counts)));
+  }
+
+  /** The notes on one line, whole under the pointer or the focus: the lanes below keep their place. @param {string} notes */
+  rest(notes) {
+    const words = h("p", { class: "cb-notes", dir: "auto" }, notes);
+    return h("div", { class: "cb-rest", ...(notes ? { tabindex: "0" } : {}) }, words);
   }
 
   /** @param {number[]} counts finished requests of each lane */
@@ -37,45 +45,37 @@ export class Verdict {
     const { view } = this;
     const { lanes } = view.run;
     const [first, last] = [lanes[0], lanes[lanes.length - 1]];
-    if (lanes.length === 1) return view.say("single", { policy: first.name, n: view.num(view.shown(first)), s: duration(view.language, first.secondsAt(view.shown(first))) });
+    if (lanes.length === 1) return this.single(first, view.shown(first), {});
+    if (lanes.length > 2) return view.say("finished_each", { lanes: lanes.map((lane, index) => `${lane.title(view.shown(lane))} ${view.num(counts[index])}`).join(" · ") });
     const [a, z] = [counts[0], counts[counts.length - 1]];
-    return view.say(a === z ? "more_finished" : "ahead", { first: first.name, last: last.name, a: view.num(z), b: view.num(a) });
+    return view.say(a === z ? "more_finished" : "ahead", { first: first.title(view.shown(first)), last: last.title(view.shown(last)), a: view.num(z), b: view.num(a) });
   }
 
-  /** The speed-up and its two factors; without one, each lane's length. @param {Record<string, any>} result */
+  /** The result in a few words, and beside it what made the difference; without one, each lane's length. @param {Record<string, any>} result */
   line(result) {
     const { view } = this;
-    const { lanes } = view.run;
-    const names = { first: lanes[0].name, last: lanes[lanes.length - 1].name };
     const line = h("div", { class: "cb-verdict" });
-    if (typeof result.speedup !== "number") {
-      line.append(h("span", {}, lanes.map((lane) => view.say("single", { policy: lane.name, n: view.num(lane.n), s: duration(view.language, lane.secondsAt(lane.n)) })).join(" · ")));
+    if (!result.headline) {
+      line.append(h("span", { dir: "auto" }, view.run.lanes.map((lane) => this.single(lane, lane.n, result)).join(" · ")));
       return line;
     }
-    const times = (/** @type {number} */ value) => view.num(value, 2) + "×";
-    const how = view.say(result.clock === "virtual" ? "computed" : "measured");
-    const words = view.say(result.speedup >= 1 ? "faster" : "slower", names);
-    line.append(h("strong", { class: "cb-big" }, times(result.speedup)), h("span", { class: "cb-verdict-words", dir: "auto" }, words, h("span", { class: "cb-small" }, " " + how)));
-    if (typeof result.iteration_ratio === "number" && typeof result.cost_ratio === "number") {
-      const operator = (/** @type {string} */ sign) => h("span", { class: "cb-op" }, sign);
-      const part = (/** @type {number} */ value, /** @type {string} */ key) => h("span", { class: "cb-part" }, h("strong", {}, times(value)), h("span", { class: "cb-small", dir: "auto" }, view.say(key, names)));
-      line.append(h("span", { class: "cb-parts" }, operator("="), part(result.iteration_ratio, "part_iterations"), operator("×"), part(result.cost_ratio, "part_cost")));
-    }
+    line.append(h("strong", { class: "cb-big", dir: "auto" }, inWords(view.language, result.headline)));
+    if (result.beside) line.append(h("span", { class: "cb-verdict-words", dir: "auto" }, inWords(view.language, result.beside)));
     return line;
   }
 
-  /** Notes on the result. @param {Record<string, any>} result */
+  /** A lane's length in iterations, and in seconds where they are worth showing. @param {Lane} lane @param {number} k iterations @param {Record<string, any>} result */
+  single(lane, k, result) {
+    const { view } = this;
+    const n = { policy: lane.title(k), n: k, count: view.num(k) };
+    return result.timed === false ? view.say("single_count", n) : view.say("single", { ...n, n: n.count, s: roughly(view.language, lane.secondsAt(k)) });
+  }
+
+  /** The other sentences, as `cbviz.measure.verdict` decided on them. @param {Record<string, any>} result @returns {string[]} */
   notes(result) {
     const { view } = this;
-    const notes = [];
-    if (result.speedup_range && result.repeats > 1) notes.push(view.say("range", { repeats: view.num(result.repeats), low: view.num(result.speedup_range[0], 2), high: view.num(result.speedup_range[1], 2) }));
-    if (result.stopped) notes.push(view.say("was_stopped"));
-    if (result.compared > 0) {
-      const all = view.num(result.compared);
-      const differing = result.compared - result.identical;
-      notes.push(differing === 0 ? view.say("same", { same: view.num(result.identical), all }) : view.say("differing", { n: view.num(differing), all }));
-    }
-    if (["lane", "alone", "virtual"].includes(result.clock) && view.run.lanes.length > 1) notes.push(view.say(`clock_${result.clock}`));
+    const notes = (result.lines ?? []).map((/** @type {import("./catalogue.js").Text} */ line) => inWords(view.language, line));
+    if (result.stopped && !notes.length) notes.push(view.say("was_stopped"));
     if (result.note) notes.push(String(result.note));
     return notes;
   }

@@ -2,8 +2,9 @@
 
 import { Camera, SETTLE } from "./camera.js";
 import { languageOf } from "./catalogue.js";
+import { Director, TAKES } from "./director.js";
 import { number } from "./numbers.js";
-import { Playhead, SPEEDS } from "./playhead.js";
+import { PACE, Playhead, SPEEDS } from "./playhead.js";
 import { ADMIT, FINISH, PREEMPT, SET, STALL } from "./states.js";
 import { say } from "./words.js";
 
@@ -24,6 +25,7 @@ import { say } from "./words.js";
  * @typedef {object} Page
  * @property {() => void} changed draws once in the next frame
  * @property {(text: string) => void} tell shows a sentence
+ * @property {() => boolean} [still] whether the viewer wants less motion
  */
 
 /** Kinds of mark that a viewer can jump to, and their words. @type {[number, string][]} */
@@ -44,14 +46,20 @@ export class View {
     this.language = languageOf(language);
     this.time = new Playhead(run, () => this.live(), follow);
     this.camera = new Camera(this.time);
+    this.director = new Director(this.time, this.camera, () => page.still?.() ?? false);
+    this.time.rate = () => (this.director.directs ? this.director.rate() : Math.max(PACE, this.inSight() / TAKES));
     /** The cell under the pointer, or chosen by keys. @type {{lane: number, slot: number, iteration: number} | null} */
     this.pointed = null;
     /** Requests, -1 for none: the pinned one, and the one under the pointer. */
     this.pinned = -1;
     this.hovered = -1;
+    /** The side of the lanes on which a card does not cover what is pointed at. @type {"left" | "right"} */
+    this.away = "right";
     /** The slot chosen by keys. */
     this.chosen = { lane: 0, slot: -1 };
     this.jumpKind = ADMIT;
+    /** Page time of the last frame in ms. */
+    this.clock = 0;
     /** Whether Stop was pressed and the kernel, perhaps busy with a cell, has not answered yet. */
     this.askedToStop = false;
     /** Page time in ms from which numbers and texts may be updated again. */
@@ -94,10 +102,32 @@ export class View {
     return this.time.shown(lane);
   }
 
+  /** Iterations in sight. */
+  inSight() {
+    return this.camera.width / this.camera.axis.scale / this.time.unit();
+  }
+
+  /** The camera is the viewer's from here on. */
+  takeCamera() {
+    this.director.release();
+  }
+
+  /** The director's caption; null if there is none. */
+  caption() {
+    return this.director.caption(this.clock);
+  }
+
+  /** Gives the camera back to the director. */
+  direct() {
+    this.director.take();
+    this.refresh();
+  }
+
   // Time
 
   /** @param {number} value in units of the axis @param {boolean} [snap] to whole iterations */
   moveTo(value, snap = false) {
+    this.takeCamera();
     this.time.moveTo(value, snap);
     this.camera.reveal();
     this.page.changed();
@@ -105,6 +135,7 @@ export class View {
 
   toEnd() {
     this.time.toEnd();
+    this.director.glides = this.director.directs;
     this.camera.reveal();
     if (!this.live()) this.pauseView();
     this.page.changed();
@@ -141,7 +172,7 @@ export class View {
 
   play() {
     this.time.play();
-    this.camera.reveal();
+    if (!this.director.directs) this.camera.reveal();
     this.page.changed();
   }
 
@@ -181,35 +212,48 @@ export class View {
 
   /** Advances to the time of a frame. @param {number} time ms of the page */
   tick(time) {
+    this.clock = time;
     const played = this.time.playing;
     this.time.tick(time);
-    if (played || (this.time.follow && this.live())) this.camera.reveal();
+    if (this.director.directs) {
+      const scale = this.camera.axis.scale;
+      if (this.director.frame(time)) this.page.changed();
+      if (scale !== this.camera.axis.scale) this.settle();
+    } else if (played || (this.time.follow && this.live())) this.camera.reveal();
   }
 
   // Zoom
 
   fit() {
+    this.takeCamera();
     this.camera.fitted = true;
     this.page.changed();
   }
 
   /** @param {number} factor @param {number} [px] that stays where it is; by default the cursor's */
   zoom(factor, px) {
+    this.takeCamera();
     if (this.camera.zoom(factor, px)) this.moved();
   }
 
   /** @param {number} px to the right */
   pan(px) {
     if (!this.camera.width) return;
+    this.takeCamera();
     this.camera.pan(px);
     this.moved();
   }
 
   /** Draws quickly while the view moves, and in full detail once it rests. */
   moved() {
+    this.settle();
+    this.page.changed();
+  }
+
+  /** Draws once more when the view has come to rest. */
+  settle() {
     clearTimeout(this.settling);
     this.settling = setTimeout(() => this.page.changed(), SETTLE + 20);
-    this.page.changed();
   }
 
   // The highlighted request

@@ -12,7 +12,8 @@ export const say = (language, key, facts) => sentence(language, `board.${key}`, 
 export function setting(language, name, value) {
   const key = `set_${name}`;
   const shown = value !== "" && Number.isFinite(Number(value)) ? number(language, Number(value), value.includes(".") ? 1 : 0) : value;
-  return Object.hasOwn(WORDS[language], `board.${key}`) ? say(language, key, { v: shown }) : `${name} ${value}`;
+  const known = ["", ".other"].some((ending) => Object.hasOwn(WORDS[language], `board.${key}${ending}`));
+  return known ? say(language, key, { v: shown, n: Number(value) }) : `${name} ${value}`;
 }
 
 /** A change as it was recorded, "name = value", in words. @param {Language} language @param {string} change */
