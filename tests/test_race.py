@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from cbviz.run.answers import TokenDivergence, divergences, top_two_gap
 from cbviz.run.race import Race, race
 from cbviz.trace import Trace
 from cbviz.workload import Request, Workload
+from tests.clocks import HANGS, until
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,7 @@ def test_json_has_every_key_and_survives_a_round_trip(small: Race) -> None:
     assert list(facts) == [
         "model", "weights", "device", "notes", "logit_rules", "ignore_generation_config", "reference", "slots",
         "requests", "seed", "clock", "lag", "repeats", "lanes", "table", "iteration_ratio", "speedup", "speedup_range",
-        "identical_outputs", "divergences",
+        "identical_outputs", "divergences", "verdict",
     ]  # fmt: skip
     keys = ["policy", "iterations", "seconds", "output_tokens", "occupancy", "tokens_per_second"]
     assert [list(lane) for lane in facts["lanes"]] == [keys, keys]
@@ -165,19 +167,23 @@ def test_unknown_models_and_devices() -> None:
 class Endless:
     name = "endless"
     summary = "never makes up its mind"
+    planning = threading.Event()
 
     def plan(self, view: View) -> Plan:
+        self.planning.set()
         while True:
             pass
 
 
 def test_a_race_whose_policy_plans_without_end_can_be_stopped_and_says_whose_it_was(tiny: LoadedModel) -> None:
     lanes = race(tiny, [Endless(), "continuous"], requests=2, slots=1, live=True)
-    time.sleep(0.3)
+    assert Endless.planning.wait(HANGS)
     assert lanes.running
     lanes.stop()
-    with pytest.raises(PolicyError, match=r"policy 'endless' was still planning iteration 0 after \d s and was broken"):
-        lanes.wait(timeout=30)
+    with pytest.raises(
+        PolicyError, match=r"policy 'endless' was still planning iteration 0 after \d+ s and was broken"
+    ):
+        lanes.wait(timeout=HANGS)
     assert not lanes.running
 
 
@@ -197,13 +203,11 @@ def test_a_race_in_the_background_pauses_steps_and_stops(tiny: LoadedModel) -> N
     time.sleep(0.3)
     assert served(lanes) == 0
     lanes.step_once()
-    deadline = time.monotonic() + 20
-    while served(lanes) < 1 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: served(lanes) >= 1)
     time.sleep(0.2)
     assert served(lanes) == 1
     lanes.stop()
-    lanes.wait(timeout=20)
+    lanes.wait(timeout=HANGS)
     assert lanes.stopped
     assert not lanes.identical_outputs
     assert sum(len(trace.iterations) for trace in lanes.traces) == 1
@@ -214,11 +218,10 @@ def test_a_live_race_takes_a_burst_and_a_cancellation_from_its_board(tiny: Loade
     pytest.importorskip("anywidget")
     lanes = race(tiny, slots=2, requests=6, live=True)
     board = lanes.board
-    while not lanes._turns:
-        time.sleep(0.001)
+    until(lambda: lanes._turns)
     board._message(board, {"type": "control", "action": "burst"}, [])
     board._message(board, {"type": "control", "action": "cancel", "request": 5}, [])
-    lanes.wait(timeout=120)
+    lanes.wait(timeout=HANGS)
     assert len(lanes.requests) == 14
     for trace in lanes.traces:
         assert sorted(trace.requests.id.tolist()) == list(range(14))
@@ -277,7 +280,7 @@ def test_workloads_that_a_model_cannot_read(tiny: LoadedModel) -> None:
 
 
 def test_a_backend_is_chosen_by_name(tiny: LoadedModel) -> None:
-    with pytest.raises(ModelError, match=r"^backend must be 'sdpa' or 'graphs' for this model on cpu, not 'cuda'\.$"):
+    with pytest.raises(ModelError, match=r"^backend must be one of sdpa, graphs for this model on cpu, not 'cuda'\.$"):
         cbviz.race(tiny, requests=2, live=False, backend="cuda")
     tokens = []
     for backend, executor in (("sdpa", ModelExecutor), ("graphs", GraphExecutor)):

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cbviz.errors import CbvizError
+from cbviz.messages import Message
+from cbviz.messages import say as sentence
 from cbviz.paths import printable
 
 if TYPE_CHECKING:
@@ -21,89 +22,87 @@ def print_json(facts: dict[str, Any]) -> None:
 
 
 def print_result(race: Race, drawn: bool) -> None:
-    """The result for people: the drawn slot grids, the table, the comparison."""
+    """The result for people: the drawn slot grids, the tables, the verdict, and answers to prompts of their own."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from cbviz.measure.lane_times import two_digits
     from cbviz.measure.side_by_side import MORE_ROWS
+    from cbviz.view.terminal import LEAST_WIDTH, grids
 
     console = Console(highlight=False)
+    language = race.language
     facts = race.to_json()
     if drawn:
-        from cbviz.view.terminal import LEAST_WIDTH, grid
-
-        longest = max(len(lane.trace.iterations) for lane in race.lanes)
         width, colour = max(console.width, LEAST_WIDTH), console.color_system is not None
-        for lane in race.lanes:
-            try:
-                drawing = grid(lane.trace, width, colour, extent=longest, legend=lane is race.lanes[-1])
-            except CbvizError as error:  # too large to draw; the numbers are not
-                drawing = Text(f"{lane.policy}: {error}")
-            console.print(drawing)
-            console.print()
+        console.print(grids(race.traces, [lane.policy for lane in race.lanes], width, colour, language=language))
+    timed = facts["verdict"]["timed"]
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     table.add_column("")
-    for title in ("iterations", "seconds", "output tokens", "occupancy", "tokens/s"):
-        table.add_column(title, justify="right")
+    headings = ("table.iterations", "cli.output_tokens", "table.occupancy")
+    for key in (*headings, *(("table.seconds", "table.output tokens/s") if timed else ())):
+        table.add_column(sentence(language, key), justify="right")
     for lane in race.lanes:
+        times = (two_digits(lane.seconds), two_digits(lane.tokens_per_second)) if timed else ()
         table.add_row(
             Text(printable(lane.policy), style="bold"),
             f"{lane.iterations:,}",
-            f"{lane.seconds:.2f}",
             f"{lane.output_tokens:,}",
             f"{lane.occupancy:.0%}",
-            f"{lane.tokens_per_second:,.0f}",
+            *times,
         )
-    stored = f" with {facts['weights']} weights" if facts["weights"] else ""
-    setting = "{model}{stored} on {device}, {slots} slots, {requests} requests, seed {seed}".format(
-        stored=stored, **facts
-    )
-    more = Text(race.table().text(MORE_ROWS))
-    console.print(Text(printable(setting), style="dim"), table, "", more, "", *map(Text, comparison(facts)), sep="\n")
+    numbers = race.table()
+    more = Text(numbers.text(numbers.rows(MORE_ROWS), language))
+    said = map(Text, comparison(facts, language))
+    console.print(Text(printable(setting(race, facts)), style="dim"), table, "", more, "", *said, sep="\n")
+    if race.shows_answers:
+        answers = race.answers
+        title = sentence(language, "cli.answers" if len(answers.names) == 1 else "cli.answers_of")
+        console.print("", Text(title, style="bold"), Text(str(answers)), sep="\n")
 
 
-def comparison(facts: dict[str, Any]) -> list[str]:
+def setting(race: Race, facts: dict[str, Any]) -> str:
+    """What was raced, in one line."""
+    model = facts["model"]
+    if facts["weights"]:
+        model = Message("cli.setting_weights", model=model, weights=facts["weights"])
+    numbers = {name: f"{facts[name]:,}" for name in ("slots", "requests")}
+    tokens = f"{race.kv_blocks * race.block_size:,}"
+    words = {**numbers, "model": model, "device": facts["device"], "seed": str(facts["seed"]), "tokens": tokens}
+    return sentence(race.language, "cli.setting", words)
+
+
+def comparison(facts: dict[str, Any], language: str = "en") -> list[str]:
     """What a race showed, in sentences.
 
     Parameters
     ----------
     facts
         `Race.to_json()`.
+    language
+        Of the sentences.
 
     Returns
     -------
     list of str
-        The ratios where there are two lanes or more, how the answers were checked, and whether the lanes agree.
+        The verdict, how the answers were checked, and what the model's generation config did.
     """
-    first, last = facts["lanes"][0]["policy"], facts["lanes"][-1]["policy"]
-    sentences: list[str] = []
-    if len(facts["lanes"]) > 1:
-        low, high = facts["speedup_range"]
-        spread = f"the median of {facts['repeats']} runs, which gave {low:.2f} to {high:.2f}"
-        spread = f" ({spread})" if facts["repeats"] > 1 else ""
-        sentences.append(
-            f"{first} took {facts['iteration_ratio']:.2f} times the iterations of {last}, "
-            f"and {facts['speedup']:.2f} times its seconds{spread}."
-        )
+    sentences = [sentence(language, key, known(line)) for key, line in facts["verdict"]["sentences"]]
     reference = facts.get("reference")
     if reference is not None:
         sentences.append(reference["sentence"])
     if rules := facts.get("logit_rules"):
         listed = ", ".join(f"{name} {value}" for name, value in rules.items())
-        sentences.append(f"Logits follow the model's generation config: {listed}.")
-    if facts["identical_outputs"] and reference is not None and reference["note"]:
-        sentences.append(f"The lanes agree on all {facts['requests']} answers, which may all be wrong alike.")
-    elif facts["identical_outputs"]:
-        sentences.append(f"All {facts['requests']} answers are the same, token by token.")
-    else:
-        gap = max(divergence["gap"] for divergence in facts["divergences"])
-        differ = len({divergence["request"] for divergence in facts["divergences"]})
-        sentences.append(
-            f"{differ} of {facts['requests']} answers differ; where they part, the model's two best tokens were at "
-            f"most {gap:.2g} apart."
-        )
-    return sentences
+        sentences.append(sentence(language, "cli.rules", {"rules": listed}))
+    return [printable(words) for words in sentences]
+
+
+def known(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts of a line as JSON holds them, with messages in them made again."""
+    return {
+        name: Message(fact[0], **known(fact[1])) if isinstance(fact, list) else fact for name, fact in facts.items()
+    }
 
 
 def say(notes: Sequence[str], *, quiet: bool) -> None:

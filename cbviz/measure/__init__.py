@@ -7,17 +7,22 @@ from typing import Any
 
 from cbviz._moved import moved_name
 from cbviz.measure.compare import Comparison, Divergence, compare, same_answers
+from cbviz.measure.definitions import by_definition, goodput_by_definition, results_of
 from cbviz.measure.explain import CostSplit, Explanation, SpeedupPrediction, explain
-from cbviz.measure.goodput import MLPERF, Targets, goodput, meets
+from cbviz.measure.goodput import MLPERF, Targets, goodput, meets, within
 from cbviz.measure.hardware import decode_floor, kv_bytes_per_token, kv_tokens_per_busy_slot
 from cbviz.measure.iteration_cost import speedup_shrinking, speedup_with_prefill
+from cbviz.measure.knee import capacity, knee
 from cbviz.measure.kv_use import KVShares, kv_shares
 from cbviz.measure.latency import Distribution, Latencies, arrival_seconds, latencies
 from cbviz.measure.makespan import continuous_iterations, makespan_bounds, static_iterations
-from cbviz.measure.queueing import erlang_c, in_system, pollaczek_khinchine, queue_wait
+from cbviz.measure.price import dollars_per_million_tokens
+from cbviz.measure.queueing import LittlesLaw, erlang_c, in_system, littles_law, pollaczek_khinchine, queue_wait
+from cbviz.measure.saturation import Saturation, saturation
 from cbviz.measure.side_by_side import SideBySide, side_by_side
 from cbviz.measure.slot_use import SlotUse, slot_use
 from cbviz.measure.stalls import stall_seconds, token_gaps
+from cbviz.measure.standings import COMPARED, Standing, first_tokens, longest_gap
 from cbviz.measure.summary import Summary, serving_table, summary
 from cbviz.measure.theory import (
     harmonic,
@@ -30,8 +35,10 @@ from cbviz.measure.theory import (
     speedup_truncated_exponential,
     speedup_uniform,
 )
+from cbviz.measure.verdict import RaceVerdict, verdict
 
 __all__ = [
+    "COMPARED",
     "MLPERF",
     "Comparison",
     "CostSplit",
@@ -40,29 +47,43 @@ __all__ = [
     "Explanation",
     "KVShares",
     "Latencies",
+    "LittlesLaw",
+    "RaceVerdict",
+    "Saturation",
     "SideBySide",
     "SlotUse",
     "SpeedupPrediction",
+    "Standing",
     "Summary",
     "Targets",
     "arrival_seconds",
+    "by_definition",
+    "capacity",
     "compare",
     "continuous_iterations",
     "decode_floor",
+    "dollars_per_million_tokens",
     "erlang_c",
     "explain",
+    "first_tokens",
     "goodput",
+    "goodput_by_definition",
     "harmonic",
     "in_system",
+    "knee",
     "kv_bytes_per_token",
     "kv_shares",
     "kv_tokens_per_busy_slot",
     "latencies",
+    "littles_law",
+    "longest_gap",
     "makespan_bounds",
     "meets",
     "pollaczek_khinchine",
     "queue_wait",
+    "results_of",
     "same_answers",
+    "saturation",
     "serving_table",
     "side_by_side",
     "slot_use",
@@ -80,6 +101,8 @@ __all__ = [
     "static_iterations",
     "summary",
     "token_gaps",
+    "verdict",
+    "within",
 ]
 
 

@@ -65,6 +65,11 @@ class Comparison:
     identical_outputs: bool
     divergences: tuple[Divergence, ...]
 
+    def __repr__(self) -> str:
+        first, second = self.iterations
+        answers = "same answers" if self.identical_outputs else f"{len(self.divergences)} answers differ"
+        return f"<Comparison: {first} and {second} iterations, {answers}>"
+
 
 def compare(first: Trace, second: Trace) -> Comparison:
     """Compare two runs of the same requests.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from unicodedata import east_asian_width
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from cbviz.checks import shown
 from cbviz.errors import MeasureError
 from cbviz.events import State
 from cbviz.measure.checks import listed, one_of
+from cbviz.measure.lane_times import two_digits, worth_showing
 from cbviz.measure.summary import summary
+from cbviz.measure.verdict import RaceVerdict
 from cbviz.trace import Trace
 
 ROWS = {
@@ -24,6 +27,7 @@ ROWS = {
     "KV memory used": "{:.1%}",
     "KV memory reserved": "{:.1%}",
     "KV memory never used": "{:.1%}",
+    "KV memory free": "{:.1%}",
     "stalls": "{:,.0f}",
     "preemptions": "{:,.0f}",
     "recomputed tokens": "{:,.0f}",
@@ -35,6 +39,12 @@ ROWS = {
 """Each row and the format of its number; "four digits" never has an exponent."""
 MORE_ROWS = tuple(ROWS)[4:]
 """The rows on KV memory and waiting."""
+KV_ROWS = tuple(row for row in ROWS if row.startswith("KV"))
+"""Shares of the KV memory; the last is what the others leave, so that the rows as shown sum to 100 %."""
+TIMES = ("seconds", "output tokens/s", *tuple(ROWS)[-4:])
+"""The rows that are timed."""
+EXACT, ONE_RUN, HIDDEN = 4, 2, 0
+"""Significant digits of times: of a cost model, of one run, and of one that was too short to time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +57,45 @@ class SideBySide:
         Run → row → number.
     language
         Language of the row names in a notebook's table; plain text and JSON stay English.
+    digits
+        Significant digits of times: 4, or 2 where they come from one run of a device; 0 shows no times.
+    verdict
+        What the runs showed, if the table says so.
     """
 
     numbers: dict[str, dict[str, float]]
     language: str = "en"
+    digits: int = EXACT
+    verdict: RaceVerdict | None = None
 
     def __str__(self) -> str:
-        return self.text(tuple(ROWS))
+        table = self.text(self.rows())
+        return f"{table}\n\n{self.verdict}" if self.verdict is not None and self.verdict.sentences else table
 
-    def text(self, rows: Sequence[str]) -> str:
+    def rows(self, among: Sequence[str] = tuple(ROWS)) -> list[str]:
+        """The rows worth showing: without times where a run was too short to time.
+
+        Parameters
+        ----------
+        among
+            Names of `ROWS` to choose from.
+
+        Returns
+        -------
+        list of str
+            Names of `ROWS`, in order.
+        """
+        return [row for row in among if self.digits != HIDDEN or row not in TIMES]
+
+    def text(self, rows: Sequence[str], language: str = "en") -> str:
         """Some rows of the table as plain text.
 
         Parameters
         ----------
         rows
             Names of `ROWS`, in order.
+        language
+            Of the row names.
 
         Returns
         -------
@@ -75,11 +109,15 @@ class SideBySide:
         """
         for row in (rows := listed("rows", rows, "names of rows")):
             one_of("a row", row, ROWS)
-        lines = [("", *self.numbers), *((row, *self.cells(row)) for row in rows)]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+        named = [(messages.say(language, f"table.{row}"), row) for row in rows]
+        lines = [("", *self.numbers), *((name, *self.cells(row)) for name, row in named)]
+        widths = [max(columns(line[column]) for line in lines) for column in range(len(lines[0]))]
         return "\n".join(
             "   ".join(
-                [line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))]
+                [
+                    line[0] + " " * (widths[0] - columns(line[0])),
+                    *(" " * (w - columns(cell)) + cell for cell, w in zip(line[1:], widths[1:], strict=True)),
+                ]
             )
             for line in lines
         )
@@ -118,14 +156,35 @@ class SideBySide:
             There is no such row.
         """
         row = one_of("a row", row, ROWS)
+        if row in TIMES and self.digits == HIDDEN:
+            return ["–"] * len(self.numbers)
+        if row == KV_ROWS[-1]:
+            return [ROWS[row].format(_left(column)) for column in self.numbers.values()]
         values = [column[row] for column in self.numbers.values()]
-        return ["–" if math.isnan(value) else _number(value, ROWS[row]) for value in values]
+        return ["–" if math.isnan(value) else self._number(value, row) for value in values]
+
+    def _number(self, value: float, row: str) -> str:
+        if row in TIMES and self.digits == ONE_RUN:
+            return two_digits(value)
+        if ROWS[row] != "four digits":
+            return ROWS[row].format(value)
+        return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
-def _number(value: float, form: str) -> str:
-    if form != "four digits":
-        return form.format(value)
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+def _left(column: dict[str, float]) -> float:
+    """The share of KV memory that the rounded shares of the other rows leave."""
+    return max(0.0, 1 - sum(round(column[row], 3) for row in KV_ROWS[:-1]))
+
+
+def columns(text: str) -> int:
+    """Columns that a text takes in a terminal: wide characters take two."""
+    return sum(2 if east_asian_width(sign) in "WF" else 1 for sign in text)
+
+
+def _digits(traces: Sequence[Trace]) -> int:
+    if all(trace.meta.clock == "virtual" for trace in traces):
+        return EXACT
+    return ONE_RUN if all(worth_showing(trace) for trace in traces) else HIDDEN
 
 
 def side_by_side(*traces: Trace, names: Sequence[str] | None = None, language: str = "en") -> SideBySide:
@@ -133,7 +192,7 @@ def side_by_side(*traces: Trace, names: Sequence[str] | None = None, language: s
 
     - *Occupancy* is useful slot-iterations / all slot-iterations.
     - *KV memory used*, *reserved* and *never used* are shares of the pool's positions, averaged over the time of the
-      iterations: written; allocated and written later; allocated and never written. The rest is free.
+      iterations: written; allocated and written later; allocated and never written. The rest is *free*.
     - A *stall* is a stretch of iterations in which an admitted request got no token.
     - Latencies are those of `cbviz.measure.latency`, on the lane's clock, in milliseconds.
 
@@ -161,10 +220,10 @@ def side_by_side(*traces: Trace, names: Sequence[str] | None = None, language: s
     >>> import cbviz
     >>> from cbviz.measure import side_by_side
     >>> print(side_by_side(*cbviz.recorded("smollm2-8")).text(["iterations", "occupancy", "KV memory used"]))
-                     static   continuous
-    iterations          631          288
-    occupancy         31.1%        65.9%
-    KV memory used    46.8%        24.1%
+                            static   continuous
+    iterations                 631          288
+    occupancy                31.1%        65.9%
+    of KV memory: written    46.8%        24.1%
     """
     if not traces or not all(isinstance(trace, Trace) for trace in traces):
         raise MeasureError("a table needs at least one trace, and nothing but traces.")
@@ -175,7 +234,9 @@ def side_by_side(*traces: Trace, names: Sequence[str] | None = None, language: s
     if len(called) != len(traces):
         raise MeasureError(f"there are {len(traces)} traces and {len(called)} names; give one name for each.")
     distinct = [n if called.count(n) == 1 else f"{n} {called[: i + 1].count(n)}" for i, n in enumerate(called)]
-    return SideBySide({name: _numbers(trace) for name, trace in zip(distinct, traces, strict=True)}, language)
+    return SideBySide(
+        {name: _numbers(trace) for name, trace in zip(distinct, traces, strict=True)}, language, _digits(traces)
+    )
 
 
 def _numbers(trace: Trace) -> dict[str, float]:
@@ -188,6 +249,7 @@ def _numbers(trace: Trace) -> dict[str, float]:
         found.kv_used,
         found.kv_reserved,
         found.kv_internal,
+        1 - found.kv_used - found.kv_reserved - found.kv_internal,
         int(np.count_nonzero(trace.spans.state == State.STALLED)),
         found.preemptions,
         int(trace.iterations.recompute_tokens.sum()),

@@ -13,6 +13,7 @@ from cbviz.checks import flag, is_whole, shown, whole
 from cbviz.config import KVOptions, Preemption
 from cbviz.errors import CapacityError, CbvizError, PolicyError, WorkloadError
 from cbviz.limits import MOST_BLOCK_SIZE, MOST_EXACT, MOST_REPEATS
+from cbviz.measure.standings import Compare
 from cbviz.models import LoadedModel, as_loaded
 from cbviz.policies import Policy, fresh, get
 from cbviz.run.live import in_notebook, watched
@@ -55,6 +56,7 @@ def race(
     live: bool | None = None,
     language: str | None = None,
     progress: Progress | None = None,
+    compare: Compare = "iterations",
     run: bool = True,
 ) -> Race:
     """Serve the same requests under several policies and compare them.
@@ -64,8 +66,9 @@ def race(
     model
         "tiny", "smollm2-135m", "random:llama-3.1-8b", a Hugging Face id or folder, or a model from `cbviz.models.load`.
     policies
-        One to four names or policy objects. Ratios compare the first with the last. Every run of a lane, including the
-        warm-up, starts from a fresh copy of its policy (see `cbviz.policies.Policy`).
+        One to four names or policy objects. The result ranks them; `Race.speedup` compares the first with the last.
+        Every run of a lane, including the warm-up, starts from a fresh copy of its policy (see
+        `cbviz.policies.Policy`).
     slots
         Requests that can run at the same time in each lane.
     requests
@@ -105,6 +108,9 @@ def race(
         The board's language, "en" or "zh"; None means the one set by `cbviz.view.language.speak`, initially English.
     progress
         Receives progress reports; None reports nothing.
+    compare
+        What the result compares: "iterations", "seconds", "longest_gap" (between two tokens of an answer) or "ttft"
+        (from a request's arrival to its first token). All but seconds are counted, in iterations.
     run
         False returns the race before its first iteration, so that the caller can keep a reference to it while it runs:
         call `run()`, or `start()` and `wait()`.
@@ -158,7 +164,9 @@ def race(
         kv=KVOptions(prefix_cache, preemption, swap_blocks),
         backend=backend,
         ignore_generation_config=ignore_generation_config,
+        compare=compare,
     )
+    made.shows_answers = prompts is not None
     made.prepare()
     if live:
         watched(made, made.language)

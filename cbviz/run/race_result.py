@@ -7,47 +7,35 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cbviz.checks import one_of
 from cbviz.eager.logit_rules import LogitRules
 from cbviz.errors import CbvizError, MeasureError
 from cbviz.measure.compare import iteration_ratio, same_answers, speedup
 from cbviz.measure.side_by_side import side_by_side
+from cbviz.measure.standings import COMPARED, Compare
+from cbviz.measure.verdict import RaceVerdict, verdict
 from cbviz.models import LoadedModel
-from cbviz.models.device import device_name
 from cbviz.paths import make_folder, new_file, write_whole
 from cbviz.policies import Policy, identity
 from cbviz.run.answers import TokenDivergence
 from cbviz.run.how import how_it_runs
 from cbviz.run.lane import Lane
+from cbviz.run.lane_names import distinct_names, file_name
+from cbviz.run.lane_result import LaneResult as LaneResult
+from cbviz.run.race_json import race_json
 from cbviz.run.reference import Reference
 from cbviz.run.run_control import ControlledRun
 from cbviz.run.why import Why, lane_why
 from cbviz.trace import Trace
 from cbviz.view import player
+from cbviz.view.answers import AnswerTable
 from cbviz.view.language import chosen
 from cbviz.view.run_table import RunTable
 from cbviz.view.summary import Outcome
 from cbviz.workload import Request, Workload
-
-
-@dataclass(frozen=True, slots=True)
-class LaneResult:
-    """The result of one policy. `seconds` is the median of the repeats, and `trace` is the run with that time.
-
-    `policy_object` is the copy of the policy that ran in the last repeat; any state that it keeps is from that run.
-    """
-
-    policy: str
-    iterations: int
-    seconds: float
-    output_tokens: int
-    occupancy: float
-    tokens_per_second: float
-    trace: Trace
-    policy_object: Policy
 
 
 class RaceResult(ControlledRun):
@@ -67,6 +55,8 @@ class RaceResult(ControlledRun):
         The backend that the caller asked for; None means no preference.
     ignore_generation_config
         Whether the model's generation config is ignored.
+    compare
+        What the result compares: "iterations", "seconds", "longest_gap" or "ttft".
     """
 
     rules: LogitRules
@@ -83,8 +73,14 @@ class RaceResult(ControlledRun):
         language: str | None,
         backend: str | None,
         ignore_generation_config: bool,
+        compare: Compare = "iterations",
     ) -> None:
         super().__init__("race")
+        one_of("compare", compare, COMPARED, error=CbvizError)
+        self.compare: Compare = compare
+        """What the result compares (see `cbviz.measure.verdict`)."""
+        self.shows_answers = False
+        """Whether the result also shows every answer: so it does for prompts of the caller's own."""
         self.language = chosen(language)
         self.model = loaded
         self.policies = tuple(policies)
@@ -96,7 +92,7 @@ class RaceResult(ControlledRun):
         """One short answer that `prepare` compares with transformers' own; None for models that the tests compare."""
         self.repeats = repeats
         """Timed runs of every lane: as many as requested, or as many as started within `enough` seconds."""
-        self.names = _distinct([identity(policy)[0] for policy in policies])
+        self.names = distinct_names([identity(policy)[0] for policy in policies])
         self.joined: list[Request] = []
         """Requests that joined while it ran."""
         self._runs: list[list[Trace]] = [[] for _ in policies]
@@ -199,48 +195,40 @@ class RaceResult(ControlledRun):
         dict
             Ready for `json.dumps`; what `cbviz race --json` writes.
         """
-        low, high = self.speedup_range
-        return {
-            "model": self.model.name,
-            "weights": self.model.weights,
-            "device": device_name(self.model.device),
-            "notes": list(self.notes),
-            "logit_rules": self.rules.chosen(),
-            "ignore_generation_config": self.ignore_generation_config,
-            "reference": None if self.reference is None else self.reference.to_json(),
-            "slots": self.slots,
-            "requests": len(self.requests),
-            "seed": self.workload.seed,
-            "clock": self.clock,
-            "lag": self.traces[0].meta.lag,
-            "repeats": self.repeats,
-            "lanes": [
-                {
-                    "policy": lane.policy,
-                    "iterations": lane.iterations,
-                    "seconds": lane.seconds,
-                    "output_tokens": lane.output_tokens,
-                    "occupancy": lane.occupancy,
-                    "tokens_per_second": lane.tokens_per_second,
-                }
-                for lane in self.lanes
-            ],
-            "table": self.table().to_json(),
-            "iteration_ratio": self.iteration_ratio,
-            "speedup": self.speedup,
-            "speedup_range": [low, high],
-            "identical_outputs": self.identical_outputs,
-            "divergences": [{"request": d.request, "position": d.position, "gap": d.gap} for d in self.divergences],
-        }
+        return race_json(self)
 
     def table(self) -> RunTable:
         """Every lane in numbers: iterations, time, occupancy, KV memory, stalls, preemptions, TTFT and ITL.
 
         They come from each lane's trace: the run with the median time if there were several.
+
+        Returns
+        -------
+        RunTable
+            A row for each number and a column for each lane, in the language of the race.
         """
         self.settle()
         numbers = side_by_side(*self.traces, names=self.names[: len(self.traces)], language=self.language)
-        return RunTable.of(numbers)
+        return RunTable.of(numbers, None if self.running or self.failure is not None else self.verdict)
+
+    @property
+    def verdict(self) -> RaceVerdict:
+        """What the race showed, as data and in sentences: counts first, then seconds as far as the repeats go."""
+        self.settle()
+        traces = self.traces
+        runs = self._runs if self.clock == "alone" else [[trace] for trace in traces]
+        names = self.names[: len(traces)]
+        gaps = [divergence.gap for divergence in self._divergences]
+        checked = self.reference is None or not self.reference.note
+        return verdict(
+            *runs[: len(traces)], names=names, compare=self.compare, gap=max(gaps, default=None), checked=checked
+        )
+
+    @property
+    def answers(self) -> AnswerTable:
+        """Every prompt and its answer, as far as it goes."""
+        self.settle()
+        return AnswerTable.of(self.traces, self.names[: len(self.traces)], self.language)
 
     def why(self, request: int | None = None, iteration: int = 0, lane: str | None = None) -> Why:
         """Why a request was admitted, kept waiting, stalled or preempted in an iteration, in one lane or in all.
@@ -285,10 +273,11 @@ class RaceResult(ControlledRun):
         Returns
         -------
         Outcome
-            The speed-up, its two factors, and the same-answers check; without them for one lane or a stopped race.
+            The verdict; the speed-up, its two factors, and the same-answers check, but for one lane or a stopped race.
         """
+        said = self.verdict
         if self.stopped or len(self.lanes) < 2:
-            return Outcome(clock=self.clock, stopped=self.stopped)
+            return Outcome(clock=self.clock, stopped=self.stopped, verdict=said)
         identical, compared = same_answers(*self.traces)
         return Outcome(
             speedup=self.speedup,
@@ -299,6 +288,7 @@ class RaceResult(ControlledRun):
             identical=identical,
             compared=compared,
             clock=self.clock,
+            verdict=said,
         )
 
     def to_html(self, path: str | Path, *, language: str | None = None) -> Path:
@@ -325,6 +315,8 @@ class RaceResult(ControlledRun):
         """In a notebook: the live board while it runs, then a picture that upgrades itself to the player."""
         if self.running and self.board is not None:
             return self.board._repr_mimebundle_()
+        if not self.started:
+            return {"text/plain": repr(self)}
         self.settle()
         return self.kept()
 
@@ -338,7 +330,11 @@ class RaceResult(ControlledRun):
         """
         if not self._has_run():
             return {"text/plain": str(self.failure or self)}
-        return player.mimebundle(self.traces, self._finish(), language=self.language)
+        bundle = player.mimebundle(self.traces, self._finish(), language=self.language)
+        if not self.shows_answers:
+            return bundle
+        words = self.answers
+        return {"text/html": bundle["text/html"] + words.html(), "text/plain": f"{bundle['text/plain']}\n{words}"}
 
     def _finish(self) -> Outcome:
         """The result so far: running, ended, stopped, or failed."""
@@ -350,8 +346,11 @@ class RaceResult(ControlledRun):
         return bool(self.traces)
 
     def __repr__(self) -> str:
-        state = "running" if self.running else "stopped" if self.stopped else "ended"
-        return f"<Race of {', '.join(self.names)}: {len(self.workload)} requests on {self.slots} slots, {state}>"
+        running = "running" if self.started else "not started"
+        state = running if self.running else "stopped" if self.stopped else "ended"
+        line = f"<Race of {', '.join(self.names)}: {len(self.workload)} requests on {self.slots} slots, {state}>"
+        ended = not self.running and self.failure is None and self._has_run()
+        return f"{line}\n{self.verdict.in_language(self.language)}" if ended else line
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write the trace of every lane that ran into a folder, which is created if necessary.
@@ -377,23 +376,9 @@ class RaceResult(ControlledRun):
         failures: list[CbvizError] = []
         for number, (name, trace) in enumerate(zip(self.names, self.traces, strict=False)):
             try:
-                paths.append(trace.save(target / f"{number}-{_file_name(name)}.cbviz"))
+                paths.append(trace.save(target / f"{number}-{file_name(name)}.cbviz"))
             except CbvizError as error:
                 failures.append(error)
         if failures:
             raise failures[0]
         return paths
-
-
-def _distinct(names: Sequence[str]) -> tuple[str, ...]:
-    """The names of the lanes: policies of the same name get numbers."""
-    found: list[str] = []
-    for name in names:
-        numbered = (f"{name} {n}" for n in range(1, len(names) + 1))
-        found.append(name if names.count(name) == 1 else next(new for new in numbered if new not in (*found, *names)))
-    return tuple(found)
-
-
-def _file_name(name: str) -> str:
-    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in name)
-    return plain[:80]

@@ -10,6 +10,7 @@ from cbviz.config import NO_OPTIONS, Backend, EngineConfig, KVOptions
 from cbviz.errors import CapacityError, CbvizError
 from cbviz.events import Iteration
 from cbviz.limits import MOST_SLOTS
+from cbviz.measure.standings import Compare
 from cbviz.models import LoadedModel
 from cbviz.policies import Policy, fresh
 from cbviz.run.answers import divergences
@@ -38,7 +39,7 @@ class Race(RaceResult):
         One for each lane.
     workload
         What every lane serves.
-    slots, block_size, kv_blocks, repeats, progress, language, backend, ignore_generation_config
+    slots, block_size, kv_blocks, repeats, progress, language, backend, ignore_generation_config, compare
         As for `cbviz.race`, checked; `kv_blocks` None takes as many as the run needs and the device affords.
     watched
         Whether a live board shows it: the lanes then take turns, each with a cache of its own.
@@ -70,6 +71,7 @@ class Race(RaceResult):
         kv: KVOptions = NO_OPTIONS,
         backend: str | None = None,
         ignore_generation_config: bool = False,
+        compare: Compare = "iterations",
     ) -> None:
         super().__init__(
             loaded,
@@ -80,6 +82,7 @@ class Race(RaceResult):
             language=language,
             backend=backend,
             ignore_generation_config=ignore_generation_config,
+            compare=compare,
         )
         self.block_size = block_size
         self.kv = kv

@@ -1,0 +1,430 @@
+"""What a result says: twelve situations are made, each in both languages; docs/results.md shows the same sentences."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cbviz
+from cbviz.errors import CbvizError, MeasureError
+from cbviz.measure.lane_times import Spread, decimals, two_digits
+from cbviz.measure.standings import COMPARED, first_tokens, longest_gap
+from cbviz.measure.verdict import RaceVerdict, verdict
+from cbviz.messages import languages
+from cbviz.models import LoadedModel, load
+from cbviz.policies import TGI, Sarathi, VllmV0
+from cbviz.run.progress import SilentProgress
+from cbviz.run.race import Race, race
+from cbviz.run.schedule import schedule
+from cbviz.trace import Trace
+from cbviz.view import Board, Outcome
+from cbviz.view.answers import AnswerTable
+from cbviz.view.run_table import RunTable, paragraphs
+from cbviz.workload import Request, Workload
+from tests.fake_runs import scheduled_trace
+
+LENGTHS = [3, 9, 2, 30, 4, 4, 12, 1]
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "results.md"
+
+
+def lane(policy: str, seconds: float = 0.5, lengths: Sequence[int] = LENGTHS, slots: int = 4, **meta: Any) -> Trace:
+    """A run of static or continuous batching that takes so many seconds an iteration, on a device."""
+    trace = scheduled_trace(list(lengths), slots, policy, seconds)
+    return replace(trace, meta=replace(trace.meta, policy=policy, **{"clock": "alone", **meta}))
+
+
+def repeats(policy: str, *seconds: float) -> list[Trace]:
+    return [lane(policy, each) for each in seconds]
+
+
+def work(lengths: Sequence[int], arrivals: Sequence[float] | None = None) -> Workload:
+    when = arrivals or [0.0] * len(lengths)
+    requests = [
+        Request(i, (20,) * 3, max_new_tokens=max(lengths), output_length=n, arrival=at, text=f"S{i + 1}")
+        for i, (n, at) in enumerate(zip(lengths, when, strict=True))
+    ]
+    return Workload("made", requests, arrival_unit="iterations")
+
+
+@pytest.fixture(scope="module")
+def tiny() -> LoadedModel:
+    return load("tiny", device="cpu", dtype="float32", progress=False)
+
+
+def small(tiny: LoadedModel, policies: Sequence[str] = ("static", "continuous"), **options: Any) -> Race:
+    return race(tiny, policies, **{"live": False, "repeats": 1, **options})
+
+
+def different(trace: Trace) -> Trace:
+    """The same run with another first token for its first request."""
+    table = trace.requests
+    return replace(trace, requests=replace(table, tokens=((77,), *table.tokens[1:])))
+
+
+def clocked(trace: Trace, seconds: float) -> Trace:
+    """A real run as if each iteration had taken so many seconds: what is said must not depend on the machine."""
+    ends = np.arange(1, len(trace.iterations) + 1) * seconds
+    return replace(trace, iterations=replace(trace.iterations, t_start=ends - seconds, t_end=ends))
+
+
+class StopAfter(SilentProgress):
+    """Stops its race when the first request has ended."""
+
+    def __init__(self) -> None:
+        self.race: Race | None = None
+
+    def advance(self, name: str, count: int, note: str = "") -> None:
+        if count and self.race is not None:
+            self.race.stop()
+
+
+# ------------------------------------------------------------------ the situations
+
+
+def two_lanes(tiny: LoadedModel) -> RaceVerdict:
+    return verdict(repeats("static", 0.187, 0.18, 0.19), repeats("continuous", 0.121, 0.12, 0.122))
+
+
+def four_lanes(tiny: LoadedModel) -> RaceVerdict:
+    lengths = [16, 3, 9, 2, 12, 4, 7, 3, 11, 2, 5, 8]
+    requests = [Request(i, (20,) * 3, max_new_tokens=16, output_length=n) for i, n in enumerate(lengths)]
+    made = Workload("made", requests)
+    names = ("static", "tgi", "orca", "vllm_v1")
+    return verdict(*(schedule(cbviz.policies.get(n), made, slots=4, block_size=4, kv_blocks=11) for n in names))
+
+
+def a_tie(tiny: LoadedModel) -> RaceVerdict:
+    return small(tiny, ("static", "continuous", "orca"), slots=2, requests=6).verdict
+
+
+def same_schedule(tiny: LoadedModel) -> RaceVerdict:
+    return small(tiny, ("continuous", "orca"), slots=2, requests=6).verdict
+
+
+def a_toy(tiny: LoadedModel) -> RaceVerdict:
+    ran = small(tiny, slots=4, workload=work([3, 6, 2, 3, 3, 2, 2]))
+    return verdict(*(clocked(trace, 0.003) for trace in ran.traces))
+
+
+def one_run(tiny: LoadedModel) -> RaceVerdict:
+    return verdict(lane("static", 0.187), lane("continuous", 0.189))
+
+
+def unknown_direction(tiny: LoadedModel) -> RaceVerdict:
+    return verdict(repeats("static", 0.30, 0.42, 0.33), repeats("continuous", 0.44, 0.48, 0.47))
+
+
+def enough_slots(tiny: LoadedModel) -> RaceVerdict:
+    return small(tiny, slots=8, requests=4).verdict
+
+
+def one_slot(tiny: LoadedModel) -> RaceVerdict:
+    return small(tiny, slots=1, requests=3).verdict
+
+
+def equal_lengths(tiny: LoadedModel) -> RaceVerdict:
+    return small(tiny, slots=2, workload=work([6] * 8)).verdict
+
+
+def idle_queue(tiny: LoadedModel) -> RaceVerdict:
+    return small(tiny, slots=2, workload=work([3, 2, 4, 3], arrivals=[0, 10, 20, 30])).verdict
+
+
+def own_prompts(tiny: LoadedModel) -> RaceVerdict:
+    return small(tiny, slots=8, prompts=["Count to 7", "The capital of California?"]).verdict
+
+
+def random_weights(tiny: LoadedModel) -> RaceVerdict:
+    return verdict(*cbviz.recorded("llama-8b-32"))
+
+
+def sixteen_bits(tiny: LoadedModel) -> RaceVerdict:
+    return verdict(lane("static", dtype="bfloat16"), different(lane("continuous", dtype="bfloat16")), gap=0.0625)
+
+
+def a_gap(tiny: LoadedModel) -> RaceVerdict:
+    burst = [Request(i, (20,) * 8, max_new_tokens=30, output_length=24) for i in range(3)]
+    burst += [Request(9, (20,) * 60, max_new_tokens=3, output_length=3, arrival=8)]
+    made = Workload("burst", burst, arrival_unit="iterations")
+    lanes = [schedule(policy, made, slots=4) for policy in (VllmV0(), TGI(), Sarathi(chunk_size=16))]
+    return verdict(*lanes, compare="longest_gap")
+
+
+def first_token(tiny: LoadedModel) -> RaceVerdict:
+    return small(tiny, slots=2, requests=6, compare="ttft").verdict
+
+
+def stopped(tiny: LoadedModel) -> RaceVerdict:
+    stopper = StopAfter()
+    ran = small(tiny, slots=2, requests=6, progress=stopper, run=False)
+    stopper.race = ran
+    return ran.run().verdict
+
+
+SITUATIONS: dict[str, tuple[Callable[[LoadedModel], RaceVerdict], tuple[str, ...]]] = {
+    "two lanes, five seconds or so, three runs": (two_lanes, ("pair_iterations", "because_held", "ratio", "times")),
+    "four lanes": (four_lanes, ("best_iterations", "behind_iterations", "ratio", "because_idle", "modelled")),
+    "two of three lanes tie": (a_tie, ("best_iterations", "behind_iterations", "ratio_tied")),
+    "all lanes run the same schedule": (same_schedule, ("every_iterations", "nothing_memory")),
+    "a toy of a few iterations": (a_toy, ("pair_iterations", "because_held", "too_short")),
+    "one run of each lane": (one_run, ("pair_iterations", "timed_once")),
+    "runs that disagree about time": (unknown_direction, ("pair_iterations", "undecided")),
+    "no more requests than slots": (enough_slots, ("every_iterations", "nothing_slots")),
+    "one slot": (one_slot, ("every_iterations", "nothing_one_slot")),
+    "answers of equal length": (equal_lengths, ("every_iterations", "nothing_lengths")),
+    "a queue that is always empty": (idle_queue, ("every_iterations", "nothing_queue")),
+    "two prompts of your own (the answers follow)": (own_prompts, ("every_iterations", "nothing_requests", "same")),
+    "random weights in 16 bits": (random_weights, ("differ", "differ_random_half", "differ_see")),
+    "real weights in 16 bits": (sixteen_bits, ("differ", "differ_half", "differ_gap", "differ_see")),
+    "a lesson compares the longest gap": (a_gap, ("best_longest_gap", "behind_longest_gap", "iterations")),
+    "a lesson compares the first token": (first_token, ("pair_ttft", "iterations")),
+    "a run that was stopped": (stopped, ("stopped", "so_far")),
+}
+"""Situation → what makes it, and the keys of the sentences that the page shows for it."""
+
+
+def words(said: RaceVerdict, keys: tuple[str, ...], language: str) -> str:
+    """The sentences with these keys, as the page's table shows them."""
+    chosen = [line for line in said.sentences if line.key.removeprefix("verdict.") in keys]
+    assert {line.key.removeprefix("verdict.") for line in chosen} == set(keys)
+    return "<br>".join(line.in_language(language) for line in chosen)
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_each_situation_gets_its_sentences_in_both_languages(situation: str, tiny: LoadedModel) -> None:
+    make, keys = SITUATIONS[situation]
+    said = make(tiny)
+    row = f"| {situation} | {words(said, keys, 'en')} | {words(said, keys, 'zh')} |"
+    assert row in PAGE.read_text("utf-8").splitlines()
+
+
+def test_the_page_shows_no_situation_that_nothing_makes() -> None:
+    rows = [line for line in PAGE.read_text("utf-8").splitlines() if "<br>" in line]
+    assert len(rows) == len(SITUATIONS)
+
+
+def test_what_made_the_difference_is_counted_from_the_traces() -> None:
+    static, continuous = lane("static"), lane("continuous")
+    said = verdict(static, continuous)
+    assert said.beside is not None
+    assert said.beside.facts["count"] == f"{int(static.iterations.held_slots.sum()):,}"
+    assert [(rank.policy, rank.place, rank.value) for rank in said.ranking] == [
+        ("continuous", 1, 30),
+        ("static", 2, 42),
+    ]
+    turned = verdict(continuous, static)
+    assert str(turned.headline) == "30 → 42 iterations"
+    assert turned.beside == said.beside
+
+
+def test_a_gap_and_a_first_token_are_counted_in_iterations() -> None:
+    toy = lane("continuous", lengths=[3, 6, 2, 3, 3, 2, 2])
+    assert longest_gap(toy) == (1, 8), "iteration 3: two prompts of three tokens beside two decodes"
+    waits = [given[0] - arrived + 1 for given, arrived in zip(toy.requests.token_iterations, [0] * 7, strict=True)]
+    assert first_tokens(toy) == sum(waits) / 7
+    nothing = replace(toy, requests=replace(toy.requests, token_iterations=((),) * 7))
+    assert (longest_gap(nothing), first_tokens(nothing)) == ((0, 0), 0.0)
+
+
+def test_seconds_can_be_compared_only_when_they_were_measured() -> None:
+    quick = verdict(repeats("static", 0.5, 0.51, 0.5), repeats("continuous", 0.4, 0.41, 0.4), compare="seconds")
+    assert str(quick.headline) == "21 → 12 s"
+    assert [rank.place for rank in quick.ranking] == [1, 2]
+    once = verdict(lane("static"), lane("continuous"), compare="seconds")
+    assert (str(once.headline), once.ranking) == ("timed once", ())
+    short = verdict(lane("static", 0.001), lane("continuous", 0.001), compare="seconds")
+    assert str(short.headline) == "too short to time"
+    even = verdict(repeats("static", 0.3, 0.42, 0.33), repeats("continuous", 0.44, 0.48, 0.47), compare="seconds")
+    assert str(even.headline) == "no difference in time"
+
+
+def test_runs_of_different_requests_are_not_compared() -> None:
+    said = verdict(lane("static"), lane("continuous", lengths=[3, 9, 2]))
+    assert said.headline is None
+    assert said.sentences == ("The runs served different requests, so nothing is compared.",)
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "message"),
+    [
+        ((), {}, "at least one run"),
+        (([],), {}, "at least one run"),
+        (("run",), {}, "trace"),
+        ((lane("static"),), {"compare": "speed"}, "compare must be"),
+        ((lane("static"),), {"names": ["a", "b"]}, "one name for each"),
+    ],
+)
+def test_nonsense_gets_one_sentence(given: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(MeasureError, match=message):
+        verdict(*given, **options)
+
+
+def test_a_race_refuses_an_unknown_comparison(tiny: LoadedModel) -> None:
+    with pytest.raises(CbvizError, match="compare must be"):
+        small(tiny, compare="speed")
+
+
+# ------------------------------------------------------------------ digits
+
+
+def test_digits_follow_the_spread() -> None:
+    assert Spread.of([2.16, 2.08, 2.18]).texts() == ("2.16", "2.08", "2.18"), "2.2 would lie outside"
+    assert Spread.of([2.12, 2.08, 2.18]).texts() == ("2.1", "2.08", "2.18")
+    assert Spread.of([2.1, 2.55, 2.6]).texts() == ("2.5", "2.1", "2.6")
+    assert Spread.of([2.163, 2.162, 2.164]).texts() == ("2.16", "2.16", "2.16")
+    assert decimals(740.0, 0.0) == 0
+    assert [two_digits(value) for value in (7.85, 13.68, 0.0384, 1639, 99.7, 0)] == [
+        "7.8", "14", "0.038", "1,600", "100", "0",
+    ]  # fmt: skip
+
+
+def test_a_direction_needs_repeats_that_agree() -> None:
+    assert Spread.of([1.4, 1.42, 1.39]).decided
+    assert Spread.of([0.7, 0.72, 0.71]).decided
+    assert not Spread.of([0.97, 1.3, 1.2]).decided
+    assert not Spread.of([1.02, 1.3, 1.2]).decided, "on one side, but scattered further than it is away"
+    assert not Spread.of([1.001, 1.002, 1.003]).decided, "a thousandth is no difference"
+
+
+SECONDS = st.floats(0.0005, 3.0)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    data=st.lists(st.lists(SECONDS, min_size=3, max_size=3), min_size=2, max_size=4),
+    runs=st.integers(1, 3),
+    compare=st.sampled_from(COMPARED),
+    clock=st.sampled_from(["lane", "alone", "virtual"]),
+    seed=st.integers(0, 10_000),
+)
+def test_no_result_says_more_than_it_knows(
+    data: list[list[float]], runs: int, compare: Any, clock: str, seed: int
+) -> None:
+    lengths = random.Random(seed).choices(range(1, 30), k=8)
+    policies = ("static", "continuous", "static", "continuous")
+    lanes = [
+        [lane(policy, seconds, lengths, clock=clock) for seconds in times[:runs]]
+        for policy, times in zip(policies, data, strict=False)
+    ]
+    said = verdict(*lanes, compare=compare)
+    timed = [line for line in said.sentences if re.search(r"\d s\b|times as long", str(line))]
+    for line in map(str, said.sentences):
+        assert not re.search(r"times (fewer|less)|fewer iterations|\bfaster\b|\bslower\b|nan|inf\b", line), line
+    if not said.timed:
+        assert not timed
+        assert not re.search(r"\d 秒|倍。?$", said.in_language("zh").replace(_counted(said), ""))
+    if runs == 1:
+        assert all(len(digits) < 3 for line in timed for digits in _significant(str(line))), timed
+        assert "times as long" not in str(said)
+    assert said.ranking == () or said.ranking[0].place == 1
+    assert {rank.policy for rank in said.ranking} in (set(), {*_names(len(lanes))})
+    for language in languages():
+        assert "{" not in said.in_language(language)
+
+
+def _counted(said: RaceVerdict) -> str:
+    """The sentence on the ratio of iterations, in Chinese: a ratio of counts may have its digits."""
+    return next((line.in_language("zh") for line in said.sentences if line.key.startswith("verdict.ratio")), "\0")
+
+
+def _names(count: int) -> list[str]:
+    names = ("static", "continuous", "static", "continuous")[:count]
+    return [n if names.count(n) == 1 else f"{n} {names[: i + 1].count(n)}" for i, n in enumerate(names)]
+
+
+def _significant(line: str) -> list[str]:
+    """The significant digits of every number of seconds."""
+    return [digits.replace(",", "").replace(".", "").strip("0") for digits in re.findall(r"([\d.,]+) s\b", line)]
+
+
+# ------------------------------------------------------------------ where it is shown
+
+
+def test_board_page_table_and_json_say_the_same(tiny: LoadedModel) -> None:
+    ran = small(tiny, slots=2, requests=6, language="zh")
+    said = ran.verdict
+    words = [line.as_json() for line in said.sentences]
+    shown = ran.finish().as_json()
+    assert [shown["headline"], shown["beside"], *shown["lines"]] == words
+    assert ran.to_json()["verdict"]["sentences"] == words
+    assert all(line.in_language("zh") in repr(ran) for line in said.sentences)
+    assert all(line.in_language("zh") in ran.kept()["text/html"] for line in said.sentences)
+    assert all(line.in_language("zh") in ran.table().html() for line in said.sentences)
+
+
+def test_a_board_of_recorded_runs_compares_what_a_lesson_chooses() -> None:
+    board = Board(lane("static"), lane("continuous"), compare="ttft")
+    assert board.summary is not None
+    assert board.summary.as_json()["compare"] == "ttft"
+    with pytest.raises(CbvizError, match="compare must be"):
+        Board(lane("static"), lane("continuous"), compare="speed")  # type: ignore[arg-type]
+
+
+def test_a_name_of_a_policy_is_text_everywhere() -> None:
+    said = verdict(lane("<b>static</b>"[3:9]), lane("continuous"), names=["<img src=x>", "b"])
+    table = RunTable({"<img src=x>": {}}, "en", 0, said)
+    assert "<img" not in paragraphs(table.verdict, "en")
+    assert "&lt;img src=x&gt;" in paragraphs(table.verdict, "en")
+
+
+def test_answers_to_prompts_of_ones_own_are_shown(tiny: LoadedModel) -> None:
+    ran = small(tiny, slots=2, prompts=["Count to 7", "Repeat ab 2 times"])
+    assert ran.shows_answers
+    assert str(ran.answers) == "0  Count to 7\n   → 1 2 3 4 5 6 7\n1  Repeat ab 2 times\n   → ab ab"
+    bundle = ran.kept()
+    assert "1 2 3 4 5 6 7</td>" in bundle["text/html"]
+    assert str(ran.answers) in bundle["text/plain"]
+    assert ran.to_json()["answers"][1] == {"request": 1, "prompt": "Repeat ab 2 times", "answers": ["ab ab"]}
+    assert not small(tiny, slots=2, requests=2).shows_answers
+
+
+def test_answers_are_text_short_and_one_for_each_lane_where_they_differ() -> None:
+    first, other = lane("static"), lane("continuous")
+    prompts = ("<script>alert(1)</script>", "\x1b[31mred", *["p"] * 6)
+    pieces = (("a" * 400,), *[("x",)] * 7)
+    first = replace(first, requests=replace(first.requests, prompt=prompts, pieces=pieces))
+    other = replace(other, requests=replace(other.requests, prompt=prompts, pieces=(("b",), *[("x",)] * 7)))
+    table = AnswerTable.of([first, other], ["static", "continuous"], "zh")
+    assert table.names == ("static", "continuous")
+    assert "<script>" not in table.html()
+    assert "&lt;script&gt;" in table.html()
+    assert "\x1b" not in str(table) + table.html()
+    assert "a" * 299 + "…" in str(table)
+    assert "a" * 300 not in str(table)
+    assert "<th>回答 (static)</th>" in table.html()
+    many = AnswerTable(("static",), tuple((n, "p", ("a",)) for n in range(25)))
+    assert str(many).endswith("… and 5 more")
+    assert AnswerTable.of([first, first], ["a", "b"]).names == ("a",)
+
+
+def test_an_outcome_without_a_verdict_is_still_a_result() -> None:
+    assert "headline" not in Outcome(clock="lane").as_json()
+
+
+@given(st.lists(st.floats(1e-3, 1e6), min_size=2, max_size=7))
+def test_a_median_lies_within_its_range_as_shown(values: list[float]) -> None:
+    middle, low, high = (float(text.replace(",", "")) for text in Spread.of(values).texts())
+    assert low <= middle <= high
+
+
+def test_a_race_that_was_not_started_says_so() -> None:
+    made = cbviz.race("tiny", slots=4, requests=6, repeats=1, run=False, live=False)
+    assert "not started" in repr(made)
+    for ask in (made.table, made.to_json, lambda: made.verdict, lambda: made.lanes, lambda: made.speedup):
+        with pytest.raises(CbvizError, match=r"^this race has not been started; call run\(\) or start\(\) first\.$"):
+            ask()
+    assert made._repr_mimebundle_() == {"text/plain": repr(made)}
+
+
+def test_what_is_printed_is_in_the_language_of_the_race() -> None:
+    made = cbviz.race("tiny", slots=4, requests=6, repeats=1, live=False, language="zh")
+    assert made.verdict.in_language("zh") in repr(made)
