@@ -5,9 +5,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TYPESCRIPT := 5.9.3
+WABT := 1.0.39
 
 .DEFAULT_GOAL := help
-.PHONY: help venv race lab docs quick test lint types javascript pure unit notebooks
+.PHONY: help venv race lab docs page quick test lint types javascript kernel pure unit notebooks
 
 # Tests that load no model and open no browser.
 PURE := $(addprefix tests/,test_board_pack.py test_chinese.py test_course_words.py test_docstrings.py \
@@ -25,6 +26,9 @@ lab: $(INSTALLED) ## Copy the course into cbviz-course, and open JupyterLab on i
 
 docs: $(INSTALLED) ## The site (course, API, design, benchmarks) into site/; open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+page: $(INSTALLED) ## The race in one page that needs no install, into build/page/index.html; open it
+	$(BIN)/python tools/build_page.py
 
 quick: lint types javascript pure ## Style, types and the tests without a model: under two minutes, for every change
 
@@ -49,12 +53,23 @@ types: $(INSTALLED) ## Types: mypy, strict
 	$(BIN)/mypy
 
 javascript: ## The widget's JavaScript, tested with node, and its types checked with TypeScript
-	@if command -v node >/dev/null; then node --test tests/js/*.test.mjs; \
+	@if command -v node >/dev/null; then node --test tests/js/*.test.mjs tests/web/*.test.mjs; \
 	elif [ -n "$$CI" ]; then echo 'node is not installed, and CI must run the JavaScript tests.' >&2; exit 1; \
 	else echo 'Left out: tests/js (node is not installed).'; fi
 	@if command -v npx >/dev/null; then npx --yes --loglevel=error --package=typescript@$(TYPESCRIPT) -- tsc --project tsconfig.json; \
 	elif [ -n "$$CI" ]; then echo 'npx is not installed (it comes with npm), and CI must check the JavaScript types.' >&2; exit 1; \
 	else echo 'Left out: the types of the JavaScript (npx is not installed; it comes with npm).'; fi
+	@if command -v npx >/dev/null; then $(MAKE) --no-print-directory kernel OUT=build/matmul.wasm && \
+	  { cmp build/matmul.wasm $(KERNEL).wasm || { echo '$(KERNEL).wasm is not what $(KERNEL).wat gives: run `make kernel`.' >&2; exit 1; }; }; \
+	elif [ -n "$$CI" ]; then echo 'npx is not installed, and CI must build the kernel of the page.' >&2; exit 1; \
+	else echo 'Left out: a fresh build of the kernel of the page (npx is not installed).'; fi
+
+KERNEL := web/executor/matmul
+OUT := $(KERNEL).wasm
+
+kernel: ## The matrix kernel of the page, from its text: web/executor/matmul.wasm
+	@mkdir -p $(dir $(OUT))
+	npx --yes --loglevel=error --package=wabt@$(WABT) -- wat2wasm $(KERNEL).wat --output=$(OUT)
 
 pure: $(INSTALLED) ## The tests that load no model and open no browser
 	$(BIN)/pytest $(PURE) --quiet --numprocesses=auto --maxprocesses=4 --dist=loadfile
@@ -63,5 +78,5 @@ unit: $(INSTALLED) ## Everything in Python, and the browser tests where Chromium
 	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 notebooks: $(INSTALLED) ## Every cell of every notebook gives what its saved output says
-	$(BIN)/pytest notebooks -p no:cacheprovider --nbval --nbval-current-env --nbval-cell-timeout=600 \
+	$(BIN)/pytest notebooks -p no:cacheprovider --nbval --nbval-current-env --nbval-cell-timeout=600 --timeout=800 \
 	  --nbval-kernel-startup-timeout=180 --nbval-sanitize-with tests/nbval_sanitize.cfg

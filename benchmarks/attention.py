@@ -29,7 +29,7 @@ from torch import Tensor
 
 from cbviz.cuda import varlen
 from cbviz.cuda.triton_decode import Launch, decode
-from cbviz.cuda.triton_store import store
+from cbviz.cuda.triton_prompt import store
 
 
 class Shape(NamedTuple):

@@ -31,8 +31,10 @@ from cbviz.view.player import page
 
 RUNS = (("64 × 1,000", 1, 64, 1_000), ("256 × 10,000", 1, 256, 10_000), ("4 lanes of 64 × 10,000", 4, 64, 10_000))
 MOVES = {
-    "playing": """view.fit(); view.setSpeed(64); view.toEnd(); view.play();""",
-    "playing, zoomed": """view.fit(); view.moveTo(0); view.zoom(20, 0); view.setSpeed(16); view.play();""",
+    "playing": """view.fit(); view.setSpeed(1); view.time.toEnd(); view.play();""",
+    "directed": """view.setSpeed(4); view.time.toEnd(); view.direct(); view.play();""",
+    "playing, zoomed": """view.moveTo(0); view.fit(); board.parts.lanes.measure(); view.zoom(20, 0);
+                          view.setSpeed(16); view.play();""",
     "panning": """view.fit(); view.zoom(12, 300); let left = true; move = () => view.pan(left ? 7 : -7);
                  setTimeout(() => (left = false), ms / 2);""",
     "zooming": """view.fit(); let n = 0; move = () => view.zoom(n++ % 120 < 60 ? 1.06 : 1 / 1.06, 400);""",

@@ -24,7 +24,7 @@ import torch
 from result_file import write
 from step import case, decoding, executor_seconds
 
-from cbviz.cuda import inductor, static_forward
+from cbviz.cuda import compiled, static_forward
 from cbviz.cuda.fused_projections import fuse_projections
 from cbviz.cuda.fused_rotary import fuse_rotary
 from cbviz.cuda.graph_executor import GraphExecutor
@@ -63,11 +63,11 @@ def without_what_comes_later(rung: Rung) -> Iterator[None]:
     """Within the block, graphs are rewritten and compiled as on this rung."""
     torch._dynamo.reset()
     with patch.multiple(
-        inductor,
+        compiled,
         fuse_projections=fuse_projections if rung.fused else _leave_it,
         fuse_rotary=fuse_rotary if rung.rotary else _leave_it,
-        INDUCTOR=inductor.INDUCTOR if rung.settings else {},
-        ONE_TOKEN=inductor.ONE_TOKEN if rung.settings else {},
+        INDUCTOR=compiled.INDUCTOR if rung.settings else {},
+        ONE_TOKEN=compiled.ONE_TOKEN if rung.settings else {},
     ):
         yield
     torch._dynamo.reset()

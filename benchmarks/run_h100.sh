@@ -60,6 +60,7 @@ opt() { bench opt_13b --model random:opt-13b --dtype float16 --workload truncate
 recording() { script recording recording.py; }
 long() { script long_run long_run.py; }
 answers() { script answers answers.py --model "${SMOLLM2_WEIGHTS:-smollm2-135m}"; }
+vllm_on_board() { script vllm_on_board vllm_on_board.py --out "$OUT/vllm_on_board"; } # PYTHONPATH names where vLLM is
 devices() { python benchmarks/devices.py; }
 answers_models() { script models_answers answers_models.py; }
 w128_static() { bench w128_static $LLAMA --requests 512 --slots 128 --policy static --repeats 1 --no-profile --save "$OUT/w128_static.cbviz"; }

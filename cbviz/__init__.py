@@ -29,11 +29,16 @@ if TYPE_CHECKING:  # for type checkers and editors, which need `as` to see a nam
     from cbviz.policies import View as View
     from cbviz.reason import Reason as Reason
     from cbviz.run.bench import bench as bench
+    from cbviz.run.calibrate import calibrate as calibrate
+    from cbviz.run.doctor import doctor as doctor
+    from cbviz.run.forecast import forecast as forecast
     from cbviz.run.play import Play as Play
     from cbviz.run.play import play as play
     from cbviz.run.race import Race as Race
     from cbviz.run.race import race as race
     from cbviz.run.schedule import schedule as schedule
+    from cbviz.run.simulate import simulate as simulate
+    from cbviz.run.sweep import sweep as sweep
     from cbviz.run.why import why as why
     from cbviz.trace import Trace as Trace
     from cbviz.trace import load as load
@@ -48,7 +53,12 @@ _HOME = {
     "Race": "cbviz.run.race",
     "bench": "cbviz.run.bench",
     "schedule": "cbviz.run.schedule",
+    "simulate": "cbviz.run.simulate",
+    "forecast": "cbviz.run.forecast",
+    "calibrate": "cbviz.run.calibrate",
     "why": "cbviz.run.why",
+    "doctor": "cbviz.run.doctor",
+    "sweep": "cbviz.run.sweep",
     "play": "cbviz.run.play",
     "Play": "cbviz.run.play",
     "Board": "cbviz.view",
@@ -74,6 +84,7 @@ _HOME = {
 """The module of each public name. A test compares it with the imports above."""
 
 _ROOMS = (
+    "adapters",
     "core",
     "course",
     "cuda",
@@ -84,6 +95,7 @@ _ROOMS = (
     "models",
     "policies",
     "run",
+    "simulator",
     "trace",
     "view",
     "workload",

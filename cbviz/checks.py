@@ -21,9 +21,11 @@ import reprlib
 from collections.abc import Iterable
 from operator import index
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 from cbviz.errors import BrokenOff, CbvizError
+
+Name = TypeVar("Name", bound=str)
 
 PASSING = (KeyboardInterrupt, BrokenOff)
 """What passes through a caller's code unchanged; whatever else it raises is handled."""
@@ -231,12 +233,15 @@ def flag(name: str, value: object, *, error: type[CbvizError] = CbvizError) -> b
     return value
 
 
-def one_of(name: str, value: object, allowed: Iterable[str], *, error: type[CbvizError] = CbvizError) -> str:
-    """The value as a `str`, if it is one of the allowed names; raises `error`."""
+def one_of(
+    name: str, value: object, allowed: Iterable[Name], *, where: str = "", error: type[CbvizError] = CbvizError
+) -> Name:
+    """The value, if it is one of the allowed names; raises `error`, which says `where` no other is allowed."""
     names = tuple(allowed)
-    if isinstance(value, str) and value in names:
-        return str.__str__(value)
-    raise error(f"{name} must be one of {', '.join(names)}, not {shown(value)}.")
+    if is_a(value, str) and (plain := str.__str__(value)) in names:
+        return names[names.index(plain)]  # a plain name, whatever the value could do
+    choices = f"{'one of ' if len(names) > 1 else ''}{', '.join(names)}"
+    raise error(f"{name} must be {choices}{where and f' {where}'}, not {shown(value)}.")
 
 
 def listed(name: str, values: object, of: str, *, error: type[CbvizError] = CbvizError) -> list[Any]:

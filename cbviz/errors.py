@@ -32,6 +32,10 @@ class EngineError(CbvizError, RuntimeError):
     """The executor failed in the middle of a run; every unfinished request is back in the queue."""
 
 
+class AdapterError(CbvizError, RuntimeError):
+    """Another engine that an adapter does not know, cannot read or cannot drive; the message says what was found."""
+
+
 class FileError(CbvizError, OSError):
     """A path that cannot be read or written; the message names it and says why. Handlers of OSError catch it, too."""
 
@@ -40,8 +44,17 @@ class TraceError(CbvizError, ValueError):
     """A trace file that is truncated, edited, foreign or of an unknown version."""
 
 
+class CalibrationError(CbvizError, ValueError):
+    """A cost model that makes no sense, a calibration that is damaged, foreign or of another version, or traces that
+    none can be fitted to."""
+
+
 class MeasureError(CbvizError, ValueError):
     """A question about runs, or to a formula, that has no answer: runs of different work, zero slots, a load of 1."""
+
+
+class SweepError(CbvizError, RuntimeError):
+    """A sweep that cannot be planned, continued or distributed: an empty grid, another grid's folder, no cluster."""
 
 
 class BrokenOff(BaseException):

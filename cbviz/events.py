@@ -192,6 +192,10 @@ class Iteration:
         """How long it took on the lane's clock."""
         return self.t_end - self.t_start
 
+    def __repr__(self) -> str:
+        busy = int(np.count_nonzero(self.request != NO_REQUEST))
+        return f"<Iteration {self.index}: {busy} of {self.slots} slots busy, {self.waiting} waiting>"
+
 
 def __getattr__(name: str) -> Any:
     return moved_name("events", name)

@@ -13,6 +13,9 @@ host time and 21 bytes of the recording, used or not."""
 MOST_REQUESTS = 100_000
 """Requests of one workload: all of them, with their prompts, are in memory before the first iteration."""
 
+MOST_SIMULATED = 100_000_000
+"""Requests of one simulation: about 100 bytes each."""
+
 MOST_REPEATS = 1_000
 """Timed runs. Each keeps its recording, so that the median can be shown."""
 

@@ -15,6 +15,7 @@ import stat
 import tempfile
 from pathlib import Path
 
+from cbviz.checks import shown
 from cbviz.errors import FileError
 
 Named = str | os.PathLike[str]
@@ -36,10 +37,13 @@ def path_of(given: object, what: str = "the path") -> Path:
         It is empty, not a path, contains a character that no name can have, or begins with an unknown home.
     """
     if not isinstance(given, str | os.PathLike):
-        raise FileError(f"{what} must be a path, not {given!r:.80}.")
-    text = os.fspath(given)
+        raise FileError(f"{what} must be a path, not {shown(given)}.")
+    try:
+        text = os.fspath(given)
+    except Exception:  # `__fspath__` is the caller's code
+        text = b""
     if not isinstance(text, str):
-        raise FileError(f"{what} must be a path of text, not {given!r:.80}.")
+        raise FileError(f"{what} must be a path of text, not {shown(given)}.")
     if not text:
         raise FileError(f"{what} is empty; it must name a file or a folder.")
     if "\0" in text:

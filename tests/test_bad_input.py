@@ -17,12 +17,31 @@ from cbviz import course, measure
 from cbviz.course.exercise import exercises
 from cbviz.errors import CbvizError
 from cbviz.measure.roofline_bound import ModelFacts, Rates, floor
+from cbviz.measure.saturation import slope
 from cbviz.models import load
 from cbviz.view import language
-from cbviz.workload import Request, Workload
+from cbviz.view.gantt import Gantt
+from cbviz.view.load_charts import results_cdf, slo_curve
+from cbviz.workload import (
+    AllAtOnce,
+    LoadResults,
+    Request,
+    Served,
+    Traffic,
+    Workload,
+    download,
+    fetch_trace,
+    read_results,
+    read_traffic,
+)
 
 WORK = Workload("w", [Request(i, (1,) * 5, 4 + i, output_length=2 + i) for i in range(4)])
 TRACE, OTHER = (cbviz.schedule(policy, WORK, slots=2) for policy in ("static", "continuous"))
+
+
+RUN = measure.results_of(TRACE)
+MANY = LoadResults("cbviz", "many", tuple(Served(str(n), n, n, n + 1.0, n + 2.0, n + 2.0, 5, 5) for n in range(40)))
+TRAFFIC = Traffic("t", (0.0, 0.5), (5, 6), (2, 3))
 
 
 class Hostile:
@@ -154,6 +173,62 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "Bars": (
         lambda **named: measure.Bars(**named).svg(),
         {"title": "t", "label": "x", "parts": ("a",), "rows": {"n": (0.5,)}, "marks": {"n": 0.2}, "mark_label": "m"},
+    ),
+    # results of other tools, traffic, sweeps
+    "by_definition": (measure.by_definition, {"results": RUN}),
+    "goodput_by_definition": (measure.goodput_by_definition, {"results": RUN, "targets": measure.Targets(ttft=1.0)}),
+    "results_of": (measure.results_of, {"trace": TRACE}),
+    "saturation": (measure.saturation, {"results": MANY, "confidence": 0.9}),
+    "slope": (slope, {"times": [1, 2, 3], "values": [1, 2, 4], "confidence": 0.9}),
+    "capacity": (measure.capacity, {"rates": [1, 2], "latencies": [1, 2], "target": 1.5}),
+    "knee": (measure.knee, {"rates": [1, 2, 3], "latencies": [1, 2, 9]}),
+    "doctor": (
+        cbviz.doctor,
+        {"source": RUN, "run": 1, "targets": None, "ran": None, "options": (), "language": "en"},
+    ),
+    "Gantt": (lambda results, language: Gantt(results, language).svg(), {"results": RUN, "language": "en"}),
+    "results_cdf": (results_cdf, {"metric": "ttft", "tool": "aiperf"}),
+    "slo_curve": (
+        lambda curves, target: slo_curve(curves, target=target),
+        {"curves": {"a": ([1, 2], [1, 2])}, "target": 1.0},
+    ),
+    "read_traffic": (read_traffic, {"path": "none", "format": None, "first": None}),
+    "read_results": (read_results, {"path": "none", "format": None}),
+    "fetch_trace": (fetch_trace, {"name": "none"}),
+    "download": (download, {"url": "none", "path": "none", "sha256": "none", "most": 1}),
+    "Traffic": (
+        Traffic,
+        {
+            "name": "t",
+            "arrival": (0.0,),
+            "input_tokens": (1,),
+            "output_tokens": (1,),
+            "client": (),
+            "priority": (),
+            "prefix": (),
+            "prefix_tokens": 0,
+            "left_out": 0,
+        },
+    ),
+    "Traffic.first": (TRAFFIC.first, {"n": 1}),
+    "Traffic.between": (TRAFFIC.between, {"start": 0.0, "end": 1.0}),
+    "Traffic.at_rate": (TRAFFIC.at_rate, {"rate": 1.0}),
+    "Traffic.clipped": (TRAFFIC.clipped, {"input_tokens": 1, "output_tokens": 1}),
+    "Traffic.resampled": (TRAFFIC.resampled, {"n": 1, "seed": 0}),
+    "Traffic.with_arrivals": (TRAFFIC.with_arrivals, {"process": AllAtOnce(), "seed": 0}),
+    "Traffic.workload": (TRAFFIC.workload, {"vocabulary": 9, "seed": 0, "max_new_tokens": 9}),
+    "sweep": (
+        lambda **named: cbviz.sweep(**named, work=lambda x, seed: {"y": 1}),
+        {
+            "grid": {"x": [1]},
+            "address": None,
+            "workers": 1,
+            "num_runs": 1,
+            "seed": 0,
+            "output_dir": None,
+            "resume": False,
+            "continue_on_error": True,
+        },
     ),
     # formulas
     "kv_tokens_per_busy_slot": (measure.kv_tokens_per_busy_slot, {"prompts": [1, 2], "outputs": [1, 2]}),

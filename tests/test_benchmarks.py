@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from cbviz import cli
-from cbviz.cuda import inductor
+from cbviz.cuda import compiled
 from cbviz.run import rates
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -57,12 +59,12 @@ def test_ladder(tmp_path: Path) -> None:
 
 def test_a_rung_is_without_what_comes_later() -> None:
     ladder = script("ladder")
-    whole = {name: getattr(inductor, name) for name in ("fuse_projections", "fuse_rotary", "INDUCTOR", "ONE_TOKEN")}
+    whole = {name: getattr(compiled, name) for name in ("fuse_projections", "fuse_rotary", "INDUCTOR", "ONE_TOKEN")}
     there = []
     for rung in ladder.RUNGS:
         with ladder.without_what_comes_later(rung):
-            there.append({name for name, one in whole.items() if getattr(inductor, name) is one})
-        assert all(getattr(inductor, name) is one for name, one in whole.items())
+            there.append({name for name, one in whole.items() if getattr(compiled, name) is one})
+        assert all(getattr(compiled, name) is one for name, one in whole.items())
     assert there == [set(), set(), set(), {"fuse_projections"}, {"fuse_projections", "fuse_rotary"}, set(whole)]
 
 
@@ -125,6 +127,23 @@ def test_planning(tmp_path: Path) -> None:
         assert 0 < one[memory]["plan_ms"] <= one[memory]["loop_ms"]
 
 
+@pytest.mark.browser
+def test_page_speed() -> None:
+    # In a process of its own: Playwright allows one event loop in each, and other tests may have theirs.
+    command = [sys.executable, str(FOLDER / "page_speed.py"), "--throttle", "1", "--repeats", "1", "--json"]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER.parent, timeout=500)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    visit, step = found["page × 1"], found["step"]
+    assert 0 < visit["first frame"] < visit["model ready"]
+    assert all(milliseconds > 0 for milliseconds in (*visit.values(), *step.values()))
+    assert set(step) == {
+        "decode step, node, WebAssembly",
+        "decode step, node, plain JavaScript",
+        "decode step, torch",
+    }
+
+
 def test_memory(tmp_path: Path) -> None:
     sizes = ("--requests", "6", "--slots", "3", "--stem", "8", "--prompt", "4", "--output-tokens", "12")
     tight = ("--block-size", "4", "--share", "0.5", "--repeats", "1")
@@ -155,3 +174,29 @@ def test_the_commands_of_the_readme_are_understood() -> None:
     for name in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", text, re.MULTILINE):
         for part in re.findall(r"\w+", name):
             assert re.search(rf"^{part}\(\) \{{", parts, re.MULTILINE), f"run_h100.sh has no part {part}"
+
+
+def test_traffic(tmp_path: Path) -> None:
+    trace = str(FOLDER.parent / "tests" / "traffic" / "azure_2023_code.csv.gz")
+    (one,) = run("traffic", tmp_path, trace)["traces"].values()
+    assert one["requests"] == 300
+    assert 1 < one["speedup"]["8"] < one["speedup"]["32"] < one["speedup"]["128"]
+
+
+def test_the_recorded_traffic_is_what_the_page_says() -> None:
+    recorded = json.loads((FOLDER / "results" / "traffic.json").read_text("utf-8"))["traces"]
+    page = (FOLDER / "README.md").read_text("utf-8")
+    for one in recorded.values():
+        speedups = [f"{one['speedup'][n]:.3g}" for n in ("8", "32", "128")]
+        wanted = [f"{one['requests']:,}", f"{one['output'][0]:.0f}", f"{one['output_cv']:.2f}", *speedups]
+        assert f"| {' | '.join(wanted)} |" in page
+
+
+def test_a_sweep_of_benchmarks_is_the_same_table_in_every_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweeps = script("sweep")
+    monkeypatch.setattr(sweeps, "POLICIES", ("static", "tgi"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)  # Ray has a test of its own
+    found = run("sweep", tmp_path, "--requests", "5", "--seeds", "1", "--rates", "1")
+    assert found["same"]
+    assert {way: one["runs"] for way, one in found["ways"].items()} == {"one process": 6, "all cores": 6}
+    assert found["ways"]["all cores"]["policies_on_the_plain_loop"] == ["tgi"]

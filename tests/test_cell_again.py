@@ -26,9 +26,9 @@ class Kernel:
         self.manager.start_kernel(cwd=folder)
         self.client = self.manager.client()
         self.client.start_channels()
-        self.client.wait_for_ready(120)
+        self.client.wait_for_ready(300)
 
-    def run(self, code: str, cell: str = "", seconds: float = 120) -> str:
+    def run(self, code: str, cell: str = "", seconds: float = 300) -> str:
         """What the cell printed, once it is idle."""
         content = {"code": code, "silent": False, "store_history": True, "allow_stdin": True, "stop_on_error": True}
         message = self.client.session.msg("execute_request", content, metadata={"cellId": cell} if cell else {})
@@ -87,8 +87,8 @@ def test_a_cell_that_is_run_again_stops_its_race_and_closes_its_board(kernel: Ke
     assert kernel.run("print(going(), other.stopped, a.stopped, b.stopped)").strip() == "4 True False False"
     kernel.run("b = cbviz.play(model, slots=2)", "two")
     assert kernel.run("print(going(), a.stopped, race.stopped, third.stopped)").strip() == "3 True False False"
-    kernel.run("[run.stop() for run in (race, b, third)]; [run.wait(60) for run in (race, b, third)]")
-    kernel.run("quick = cbviz.play(model, slots=2, iterations=3, pace=240); quick.wait(60)", "one")
+    kernel.run("[run.stop() for run in (race, b, third)]; [run.wait(300) for run in (race, b, third)]")
+    kernel.run("quick = cbviz.play(model, slots=2, iterations=3, pace=240); quick.wait(300)", "one")
     kernel.run("third.leave(); b.leave()")
     assert kernel.run("print(going(), boards())").strip() == "0 ['finished']"
 
@@ -153,7 +153,7 @@ def test_a_notebook_that_is_executed_keeps_its_runs_as_players() -> None:
     ]
     notebook = new_notebook(cells=[new_code_cell(source) for source in sources])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    NotebookClient(notebook, timeout=300).execute()
+    NotebookClient(notebook, timeout=600, startup_timeout=300).execute()
     shown = [[sorted(output.get("data", {})) for output in cell.outputs] for cell in notebook.cells]
     player = [["text/html", "text/plain"]]
     assert shown == [[], player, [[]], player, [[]], player]

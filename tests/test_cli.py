@@ -162,14 +162,41 @@ def test_what_libraries_print_never_reaches_the_json(run: Run, monkeypatch: pyte
 
 def test_the_result_for_people(run: Run) -> None:
     code, out, err = run(*SMALL, "--repeats", "2")
-    # On a slow machine an estimate of the time comes first.
-    assert (code, re.sub(r"cbviz: at most about .* each\n", "", err)) == (0, "")
+    # On a slow machine there are estimates of the time.
+    assert (code, re.sub(r"cbviz: (at most about .* each|.* left)\n", "", err)) == (0, "")
     assert "static took" in out
     assert "All 5 answers are the same" in out
-    for word in ("iterations", "seconds", "occupancy", "tokens/s", "tiny on cpu, 2 slots, 5 requests, seed 0"):
+    for word in ("iterations", "occupancy", "never reserved", "tiny on cpu, 2 slots, 5 requests, seed 0"):
         assert word in out
+    assert "held: finished, still computed" in out, "the drawing has a legend"
     quiet = run(*SMALL, "--repeats", "1", "--quiet")[1]
     assert len(quiet.splitlines()) < len(out.splitlines()), "--quiet leaves the drawing out"
+
+
+def test_the_result_is_said_in_chinese(run: Run) -> None:
+    _, out, _ = run(*SMALL, "--repeats", "1", "--language", "zh", "--compare", "ttft")
+    assert "首 token 平均在" in out
+    assert "全部 5 个回答逐个 token 都相同。" in out
+    assert "iterations" not in out
+
+
+def test_own_prompts_print_their_answers(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_text("Count to 3\nCount to 12\n", "utf-8")
+    _, out, _ = run("race", "--prompts", str(file), "--slots", "4", "--device", "cpu", "--repeats", "1", "--quiet")
+    assert "Nothing to win: 2 requests on 4 slots never wait. Try more requests." in out
+    assert out.endswith("0  Count to 3\n   → 1 2 3\n1  Count to 12\n   → 1 2 3 4 5 6 7 8 9 10 11 12\n")
+
+
+def test_a_replay_says_why_answers_differ(run: Run, tmp_path: Path) -> None:
+    _, out, _ = run("replay", "llama-8b-32", "--html", str(tmp_path / "a.html"))
+    assert out.startswith("1,967 → 948 iterations\n")
+    assert "105 of 128 answers differ between the lanes.\nThe weights are random: " in out
+
+
+def test_an_unknown_comparison_is_refused(run: Run) -> None:
+    code, _, err = run("race", "--compare", "speed")
+    assert (code, "must be one of iterations, seconds, longest_gap, ttft, not 'speed'" in err) == (2, True)
 
 
 def test_three_lanes_and_one_lane(run: Run) -> None:
@@ -428,15 +455,12 @@ def test_slides_are_written_for_every_recording(run: Run, tmp_path: Path, monkey
     assert paths[2].read_bytes().startswith(b"GIF8")
 
 
-def test_an_answer_that_differs_in_three_lanes_is_one_answer() -> None:
-    lanes = [{"policy": name} for name in ("static", "orca", "tgi", "vllm_v1")]
-    parted = [{"request": request, "gap": gap} for request, gap in ((4, 0.125), (4, 0.0), (4, 0.0625), (7, 0.03))]
-    facts = {
-        "lanes": lanes, "iteration_ratio": 2.0, "speedup": 1.5, "speedup_range": [1.4, 1.6], "repeats": 3,
-        "requests": 64, "identical_outputs": False, "divergences": parted,
-    }  # fmt: skip
-    assert cli.comparison(facts)[1].startswith("2 of 64 answers differ; where they part, the model's two best tokens")
-    assert "at most 0.12 apart" in cli.comparison(facts)[1]
+def test_sentences_are_said_in_the_language_of_the_result() -> None:
+    words = {"sentences": [["verdict.iterations", {"lanes": ["verdict.listed", {"first": "a 1", "second": "b 2"}]}]]}
+    facts = {"verdict": words, "reference": None, "logit_rules": {"repetition_penalty": 1.3}}
+    rules = "Logits follow the model's generation config: repetition_penalty 1.3."
+    assert cli.comparison(facts) == ["Iterations: a 1, b 2.", rules]
+    assert cli.comparison(facts, "zh")[0] == "迭代次数：a 1、b 2。"
 
 
 @pytest.mark.parametrize(

@@ -70,3 +70,15 @@ def test_memory_refuses_what_does_not_fit() -> None:
     for rows, total in (([("x", [("A", 8, 3)])], 10), ([("x", [("A", -1, 0)])], 10), ([], 10)):
         with pytest.raises(CbvizError, match=r"does not fit|at least one row"):
             course.memory(rows, total)
+
+
+def test_marks_carry_their_labels_as_text() -> None:
+    marks = course.ref("S3", 7, " <b>x ")
+    assert repr(marks) == "S3 7 <b>x"
+    assert marks._repr_html_().startswith(
+        '<b class="cbviz-ref" tabindex="0">S3</b> <b class="cbviz-ref" tabindex="0">7<'
+    )
+    assert "&lt;b&gt;x" in marks._repr_html_()
+    for wrong in ((), ("",), (None,), (True,)):
+        with pytest.raises(CbvizError):
+            course.ref(*wrong)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +13,7 @@ from cbviz.models import LoadedModel, load
 from cbviz.run.notebook import CellOutputs, prepare_host
 from cbviz.run.play import play
 from cbviz.run.race import race
+from tests.clocks import HANGS, until
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +36,7 @@ class Display:
 
     def wait(self, count: int) -> None:
         """A caller that waits for a race may see its end before its outputs are replaced."""
-        end = time.monotonic() + 20
-        while len(self.replaced) < count and time.monotonic() < end:
-            time.sleep(0.01)
+        until(lambda: len(self.replaced) >= count)
 
 
 @pytest.fixture
@@ -54,7 +52,7 @@ def test_what_was_shown_live_is_replaced_by_what_can_be_kept(tiny: LoadedModel, 
     lanes._ipython_display_()
     assert [set(data) for data in display.shown] == [{"application/vnd.jupyter.widget-view+json", "text/plain"}] * 2
     assert display.replaced == []
-    lanes.start().wait(60)
+    lanes.start().wait(HANGS)
     display.wait(2)
     assert [set(data) for data in display.replaced] == [{"text/html", "text/plain"}] * 2
     assert "4/4 requests" in display.replaced[0]["text/plain"]
@@ -65,7 +63,8 @@ def test_what_was_shown_live_is_replaced_by_what_can_be_kept(tiny: LoadedModel, 
 def test_a_playground_is_kept_too(tiny: LoadedModel, display: Display) -> None:
     made = play(tiny, slots=2, mean=5, iterations=12, pace=240, live=True, run=False)
     made._ipython_display_()
-    made.start().wait(60)
+    made.start().wait(HANGS)
+    display.wait(1)
     assert "playground: 12 iterations" in display.replaced[0]["text/plain"]
 
 
@@ -80,7 +79,7 @@ def test_a_race_that_broke_keeps_why(tiny: LoadedModel, display: Display) -> Non
     lanes._ipython_display_()
     lanes.start()
     with pytest.raises(CbvizError, match="oops"):
-        lanes.wait(60)
+        lanes.wait(HANGS)
     display.wait(1)
     (kept,) = display.replaced
     assert "oops" in kept["text/plain"] or "broken: 0 iterations" in kept["text/plain"]

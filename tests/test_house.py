@@ -22,7 +22,7 @@ PACKAGE = ROOT / "cbviz"
 # The import table: a room may import the rooms that are listed for it and the open modules, and nothing else of
 # cbviz. Rooms stand in the order of the way of a request; `run` is the first that knows both columns.
 SPEAK = {"workload"}
-COMPUTE = SPEAK | {"models", "policies", "core", "eager", "cuda"}
+COMPUTE = SPEAK | {"models", "policies", "core", "eager", "cuda", "simulator"}
 OBSERVE = SPEAK | {"trace", "measure", "view"}
 ROOMS: dict[str, set[str]] = {
     "workload": set(),
@@ -32,17 +32,19 @@ ROOMS: dict[str, set[str]] = {
     "core": SPEAK | {"policies"},
     "eager": SPEAK | {"models", "policies", "core"},
     "cuda": SPEAK | {"models", "policies", "core", "eager"},
+    "simulator": SPEAK | {"policies", "core"},
     # observing
     "trace": SPEAK,
     "measure": SPEAK | {"trace"},
     "view": SPEAK | {"trace", "measure"},
     # both
     "run": COMPUTE | OBSERVE,
+    "adapters": COMPUTE | OBSERVE | {"run"},
     "course": COMPUTE | OBSERVE | {"run"},
-    "cli": (COMPUTE | OBSERVE | {"run", "lab", "slides"}) - {"core", "eager", "cuda"},
+    "cli": (COMPUTE | OBSERVE | {"run", "adapters", "lab", "slides"}) - {"core", "eager", "cuda"},
 }
 # Open to every room; they import no room themselves.
-OPEN = {"_moved", "_version", "checks", "config", "errors", "events", "limits", "messages", "paths", "reason"}
+OPEN = {"_moved", "_version", "checks", "config", "errors", "events", "limits", "messages", "paths", "reason", "worker"}
 NOTEBOOK_ONLY = ("anywidget", "ipywidgets", "pandas", "plotly", "IPython", "traitlets")
 
 
@@ -238,6 +240,7 @@ NOT_IMPORTED = {
     "nbval": "a plugin of pytest",
     "pandas-stubs": "what mypy knows of pandas",
     "pytest-playwright": "a plugin of pytest",
+    "pytest-timeout": "a plugin of pytest",
     "pytest-xdist": "a plugin of pytest",
     "ruff": "a command",
 }
@@ -274,6 +277,17 @@ def test_the_public_names_are_where_the_type_checker_finds_them() -> None:
     for name, room in home.items():
         assert getattr(cbviz, name) is getattr(importlib.import_module(room), name)
         assert name in dir(cbviz)
+
+
+def test_no_folder_takes_the_place_of_a_name_of_its_package() -> None:
+    """Python imports any folder as a module, and then the module hides a function of the same name."""
+    for path in PACKAGE.rglob("*/__init__.py"):
+        package = importlib.import_module(".".join(path.parent.relative_to(PACKAGE.parent).parts))
+        for name in getattr(package, "__all__", ()):
+            before = getattr(package, name)
+            if (path.parent / name).is_dir() or (path.parent / f"{name}.py").exists():
+                importlib.import_module(f"{package.__name__}.{name}")
+            assert getattr(package, name) is before, f"import {package.__name__}.{name} hides what it exports"
 
 
 def test_an_unknown_name_is_refused_in_one_sentence() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from cbviz.run.play import play
 from cbviz.run.race import Race, race
 from cbviz.trace import Trace
 from cbviz.workload import Request
+from tests.clocks import HANGS, until
 from tests.test_models_pieces import certainty, of_kind
 
 
@@ -102,10 +102,12 @@ def test_a_look_from_another_thread_is_whole(tiny: LoadedModel, lag: int) -> Non
     threads = [threading.Thread(target=look) for _ in range(2)]
     for thread in threads:
         thread.start()
-    for i in range(60):
+    for i in range(5000):
         run.submit(Request(100 + i, (5, 6), 3))
         run.engine.cancel(100 + i if i % 3 else i % 9)
         run.step()
+        if i >= 60 and looks > 10:
+            break
     over.set()
     for thread in threads:
         thread.join()
@@ -151,7 +153,7 @@ def test_a_playground_is_looked_at_in_every_state(tiny: LoadedModel, tmp_path: P
         act()
         for _ in range(3):
             look_at(made, tmp_path)
-    made.wait(20)
+    made.wait(HANGS)
     for _ in range(3):
         look_at(made, tmp_path)
     assert made.trace == made.trace
@@ -163,9 +165,7 @@ def test_a_race_is_looked_at_in_every_state(tiny: LoadedModel, tmp_path: Path) -
     made.pause()
     made.start()
     made.step_once()
-    end = time.monotonic() + 20
-    while not any(len(trace.iterations) for trace in made.traces) and time.monotonic() < end:
-        time.sleep(0.02)
+    until(lambda: any(len(trace.iterations) for trace in made.traces))
     for act in (made.step_once, lambda: made.cancel(39), lambda: made.submit(Request(99, (5, 6), 3)), made.step_once):
         act()
         for _ in range(3):

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from cbviz.errors import MeasureError
 from cbviz.events import State
 from cbviz.measure import latencies, side_by_side, slot_use
-from cbviz.measure.side_by_side import ROWS
+from cbviz.measure.side_by_side import KV_ROWS, ROWS
 from cbviz.messages import lines
 from cbviz.policies import TGI, Sarathi, VllmV1
 from cbviz.run.schedule import schedule
 from cbviz.trace import Recorder, Trace
 from cbviz.view.run_table import RunTable
 from cbviz.workload import Workload
-from tests.fake_runs import meta
+from tests.fake_runs import meta, scheduled_trace, wild_trace
 from tests.pictures import requests
 
 
@@ -61,7 +63,8 @@ def test_a_run_of_nothing_and_equal_names() -> None:
     nothing = Recorder(meta(2)).trace()
     table = side_by_side(nothing, nothing)
     assert list(table.numbers) == ["fake 1", "fake 2"]
-    assert "–" in str(table)
+    assert "TTFT p50 (ms)" not in table.rows(), "a run of nothing is too short to time"
+    assert table.cells("TTFT p50 (ms)") == ["–", "–"]
     assert table.to_json()["fake 1"]["TTFT p50 (ms)"] is None
 
 
@@ -87,3 +90,23 @@ def test_a_chinese_notebook_gets_chinese_rows_and_the_same_numbers(traces: tuple
     assert "<th>槽位占用率</th>" in shown
     assert "occupancy" not in shown
     assert shown.count("<tr>") == RunTable.of(english)._repr_mimebundle_()["text/html"].count("<tr>")
+
+
+def test_the_rows_on_kv_memory_sum_to_all_of_it(traces: tuple[Trace, ...]) -> None:
+    for seed in range(20):
+        table = side_by_side(*traces, wild_trace(seed))
+        shown = [[round(10 * float(cell.rstrip("%"))) for cell in table.cells(row)] for row in KV_ROWS]
+        assert [sum(column) for column in zip(*shown, strict=True)] == [1000] * 3
+
+
+def test_times_have_no_more_digits_than_a_run_supports() -> None:
+    def timed(seconds: float, clock: str) -> Trace:
+        trace = scheduled_trace([3, 9, 2, 30], 2, "continuous", seconds)
+        return replace(trace, meta=replace(trace.meta, clock=clock))
+
+    assert side_by_side(timed(0.1234, "alone")).cells("seconds") == ["4.3"]
+    assert side_by_side(timed(0.1234, "virtual")).cells("seconds") == ["4.319"]
+    short = side_by_side(timed(0.001, "alone"))
+    assert short.cells("seconds") == ["–"]
+    assert not {"seconds", "ITL p50 (ms)"} & {*short.rows()}
+    assert "<th>seconds</th>" not in RunTable.of(short).html()

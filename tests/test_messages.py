@@ -16,6 +16,7 @@ from cbviz import messages
 from cbviz.errors import CbvizError
 from cbviz.messages import Message, as_json, in_language, languages, lines, say
 from cbviz.reason import Reason, from_json
+from cbviz.view.js_source import joined
 
 ROOT = Path(__file__).resolve().parents[1]
 CASES = json.loads((ROOT / "tests" / "messages.json").read_text("utf-8"))
@@ -27,7 +28,7 @@ def blanks(line: str) -> set[str]:
 
 
 def fresh() -> None:
-    for kept in (messages.languages, messages.lines, messages._parts, messages._quick, messages._blanks):
+    for kept in (messages.languages, messages.lines, messages._parts, messages._quick, messages._blanks, joined):
         kept.cache_clear()
 
 
@@ -70,6 +71,7 @@ def test_a_line_with_a_count_has_both_variants() -> None:
 def source() -> str:
     """All code that shows a line, and the notebooks, whose tables have headings."""
     files = [path for kind in ("*.py", "*.js") for path in (ROOT / "cbviz").rglob(kind)]
+    files += [path for kind in ("*.js", "*.html") for path in (ROOT / "web").rglob(kind)]
     return "\n".join(path.read_text("utf-8") for path in (*files, *(ROOT / "notebooks" / "en").glob("*.ipynb")))
 
 
@@ -77,19 +79,20 @@ def test_every_line_is_used() -> None:
     text = source()
     made_of_parts = re.compile(
         # the ending is a fact of the run: a state's name, why a request ended, a control, a scheme, a row of a table
-        r"board\.(why_|clock_|set_|\w+_title$)|policy\.orca\.|why\.line|course\.\d\d\.|language\."
+        r"board\.(why_|set_|\w+_title$)|verdict\.(pair|every|best|behind|clock)_|policy\.orca\.|why\.line|course\.\d\d\.|language\."
+        r"|doctor\.(column|gantt|rule|unknown)\."
     )
     unused = []
     for key in KEYS:
         group, _, rest = key.partition(".")
         stem = rest.removesuffix(".one").removesuffix(".other") if group not in ("course", "term") else rest
-        alone = ("reason", "board", "course", "term", "table")  # groups whose code leaves the first part out
+        alone = ("reason", "board", "course", "term", "table", "page")  # groups whose code leaves the first part out
         wanted = stem if group in alone else f"{group}.{stem}"
         if made_of_parts.match(key):
             continue
         spellings = [re.escape(wanted), re.escape(json.dumps(wanted)[1:-1])]
-        if group == "board":
-            spellings.append(re.escape(f"board.{stem}"))
+        if group in ("board", "page"):
+            spellings.append(re.escape(f"{group}.{stem}"))
         if not re.search(rf"""["'`\\](?:{"|".join(spellings)})["'`\\]""", text):
             unused.append(key)
     assert not unused
@@ -252,6 +255,16 @@ def test_facts_that_no_line_shows_are_dropped() -> None:
     reason = Reason("batch_full", size=1, z="q")
     assert reason.facts == {"size": 1}
     assert reason == Reason("batch_full", size=1)
+
+
+def test_only_what_a_policy_or_a_file_brings_is_bounded() -> None:
+    long = "q" * (messages.LONGEST_FACT + 1)
+    mine = Message("board.dotted", first=long, second="cpu")
+    assert mine.in_language("zh") == f"{long} · cpu"
+    with pytest.raises(CbvizError, match=r"'first' of the message 'board\.dotted' .* text of at most 2,000 characters"):
+        from_json(as_json(mine))
+    with pytest.raises(CbvizError, match="it must be a number, text, True or False, or a message"):
+        Message("board.dotted", first=None, second="cpu")
 
 
 class OwnMessage(Message):

@@ -301,7 +301,7 @@ def test_two_threads_and_generate_share_a_model() -> None:
 
 
 def test_thread_counts_are_put_back_in_whatever_order_passes_end() -> None:
-    from cbviz.eager.pass_settings import one_thread
+    from cbviz.eager.forward import one_thread
 
     before = torch.get_num_threads()
     torch.set_num_threads(3)

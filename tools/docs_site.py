@@ -22,6 +22,7 @@ from mkdocs.structure.pages import Page
 from nbformat import NotebookNode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import build_page
 import docs_benchmarks
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -179,6 +180,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         **{f"course/{language}/{p.stem}.md": notebook_page(p) for language in LANGUAGES for p in notebooks(language)},
         **{f"results/{path.name}": path.read_text("utf-8") for path in docs_benchmarks.results()},
         **players(),
+        "race/index.html": build_page.page(course="../course/index.html"),
     }
     for place, content in made.items():
         files.append(File.generated(config, place, content=content))

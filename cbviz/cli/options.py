@@ -7,8 +7,13 @@ from typing import Any, NoReturn
 
 from cbviz._version import __version__
 from cbviz.cli.bench import run_bench
+from cbviz.cli.doctor import run_doctor
+from cbviz.cli.load import run_load
+from cbviz.cli.option_types import above_zero, between, compared, names
 from cbviz.cli.others import list_models, replay_runs, run_lab, run_slides
 from cbviz.cli.race import run_race
+from cbviz.cli.simulate import run_calibrate, run_simulate
+from cbviz.cli.sweep import run_sweep
 from cbviz.cli.targets import BAD_INPUT
 from cbviz.limits import (
     MOST_BLOCK_SIZE,
@@ -16,6 +21,7 @@ from cbviz.limits import (
     MOST_REPEATS,
     MOST_REQUESTS,
     MOST_SEED,
+    MOST_SIMULATED,
     MOST_SLOTS,
     MOST_TOKENS,
 )
@@ -32,23 +38,6 @@ class Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"cbviz: {one_line}; `{self.prog} --help` lists what is allowed.\n")
 
 
-def between(least: int, most: int) -> Any:
-    """An argparse type: a whole number from `least` to `most`."""
-
-    def parse(text: str) -> int:
-        try:
-            number = int(text) if len(text) < 100 else most + 1
-        except ValueError:
-            number = least - 1
-        if number < least:
-            raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, not {text!r:.80}")
-        if number > most:
-            raise argparse.ArgumentTypeError(f"must be a whole number of at most {most:,}, not {text!r:.80}")
-        return number
-
-    return parse
-
-
 SLOTS = between(1, MOST_SLOTS)
 REQUESTS = between(1, MOST_REQUESTS)
 REPEATS = between(1, MOST_REPEATS)
@@ -56,16 +45,10 @@ TOKENS = between(1, MOST_TOKENS)
 BLOCK_SIZE = between(1, MOST_BLOCK_SIZE)
 BLOCKS = between(1, MOST_BLOCKS)
 SEED = between(0, MOST_SEED)
+MANY_REQUESTS = between(1, MOST_SIMULATED)
 
 
-def names(text: str) -> tuple[str, ...]:
-    """An argparse type: names with commas between them."""
-    listed = tuple(name.strip() for name in text.split(","))
-    if not all(listed):
-        raise argparse.ArgumentTypeError(
-            f"must be names with commas between them, such as static,continuous, not {text!r}"
-        )
-    return listed
+WHICH_MODEL = "a name of `cbviz models`, a Hugging Face id or a folder (tiny)"
 
 
 def build_parser() -> Parser:
@@ -84,9 +67,11 @@ def build_parser() -> Parser:
         "race",
         help="serve the same requests under several policies and compare",
         description="Serve the same requests once under each policy, on one real model, and compare. "
-        "Ratios are of the first policy to the last.",
+        "The lanes are ranked by what --compare names. For example, `cbviz race --policies static,tgi,orca,vllm_v1 "
+        "--kv-tokens 1536` shows who wins when memory is short, and `cbviz race --policies vllm_v0,sarathi --compare "
+        "longest_gap` who keeps a reader waiting.",
     )
-    race.add_argument("--model", default="tiny", help="a name of `cbviz models`, a Hugging Face id or a folder (tiny)")
+    race.add_argument("--model", default="tiny", help=WHICH_MODEL)
     race.add_argument("--policies", type=names, default=("static", "continuous"), help="(static,continuous)")
     race.add_argument("--slots", type=SLOTS, default=8, help="requests that can run at once (8)")
     race.add_argument("--requests", type=REQUESTS, help="how many requests to serve (the workload's own)")
@@ -107,9 +92,17 @@ def build_parser() -> Parser:
     add_kv(race)
     add_ignore(race)
     add_backend(race)
+    race.add_argument(
+        "--compare",
+        type=compared,
+        default="iterations",
+        metavar="WHAT",
+        help="what ranks the lanes: iterations, seconds, longest_gap (between two tokens of an answer) or ttft "
+        "(iterations)",
+    )
     race.add_argument("--html", metavar="PATH", help="write one page that replays the race without a network")
     race.add_argument(
-        "--language", choices=languages(), default="en", help=f"of the page: {' or '.join(languages())} (en)"
+        "--language", choices=languages(), default="en", help=f"of result and page: {' or '.join(languages())} (en)"
     )
     race.add_argument("--save", metavar="DIR", help="write the trace of every lane into this folder")
     race.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
@@ -117,6 +110,10 @@ def build_parser() -> Parser:
     race.set_defaults(run=run_race)
 
     add_bench(commands)
+    add_simulate(commands)
+    add_doctor(commands)
+    add_sweep(commands)
+    add_load(commands)
 
     replay = commands.add_parser("replay", help="look at recorded runs in a browser")
     replay.add_argument(
@@ -130,6 +127,36 @@ def build_parser() -> Parser:
     models = commands.add_parser("models", help="list the models that cbviz knows by name")
     models.set_defaults(run=list_models)
     return parser
+
+
+def add_load(commands: Any) -> None:
+    """The options of `cbviz load`; they have the names of `vllm bench serve` where it has them."""
+    load = commands.add_parser(
+        "load",
+        help="send requests to an OpenAI-compatible endpoint and time the answers",
+        description="Send requests to an OpenAI-compatible endpoint, streaming: all at once, at a rate, or in a closed "
+        "loop (--max-concurrency). A bearer token is read from OPENAI_API_KEY.",
+    )
+    load.add_argument("url", help="such as http://localhost:8000")
+    load.add_argument("--model", help="the model's name (the first that the endpoint names)")
+    load.add_argument("--requests", type=REQUESTS, default=48, help="how many (48)")
+    load.add_argument("--request-rate", type=above_zero, help="arrivals a second (all at once)")
+    load.add_argument("--burstiness", type=above_zero, default=1.0, help="1 is Poisson, less comes in bursts (1)")
+    load.add_argument("--max-concurrency", type=SLOTS, help="the most requests that are open at once")
+    load.add_argument("--max-new-tokens", type=TOKENS, default=128, help="the most tokens of an answer (128)")
+    load.add_argument(
+        "--random-prompt-tokens",
+        type=TOKENS,
+        help="prompts of so many random token ids, each answered to its full length (questions)",
+    )
+    load.add_argument("--chat", action="store_true", help="use the chat endpoint")
+    load.add_argument("--seed", type=SEED, default=0, help="seed of prompts and arrivals (0)")
+    load.add_argument("--patience", type=above_zero, default=60.0, help="seconds to wait for anything (60)")
+    load.add_argument("--language", choices=languages(), default="en", help=f"{' or '.join(languages())} (en)")
+    load.add_argument("--save", metavar="FILE", help="write the result as `vllm bench serve` writes it")
+    load.add_argument("--svg", metavar="FILE", help="write a picture with one row a request")
+    load.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    load.set_defaults(run=run_load)
 
 
 def add_course(commands: Any) -> None:
@@ -197,7 +224,7 @@ def add_bench(commands: Any) -> None:
         description="Serve a workload under one policy, undisturbed, several times. Reports the median, the floor that "
         "memory bandwidth and arithmetic set for this run, and where the rest of the time goes.",
     )
-    bench.add_argument("--model", default="tiny", help="a name of `cbviz models`, a Hugging Face id or a folder (tiny)")
+    bench.add_argument("--model", default="tiny", help=WHICH_MODEL)
     bench.add_argument("--policy", default="continuous", help="(continuous)")
     bench.add_argument(
         "--workload", help="yardstick, exponential, truncated, questions or tasks (what suits the model)"
@@ -235,3 +262,109 @@ def add_bench(commands: Any) -> None:
     bench.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     bench.add_argument("--quiet", action="store_true", help="no progress")
     bench.set_defaults(run=run_bench)
+
+
+def add_simulate(commands: Any) -> None:
+    """The options of `cbviz simulate` and `cbviz calibrate`."""
+    simulate = commands.add_parser(
+        "simulate",
+        help="serve a workload on a virtual clock, without a model or a GPU",
+        description="Serve random lengths under one policy on a virtual clock whose iterations cost what a calibration "
+        "says. Reports latencies, throughput and occupancy.",
+    )
+    simulate.add_argument("--policy", default="continuous", help="(continuous)")
+    simulate.add_argument(
+        "--cost",
+        default="h100-llama-3.1-8b",
+        help="a calibration by name, or a file that `cbviz calibrate` wrote (h100-llama-3.1-8b)",
+    )
+    simulate.add_argument("--slots", type=SLOTS, default=32, help="requests that can run at once (32)")
+    simulate.add_argument("--requests", type=MANY_REQUESTS, default=1_000, help="how many requests to serve (1,000)")
+    simulate.add_argument("--prompt-tokens", type=TOKENS, default=128, help="tokens of every prompt (128)")
+    simulate.add_argument("--output-tokens", type=TOKENS, default=128, help="mean tokens of an output (128)")
+    simulate.add_argument(
+        "--lengths", choices=("exponential", "uniform", "fixed"), default="exponential", help="law of outputs"
+    )
+    simulate.add_argument("--max-new-tokens", type=TOKENS, help="the longest output (4 or 2 times the mean)")
+    simulate.add_argument("--rate", type=above_zero, help="requests a second (all arrive at once)")
+    simulate.add_argument("--burstiness", type=above_zero, default=1.0, help="1 is Poisson; less is burstier (1)")
+    simulate.add_argument("--clients", type=SLOTS, help="a closed loop: each client sends its next request at an end")
+    simulate.add_argument("--seed", type=SEED, default=0, help="seed of the workload (0)")
+    simulate.add_argument("--block-size", type=BLOCK_SIZE, default=16, help="positions in a KV block (16)")
+    simulate.add_argument("--kv-blocks", type=BLOCKS, help="KV blocks (enough for every slot)")
+    simulate.add_argument("--lag", type=int, choices=(0, 1), default=0, help="1 plans one iteration ahead (0)")
+    add_targets(simulate)
+    simulate.add_argument("--dollars-per-hour", type=above_zero, help="price of the machine: dollars a million tokens")
+    simulate.add_argument("--save", metavar="FILE", help="write the trace, iteration by iteration")
+    simulate.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    simulate.add_argument("--quiet", action="store_true", help="no progress, no warnings")
+    simulate.set_defaults(run=run_simulate)
+
+    calibrate = commands.add_parser(
+        "calibrate",
+        help="fit a cost model to recorded runs, for `cbviz simulate --cost`",
+        description="Fit what an iteration costs to recorded runs of one model on one device.",
+    )
+    calibrate.add_argument("traces", nargs="+", metavar="TRACE", help="trace files (.cbviz), or names of recordings")
+    calibrate.add_argument("--output", metavar="FILE", help="write the calibration here (standard output)")
+    calibrate.add_argument("--name", help="what results call it (model and device)")
+    calibrate.set_defaults(run=run_calibrate)
+
+
+def add_targets(command: argparse.ArgumentParser) -> None:
+    """Latency targets, the same for simulate and doctor."""
+    command.add_argument("--target-ttft", type=above_zero, metavar="S", help="a latency target in seconds: goodput")
+    command.add_argument("--target-tpot", type=above_zero, metavar="S", help="the same for the time per output token")
+    command.add_argument("--target-e2e", type=above_zero, metavar="S", help="the same for the whole answer")
+
+
+def add_doctor(commands: Any) -> None:
+    """The options of `cbviz doctor`."""
+    doctor = commands.add_parser(
+        "doctor",
+        help="explain a result of vLLM bench, AIPerf, GuideLLM, inference-perf, or a trace",
+        description="Read what a load generator measured: every latency by every tool's own definition and why they "
+        "differ, whether the server kept up, and the requests over time.",
+    )
+    doctor.add_argument("files", nargs="+", metavar="FILE", help="results, possibly packed with gzip")
+    add_targets(doctor)
+    doctor.add_argument("--cost", help="a calibration by name or file: simulate the run as it was and as it might be")
+    doctor.add_argument("--ran", metavar="SETTING", help="what ran (policy=vllm_v1,slots=256)")
+    doctor.add_argument(
+        "--what-if",
+        action="append",
+        default=[],
+        metavar="SETTING",
+        help="another setting to simulate, such as slots=64 or policy=sarathi,kv_blocks=4000; may be given twice",
+    )
+    doctor.add_argument("--html", metavar="PATH", help="write one page with the pictures")
+    doctor.add_argument("--language", choices=languages(), default="en", help=f"{' or '.join(languages())} (en)")
+    doctor.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    doctor.set_defaults(run=run_doctor)
+
+
+def add_sweep(commands: Any) -> None:
+    """The options of `cbviz sweep`."""
+    sweep = commands.add_parser(
+        "sweep",
+        help="simulate every combination of a grid, on all cores or on Ray",
+        description="Simulate every combination of values, such as: cbviz sweep policy=static,continuous rate=1,2,4 "
+        "requests=10000. Parameters are those of cbviz.run.sweep_work.simulated.",
+    )
+    sweep.add_argument("parameters", nargs="+", metavar="NAME=VALUE[,VALUE…]", help="several values make a grid")
+    sweep.add_argument("--num-runs", type=REPEATS, default=1, help="runs of each combination, with other seeds (1)")
+    sweep.add_argument("--seed", type=SEED, default=0, help="seed of the first run (0)")
+    sweep.add_argument("--workers", type=between(0, 1024), default=1, help="processes; 0 takes all cores (1)")
+    sweep.add_argument("--address", help="a Ray cluster: ray://HOST:PORT, auto, or local for one of our own")
+    sweep.add_argument("--output-dir", metavar="DIR", help="keep every row here as it comes, and the table at the end")
+    sweep.add_argument("--resume", action="store_true", help="continue the sweep that --output-dir holds")
+    sweep.add_argument(
+        "--continue-on-error",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="whether the others run when one fails (yes)",
+    )
+    sweep.add_argument("--dry-run", action="store_true", help="only list the runs")
+    sweep.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    sweep.add_argument("--quiet", action="store_true", help="no progress")
+    sweep.set_defaults(run=run_sweep)

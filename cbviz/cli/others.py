@@ -8,7 +8,7 @@ import webbrowser
 from pathlib import Path
 
 from cbviz.errors import FileError
-from cbviz.paths import new_file, new_folder, short, why, write_whole
+from cbviz.paths import new_file, new_folder, printable, short, why, write_whole
 
 
 def list_models(_: argparse.Namespace) -> int:
@@ -48,6 +48,7 @@ def run_slides(options: argparse.Namespace) -> int:
 
 def replay_runs(options: argparse.Namespace) -> int:
     """Write the player page of recorded runs, and open it unless --html names a path."""
+    from cbviz.measure.verdict import verdict
     from cbviz.trace import RECORDINGS, load, recorded
     from cbviz.view import player
 
@@ -61,6 +62,8 @@ def replay_runs(options: argparse.Namespace) -> int:
         opened = webbrowser.open(target.absolute().as_uri())
     else:
         write_whole(target, page, "--html")
+    if len(traces) > 1:
+        print(*(printable(str(line)) for line in verdict(*traces).sentences), sep="\n")
     print(f"{'Opened' if opened else 'Open in a browser:'} {short(target)}")
     return 0
 

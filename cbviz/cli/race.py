@@ -85,6 +85,7 @@ def prepare(options: argparse.Namespace) -> Race:
         ignore_generation_config=options.ignore_generation_config,
         live=False,
         language=options.language,
+        compare=options.compare,
         run=False,
         progress=progress_for(options.quiet),
     )

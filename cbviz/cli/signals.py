@@ -7,6 +7,7 @@ handles them; `main()` called from Python leaves its caller's handlers alone.
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import sys
 import threading
@@ -20,6 +21,8 @@ SHELL = 128
 INTERRUPTED = SHELL + 2
 ECHO = 0.5
 """Seconds within which another signal counts as the same one."""
+RESEND = 0.05
+"""Seconds until a signal that Python dropped comes again: by then the object is freed, and the caller's code runs."""
 
 
 class Ended(KeyboardInterrupt):
@@ -55,6 +58,10 @@ class Signals:
         self.number = self.number or number
         raise Ended(number)
 
+    def forget_echo(self) -> None:
+        """The last signal had no effect: the next one counts, however soon it comes."""
+        self._heard = -math.inf
+
 
 @contextlib.contextmanager
 def signals(own_process: bool) -> Iterator[Signals]:
@@ -67,7 +74,7 @@ def signals(own_process: bool) -> Iterator[Signals]:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, seen.receive)
-    sys.unraisablehook = _again(sys.unraisablehook)
+    sys.unraisablehook = _again(sys.unraisablehook, seen)
     try:
         yield seen
     finally:
@@ -78,14 +85,28 @@ def signals(own_process: bool) -> Iterator[Signals]:
                 signal.signal(number, signal.SIG_DFL)
 
 
-def _again(honest: Any) -> Any:
-    """Resend an interrupt that Python dropped because it was raised while freeing an object."""
+def _again(honest: Any, seen: Signals) -> Any:
+    """Resend an interrupt that Python dropped because it was raised while freeing an object.
+
+    Imports free many: an interrupt that comes while libraries load is dropped now and then.
+    """
 
     def hook(unraisable: Any) -> None:
         error = unraisable.exc_value
         if isinstance(error, Ended):
-            threading.Timer(0.05, signal.raise_signal, [error.number]).start()
+            seen.forget_echo()
+            timer = threading.Timer(RESEND, _send, [error.number])
+            timer.daemon = True  # a command that has ended does not wait for it
+            timer.start()
         else:
             honest(unraisable)
 
     return hook
+
+
+def _send(number: int) -> None:
+    """Send the main thread a signal, so that it wakes even where it waits; raised here, it would only wake this one."""
+    if sys.platform == "win32":
+        signal.raise_signal(number)
+    else:
+        signal.pthread_kill(threading.main_thread().ident or 0, number)

@@ -9,7 +9,6 @@ that way.
 
 from __future__ import annotations
 
-import ctypes
 import signal
 import threading
 import time
@@ -18,7 +17,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
-from cbviz.core.watcher import Deadline, PlanTimeout, watcher
+from cbviz.core.watcher import Deadline, PlanTimeout, call_back, watcher
 
 Answer = TypeVar("Answer")
 
@@ -85,32 +84,4 @@ class PolicyTimeout(Deadline):
             self._until = None
             if self._raised:
                 self._raised = False
-                _call_back(self._thread)
-
-
-class _CalledBack(BaseException):
-    """Takes the place of an exception that is on its way."""
-
-
-def _call_back(thread: int) -> None:
-    """Make sure that no exception is on its way to this thread, which is the one that calls.
-
-    Python 3.11 forgets to lower its flag when an exception that is on its way is replaced by none: from then on every
-    jump is slow, and a trace function (a debugger's, or that of `cbviz.course.limit`) never gets past one. So another
-    exception takes its place, and is caught here.
-    """
-    interrupt: BaseException | None = None
-    sent = False
-    while True:
-        try:
-            if not sent:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(_CalledBack))
-                sent = True
-            while True:
-                pass
-        except _CalledBack:
-            break
-        except BaseException as error:  # a signal handler's
-            interrupt = error
-    if interrupt is not None:
-        raise interrupt
+                call_back(self._thread)

@@ -43,6 +43,34 @@ class Deadline:
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread), ctypes.py_object(PlanTimeout))
 
 
+class _CalledBack(BaseException):
+    """Takes the place of an exception that is on its way."""
+
+
+def call_back(thread: int) -> None:
+    """Make sure that no exception is on its way to this thread, which is the one that calls.
+
+    Python 3.11 forgets to lower its flag when an exception that is on its way is replaced by none: from then on every
+    jump is slow, and a trace function (a debugger's, or that of `cbviz.course.limit`) never gets past one. So another
+    exception takes its place, and is caught here.
+    """
+    interrupt: BaseException | None = None
+    sent = False
+    while True:
+        try:
+            if not sent:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(_CalledBack))
+                sent = True
+            while True:
+                pass
+        except _CalledBack:
+            break
+        except BaseException as error:  # a signal handler's
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
+
+
 def hurry(thread: int | None, seconds: float) -> None:
     """Give a plan that is being made in this thread so many seconds more at most: for a run that is to stop."""
     for deadline in _all():

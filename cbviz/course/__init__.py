@@ -11,6 +11,7 @@ from cbviz.course.capstone import grade
 from cbviz.course.exercise import check, progress, solution
 from cbviz.course.knobs import knobs
 from cbviz.course.predict import predict
+from cbviz.course.ref import ref
 from cbviz.course.show import memory, table, tokens
 from cbviz.course.timed import timed
 from cbviz.course.timeline import timeline
@@ -24,6 +25,7 @@ __all__ = [
     "memory",
     "predict",
     "progress",
+    "ref",
     "solution",
     "table",
     "term",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +76,19 @@ def choice(answer: Any, choices: Sequence[str]) -> str:
     if given not in choices:
         raise Mistake("needs choice", choices=", ".join(choices), given=shown(answer))
     return given
+
+
+def picked(answer: Any, right: str, mistakes: Mapping[str, str]) -> None:
+    """Judge the answer to a question with choices, of which one is right and each other has its own Mistake.
+
+    Raises
+    ------
+    Mistake
+        Another choice than the right one, or none of them.
+    """
+    given = choice(answer, sorted((right, *mistakes)))
+    if given != right:
+        raise Mistake(mistakes[given])
 
 
 def called(function: Any, *arguments: Any, call: str = "") -> Any:

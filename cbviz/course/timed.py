@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cbviz.checks import listed, shown, whole
+from cbviz.checks import listed, one_of, whole
 from cbviz.course.words import say
 from cbviz.errors import CbvizError
 from cbviz.measure.roofline_bound import Rates
@@ -82,8 +82,7 @@ def timed(
     CbvizError
         Another kind of work, or sizes that are no whole numbers, or none.
     """
-    if what not in WHAT:
-        raise CbvizError(f"what is timed must be one of {', '.join(WHAT)}, not {shown(what)}.")
+    one_of("what is timed", what, WHAT)
     wanted = sorted({whole("a size", size) for size in listed("sizes", sizes, "whole numbers")})
     if not wanted:
         raise CbvizError("sizes must name at least one size.")

@@ -1,8 +1,9 @@
 """Every sentence that cbviz shows in several languages: one JSON file a language, read by Python and by the board.
 
 A file maps keys to lines. A key's first part says who shows the line: `reason.` policies and engine, `policy.` what a
-policy does, `why.`, `board.` the board and its pictures, `table.` side-by-side tables, `course.` the notebooks and
-`term.` the headings of their tables. `language.` is the language's own name and its tag for numbers.
+policy does, `why.`, `board.` the board and its pictures, `verdict.` what a race showed, `load.` what a load run showed,
+`table.` side-by-side tables, `answers.` tables of answers, `cli.` the command line, `course.` the notebooks and `term.`
+the headings of their tables. `language.` is the language's own name and its tag for numbers.
 
 One rule fills in a line, here and in `board/js/words.js`; `tests/messages.json` holds the cases that both must pass:
 
@@ -37,7 +38,7 @@ _WHOLE = 2.0**53
 DEEPEST = 6
 """Messages within messages. A line may have a blank twice, so each level may double the text."""
 LONGEST_FACT = 2_000
-"""Characters of a text that fills a blank."""
+"""Characters of a text that fills a blank, where a policy or a file brings it."""
 
 
 @cache
@@ -145,7 +146,7 @@ class Message(str):
         return cls._made(key, facts)
 
     @classmethod
-    def _made(cls, key: str, facts: dict[str, Any]) -> Self:
+    def _made(cls, key: str, facts: dict[str, Any], longest: int | None = None) -> Self:
         """The message, for facts that nothing else refers to. Policies make one an iteration, so this is quick."""
         form, blanks = _quick().get(key, _NO_FORM) if type(key) is str else _NO_FORM
         if len(facts) != blanks:
@@ -158,7 +159,7 @@ class Message(str):
         except (KeyError, ValueError):  # a fact of another name, or a number with too many digits
             text = ""
         if not text:
-            facts = _checked(key, facts)
+            facts = _checked(key, facts, longest)
             text = say(FIRST, key, facts)
         made = _new_text(cls, text)
         _put_key(made, key)
@@ -194,9 +195,9 @@ class Message(str):
         return _remade, (type(self), self.key, self._facts)
 
     @classmethod
-    def of(cls, key: str, facts: Mapping[str, Any]) -> Self:
-        """The message with this key."""
-        return cls._made(key, dict(facts))
+    def of(cls, key: str, facts: Mapping[str, Any], longest: int | None = None) -> Self:
+        """The message with this key. None lets a text among the facts be of any length."""
+        return cls._made(key, dict(facts), longest)
 
 
 _put_key, _put_facts = Message.key.__set__, Message._facts.__set__  # type: ignore[attr-defined]
@@ -236,24 +237,25 @@ def _blanks() -> dict[str, frozenset[str]]:
     return {key: frozenset(names) for key, names in found.items()}
 
 
-def _checked(key: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(key: str, facts: Mapping[str, Any], longest: int | None) -> dict[str, Any]:
     """The facts that the line uses. Raises CbvizError for an unknown key and for a fact that no line can show."""
     used = _blanks().get(key) if type(key) is str else None
     if used is None:
         raise CbvizError(f"there is no message {shown(key)}.")
     for name, fact in facts.items():
-        if not _showable(fact):
+        if not _showable(fact, longest):
+            text = "text" if longest is None else f"text of at most {longest:,} characters"
             raise CbvizError(
-                f"the fact {name!r} of the message {key!r} is {shown(fact)}; it must be a number, text of at most "
-                f"{LONGEST_FACT:,} characters, True or False, or a message with at most {DEEPEST - 1} in one another."
+                f"the fact {name!r} of the message {key!r} is {shown(fact)}; it must be a number, {text}, True or "
+                f"False, or a message with at most {DEEPEST - 1} in one another."
             )
     return {name: fact for name, fact in facts.items() if name in used}
 
 
-def _showable(fact: object) -> bool:
+def _showable(fact: object, longest: int | None) -> bool:
     kind = type(fact)
     if kind is str:
-        return len(fact) <= LONGEST_FACT  # type: ignore[arg-type]
+        return longest is None or len(fact) <= longest  # type: ignore[arg-type]
     if kind is int:
         return int.bit_length(fact) <= 256  # type: ignore[arg-type]
     if kind is float:

@@ -13,6 +13,7 @@ from torch import Tensor
 from cbviz.errors import ModelError
 from cbviz.models.certainty import Certainty
 from cbviz.models.detokenizer import PieceStream, pieces
+from cbviz.paths import printable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -53,6 +54,11 @@ class LoadedModel:
     dtype: torch.dtype
     weights: str = ""
     note: str = ""
+
+    def __repr__(self) -> str:
+        stored = f" with {self.weights} weights" if self.weights else ""
+        dtype = str(self.dtype).removeprefix("torch.")
+        return printable(f"<LoadedModel {self.name}: {type(self.model).__name__} in {dtype}{stored} on {self.device}>")
 
     def encode(self, text: str) -> list[int]:
         """Turn text into prompt tokens; for a chat model, into one user turn with its template.

@@ -19,10 +19,12 @@ from cbviz.checks import flag, whole
 from cbviz.config import EngineConfig, KVOptions, Preemption
 from cbviz.errors import CbvizError, WorkloadError
 from cbviz.limits import MOST_BLOCK_SIZE, MOST_EXACT, MOST_REPEATS, MOST_REQUESTS, MOST_SEED, MOST_SLOTS, MOST_TOKENS
+from cbviz.measure.lane_times import two_digits
 from cbviz.measure.roofline_bound import Floor, ModelFacts, Rates, floor
 from cbviz.measure.summary import serving_table
 from cbviz.models import LoadedModel, as_loaded
 from cbviz.models.device import device_name
+from cbviz.paths import printable
 from cbviz.policies import Policy, fresh, get, identity
 from cbviz.run.baselines import PeerJob, PeerResult, check_peers, run_peer
 from cbviz.run.bench_work import named_workload, suitable
@@ -113,6 +115,10 @@ class BenchResult:
     def efficiency(self) -> float:
         """Seconds of the roofline floor / measured seconds: 1 is the best the hardware allows."""
         return self.floor.seconds / self.seconds
+
+    def __repr__(self) -> str:
+        run = f"{self.model} on {self.device}, {self.requests} requests on {self.slots} slots"
+        return printable(f"<BenchResult of {self.policy}: {run}, {two_digits(self.tokens_per_second)} tokens/s>")
 
     def table(self) -> str:
         """The recorded run, in the layout in which `vllm bench serve` prints its results."""

@@ -10,6 +10,7 @@ from cbviz.limits import MOST_BLOCK_SIZE, MOST_BLOCKS, MOST_EXACT, MOST_SLOTS
 from cbviz.models import LoadedModel
 from cbviz.models.capability import capability
 from cbviz.models.device import free_bytes
+from cbviz.simulator.work import Work
 from cbviz.workload import Workload
 
 RESERVED_SHARE = 0.1
@@ -18,7 +19,7 @@ LEAST_RESERVE = {"cuda": 2 * 2**30, "cpu": 2**28}
 memory."""
 
 
-def kv_blocks_for(workload: Workload, slots: int, block_size: int) -> int:
+def kv_blocks_for(workload: Workload | Work, slots: int, block_size: int) -> int:
     """Blocks with which every slot can hold the workload's longest request (prompt + max_new_tokens).
 
     Raises CapacityError if `slots` or `block_size` is no whole number from 1 to what `cbviz.limits` allows.

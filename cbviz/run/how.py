@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from cbviz.checks import one_line, shown
+from cbviz.checks import is_a, one_line, one_of
 from cbviz.config import BACKENDS, Backend
 from cbviz.cuda.reasons import why_no_graphs
 from cbviz.errors import ModelError
@@ -21,12 +21,10 @@ def choose_backend(loaded: LoadedModel, asked: str | None = None) -> Backend:
     """
     if asked is None:
         return "graphs" if loaded.device.type == "cuda" and why_no_graphs(loaded.model) is None else "sdpa"
-    if not isinstance(asked, str) or str(asked) not in BACKENDS:
-        allowed = " or ".join(map(repr, backends_here(loaded)))
-        raise ModelError(f"backend must be {allowed} for this model on {loaded.device}, not {shown(asked)}.")
-    if str(asked) == "graphs" and (reason := why_no_graphs(loaded.model)) is not None:
+    if is_a(asked, str) and str(asked) == "graphs" and (reason := why_no_graphs(loaded.model)) is not None:
         raise ModelError(f"this model cannot run in CUDA graphs here: {reason}; backend='sdpa' runs it eagerly.")
-    return BACKENDS[BACKENDS.index(str(asked))]
+    where = f"for this model on {loaded.device}"
+    return one_of("backend", asked, backends_here(loaded), where=where, error=ModelError)
 
 
 def backends_here(loaded: LoadedModel) -> tuple[Backend, ...]:

@@ -10,7 +10,7 @@ from time import get_clock_info, perf_counter
 import torch
 from torch import Tensor
 
-from cbviz.eager.pass_settings import out_of_memory_explained
+from cbviz.eager.out_of_memory import OUT_OF_MEMORY, out_of_memory
 from cbviz.measure.roofline_bound import ModelFacts, Rates
 from cbviz.models import LoadedModel
 from cbviz.models.device import free_bytes
@@ -72,8 +72,9 @@ def measured_rates(device: torch.device, dtype: torch.dtype) -> Rates:
         Not even the smallest buffers fit in free memory.
     """
     try:
-        with out_of_memory_explained(device, "measuring how fast it copies and multiplies"):
-            return Rates(_bandwidth(device), _flops(device, dtype if device.type == "cuda" else torch.float32))
+        return Rates(_bandwidth(device), _flops(device, dtype if device.type == "cuda" else torch.float32))
+    except OUT_OF_MEMORY as error:
+        raise out_of_memory(device, "measuring how fast it copies and multiplies") from error
     finally:
         if device.type == "cuda":
             torch.cuda.empty_cache()

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from typing import Any, Self
 from weakref import WeakSet
 
-from cbviz.core.interrupts import hurry
+from cbviz.core.watcher import hurry
 from cbviz.errors import CbvizError
 from cbviz.run.notebook import CellOutputs
 from cbviz.view.cell import attended
 
 LAST_THOUGHT = 0.2
 """Seconds that a policy may keep planning once its run has been stopped. Together with the polling interval
-(`cbviz.core.interrupts.SECONDS_BETWEEN_CHECKS`) that is less than half a second."""
+(`cbviz.core.watcher.SECONDS_BETWEEN_CHECKS`) that is less than half a second."""
 LEAVING = 5.0
 """Seconds that a rerun cell waits for its earlier run to end, so that there are never two."""
 
@@ -165,10 +165,12 @@ class ControlledRun(ABC):
         TimeoutError
             The run did not end in time.
         CbvizError
-            The error that broke the run.
+            The error that broke the run, or it was never started and would never end.
         KeyboardInterrupt
             The wait was interrupted; the run stops after its iteration in flight.
         """
+        if timeout is None and not self._begun:
+            raise CbvizError(f"this {self._name} has not been started; call run() or start() first.")
         self._going.set()
         try:
             if not self._done.wait(timeout):

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cbviz._version import __version__
 from cbviz.checks import shown
-from cbviz.config import EngineConfig, KVOptions, Preemption
-from cbviz.core import NullExecutor
+from cbviz.config import KVOptions, Preemption
 from cbviz.core.executor import Step
 from cbviz.errors import WorkloadError
-from cbviz.policies import Policy, fresh, get, identity
-from cbviz.run.build import build_engine
-from cbviz.run.capacity import kv_blocks_for
-from cbviz.run.lane_meta import policy_parameters
-from cbviz.trace import Recorder, Trace, TraceMeta
+from cbviz.policies import Policy, fresh, get
+from cbviz.run.virtual import VirtualSetup, virtual_engine
+from cbviz.simulator.work import check_forced
+from cbviz.trace import Recorder, Trace
 from cbviz.workload import Workload
 
 
@@ -82,34 +79,13 @@ def schedule(
     6
     """
     chosen = fresh(get(policy))
-    name, summary = identity(chosen)
     if not isinstance(workload, Workload):
         raise WorkloadError(f"workload must be a Workload, not {shown(workload)}.")
-    open_ended = [request.id for request in workload if request.output_length is None]
-    if open_ended:
-        raise WorkloadError(
-            f"request {open_ended[0]} has no output_length; a schedule without a model needs one for every request."
-        )
-    blocks = kv_blocks_for(workload, slots, block_size) if kv_blocks is None else kv_blocks
-    limit = workload.longest if context_limit is None else context_limit
-    executor = NullExecutor(context_limit=limit, seconds=seconds)
-    kv, unit = KVOptions(prefix_cache, preemption, swap_blocks), workload.arrival_unit
-    engine = build_engine(executor, chosen, EngineConfig(slots, blocks, block_size, kv=kv, lag=lag), unit)
-    meta = TraceMeta(
-        policy=name,
-        policy_summary=summary,
-        slots=slots,
-        block_size=block_size,
-        total_blocks=blocks,
-        block_bytes=engine.block_bytes,
-        workload=workload.name,
-        seed=workload.seed,
-        arrival_unit=unit,
-        clock="virtual",
-        lag=lag,
-        versions={"cbviz": __version__},
-        extra=policy_parameters(chosen) | {"context_limit": limit} | kv.chosen(),
+    check_forced(workload)
+    setting = VirtualSetup(
+        slots, block_size, kv_blocks, context_limit, lag, KVOptions(prefix_cache, preemption, swap_blocks)
     )
+    engine, meta = virtual_engine(chosen, workload, setting, seconds)
     recorder = Recorder(meta, workload)
     for event in engine.run(workload):
         recorder.add(event)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cbviz.checks import shown
-from cbviz.course.judging import Exercise, Mistake, choice
+from cbviz.course.judging import Exercise, Mistake, picked
 
 
 def judge_groups(answer: Any) -> None:
@@ -25,9 +25,7 @@ def judge_groups(answer: Any) -> None:
 
 def judge_win(answer: Any) -> None:
     """Where is there nothing to win? Only where no request waits: D."""
-    given = choice(answer, ("A", "B", "C", "D"))
-    if given != "D":
-        raise Mistake({"A": "00.win mixed", "B": "00.win fewer slots", "C": "00.win more"}[given])
+    picked(answer, "D", {"A": "00.win mixed", "B": "00.win fewer slots", "C": "00.win more"})
 
 
 EXERCISES = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cbviz.checks import finite, shown
-from cbviz.course.judging import Exercise, Mistake, called, choice, whole_number
+from cbviz.course.judging import Exercise, Mistake, called, picked, whole_number
 
 
 def judge_fits(answer: Any) -> None:
@@ -42,9 +42,7 @@ def judge_kv(answer: Any) -> None:
 
 def judge_int8(answer: Any) -> None:
     """What do int8 weights change? B: more tokens fit, each as large as before."""
-    given = choice(answer, ("A", "B", "C", "D"))
-    if given != "B":
-        raise Mistake({"A": "03.int8 kv", "C": "03.int8 nothing", "D": "03.int8 longer"}[given])
+    picked(answer, "B", {"A": "03.int8 kv", "C": "03.int8 nothing", "D": "03.int8 longer"})
 
 
 EXERCISES = (

@@ -6,7 +6,7 @@ import heapq
 from typing import Any
 
 from cbviz.checks import finite, shown
-from cbviz.course.judging import Exercise, Mistake, called, choice, whole_number
+from cbviz.course.judging import Exercise, Mistake, called, picked, whole_number
 
 
 def judge_hand(answer: Any) -> None:
@@ -50,9 +50,7 @@ def _listed(lengths: list[int], slots: int) -> int:
 
 def judge_when(answer: Any) -> None:
     """Where does continuous batching help? Only where lengths differ and requests wait: C."""
-    given = choice(answer, ("A", "B", "C", "D"))
-    if given != "C":
-        raise Mistake({"A": "05.when equal", "B": "05.when low", "D": "05.when one"}[given])
+    picked(answer, "C", {"A": "05.when equal", "B": "05.when low", "D": "05.when one"})
 
 
 EXERCISES = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cbviz.checks import finite, shown
-from cbviz.course.judging import Exercise, Mistake, called, choice, whole_number
+from cbviz.course.judging import Exercise, Mistake, called, picked, whole_number
 
 
 def judge_ratio(answer: Any) -> None:
@@ -49,9 +49,7 @@ def judge_passes(answer: Any) -> None:
 
 def judge_cure(answer: Any) -> None:
     """What helps if text stops whenever a user pastes a long document? Chunked prefill: D."""
-    given = choice(answer, ("A", "B", "C", "D"))
-    if given != "D":
-        raise Mistake({"A": "06.cure ratio", "B": "06.cure slots", "C": "06.cure memory"}[given])
+    picked(answer, "D", {"A": "06.cure ratio", "B": "06.cure slots", "C": "06.cure memory"})
 
 
 EXERCISES = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cbviz.checks import finite
-from cbviz.course.judging import Exercise, Mistake, called, choice, whole_number
+from cbviz.course.judging import Exercise, Mistake, called, picked, whole_number
 
 
 def judge_blocks(answer: Any) -> None:
@@ -35,9 +35,7 @@ def judge_waste(answer: Any) -> None:
 
 def judge_scheme(answer: Any) -> None:
     """With which block size is paging the same as reserving the maximum? C: as long as the longest request."""
-    given = choice(answer, ("A", "B", "C", "D"))
-    if given != "C":
-        raise Mistake({"A": "07.scheme small", "B": "07.scheme usual", "D": "07.scheme never"}[given])
+    picked(answer, "C", {"A": "07.scheme small", "B": "07.scheme usual", "D": "07.scheme never"})
 
 
 EXERCISES = (

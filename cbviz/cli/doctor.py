@@ -1,0 +1,72 @@
+"""`cbviz doctor`: read results of load generators, and say what they show."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from cbviz.cli.streams import everything_to_stderr
+from cbviz.cli.targets import write_all
+from cbviz.cli.words import print_json
+from cbviz.errors import CbvizError, MeasureError
+from cbviz.paths import new_file, printable, short, write_whole
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    """Run `cbviz doctor`; returns the exit code. Raises CbvizError for bad input."""
+    if options.html is not None:
+        options.html = new_file(options.html, "--html")
+    with everything_to_stderr():
+        from cbviz.measure.goodput import Targets
+        from cbviz.run.diagnosis import page
+        from cbviz.run.doctor import doctor, runs_in
+        from cbviz.run.what_if import Option
+
+        wanted = {"ttft": options.target_ttft, "tpot": options.target_tpot, "e2el": options.target_e2e}
+        targets = Targets(**wanted) if any(value is not None for value in wanted.values()) else None
+        tried = [_option(Option, text) for text in options.what_if]
+        ran = None if options.ran is None else _option(Option, options.ran)
+        settings = {
+            "targets": targets,
+            "cost": options.cost,
+            "ran": ran,
+            "options": tried,
+            "language": options.language,
+        }
+        found = []
+        for path in options.files:
+            try:
+                found += [doctor(path, run=run, **settings) for run in range(1, runs_in(path) + 1)]
+            except CbvizError as error:
+                if len(options.files) == 1:
+                    raise
+                print(f"cbviz: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+    if not found:
+        raise MeasureError("none of the files could be examined.")
+    if options.json:
+        print_json({"command": options.command_line, "runs": [one.to_json() for one in found]})
+    else:
+        for number, one in enumerate(found):
+            lead = "\n" if number else ""
+            print(lead + "\n".join(map(printable, [*one.sentences(), ""])), one.text(), sep="\n", flush=True)
+    if options.html is None:
+        return 0
+    said = f"Open in a browser: {short(options.html)}"
+    return write_all([(lambda: write_whole(options.html, page(found), "--html"), said)], quiet=options.json)
+
+
+def _option(kind: type, text: str) -> object:
+    """A setting such as "policy=sarathi,slots=64,kv_blocks=2588". Raises MeasureError."""
+    given: dict[str, object] = {}
+    for part in text.split(","):
+        name, equals, value = part.partition("=")
+        if not equals or name not in ("policy", "slots", "kv_blocks", "block_size", "budget") or not value:
+            raise MeasureError(
+                "a setting is written policy=NAME,slots=N,kv_blocks=N,block_size=N,budget=N, those that differ, not "
+                f"{printable(text)!r:.80}."
+            )
+        if name != "policy" and not (value.isascii() and value.isdigit() and 0 < int(value[:12]) < 10**9):
+            raise MeasureError(f"{name} must be a whole number of at least 1, not {printable(value)!r:.80}.")
+        given[name] = value if name == "policy" else int(value)
+    made: object = kind(**given)
+    return made

@@ -1,0 +1,78 @@
+"""`cbviz load`: send requests to an OpenAI-compatible endpoint, print what came back, and only then write files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from dataclasses import replace
+
+from cbviz.cli.targets import BAD_INPUT, Writing, write_all
+from cbviz.cli.words import print_json
+from cbviz.errors import AdapterError
+from cbviz.paths import new_file, short, write_whole
+from cbviz.workload import Workload
+from cbviz.workload.arrivals import GammaBursty
+from cbviz.workload.questions import question_workload
+from cbviz.workload.synthetic import synthetic
+
+VOCABULARY = 1000
+"""Random token ids stay below it: every model knows them."""
+
+
+def run_load(options: argparse.Namespace) -> int:
+    """Run `cbviz load`; returns the exit code. Raises CbvizError for bad input."""
+    from cbviz.adapters.openai import load
+
+    if options.save is not None:
+        options.save = new_file(options.save, "--save", suffix=".json")
+    if options.svg is not None:
+        options.svg = new_file(options.svg, "--svg", suffix=".svg")
+    result = load(
+        options.url,
+        _workload(options),
+        model=options.model,
+        concurrency=options.max_concurrency,
+        patience=options.patience,
+        chat=options.chat,
+    )
+    result = replace(result, burstiness=options.burstiness if options.request_rate is not None else None)
+    facts = result.to_json()
+    if options.json:
+        print_json(facts)
+    else:
+        print(*(said.in_language(options.language) for said in result.sentences()), sep="\n", flush=True)
+    targets: list[Writing] = []
+    if options.save is not None:
+        text = json.dumps(facts, allow_nan=False) + "\n"
+        targets.append((lambda: write_whole(options.save, text, "--save"), f"The numbers are in {short(options.save)}"))
+    if options.svg is not None:
+        picture = result.svg(options.language)
+        targets.append((lambda: write_whole(options.svg, picture, "--svg"), f"The picture is in {short(options.svg)}"))
+    code = write_all(targets, quiet=options.json) if targets else 0
+    return code or (0 if result.completed else BAD_INPUT)
+
+
+def _workload(options: argparse.Namespace) -> Workload:
+    """Questions, or prompts of random tokens; their arrivals at the rate that was asked for."""
+    if options.random_prompt_tokens is not None:
+        if options.chat:
+            raise AdapterError("--random-prompt-tokens has no text, which --chat needs; leave one of them out.")
+        drawn = synthetic(
+            options.requests,
+            options.max_new_tokens,
+            prompt_tokens=options.random_prompt_tokens,
+            vocabulary=VOCABULARY,
+            seed=options.seed,
+        )
+    else:
+        # The endpoint counts tokens; until it has, a prompt counts its bytes.
+        drawn = question_workload(
+            lambda text: list(text.encode()), options.requests, options.seed, options.max_new_tokens
+        )
+    if options.request_rate is None:
+        return drawn
+    arrivals = GammaBursty(options.request_rate, options.burstiness)
+    times = arrivals.times(random.Random(options.seed), len(drawn))
+    due = tuple(replace(request, arrival=time) for request, time in zip(drawn, times, strict=True))
+    return Workload(f"{drawn.name}, {arrivals.describe()}", due, drawn.seed)

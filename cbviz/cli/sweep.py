@@ -1,0 +1,102 @@
+"""`cbviz sweep`: a grid of simulated runs, with the flags of `vllm bench sweep`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from cbviz.cli.signals import Answered
+from cbviz.cli.streams import everything_to_stderr
+from cbviz.cli.targets import BAD_INPUT
+from cbviz.cli.words import print_json
+from cbviz.errors import SweepError
+from cbviz.messages import Message
+from cbviz.paths import new_folder, printable, short
+
+MOST_NAMED = 5
+"""Failed runs that are named; the table has all."""
+
+
+def run_sweep(options: argparse.Namespace) -> int:
+    """Run `cbviz sweep`; returns the exit code. Raises CbvizError for bad input."""
+    grid, fixed = _grid(options.parameters)
+    if options.output_dir is not None:
+        options.output_dir = new_folder(options.output_dir, "--output-dir")
+    with everything_to_stderr():
+        from cbviz.run.progress import progress_for
+        from cbviz.run.sweep import sweep
+        from cbviz.run.sweep_plan import plan_of
+        from cbviz.run.sweep_work import simulated
+
+        if options.dry_run:
+            plan = plan_of(grid, fixed, options.num_runs, options.seed, simulated.__name__)
+            cells = plan.cells()
+        else:
+            found = sweep(
+                grid,
+                options.address,
+                workers=options.workers if options.workers else None,
+                num_runs=options.num_runs,
+                seed=options.seed,
+                output_dir=options.output_dir,
+                resume=options.resume,
+                continue_on_error=options.continue_on_error,
+                progress=progress_for(options.quiet),
+                **fixed,
+            )
+    if options.dry_run:
+        if options.json:
+            print_json({"command": options.command_line, "runs": [cell.label for cell in cells]})
+        else:
+            print(*(printable(cell.label) for cell in cells), Message("sweep.would_run", n=len(cells)), sep="\n")
+        return 0
+    facts = {"command": options.command_line, "runs": len(found.plan), "done": len(found), "seconds": found.seconds}
+    if options.json:
+        print_json({**facts, "rows": list(found.rows)})
+    elif not found.files:
+        print(found.to_csv(), end="")
+    else:
+        print(Message("sweep.done", done=len(found), n=len(found.plan), seconds=f"{found.seconds:.1f}"))
+        print(*(Message("sweep.file", path=short(path)) for path in found.files), sep="\n")
+    for row in found.failed[:MOST_NAMED]:
+        named = ", ".join(f"{name}={row[name]}" for name in (*found.plan.grid, "seed"))
+        print(f"cbviz: {printable(Message('sweep.failed', cell=named, why=row['error'].rstrip('.')))}", file=sys.stderr)
+    if len(found.failed) > MOST_NAMED:
+        print(f"cbviz: {Message('sweep.more_failed', n=len(found.failed) - MOST_NAMED)}", file=sys.stderr)
+    if found.stopped and not found.failed:
+        key = "sweep.stopped_kept" if found.files else "sweep.stopped"
+        print(f"cbviz: {Message(key, done=len(found), n=len(found.plan))}", file=sys.stderr)
+        raise Answered
+    return BAD_INPUT if found.failed else 0
+
+
+def _grid(words: list[str]) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+    """The words NAME=VALUE[,VALUE…]: those with several values are the grid, the others are the same for all."""
+    grid: dict[str, list[Any]] = {}
+    fixed: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        values = [_value(part) for part in text.split(",")]
+        if not equals or not name or not all(text.split(",")):
+            raise SweepError(f"a parameter is written NAME=VALUE,VALUE,…, not {printable(word)!r:.80}.")
+        if name in grid or name in fixed:
+            raise SweepError(f"{printable(name)} is given twice.")
+        if len(values) > 1:
+            grid[name] = values
+        else:
+            fixed[name] = values[0]
+    if not grid and fixed:  # a single point is a grid, too
+        name = next(iter(fixed))
+        grid[name] = [fixed.pop(name)]
+    return grid, fixed
+
+
+def _value(text: str) -> Any:
+    """A whole number, a number, none, or text."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return None if text == "none" else text
