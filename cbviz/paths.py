@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
 import stat
@@ -219,3 +220,9 @@ def _probe(folder: Path, said: str) -> None:
             return
     except OSError as error:
         raise FileError(f"{said} cannot be written: {why(error)}.") from None
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file as hexadecimal digits. Raises OSError if it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,15 +6,15 @@ import argparse
 import json
 import random
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from cbviz.cli.targets import BAD_INPUT, Writing, write_all
 from cbviz.cli.words import print_json
 from cbviz.errors import AdapterError
 from cbviz.paths import new_file, short, write_whole
-from cbviz.workload import Workload
-from cbviz.workload.arrivals import GammaBursty
-from cbviz.workload.questions import question_workload
-from cbviz.workload.synthetic import synthetic
+
+if TYPE_CHECKING:
+    from cbviz.workload import Workload
 
 VOCABULARY = 1000
 """Random token ids stay below it: every model knows them."""
@@ -55,6 +55,11 @@ def run_load(options: argparse.Namespace) -> int:
 
 def _workload(options: argparse.Namespace) -> Workload:
     """Questions, or prompts of random tokens; their arrivals at the rate that was asked for."""
+    from cbviz.workload import Workload
+    from cbviz.workload.arrivals import GammaBursty
+    from cbviz.workload.questions import question_workload
+    from cbviz.workload.synthetic import synthetic
+
     if options.random_prompt_tokens is not None:
         if options.chat:
             raise AdapterError("--random-prompt-tokens has no text, which --chat needs; leave one of them out.")

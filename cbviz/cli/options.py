@@ -105,7 +105,7 @@ def build_parser() -> Parser:
         "--language", choices=languages(), default="en", help=f"of result and page: {' or '.join(languages())} (en)"
     )
     race.add_argument("--save", metavar="DIR", help="write the trace of every lane into this folder")
-    race.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    add_json(race)
     race.add_argument("--quiet", action="store_true", help="no progress, no drawing: only the result")
     race.set_defaults(run=run_race)
 
@@ -152,10 +152,10 @@ def add_load(commands: Any) -> None:
     load.add_argument("--chat", action="store_true", help="use the chat endpoint")
     load.add_argument("--seed", type=SEED, default=0, help="seed of prompts and arrivals (0)")
     load.add_argument("--patience", type=above_zero, default=60.0, help="seconds to wait for anything (60)")
-    load.add_argument("--language", choices=languages(), default="en", help=f"{' or '.join(languages())} (en)")
+    add_language(load)
     load.add_argument("--save", metavar="FILE", help="write the result as `vllm bench serve` writes it")
     load.add_argument("--svg", metavar="FILE", help="write a picture with one row a request")
-    load.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    add_json(load)
     load.set_defaults(run=run_load)
 
 
@@ -168,7 +168,7 @@ def add_course(commands: Any) -> None:
         "there already are left unchanged.",
     )
     lab.add_argument("folder", nargs="?", default="cbviz-course", help="(cbviz-course)")
-    lab.add_argument("--language", choices=languages(), default="en", help=f"{' or '.join(languages())} (en)")
+    add_language(lab)
     lab.add_argument("--no-open", action="store_true", help="only copy")
     lab.add_argument(
         "--jupyter",
@@ -181,9 +181,19 @@ def add_course(commands: Any) -> None:
 
     slides = commands.add_parser("slides", help="write the recorded races as pictures, for slides")
     slides.add_argument("folder", help="the folder, new or existing; files of the same name are replaced")
-    slides.add_argument("--language", choices=languages(), default="en", help=f"{' or '.join(languages())} (en)")
+    add_language(slides)
     slides.add_argument("--dark", action="store_true", help="for dark slides")
     slides.set_defaults(run=run_slides)
+
+
+def add_json(command: argparse.ArgumentParser) -> None:
+    """The option to print for programs, the same wherever there is a result."""
+    command.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
+def add_language(command: argparse.ArgumentParser) -> None:
+    """The language of what is written, the same words wherever only that is chosen."""
+    command.add_argument("--language", choices=languages(), default="en", help=f"{' or '.join(languages())} (en)")
 
 
 def add_kv(command: argparse.ArgumentParser) -> None:
@@ -259,7 +269,7 @@ def add_bench(commands: Any) -> None:
         help="run transformers-static or transformers-cb on the same work; may be given twice",
     )
     bench.add_argument("--save", metavar="FILE", help="write the trace of the run with the median time")
-    bench.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    add_json(bench)
     bench.add_argument("--quiet", action="store_true", help="no progress")
     bench.set_defaults(run=run_bench)
 
@@ -296,7 +306,7 @@ def add_simulate(commands: Any) -> None:
     add_targets(simulate)
     simulate.add_argument("--dollars-per-hour", type=above_zero, help="price of the machine: dollars a million tokens")
     simulate.add_argument("--save", metavar="FILE", help="write the trace, iteration by iteration")
-    simulate.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    add_json(simulate)
     simulate.add_argument("--quiet", action="store_true", help="no progress, no warnings")
     simulate.set_defaults(run=run_simulate)
 
@@ -338,8 +348,8 @@ def add_doctor(commands: Any) -> None:
         help="another setting to simulate, such as slots=64 or policy=sarathi,kv_blocks=4000; may be given twice",
     )
     doctor.add_argument("--html", metavar="PATH", help="write one page with the pictures")
-    doctor.add_argument("--language", choices=languages(), default="en", help=f"{' or '.join(languages())} (en)")
-    doctor.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    add_language(doctor)
+    add_json(doctor)
     doctor.set_defaults(run=run_doctor)
 
 
@@ -365,6 +375,6 @@ def add_sweep(commands: Any) -> None:
         help="whether the others run when one fails (yes)",
     )
     sweep.add_argument("--dry-run", action="store_true", help="only list the runs")
-    sweep.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    add_json(sweep)
     sweep.add_argument("--quiet", action="store_true", help="no progress")
     sweep.set_defaults(run=run_sweep)

@@ -14,6 +14,7 @@ from cbviz.errors import MeasureError
 from cbviz.measure.causes import cause, nothing_to_win
 from cbviz.measure.checks import a_trace, listed, one_of
 from cbviz.measure.compare import check_same_work, same_answers
+from cbviz.measure.lane_names import distinct_names
 from cbviz.measure.lane_times import LaneTimes, lane_times, two_digits
 from cbviz.measure.standings import COMPARED, Compare, Standing, best_of, headline, others, standings
 from cbviz.measure.standings import listed as in_a_list
@@ -309,9 +310,9 @@ def _repeats(lane: Trace | Sequence[Trace]) -> Sequence[Trace]:
     return found
 
 
-def _names(traces: Sequence[Trace], names: Sequence[str] | None) -> list[str]:
+def _names(traces: Sequence[Trace], names: Sequence[str] | None) -> tuple[str, ...]:
     """One name for each lane; equal ones get numbers."""
     called = [trace.meta.policy for trace in traces] if names is None else list(listed("names", names, "texts"))
     if len(called) != len(traces) or not all(isinstance(name, str) for name in called):
         raise MeasureError(f"there are {len(traces)} lanes; give one name for each, as text.")
-    return [n if called.count(n) == 1 else f"{n} {called[: i + 1].count(n)}" for i, n in enumerate(called)]
+    return distinct_names(called)

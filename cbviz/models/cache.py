@@ -6,13 +6,14 @@ of every file; a folder that does not match it (half written, damaged, edited) c
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import sys
 import time
 from pathlib import Path
+
+from cbviz.paths import sha256
 
 MANIFEST = "manifest.json"
 PART = ".part"
@@ -75,9 +76,3 @@ def sweep(home: Path) -> None:
     for path in home.glob(f"*{PART}"):
         if time.time() - path.stat().st_mtime > 86_400:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as hexadecimal digits. Raises OSError if it cannot be read."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cbviz.errors import ModelError
-from cbviz.models.cache import sha256
+from cbviz.paths import sha256
 
 SECONDS_WITHOUT_A_BYTE = 120.0
 """Seconds without a new byte after which a download is aborted."""

@@ -11,7 +11,7 @@ from cbviz.policies import Policy, fresh, get, identity
 from cbviz.run.progress import Progress, SilentProgress
 from cbviz.run.simulate import facts_of, warnings_of
 from cbviz.run.tally import Tally
-from cbviz.run.virtual import VirtualSetup, blocks_of, check_clients, served, virtual_engine
+from cbviz.run.virtual import VirtualSetup, blocks_of, check_clients, limit_of, served, virtual_engine
 from cbviz.simulator.asking import AskingLoop, GaveUpError
 from cbviz.simulator.cost import CostModel
 from cbviz.simulator.cost_file import load_cost
@@ -94,7 +94,7 @@ def _without_events(
     if setup.kv != NO_OPTIONS:
         return None
     blocks = blocks_of(work, setup)
-    limit = work.longest if setup.context_limit is None else setup.context_limit
+    limit = limit_of(work, setup)
     config = EngineConfig(setup.slots, blocks, setup.block_size, lag=setup.lag, context_limit=limit)
     positions = min(limit, config.blocks * config.block_size)
     memory = Memory(config.slots, config.blocks, config.block_size, positions)

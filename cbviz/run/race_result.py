@@ -14,6 +14,7 @@ from cbviz.checks import one_of
 from cbviz.eager.logit_rules import LogitRules
 from cbviz.errors import CbvizError, MeasureError
 from cbviz.measure.compare import iteration_ratio, same_answers, speedup
+from cbviz.measure.lane_names import distinct_names
 from cbviz.measure.side_by_side import side_by_side
 from cbviz.measure.standings import COMPARED, Compare
 from cbviz.measure.verdict import RaceVerdict, verdict
@@ -23,7 +24,6 @@ from cbviz.policies import Policy, identity
 from cbviz.run.answers import TokenDivergence
 from cbviz.run.how import how_it_runs
 from cbviz.run.lane import Lane
-from cbviz.run.lane_names import distinct_names, file_name
 from cbviz.run.lane_result import LaneResult as LaneResult
 from cbviz.run.race_json import race_json
 from cbviz.run.reference import Reference
@@ -376,9 +376,15 @@ class RaceResult(ControlledRun):
         failures: list[CbvizError] = []
         for number, (name, trace) in enumerate(zip(self.names, self.traces, strict=False)):
             try:
-                paths.append(trace.save(target / f"{number}-{file_name(name)}.cbviz"))
+                paths.append(trace.save(target / f"{number}-{_file_name(name)}.cbviz"))
             except CbvizError as error:
                 failures.append(error)
         if failures:
             raise failures[0]
         return paths
+
+
+def _file_name(name: str) -> str:
+    """A policy's name as part of a file name: ASCII letters, digits, - and _, at most 80."""
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in name)
+    return plain[:80]

@@ -44,6 +44,11 @@ def blocks_of(work: Workload | Work, setting: VirtualSetup) -> int:
     return kv_blocks_for(work, setting.slots, setting.block_size)
 
 
+def limit_of(work: Workload | Work, setting: VirtualSetup) -> int:
+    """Most positions of a request: as many as were asked for, or what the longest request needs."""
+    return work.longest if setting.context_limit is None else setting.context_limit
+
+
 def virtual_engine(
     policy: Policy,
     workload: Workload,
@@ -73,7 +78,7 @@ def virtual_engine(
     """
     name, summary = identity(policy)
     size, blocks = setting.block_size, blocks_of(workload, setting)
-    limit = workload.longest if setting.context_limit is None else setting.context_limit
+    limit = limit_of(workload, setting)
     executor = NullExecutor(context_limit=limit, seconds=seconds)
     config = EngineConfig(setting.slots, blocks, size, kv=setting.kv, lag=setting.lag)
     engine = build_engine(executor, policy, config, workload.arrival_unit)

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from cbviz.checks import one_of, shown
 from cbviz.errors import FileError, WorkloadError
-from cbviz.paths import make_folder, new_file, short, why, write_whole
+from cbviz.paths import make_folder, new_file, sha256, short, why, write_whole
 
 URL_SCHEMES = ("https",)
 LARGEST_DOWNLOAD = 512 * 2**20
@@ -84,7 +84,7 @@ def fetch_trace(name: str, folder: str | os.PathLike[str] = ".") -> Path:
     """
     trace = PUBLIC_TRACES[one_of("the name of a trace", name, PUBLIC_TRACES, error=WorkloadError)]
     path = make_folder(folder) / trace.url.rpartition("/")[2]
-    if path.is_file() and path.stat().st_size == trace.size and _digest(path) == trace.sha256:
+    if path.is_file() and path.stat().st_size == trace.size and sha256(path) == trace.sha256:
         return path
     return download(trace.url, path, trace.sha256, most=trace.size)
 
@@ -163,8 +163,3 @@ def _fetched(url: str, most: int) -> bytes:
     if announced is not None and announced.isdigit() and int(announced) != seen:
         raise FileError(f"{short(url)} broke off after {seen:,} of {int(announced):,} bytes.")
     return b"".join(pieces)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

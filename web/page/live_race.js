@@ -81,7 +81,7 @@ export class LiveRace {
     clearInterval(this.looking);
     clearTimeout(this.stopping);
     this.worker.terminate();
-    if (stopped && !this.run.meta.finish) this.run.meta = { ...this.run.meta, finish: { speedup: null, repeats: 1, identical: 0, compared: 0, clock: "", stopped: true, note: "" } };
+    if (stopped && !this.run.meta.finish) this.run.meta = { ...this.run.meta, finish: { stopped: true } };
     this.run.version++;
     this.listener.changed();
     this.listener.ended({ stopped, note, key });

@@ -102,14 +102,10 @@ export class Serving {
     return this.lanes.flatMap((lane) => lane.encode(this.tokenizer) ?? []);
   }
 
-  /** The measured result, as `cbviz/view/summary.py` has it. @param {boolean} stopped @param {string} [note] */
+  /** The result: how many answers are the same in all lanes. @param {boolean} stopped @param {string} [note] */
   outcome(stopped, note = "") {
-    const [first, last] = [this.lanes[0], this.lanes[this.lanes.length - 1]];
-    const outcome = { speedup: /** @type {number | null} */ (null), iteration_ratio: /** @type {number | null} */ (null), cost_ratio: /** @type {number | null} */ (null), speedup_range: null, repeats: 1, identical: 0, compared: 0, clock: "lane", stopped, note };
-    if (stopped || first === last) return outcome;
-    outcome.speedup = first.engine.now / last.engine.now;
-    outcome.iteration_ratio = first.engine.iteration / last.engine.iteration;
-    outcome.cost_ratio = outcome.speedup / outcome.iteration_ratio;
+    const outcome = { identical: 0, compared: 0, clock: "lane", stopped, note };
+    if (stopped || this.lanes.length === 1) return outcome;
     outcome.compared = this.requests.length;
     const answers = this.lanes.map(({ engine }) => this.requests.map(({ id }) => engine.state.live(id).output.join(" ")));
     outcome.identical = this.requests.filter((_, i) => answers.every((all) => all[i] === answers[0][i])).length;

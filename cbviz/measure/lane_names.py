@@ -1,4 +1,4 @@
-"""Names of lanes, for readers and for files."""
+"""Names of lanes, for readers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,3 @@ def distinct_names(names: Sequence[str]) -> tuple[str, ...]:
         numbered = (f"{name} {n}" for n in range(1, len(names) + 1))
         found.append(name if names.count(name) == 1 else next(new for new in numbered if new not in (*found, *names)))
     return tuple(found)
-
-
-def file_name(name: str) -> str:
-    """A policy's name as part of a file name: ASCII letters, digits, - and _, at most 80."""
-    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in name)
-    return plain[:80]
