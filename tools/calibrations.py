@@ -2,6 +2,7 @@
 
     python tools/calibrations.py h100      # from the recorded runs in cbviz and in benchmarks/results/fidelity
     python tools/calibrations.py a100      # derived from published figures and the roofline
+    python tools/calibrations.py h100-opt  # derived from one measured run of OPT-13B's shape and the roofline
     python tools/calibrations.py cpu       # records runs on this machine first: leave it alone meanwhile
 
 The files are written to cbviz/simulator/calibrations.
@@ -10,6 +11,7 @@ The files are written to cbviz/simulator/calibrations.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import sys
@@ -55,14 +57,7 @@ def h100() -> None:
 
 def a100() -> None:
     """Roofline for all terms but one: an iteration takes as long as the published 81 tokens/s imply."""
-    bandwidth, flops = BANDWIDTH * REACHED_BANDWIDTH, FLOPS * REACHED_FLOPS
-    kv_bytes = 2 * LAYERS * HIDDEN * 2
-    roofline = CostModel(
-        iteration=2 * PARAMETERS / bandwidth,
-        kv_token=kv_bytes / bandwidth,
-        prefill_token=2 * PARAMETERS / flops,
-        attention=4 * LAYERS * HIDDEN / flops,
-    )
+    roofline = opt_roofline(BANDWIDTH * REACHED_BANDWIDTH, FLOPS * REACHED_FLOPS)
     at_floor, iterations = published(roofline)
     total = published_tokens()
     excess = (total / PUBLISHED_TOKENS - at_floor) / iterations
@@ -75,6 +70,36 @@ def a100() -> None:
     )
     origin = Origin("derived", "NVIDIA A100-SXM4-40GB", "opt-13b", "float16", notes=notes)
     write(replace(roofline, iteration=roofline.iteration + excess, name="a100-40gb-opt-13b", origin=origin))
+
+
+def opt_roofline(bandwidth: float, flops: float) -> CostModel:
+    """What OPT-13B's shape must at least read and compute."""
+    return CostModel(
+        iteration=2 * PARAMETERS / bandwidth,
+        kv_token=2 * LAYERS * HIDDEN * 2 / bandwidth,
+        prefill_token=2 * PARAMETERS / flops,
+        attention=4 * LAYERS * HIDDEN / flops,
+    )
+
+
+def h100_opt() -> None:
+    """Until runs are there to be fitted: the roofline, and the excess that one measured run implies."""
+    path = ROOT / "benchmarks" / "results" / "opt13b_16_h100.json"
+    found = json.loads(path.read_text("utf-8"))
+    roofline = opt_roofline(found["rates"]["bandwidth"], found["rates"]["flops"])
+    work = Work.draw(found["requests"], ExponentialTruncated(128, 1_536), prompt_tokens=512, seed=found["seed"])
+    assert int(work.output_tokens.sum()) == found["output_tokens"]
+    served = cbviz.forecast(work, found["policy"], cost=roofline, slots=found["slots"], lag=found["lag"], block_size=32)
+    assert served.iterations == found["iterations"]
+    excess = (found["seconds"] - served.seconds) / served.iterations
+    note = (
+        f"Derived, not fitted: the roofline at the measured {found['rates']['bandwidth'] / 1e12:.2f} TB/s and "
+        f"{found['rates']['flops'] / 1e12:.0f} TFLOP/s, and {excess * 1e3:.2f} ms an iteration, with which one "
+        f"measured run comes out ({found['requests']} requests on {found['slots']} slots in {found['seconds']:.2f} s)."
+    )
+    origin = Origin("derived", found["device"], found["model"], found["dtype"], found["versions"], notes=(note,))
+    name = "h100-opt-13b-derived"
+    write(replace(roofline, iteration=roofline.iteration + excess, name=name, origin=origin))
 
 
 def benchmark() -> Work:
@@ -138,14 +163,14 @@ def write(cost: CostModel) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Make what was asked for; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("which", nargs="+", choices=("h100", "a100", "cpu"))
+    parser.add_argument("which", nargs="+", choices=("h100", "a100", "h100-opt", "cpu"))
     parser.add_argument("--threads", type=int, default=2, help="of the CPU runs (2)")
     options = parser.parse_args(argv)
     for which in options.which:
         if which == "cpu":
             cpu(options.threads)
         else:
-            {"h100": h100, "a100": a100}[which]()
+            {"h100": h100, "a100": a100, "h100-opt": h100_opt}[which]()
     return 0
 
 

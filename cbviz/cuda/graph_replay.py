@@ -193,11 +193,11 @@ class GraphReplay:
         return shape
 
     def _send_tables(self, tables: IntArray) -> None:
-        """Copy the block tables to the device if they have changed."""
-        if np.array_equal(self._sent_tables[:-1], tables):
+        """Copy the block tables to the device if they have changed. An engine may have fewer slots than we have."""
+        if np.array_equal(self._sent_tables[: len(tables)], tables):
             return
-        self._sent_tables[:-1] = tables
-        self._sent_tables[-1] = 0
+        self._sent_tables[: len(tables)] = tables
+        self._sent_tables[len(tables) :] = 0
         buffer = next(self._tables)
         buffer.open(self._sent_tables.size)[:] = self._sent_tables.reshape(-1)
         buffer.send(self._forward.tables)

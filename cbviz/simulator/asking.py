@@ -8,7 +8,7 @@ nothing advances, this loop gives up, and the engine's says why. A test holds bo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from heapq import heappop, heappush
 from itertools import islice
@@ -61,6 +61,8 @@ class AskingLoop(ViewMaker):
         self._arrival += [inf] * (n - len(self._arrival))
         self._prompt, self._output = work.prompt_tokens.tolist(), work.output_tokens.tolist()
         self._ids, self._most = work.id.tolist(), work.max_new_tokens.tolist()
+        self._client: Sequence[str | None] = work.client or [None] * n
+        self._priority: list[int] = [0] * n if work.priority is None else work.priority.tolist()
         self._row = {request: row for row, request in enumerate(self._ids)}
         self._computed, self._generated, self._blocks, self._highest, self._preempted, self._slot = (
             [0] * n for _ in range(6)
@@ -103,8 +105,9 @@ class AskingLoop(ViewMaker):
             last_admission=self._last_admission,
         )
 
-    def _declared(self, row: int) -> tuple[int, float, int, int, int]:
-        return self._ids[row], self._arrival[row], self._prompt[row], self._most[row], self._generated[row]
+    def _declared(self, row: int) -> tuple[int, float, int, int, str | None, int, int]:
+        asked = self._ids[row], self._arrival[row], self._prompt[row], self._most[row]
+        return *asked, self._client[row], self._priority[row], self._generated[row]
 
     def _front(self, begin: int, end: int) -> list[RequestView]:
         return [

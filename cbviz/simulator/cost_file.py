@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from cbviz.checks import as_int, finite, shown
-from cbviz.errors import CalibrationError, FileError
-from cbviz.paths import path_of, short, why, write_whole
+from cbviz.errors import CalibrationError
+from cbviz.paths import path_of, read_file, short, write_whole
 from cbviz.simulator.cost import COEFFICIENTS, CostModel, Extent, HeldOut, Origin
 
 FOLDER = Path(__file__).parent / "calibrations"
@@ -69,17 +69,12 @@ def load_cost(given: str | os.PathLike[str] | CostModel) -> CostModel:
         path = FOLDER / f"{given}{COST_SUFFIX}"
     else:
         path = path_of(given, "cost")
-        if not path.exists():
+        if not os.path.lexists(path):
             raise CalibrationError(
                 f"there is no calibration {short(given)}; it must be the path of a file, or one of "
                 f"{', '.join(shipped())}."
             )
-    try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise FileError(f"the calibration {short(path)} cannot be read: {why(error)}.") from None
-    return from_text(data, short(path))
+    return from_text(read_file(path, "the calibration", most=MOST_BYTES), short(path))
 
 
 def from_text(data: bytes, where: str) -> CostModel:

@@ -120,7 +120,7 @@ def skipping_forecast(
         What was served, and whether an interrupt ended it; None if no request advances any more, which the loop
         explains.
     """
-    from cbviz.simulator.jit import compiled
+    from cbviz.simulator.jit import compiled, compiled_for
 
     serving = _serving(policy, work, memory)
     fast = None if plain else compiled(serving.kernel)
@@ -135,11 +135,14 @@ def skipping_forecast(
     if fast is None:
         columns, state = {name: column.tolist() for name, column in columns.items()}, [ints.tolist(), floats.tolist()]
     quantum = QUANTUM_PLAIN if fast is None else QUANTUM_COMPILED
-    done, stopped = False, False
+    arguments = (*columns.values(), *state, *cost.coefficients, lag, quantum, *serving.more)
+    done, stopped, compiling = False, False, 0.0
     try:
+        if fast is not None:
+            compiling = compiled_for(fast, arguments)
         while not done and not state[0][skip.STUCK]:
             with interrupts_deferred(lambda: False):
-                done = kernel(*columns.values(), *state, *cost.coefficients, lag, quantum, *serving.more)
+                done = kernel(*arguments)
             completed(int(state[0][skip.COMPLETED]))
     except KeyboardInterrupt:
         stopped = True
@@ -163,6 +166,7 @@ def skipping_forecast(
         useful_slot_iterations=counts[skip.USEFUL],
         reached=Extent(*counts[skip.MOST_DECODES : skip.MOST_CONTEXT + 1]),
         how="skipping" if fast is None else "compiled",
+        compile_seconds=compiling,
     ), stopped
 
 

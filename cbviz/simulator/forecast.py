@@ -36,7 +36,10 @@ class Forecast:
     how
         "compiled" or "skipping" between events, or "loop" over every iteration.
     wall_seconds
-        What the simulation itself took.
+        What the simulation itself took, without compiling.
+    compile_seconds
+        What compiling its kernel took, or reading it from the compiler's cache; 0 where nothing is compiled, and nearly
+        0 from the second simulation on.
     warnings
         What limits its worth, a sentence each.
     """
@@ -58,6 +61,7 @@ class Forecast:
     reached: Extent
     how: str
     wall_seconds: float = 0.0
+    compile_seconds: float = 0.0
     warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -124,6 +128,7 @@ class Forecast:
             "iterations": self.iterations,
             "simulated_seconds": self.seconds,
             "wall_seconds": wall,
+            "compile_seconds": self.compile_seconds,
             "requests_per_wall_second": int(self.completed.sum()) / wall if wall else None,
             "tokens": self.tokens,
             "tokens_per_second": self.tokens_per_second,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,10 @@ class Work:
         int64 [requests]: what a scheduler sees as the longest output; None takes the longest output of all.
     id
         int64 [requests]; None numbers them from 0.
+    client
+        The tenant of each request, or empty if there is only one: for policies that share out by tenant.
+    priority
+        int64 [requests]: lower ones go first, for policies that heed it; None if all are 0.
     name, seed
         What results call it, and the seed it was drawn with.
     arrival_unit
@@ -59,6 +64,8 @@ class Work:
     output_tokens: IntColumn
     max_new_tokens: IntColumn = None  # type: ignore[assignment]
     id: IntColumn = None  # type: ignore[assignment]
+    client: tuple[str | None, ...] = ()
+    priority: IntColumn | None = None
     name: str = "columns"
     seed: int = 0
     arrival_unit: ArrivalUnit = "seconds"
@@ -75,6 +82,9 @@ class Work:
         declared = np.full(n, longest) if self.max_new_tokens is None else self.max_new_tokens
         put(self, "max_new_tokens", _lengths("max_new_tokens", declared, n))
         put(self, "id", _lengths("id", np.arange(n) if self.id is None else self.id, n, least=0))
+        if self.priority is not None:
+            put(self, "priority", _lengths("priority", self.priority, n, least=-(2**31)))
+        put(self, "client", _clients(self.client, n))
         for what, wrong in (
             ("an output longer than its max_new_tokens", self.output_tokens > self.max_new_tokens),
             ("more positions than 2**31 - 1", self.prompt_tokens + self.max_new_tokens > MOST_TOKENS),
@@ -125,6 +135,10 @@ class Work:
             output_tokens=np.fromiter((r.output_length or 0 for r in requests), np.int64, n),
             max_new_tokens=np.fromiter((r.max_new_tokens for r in requests), np.int64, n),
             id=np.fromiter((r.id for r in requests), np.int64, n),
+            client=tuple(r.client for r in requests) if any(r.client for r in requests) else (),
+            priority=np.fromiter((r.priority for r in requests), np.int64, n)
+            if any(r.priority for r in requests)
+            else None,
             name=str(workload.name),
             seed=workload.seed,
             arrival_unit=workload.arrival_unit,
@@ -186,8 +200,10 @@ class Work:
         Work
             A shorter one.
         """
-        columns = ("arrival", "prompt_tokens", "output_tokens", "max_new_tokens", "id")
-        return replace(self, **{name: getattr(self, name)[:requests] for name in columns})
+        columns = ("arrival", "prompt_tokens", "output_tokens", "max_new_tokens", "id", "client", "priority")
+        whole = {name: getattr(self, name) for name in columns}
+        kept: dict[str, Any] = {name: each if each is None else each[:requests] for name, each in whole.items()}
+        return replace(self, **kept)
 
     def workload(self) -> Workload:
         """The same work as requests, whose prompts are a repeated token: lengths matter here, text does not.
@@ -203,11 +219,13 @@ class Work:
             self.max_new_tokens.tolist(),
             self.arrival.tolist(),
             self.output_tokens.tolist(),
+            self.client or repeat(None, len(self)),
+            repeat(0, len(self)) if self.priority is None else self.priority.tolist(),
             strict=True,
         )
         requests = tuple(
-            Request(id=i, prompt=(FILLER,) * prompt, max_new_tokens=most, arrival=at, output_length=length)
-            for i, prompt, most, at, length in columns
+            Request(i, (FILLER,) * prompt, most, at, output_length=length, client=client, priority=priority)
+            for i, prompt, most, at, length, client, priority in columns
         )
         return Workload(self.name, requests, self.seed, self.arrival_unit)
 
@@ -248,6 +266,16 @@ def _lengths(name: str, given: object, n: int, least: int = 1) -> IntColumn:
         raise WorkloadError(
             f"row {row} has {name} {column[row]}; it must be a whole number from {least} to {MOST_TOKENS:,}."
         )
+    return column
+
+
+def _clients(given: object, n: int) -> tuple[str | None, ...]:
+    column = tuple(given) if isinstance(given, tuple | list) else None
+    if column is None or (column and len(column) != n):
+        raise WorkloadError(f"client must be empty or a list of {n:,} names, one a request, not {shown(given)}.")
+    for row, client in enumerate(column):
+        if client is not None and type(client) is not str:
+            raise WorkloadError(f"row {row} has the client {shown(client)}; it must be a text or None.")
     return column
 
 

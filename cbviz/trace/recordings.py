@@ -21,6 +21,46 @@ RECORDINGS = {
 _LANES = ("static", "continuous")
 
 
+COMPARISONS = {
+    "engines-tiny": "the built-in model serves 32 small tasks on 8 slots of a CPU: cbviz and transformers",
+}
+"""Name and description of runs of the same work on several engines."""
+
+_COMPARED = Path(__file__).parent / "compared_runs"
+ENGINES = ("cbviz", "transformers", "vllm")
+"""The engines of a comparison, in the order of its lanes; one without a recorded run has none."""
+
+
+def compared(name: str) -> tuple[Trace, ...]:
+    """Load the runs of several engines on the same work.
+
+    Parameters
+    ----------
+    name
+        A key of `COMPARISONS`.
+
+    Returns
+    -------
+    tuple[Trace, ...]
+        One lane an engine, for `cbviz.Board(*compared("engines-tiny"))`.
+
+    Raises
+    ------
+    TraceError
+        There is no such comparison; the message lists those there are.
+
+    Examples
+    --------
+    >>> from cbviz.trace.recordings import compared
+    >>> [trace.meta.policy for trace in compared("engines-tiny")]
+    ['continuous', 'transformers fifo']
+    """
+    if not isinstance(name, str) or name not in COMPARISONS:
+        raise TraceError(f"there is no comparison {shown(name)}; there are {', '.join(COMPARISONS)}.")
+    paths = [_COMPARED / f"{name}.{engine}.cbviz" for engine in ENGINES]
+    return tuple(load(path) for path in paths if path.exists())
+
+
 def recorded(name: str) -> tuple[Trace, ...]:
     """Load a run that ships with cbviz.
 

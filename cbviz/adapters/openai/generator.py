@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, nullcontext
 from typing import Any
 
-from cbviz.adapters.openai.http import CallError, Endpoint, exchange, quote
+from cbviz.adapters.openai.http import CallError, Endpoint, client, exchange, quote
 from cbviz.adapters.openai.result import Call, LoadResult
 from cbviz.checks import is_number, shown, whole
 from cbviz.errors import AdapterError
@@ -109,17 +109,18 @@ class _Generator:
         return time.perf_counter() - self.began
 
     async def run(self) -> LoadResult:
-        if not self.model:
-            self.model = await self._first_model()
-        self.began = time.perf_counter()
-        gate = asyncio.Semaphore(self.concurrency) if self.concurrency is not None else nullcontext()
-        calls = await asyncio.gather(*(self._call(request, gate) for request in self.workload))
+        async with client(self.endpoint, self.patience) as self.http:
+            if not self.model:
+                self.model = await self._first_model()
+            self.began = time.perf_counter()
+            gate = asyncio.Semaphore(self.concurrency) if self.concurrency is not None else nullcontext()
+            calls = await asyncio.gather(*(self._call(request, gate) for request in self.workload))
         return LoadResult(str(self.endpoint), self.model, self.workload, tuple(calls), self.now(), self.concurrency)
 
     async def _first_model(self) -> str:
         path = f"{self.endpoint.base}/models"
         try:
-            async with aclosing(exchange(self.endpoint, "GET", path, None, self.key, self.patience)) as lines:
+            async with aclosing(exchange(self.http, "GET", path, None, self.key, self.patience)) as lines:
                 found = json.loads(b"\n".join([line async for line in lines]))
             return str(found["data"][0]["id"])
         except CallError as failed:
@@ -158,7 +159,7 @@ class _Generator:
 
     async def _stream(self, request: Request, call: Call) -> None:
         """Fill in a call from the server-sent events of its answer. Raises CallError."""
-        sent = exchange(self.endpoint, "POST", self.endpoint.completions, self._body(request), self.key, self.patience)
+        sent = exchange(self.http, "POST", self.endpoint.completions, self._body(request), self.key, self.patience)
         async with aclosing(sent) as lines:
             ended = await self._answer(lines, call)
         if not ended:

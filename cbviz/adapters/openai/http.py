@@ -1,17 +1,18 @@
-"""As much HTTP/1.1 as a load generator needs: one request a connection, and the body as it comes.
+"""HTTP as a load generator needs it: one request a connection, its body as it comes, and a sentence for every failure.
 
-Written on asyncio's streams, so that a time stamp is taken where the bytes arrive, and a bare machine can run it.
+httpx2 speaks the protocol; transformers' hub client needs it, so a bare machine has it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+
+import httpx2
 
 from cbviz.checks import one_line, shown
 from cbviz.errors import AdapterError
@@ -97,21 +98,50 @@ class Endpoint:
         return f"{'https' if self.secure else 'http'}://{self.host}:{self.port}{self.completions}"
 
 
+def client(endpoint: Endpoint, patience: float) -> httpx2.AsyncClient:
+    """A client that opens a connection for each request, as many as are asked for, and talks to the endpoint itself.
+
+    A connection that is kept could save a request the time to connect, which others pay; a proxy would be timed, too.
+
+    Parameters
+    ----------
+    endpoint
+        Where the requests go.
+    patience
+        Seconds to wait for anything.
+
+    Returns
+    -------
+    AsyncClient
+        For an `async with` block.
+    """
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    return httpx2.AsyncClient(
+        base_url=f"{'https' if endpoint.secure else 'http'}://{host}:{endpoint.port}",
+        timeout=patience,
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
+        trust_env=False,
+        verify=ssl.create_default_context() if endpoint.secure else False,
+    )
+
+
 async def exchange(
-    endpoint: Endpoint, method: str, path: str, body: dict[str, Any] | None, key: str, patience: float
+    http: httpx2.AsyncClient, method: str, path: str, body: dict[str, Any] | None, key: str, patience: float
 ) -> AsyncGenerator[bytes, None]:
     """Send one request and yield the lines of the answer as they come.
 
     Parameters
     ----------
-    endpoint, method, path
+    http
+        Of `client`.
+    method, path
         Where to.
     body
         Sent as JSON; None sends nothing.
     key
         Sent as a bearer token; "" sends none.
     patience
-        Seconds to wait for anything.
+        Seconds to wait for anything, for the sentence that says so.
 
     Yields
     ------
@@ -123,81 +153,46 @@ async def exchange(
     CallError
         The server refused, answered with another status than 200, stalled, or cut the answer off.
     """
-    writer: asyncio.StreamWriter | None = None
-    lines = 0
+    headers = {
+        "Accept": "text/event-stream, application/json",
+        "Accept-Encoding": "identity",  # what is packed comes in larger pieces than it was sent in
+        "Content-Type": "application/json",
+        "User-Agent": "cbviz",
+    } | ({"Authorization": f"Bearer {key}"} if key else {})
+    lines, answered = 0, False
     try:
-        context = ssl.create_default_context() if endpoint.secure else None
-        connecting = asyncio.open_connection(endpoint.host, endpoint.port, ssl=context, limit=LONGEST_EVENT)
-        reader, opened = await asyncio.wait_for(connecting, patience)
-        writer = opened
         content = b"" if body is None else json.dumps(body).encode()
-        head = {
-            "Host": f"{endpoint.host}:{endpoint.port}",
-            "Accept": "text/event-stream, application/json",
-            "Content-Type": "application/json",
-            "Content-Length": str(len(content)),
-            "Connection": "close",
-            "User-Agent": "cbviz",
-        } | ({"Authorization": f"Bearer {key}"} if key else {})
-        opened.write(f"{method} {path} HTTP/1.1\r\n".encode())
-        opened.write("".join(f"{name}: {value}\r\n" for name, value in head.items()).encode() + b"\r\n" + content)
-        await asyncio.wait_for(opened.drain(), patience)
-        status, headers = _head(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), patience))
-        pieces = _body(reader, headers, patience)
-        if status != 200:
-            said = b"".join([piece async for piece in pieces])[:LONGEST_HEAD]
-            raise CallError(Message("load.status", status=status, said=_said(said)))
-        rest = b""
-        async for piece in pieces:
-            *whole, rest = (rest + piece).split(b"\n")
-            if len(rest) > LONGEST_EVENT:
-                raise CallError(Message("load.nonsense", found=quote(rest)))
-            for line in whole:
-                lines += bool(line.strip())
-                yield line.rstrip(b"\r")
-        if rest.strip():
-            yield rest
-    except TimeoutError:
+        async with http.stream(method, path, content=content, headers=headers) as response:
+            answered = True
+            if response.status_code != 200:
+                said = b""
+                async for piece in response.aiter_raw():
+                    said = (said + piece)[:LONGEST_HEAD]
+                raise CallError(Message("load.status", status=response.status_code, said=_said(said)))
+            rest = b""
+            async for piece in response.aiter_raw():
+                *whole, rest = (rest + piece).split(b"\n")
+                if len(rest) > LONGEST_EVENT:
+                    raise CallError(Message("load.nonsense", found=quote(rest)))
+                for line in whole:
+                    lines += bool(line.strip())
+                    yield line.rstrip(b"\r")
+            if rest.strip():
+                yield rest
+    except httpx2.TimeoutException:
         raise CallError(Message("load.stalled", seconds=patience, lines=lines)) from None
-    except (asyncio.IncompleteReadError, ConnectionResetError, BrokenPipeError):
+    except httpx2.ProtocolError as error:
+        said_so = one_line(error)
+        # A server that hangs up, in the middle of an answer or before it, breaks the protocol as well.
+        if "peer closed connection" in said_so or "disconnected" in said_so:
+            raise CallError(Message("load.cut", lines=lines)) from None
+        raise CallError(Message("load.nonsense", found=printable(said_so))) from None
+    except (httpx2.ReadError, httpx2.WriteError, httpx2.CloseError):
         raise CallError(Message("load.cut", lines=lines)) from None
-    except (OSError, ssl.SSLError) as error:
-        raise CallError(Message("load.refused", why=printable(one_line(error)))) from None
-    except (ValueError, asyncio.LimitOverrunError) as error:
-        raise CallError(Message("load.nonsense", found=printable(one_line(error)))) from None
-    finally:
-        if writer is not None:
-            writer.close()
-
-
-def _head(raw: bytes) -> tuple[int, dict[str, str]]:
-    """Status and headers. Raises ValueError for what is no HTTP."""
-    first, *rest = raw[:LONGEST_HEAD].decode("latin-1").split("\r\n")
-    version, _, status = first.partition(" ")
-    if not version.startswith("HTTP/1.") or not status[:3].isdigit():
-        raise ValueError(quote(raw))
-    pairs = (line.partition(":") for line in rest if line)
-    return int(status[:3]), {name.strip().lower(): value.strip() for name, _, value in pairs}
-
-
-async def _body(reader: asyncio.StreamReader, headers: dict[str, str], patience: float) -> AsyncIterator[bytes]:
-    """The body in the pieces in which it comes. Raises IncompleteReadError if it is cut off."""
-    if "chunked" in headers.get("transfer-encoding", "").lower():
-        while True:
-            size = int((await asyncio.wait_for(reader.readuntil(b"\r\n"), patience)).split(b";")[0].strip() or b"x", 16)
-            piece = await asyncio.wait_for(reader.readexactly(size + 2), patience)
-            if not size:
-                return
-            yield piece[:-2]
-    left = int(headers["content-length"]) if "content-length" in headers else None
-    while left is None or left > 0:
-        piece = await asyncio.wait_for(reader.read(2**16), patience)
-        if not piece:
-            if left:
-                raise asyncio.IncompleteReadError(b"", left)
-            return
-        left = None if left is None else left - len(piece)
-        yield piece
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+        key_of = "load.nonsense" if answered else "load.refused"
+        facts = {"found" if answered else "why": printable(one_line(error))}
+        raise CallError(Message(key_of, **facts)) from None
 
 
 def _said(body: bytes) -> str:

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from cbviz.adapters.openai.picture import gantt
 from cbviz.messages import FIRST, Message
-from cbviz.view.svg import write_svg
-from cbviz.workload import Workload
+from cbviz.view.gantt import Gantt
+from cbviz.workload import LoadResults, Served, Workload
 
 
 @dataclass(slots=True)
@@ -232,8 +231,48 @@ class LoadResult:
             }
         return facts
 
+    def results(self) -> LoadResults:
+        """The run as `cbviz doctor` reads the files of other load generators.
+
+        Returns
+        -------
+        LoadResults
+            One row a request.
+        """
+        rows = tuple(
+            Served(
+                str(call.id),
+                call.arrival,
+                call.sent,
+                call.times[0] if call.times else None,
+                call.times[-1] if call.times else None,
+                call.end,
+                call.prompt_tokens,
+                call.output_tokens,
+                tuple(call.gaps),
+                error="" if call.error is None else str(call.error),
+            )
+            for call in self.calls
+        )
+        return LoadResults("vllm-bench", self.url, rows, duration=self.seconds)
+
+    def gantt(self, language: str = FIRST) -> Gantt:
+        """The requests over time: one row a request, which is no slot.
+
+        Parameters
+        ----------
+        language
+            Of its labels.
+
+        Returns
+        -------
+        Gantt
+            A notebook displays it.
+        """
+        return Gantt(self.results(), language)
+
     def svg(self, language: str = FIRST) -> str:
-        """The requests as a Gantt chart: one row a request, which is no slot.
+        """The same picture as an SVG document.
 
         Parameters
         ----------
@@ -245,7 +284,7 @@ class LoadResult:
         str
             A picture.
         """
-        return gantt(self.calls, self.seconds, language)
+        return self.gantt(language).svg()
 
     def to_svg(self, path: str | os.PathLike[str], language: str = FIRST) -> Path:
         """Write the picture.
@@ -260,7 +299,7 @@ class LoadResult:
         Path
             The file.
         """
-        return write_svg(path, self.svg(language))
+        return self.gantt(language).to_svg(path)
 
     def _repr_html_(self) -> str:
         from cbviz.view.svg import image

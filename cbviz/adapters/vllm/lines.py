@@ -16,7 +16,7 @@ from cbviz.errors import AdapterError, CbvizError, FileError
 from cbviz.events import NO_REQUEST, FinishReason, Iteration
 from cbviz.limits import MOST_COUNT, MOST_SLOTS, MOST_TOKENS
 from cbviz.messages import Message
-from cbviz.paths import path_of, short, why
+from cbviz.paths import existing_file, path_of, short, why
 from cbviz.trace import Trace, TraceMeta
 from cbviz.trace.fold import Detokenize
 from cbviz.workload import Request
@@ -266,7 +266,7 @@ def read(
     FileError
         The file cannot be read.
     """
-    file = Path(path_of(path))
+    file = existing_file(path, "the file of lines")
     reader = LineReader(short(file))
     try:
         with file.open("rb") as lines:

@@ -1,0 +1,120 @@
+"""Decompositions as files: written after every step, so that an interrupt loses nothing, and checked when read."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from cbviz.checks import finite
+from cbviz.errors import CbvizError, FileError, MeasureError
+from cbviz.paths import path_of, short, why, write_whole
+from cbviz.run.decompose_measure import StepResult
+from cbviz.run.decompose_plan import ORDERS, Benchmark, DecomposeStep, Level
+from cbviz.run.decompose_result import Decomposition
+
+LARGEST_DECOMPOSITION = 2**22
+METHODS = ("whole", "counted", "simulated")
+
+
+def save_decomposition(found: Decomposition, path: str | os.PathLike[str]) -> Path:
+    """Write a decomposition.
+
+    Parameters
+    ----------
+    found
+        What to write.
+    path
+        The file; its name should end in .json.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    FileError
+        It cannot be written; what it held before is still there.
+    """
+    return write_whole(path, json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n", "the decomposition")
+
+
+def load_decomposition(given: str | os.PathLike[str] | dict[str, Any]) -> Decomposition:
+    """Read a decomposition.
+
+    Parameters
+    ----------
+    given
+        A file that `save_decomposition` wrote, or its content.
+
+    Returns
+    -------
+    Decomposition
+        What it holds.
+
+    Raises
+    ------
+    FileError
+        It cannot be read.
+    MeasureError
+        It is no decomposition, or was damaged.
+    """
+    content: Any = given
+    where = "the content"
+    if not isinstance(given, dict):
+        path = path_of(given, "the decomposition")
+        where = short(path)
+        try:
+            with path.open("rb") as file:
+                data = file.read(LARGEST_DECOMPOSITION + 1)
+        except OSError as error:
+            raise FileError(f"the decomposition {where} cannot be read: {why(error)}.") from None
+        try:
+            content = json.loads(data) if len(data) <= LARGEST_DECOMPOSITION else None
+        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+            content = None
+    if not isinstance(content, dict) or content.get("format") != "cbviz decomposition" or content.get("version") != 1:
+        raise MeasureError(f"{where} is no decomposition that this cbviz reads: `cbviz decompose --save` writes one.")
+    try:
+        return _decomposition(content)
+    except (KeyError, TypeError, ValueError, AttributeError, CbvizError) as error:
+        raise MeasureError(f"{where} is a damaged decomposition: {str(error).rstrip('.')}.") from None
+
+
+def _decomposition(content: dict[str, Any]) -> Decomposition:
+    settings = content["settings"]
+    made = dict(settings["benchmark"])
+    benchmark = Benchmark(**{**made, "level": Level(**made["level"])})
+    orders = content["orders"]
+    if not set(orders) <= set(ORDERS):
+        raise ValueError("it has unknown orders")
+    return Decomposition(
+        benchmark=benchmark,
+        model=str(settings["model"]),
+        device=str(settings["device"]),
+        dtype=str(settings["dtype"]),
+        cost=str(settings["cost"]),
+        results=_results(content["results"]),
+        chains={order: tuple(DecomposeStep.of(key) for key in steps) for order, steps in orders.items()},
+        quadrants=tuple(DecomposeStep.of(key) for key in content["quadrants"]),
+        forecasts=_results(content["forecasts"]),
+        notes=tuple(str(note) for note in content["notes"]),
+        stopped=bool(content["stopped"]),
+        date=str(content["date"]),
+        versions={str(name): str(value) for name, value in content["versions"].items()},
+    )
+
+
+def _results(rows: Any) -> dict[str, StepResult]:
+    found = {}
+    for row in rows:
+        result = StepResult(**{f.name: row[f.name] for f in fields(StepResult)})
+        DecomposeStep.of(result.step)
+        times = [finite(value) for value in (result.low, result.seconds, result.high)]
+        if any(time is None or time <= 0 for time in times) or result.method not in METHODS:
+            raise ValueError(f"the step {result.step} has impossible values")
+        found[result.step] = result
+    return found

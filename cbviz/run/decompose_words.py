@@ -1,0 +1,133 @@
+"""A decomposition in words: its sentences, and its table."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import TYPE_CHECKING, Any
+
+from cbviz.measure.headline import HEADLINE
+from cbviz.messages import FIRST, Message, say
+from cbviz.run.decompose_plan import KERNELS, DecomposeStep
+
+if TYPE_CHECKING:
+    from cbviz.run.decompose_result import Decomposition
+
+
+def sentences(of: Decomposition) -> list[Message]:
+    """What was found, a sentence each."""
+    made = of.benchmark
+    facts: dict[str, Any] = {
+        "model": of.model, "device": of.device, "dtype": of.dtype, "requests": f"{made.requests:,}",
+        "prompt": made.prompt, "mean": made.mean, "cap": f"{made.cap:,}", "pool": f"{made.pool:,}",
+    }  # fmt: skip
+    said = [Message("decompose.setting", **facts)]
+    if of.cost:
+        said.append(Message("decompose.simulated", cost=of.cost))
+    for order in of.chains:
+        ratio = of.total(order)
+        if ratio is not None:
+            first, last = (of.rates(step.key) for step in (of.chains[order][0], of.chains[order][-1]))
+            rates = {"a": _few(first[0]), "b": _few(last[0]), "c": _few(first[1]), "d": _few(last[1])}
+            said.append(Message("decompose.total", ratio=_few(ratio), **rates))
+            break
+    if len(of.chains) > 1:
+        apart = sorted(of.ranges().items(), key=lambda item: item[1][0] / item[1][1])
+        if apart and apart[0][1][1] > 1.005 * apart[0][1][0]:
+            name, (low, high) = apart[0]
+            factor = Message(f"decompose.step.{name}")
+            said.append(Message("decompose.order", factor=factor, low=_few(low), high=_few(high)))
+    said += _claim(of)
+    said += _quadrants(of)
+    counted = [result for result in of.results.values() if result.method == "counted"]
+    if counted:
+        said.append(Message("decompose.counted", n=len(counted)))
+    for result in counted:
+        if result.apart is not None:
+            share = f"{abs(result.apart):.1%}"
+            said.append(Message("decompose.both_ways", step=result.step, share=share))
+    if of.stopped:
+        said.append(Message("decompose.stopped", done=len(of.results)))
+    return said
+
+
+def _claim(of: Decomposition) -> list[Message]:
+    """What may be said about the headline: groups of factors in the first order, if all were run."""
+    order = next(iter(of.chains), "")
+    ratios = {factor.name: factor.ratio for factor in of.factors(order)}
+    groups = {
+        "padding": ("batch_longest",),
+        "refilling": ("iteration_level",),
+        "memory": ("lengths_declared", "tgi", "paged", "paged_double"),
+        "kernels": KERNELS[1:],
+    }
+    worth = {name: [ratios[each] for each in members if each in ratios] for name, members in groups.items()}
+    ratio = of.total(order)
+    if ratio is None or not all(worth.values()):
+        return []
+    facts = {name: _few(math.prod(values)) for name, values in worth.items()}
+    return [Message("decompose.claim", total=_few(ratio), headline=int(HEADLINE), **facts)]
+
+
+def _quadrants(of: Decomposition) -> list[Message]:
+    taken = [of.results.get(step.key) for step in of.quadrants[:4]]
+    found = []
+    if len(taken) == 4 and all(taken):
+        a, b, c, d = (result.seconds for result in taken if result is not None)
+        found.append(
+            Message(
+                "decompose.quadrants",
+                kernels_static=_few(a / b), kernels_paged=_few(c / d), scheduler_eager=_few(a / c),
+                scheduler_fused=_few(b / d), both=_few(a / d),
+            )
+        )  # fmt: skip
+    for step in of.quadrants[4:]:
+        naive, fused = of.results.get(step.key), of.results.get(DecomposeStep(step.scheme, step.kernels).key)
+        if naive is not None and fused is not None:
+            found.append(Message("decompose.attention", ratio=_few(naive.seconds / fused.seconds)))
+    return found
+
+
+def table(of: Decomposition, order: str | None = None, language: str = FIRST) -> str:
+    """One row a step, as `Decomposition.table` says."""
+    from rich.console import Console
+    from rich.table import Table
+
+    chosen = next(iter(of.chains), "") if order is None else order
+    factors = {factor.after: factor for factor in of.factors(chosen)}
+    ranges = of.ranges()
+    columns = ["step", "output", "all", "worth", "spread"]
+    columns += ["orders"] * (len(of.chains) > 1) + ["article", "theory"] + ["forecast"] * bool(of.forecasts)
+    rows = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in columns:
+        heading = say(language, f"decompose.column.{name}")
+        rows.add_column(heading, justify="left" if name == "step" else "right", no_wrap=True)
+    for step in of.chains.get(chosen, ()):
+        if step.key not in of.results:
+            continue
+        factor, (output, everything) = factors.get(step.key), of.rates(step.key)
+        name = step.scheme if factor is None else factor.name
+        cells = {"step": say(language, f"decompose.step.{name}"), "output": _few(output), "all": _few(everything)}
+        if factor is not None:
+            low, high = ranges[factor.name]
+            cells |= {
+                "worth": f"×{factor.ratio:.2f}",
+                "spread": "" if factor.low == factor.high else f"{factor.low:.2f}–{factor.high:.2f}",
+                "orders": f"{low:.2f}–{high:.2f}",
+                "article": _times(factor.article),
+                "theory": _times(factor.theory),
+                "forecast": _times(factor.forecast),
+            }
+        rows.add_row(*(cells.get(name, "") for name in columns))
+    out = io.StringIO()
+    Console(file=out, width=200, highlight=False, markup=False, emoji=False).print(rows)
+    return "\n".join(line.rstrip() for line in out.getvalue().rstrip().splitlines())
+
+
+def _few(value: float) -> str:
+    """A number with about three digits."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _times(value: float | None) -> str:
+    return "" if value is None else f"×{value:.2f}"
