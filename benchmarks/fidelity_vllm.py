@@ -22,23 +22,22 @@ import numpy.typing as npt
 from result_file import write
 
 import cbviz
+from cbviz.measure.definitions import Moments
 from cbviz.policies import VllmV1
 from cbviz.run.calibrate_times import calibrate_times
 from cbviz.simulator import CostModel, Origin, Work
 from cbviz.trace import Trace
+from cbviz.workload import LoadResults, read_results
 
 FloatArray = npt.NDArray[np.float64]
 
 
-def read(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The settings and the requests of the run in a folder, in order of arrival."""
-
-    def text(pattern: str) -> str:
-        [path] = sorted(folder.glob(pattern))
-        return gzip.open(path, "rt").read() if path.suffix == ".gz" else path.read_text("utf-8")
-
-    rows = [json.loads(line) for line in text("*.requests.jsonl*").splitlines()]
-    return json.loads(text("*.meta.json*")), sorted(rows, key=lambda row: row["queued_ts"])
+def read(folder: Path) -> tuple[dict[str, Any], LoadResults]:
+    """The settings of the run in a folder, and its requests in the order in which the engine took them in."""
+    [meta], [rows] = sorted(folder.glob("*.meta.json*")), sorted(folder.glob("*.requests.jsonl*"))
+    content = meta.read_bytes()
+    [run] = read_results(rows)
+    return json.loads(gzip.decompress(content) if meta.suffix == ".gz" else content), run
 
 
 def errors(found: FloatArray, measured: FloatArray) -> dict[str, float]:
@@ -57,12 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
-    meta, rows = read(options.folder)
+    meta, run = read(options.folder)
     kwargs, kv = meta["engine_kwargs"], meta["kv_cache"]
-    queued = np.array([row["queued_ts"] for row in rows])
-    first, last = (np.array([row[name] for row in rows]) - queued[0] for name in ("first_token_ts", "last_token_ts"))
-    arrival = queued - queued[0]
-    lengths = [np.array([row[name] for row in rows]) for name in ("input_toks", "output_toks")]
+    moments = Moments.of(run)
+    arrival, first, last = (times - moments.sent[0] for times in (moments.sent, moments.first, moments.last))
+    lengths = [np.array([getattr(one, name) for one in run.served]) for name in ("input_tokens", "output_tokens")]
     work = Work(arrival, lengths[0], lengths[1], name=meta["dataset_path"])
     workload = work.workload()
     policy = VllmV1(kwargs["max_num_batched_tokens"])
@@ -75,8 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     def simulated(cost: CostModel) -> Trace:
         return cbviz.simulate(workload, policy, cost=cost, lag=1, **serving)
 
-    half = len(rows) // 2
-    hidden = np.arange(len(rows)) >= half
+    half = len(run.served) // 2
+    hidden = np.arange(len(run.served)) >= half
     cost = calibrate_times(
         simulated,
         np.where(hidden, np.nan, first),

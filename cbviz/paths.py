@@ -109,6 +109,37 @@ def new_file(given: object, what: str = "the path", *, suffix: str = "") -> Path
     return path
 
 
+def existing_file(given: object, what: str = "the path") -> Path:
+    """Check that there is a file to read, and return its path. A folder, a pipe or a device is none: it might block.
+
+    Raises
+    ------
+    FileError
+        The sentence says why it cannot be read.
+    """
+    path = path_of(given, what)
+    said = short(path)
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileError(f"there is no file {said}.") from None
+    except (OSError, ValueError) as error:
+        raise FileError(f"{what} {said} cannot be read: {why(error)}.") from None
+    if not stat.S_ISREG(mode):
+        raise FileError(f"{what} {said} cannot be read: it is not a file.")
+    return path
+
+
+def read_file(given: object, what: str = "the path", *, most: int) -> bytes:
+    """The content of a file, or its first `most` + 1 bytes, which show that it is too large. Raises FileError."""
+    path = existing_file(given, what)
+    try:
+        with path.open("rb") as file:
+            return file.read(most + 1)
+    except (OSError, ValueError) as error:
+        raise FileError(f"{what} {short(path)} cannot be read: {why(error)}.") from None
+
+
 def new_folder(given: object, what: str = "the folder") -> Path:
     """Check that a folder is writable or can be created, and return its path. Creates nothing. Raises FileError."""
     path = path_of(given, what)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from cbviz.policies import Plan, View
 
 
 def double(x: int, seed: int, plus: int = 0) -> dict[str, Any]:
@@ -33,3 +36,24 @@ def always_dies(x: int, seed: int) -> dict[str, Any]:
     if x == 2:
         os._exit(9)
     return {"y": x}
+
+
+def takes_anything(**given: Any) -> dict[str, Any]:
+    """The sum of its parameters but the seed."""
+    return {"y": sum(value for name, value in given.items() if name != "seed")}
+
+
+@dataclass
+class KillsItsProcess:
+    """Continuous batching that ends its own process in the fifth iteration, unless a file is there already."""
+
+    mark: str
+    name: str = "kills_its_process"
+    summary: str = "refills slots, and dies once"
+
+    def plan(self, view: View) -> Plan:
+        """See `Policy.plan`."""
+        if view.iteration == 4 and not Path(self.mark).exists():
+            Path(self.mark).touch()
+            os._exit(3)
+        return Plan(admit=view.fitting())

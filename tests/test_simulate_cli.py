@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import cbviz
 from cbviz import cli
 from cbviz.messages import languages
+from cbviz.run.traffic_work import traffic_at
 
 SMALL = ("simulate", "--requests", "60", "--output-tokens", "20", "--slots", "4", "--rate", "9")
 
@@ -72,6 +75,53 @@ def test_a_calibration_is_written_and_used(run, tmp_path: Path) -> None:  # type
     assert json.loads(out)["cost"] == "mine"
 
 
+TRAFFIC = Path(__file__).parent / "traffic"
+RESULTS = Path(__file__).parent / "load_results"
+FILES = (
+    TRAFFIC / "azure_2023_code.csv.gz",
+    TRAFFIC / "mooncake_conversation.jsonl.gz",
+    TRAFFIC / "burstgpt.csv",
+    TRAFFIC / "weka.jsonl",
+    RESULTS / "vllm_bench.json",
+    RESULTS / "vllm_server_rtx4090.jsonl.gz",
+)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_requests_come_from_a_file(run, path: Path) -> None:  # type: ignore[no-untyped-def]
+    traffic = traffic_at(path)
+    code, out, _ = run("simulate", "--workload", str(path), "--json", "--quiet")
+    assert code == 0
+    facts = json.loads(out)
+    assert facts["requests"] == facts["completed"] == len(traffic)
+    assert facts["tokens"] == sum(traffic.output_tokens)
+    assert facts["simulated_seconds"] >= traffic.arrival[-1]
+
+
+def test_a_recorded_run_is_served_again(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """The same policy, memory and declared lengths on the same requests: the same iterations."""
+    path = tmp_path / "run.cbviz"
+    served = ("--policy", "continuous", "--kv-blocks", "30", "--slots", "4", "--json")
+    code, first, _ = run(*SMALL, *served, "--save", str(path))
+    assert code == 0
+    code, again, _ = run("simulate", "--workload", str(path), *served)
+    assert code == 0
+    for name in ("requests", "tokens", "iterations", "ttft", "e2e"):
+        assert json.loads(again)[name] == pytest.approx(json.loads(first)[name], rel=1e-9), name
+
+
+def test_a_file_of_requests_can_be_cut_and_hurried(run) -> None:  # type: ignore[no-untyped-def]
+    azure = str(TRAFFIC / "azure_2023_code.csv.gz")
+    given = ("simulate", "--workload", azure, "--requests", "50", "--max-new-tokens", "7", "--json", "--quiet")
+    code, out, _ = run(*given, "--rate", "1000")
+    facts = json.loads(out)
+    assert (code, facts["requests"]) == (0, 50)
+    assert facts["tokens"] <= 350
+    assert facts["simulated_seconds"] < json.loads(run(*given)[1])["simulated_seconds"]
+    code, out, _ = run(*given, "--clients", "2")
+    assert json.loads(out)["in_system"] == pytest.approx(2, rel=0.1)
+
+
 def test_what_lies_outside_the_calibration_is_said(run) -> None:  # type: ignore[no-untyped-def]
     code, _, err = run("simulate", "--requests", "2", "--prompt-tokens", "20000", "--json")
     assert code == 0
@@ -93,6 +143,12 @@ def test_what_lies_outside_the_calibration_is_said(run) -> None:  # type: ignore
         (("simulate", "--max-new-tokens", "5"), "below --output-tokens 128"),
         (("simulate", "--kv-blocks", "2"), "it can never run"),
         (("simulate", "--lag", "2"), "--lag"),
+        (("simulate", "--workload", "nothing.csv"), "there is no file nothing.csv"),
+        (("simulate", "--workload", "nothing.cbviz"), "there is no file nothing.cbviz"),
+        (("simulate", "--workload", "x", "--output-tokens", "5"), "--output-tokens describes requests that are drawn"),
+        (("simulate", "--workload", "x", "--lengths", "fixed"), "--lengths describes requests that are drawn"),
+        (("simulate", "--workload", "x", "--burstiness", "2"), "--burstiness describes requests that are drawn"),
+        (("simulate", "--workload", str(RESULTS / "vllm_bench_old.json")), "does not say when requests were sent"),
         (("calibrate", "nothing.cbviz"), "nothing.cbviz"),
         (("calibrate", "llama-8b-32", "smollm2-8"), "more than one model"),
     ],
@@ -104,9 +160,52 @@ def test_a_mistake_gets_one_sentence(run, argv: tuple[str, ...], sentence: str) 
     assert err.count("\n") == 1
 
 
+def test_a_calibration_of_simulated_runs_is_asked_for(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    path = str(tmp_path / "run.cbviz")
+    assert run(*SMALL, "--save", path)[0] == 0
+    code, out, err = run("calibrate", path)
+    assert (code, out) == (2, "")
+    assert "were simulated by the cost model" in err
+    code, out, _ = run("calibrate", path, "--simulated", "--output", str(tmp_path / "cost.json"))
+    assert code == 0
+    assert "Fitted to simulated times" in out
+
+
 def test_every_language_has_the_warnings() -> None:
     cost = cbviz.simulator.load_cost("a100-40gb-opt-13b")
     work = cbviz.simulator.Work([0.0], [9], [9])  # type: ignore[arg-type]
     (warning,) = cbviz.forecast(work, "continuous", cost=cost).warnings
     said = {warning.in_language(language) for language in languages()}  # type: ignore[attr-defined]
     assert len(said) == len(languages())
+
+
+def test_compiling_is_not_counted_as_computing(monkeypatch: pytest.MonkeyPatch, run: Any) -> None:
+    """A compiler that takes nine seconds of a clock that nothing else moves."""
+    forecasting = importlib.import_module("cbviz.run.forecast")
+    jit = importlib.import_module("cbviz.simulator.jit")
+    now = [0.0]
+
+    class Compiled:
+        typeof_pyval = staticmethod(type)
+
+        def __init__(self, kernel: Any) -> None:
+            self.kernel = kernel
+
+        def compile(self, types: Any) -> None:
+            now[0] += 9.0
+
+        def __call__(self, *arguments: Any) -> Any:
+            now[0] += 0.25
+            return self.kernel(*arguments)
+
+    monkeypatch.setattr(jit, "compiled", Compiled)
+    for module in (jit, forecasting):
+        monkeypatch.setattr(module, "perf_counter", lambda: now[0])
+    code, out, _ = run("simulate", "--requests", "20", "--rate", "4", "--quiet")
+    assert code == 0
+    assert "computed in 0.25 s (compiled)" in out
+    assert "Compiling the simulator took 9.0 s before that." in out
+    assert "Poisson, rate 4" in out
+    code, out, _ = run("simulate", "--requests", "20", "--json", "--quiet")
+    facts = json.loads(out)
+    assert (facts["wall_seconds"], facts["compile_seconds"]) == (0.25, 9.0)

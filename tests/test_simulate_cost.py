@@ -30,7 +30,7 @@ def run(policy: str, seed: int = 1, cost: CostModel = TRUE, slots: int = 12, n: 
 
 def test_the_coefficients_that_made_the_times_are_found() -> None:
     """Prompts taken in whole: a trace then says exactly what every iteration computed."""
-    found = calibrate([run("continuous"), run("static", 2)])
+    found = calibrate([run("continuous"), run("static", 2)], simulated=True)
     assert np.allclose(found.coefficients, TRUE.coefficients, rtol=1e-6)
     origin = found.origin
     assert origin is not None
@@ -38,7 +38,7 @@ def test_the_coefficients_that_made_the_times_are_found() -> None:
     assert origin.held_out.requests > 10
     assert max(origin.held_out.ttft or 0, origin.held_out.tpot or 0, origin.held_out.e2e or 0) < 1e-6
     assert len(origin.traces) == 2
-    assert not origin.notes
+    assert len(origin.notes) == 1  # that they were simulated
 
 
 def test_work_of_an_iteration_is_what_the_executor_was_given() -> None:
@@ -66,7 +66,7 @@ def test_chunks_of_a_span_sum_up() -> None:
 def test_a_coefficient_that_cannot_be_identified_is_said() -> None:
     work = Work.draw(40, 20, prompt_tokens=64, seed=1)
     trace = cbviz.simulate(work, "static", cost=TRUE, slots=8)
-    found = calibrate(trace)
+    found = calibrate(trace, simulated=True)
     assert found.decode == found.attention == 0
     origin = found.origin
     assert origin is not None
@@ -90,7 +90,18 @@ def test_traces_that_nothing_can_be_fitted_to_are_refused() -> None:
         ([run("continuous"), other], "more than one device"),
     ):
         with pytest.raises(CalibrationError, match=sentence):
-            calibrate(given)  # type: ignore[arg-type]
+            calibrate(given, simulated=True)  # type: ignore[arg-type]
+
+
+def test_simulated_times_are_fitted_to_only_on_request() -> None:
+    trace = cbviz.simulate(Work.draw(40, 20, prompt_tokens=64, seed=1), "static", cost=TRUE, slots=8)
+    with pytest.raises(CalibrationError, match=r"1 of the 2 traces were simulated by the cost model .*simulated=True"):
+        calibrate([cbviz.recorded("smollm2-8")[0], trace])
+    assert not any("simulated" in note for note in calibrate(cbviz.recorded("smollm2-8")).origin.notes)  # type: ignore[union-attr]
+    notes = calibrate(trace, simulated=True).origin.notes  # type: ignore[union-attr]
+    assert notes[0].startswith("Fitted to simulated times: 1 of 1 traces were made by the cost model ")
+    with pytest.raises(CalibrationError, match="simulated must be True or False"):
+        calibrate(trace, simulated=1)  # type: ignore[arg-type]
 
 
 def test_times_of_requests_alone_are_enough() -> None:

@@ -16,8 +16,9 @@ import pytest
 import cbviz
 from cbviz.cli import main
 from cbviz.errors import CbvizError, FileError, SweepError
+from cbviz.run import sweep_work
 from cbviz.run.sweep import Sweep, sweep
-from tests.sweep_cells import always_dies, dies_once, double, fails_at_two
+from tests.sweep_cells import always_dies, dies_once, double, fails_at_two, takes_anything
 
 GRID = {"x": [1, 2, 3]}
 
@@ -126,6 +127,18 @@ def test_a_row_that_was_cut_off_is_computed_again(tmp_path: Path) -> None:
     assert (tmp_path / "cells.jsonl").read_bytes() == whole
 
 
+@pytest.mark.parametrize("content", ['{"format": "cbviz sweep", "ver', "", "[" * 100_000, "\xff"])
+def test_a_plan_that_is_cut_short_is_one_sentence(content: str, tmp_path: Path) -> None:
+    sweep({"slots": [1]}, requests=2, output_dir=tmp_path)
+    (tmp_path / "sweep.json").write_text(content, "latin-1")
+    with pytest.raises(
+        SweepError, match=r"sweep.json was cut short or damaged, .* remove that file to start again"
+    ) as no:
+        sweep({"slots": [1]}, requests=2, output_dir=tmp_path, resume=True)
+    assert "line" not in str(no.value)
+    assert "column" not in str(no.value)
+
+
 def test_a_folder_belongs_to_one_sweep(tmp_path: Path) -> None:
     sweep(GRID, work=double, output_dir=tmp_path)
     with pytest.raises(SweepError, match="holds a sweep already; resume it, or name another folder"):
@@ -183,7 +196,7 @@ def test_nonsense_is_one_sentence(grid: Any, options: dict[str, Any], complaint:
     [
         (5, "the cell returned no mapping"),
         ({"y": object()}, "a result must be a number"),
-        ({"x": 1}, "has the name of a parameter"),
+        ({"x": 2}, "has the name of a parameter"),
     ],
 )
 def test_a_result_that_no_table_can_hold_is_a_failure(result: Any, complaint: str) -> None:
@@ -251,9 +264,15 @@ def test_targets_give_goodput_and_a_budget_reaches_the_policy() -> None:
     assert "has no bound on the tokens" in row["error"]
 
 
-def test_a_wrong_parameter_is_named_in_the_table() -> None:
-    (row,) = sweep({"slotz": [1]}).rows
-    assert "slotz" in row["error"]
+def test_a_wrong_parameter_is_named() -> None:
+    """At once: no run could succeed."""
+    with pytest.raises(SweepError, match=r"there is no parameter 'slotz'; allowed are block_size, budget, .*, trace\."):
+        sweep({"slotz": [1]})
+    assert [row["y"] for row in sweep({"x": [1]}, work=takes_anything, z=3).rows] == [4]
+
+
+def test_the_number_of_requests_can_be_swept() -> None:
+    assert [row["requests"] for row in sweep({"requests": [3, 5]}, output_tokens=4).rows] == [3, 5]
 
 
 # ------------------------------------------------------------------ the command
@@ -281,12 +300,62 @@ def test_the_command_names_what_failed(capsys: pytest.CaptureFixture[str]) -> No
     assert len(printed.out.splitlines()) == 3
 
 
+REFUSED: dict[str, tuple[list[str], str]] = {
+    "a slot too few": (["slots=4,0"], "slots=0, seed=0"),
+    "no such policy": (["policy=static,nothing"], "policy=nothing, seed=0"),
+    "no such calibration": (["cost=nothing,h100-llama-3.1-8b"], "cost=nothing, seed=0"),
+    "memory for less than a request": (["kv_blocks=3,400"], "kv_blocks=3, seed=0"),
+    "a budget without a bound": (["policy=static,sarathi", "budget=64"], "policy=static, seed=0"),
+    "no such law": (["lengths=fixed,gauss"], "lengths=gauss, seed=0"),
+    "a rate below zero": (["rate=1,-1"], "rate=-1, seed=0"),
+    "requests that are none": (["requests=10,0"], "requests=0, seed=0"),
+    "a target that is none": (["target_ttft=1,-1"], "target_ttft=-1, seed=0"),
+    "no such file": (["trace=nothing,none"], "trace=nothing, seed=0"),
+    "a price below zero": (["dollars_per_hour=1,-1"], "dollars_per_hour=-1, seed=0"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_dry_run_names_what_the_sweep_would_refuse(case: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same runs, with the same reasons and the same exit code as the sweep itself, without computing it."""
+    words, cell = REFUSED[case]
+    few = [] if words[0].startswith("requests") else ["requests=12"]
+    assert main(["sweep", *words, *few, "--quiet"]) == 2
+    real = capsys.readouterr().err
+    assert f"{cell} failed: " in real
+    assert main(["sweep", *words, *few, "--quiet", "--dry-run"]) == 2
+    printed = capsys.readouterr()
+    assert printed.err == real.replace(" failed: ", " would be refused: ")
+    assert "nothing was computed" in printed.out
+    assert main(["sweep", *words, *few, "--quiet", "--dry-run", "--json"]) == 2
+    refused = json.loads(capsys.readouterr().out)["refused"]
+    assert cell in [one["run"] for one in refused]
+
+
+def test_a_dry_run_of_a_long_sweep_serves_no_request(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served: list[int] = []
+    original = sweep_work.forecast
+
+    def counted(work: Any, *rest: Any, **named: Any) -> Any:
+        served.append(len(work))
+        return original(work, *rest, **named)
+
+    monkeypatch.setattr(sweep_work, "forecast", counted)
+    assert main(["sweep", "slots=4,8", "requests=1000000", "--num-runs", "50", "--quiet", "--dry-run"]) == 0
+    assert "100 runs; nothing was computed." in capsys.readouterr().out
+    assert served == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
         (["slots"], "is written NAME=VALUE"),
         (["slots=1,,2"], "is written NAME=VALUE"),
         (["slots=1", "slots=2"], "slots is given twice"),
+        (["slotz=1,2"], "there is no parameter 'slotz'"),
+        (["slotz=1,2", "--dry-run"], "there is no parameter 'slotz'"),
         (["slots=nan,1"], "a value of slots must be a text, a finite number"),
     ],
 )

@@ -20,12 +20,11 @@ def run_doctor(options: argparse.Namespace) -> int:
         from cbviz.measure.goodput import Targets
         from cbviz.run.diagnosis import page
         from cbviz.run.doctor import doctor, runs_in
-        from cbviz.run.what_if import Option
 
         wanted = {"ttft": options.target_ttft, "tpot": options.target_tpot, "e2el": options.target_e2e}
         targets = Targets(**wanted) if any(value is not None for value in wanted.values()) else None
-        tried = [_option(Option, text) for text in options.what_if]
-        ran = None if options.ran is None else _option(Option, options.ran)
+        tried = [_option(text) for text in options.what_if]
+        ran = None if options.ran is None else _option(options.ran)
         settings = {
             "targets": targets,
             "cost": options.cost,
@@ -55,18 +54,20 @@ def run_doctor(options: argparse.Namespace) -> int:
     return write_all([(lambda: write_whole(options.html, page(found), "--html"), said)], quiet=options.json)
 
 
-def _option(kind: type, text: str) -> object:
-    """A setting such as "policy=sarathi,slots=64,kv_blocks=2588". Raises MeasureError."""
+def _option(text: str) -> dict[str, object]:
+    """What differs in a setting, such as "policy=sarathi,slots=64,kv_blocks=2588". Raises MeasureError."""
     given: dict[str, object] = {}
     for part in text.split(","):
         name, equals, value = part.partition("=")
-        if not equals or name not in ("policy", "slots", "kv_blocks", "block_size", "budget") or not value:
+        if not equals or name not in ("policy", "slots", "kv_blocks", "block_size", "budget", "lag") or not value:
             raise MeasureError(
-                "a setting is written policy=NAME,slots=N,kv_blocks=N,block_size=N,budget=N, those that differ, not "
-                f"{printable(text)!r:.80}."
+                "a setting is written policy=NAME,slots=N,kv_blocks=N,block_size=N,budget=N,lag=N, those that differ, "
+                f"not {printable(text)!r:.80}."
             )
+        if name == "lag" and value == "0":
+            given[name] = 0
+            continue
         if name != "policy" and not (value.isascii() and value.isdigit() and 0 < int(value[:12]) < 10**9):
             raise MeasureError(f"{name} must be a whole number of at least 1, not {printable(value)!r:.80}.")
         given[name] = value if name == "policy" else int(value)
-    made: object = kind(**given)
-    return made
+    return given

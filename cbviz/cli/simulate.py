@@ -13,6 +13,12 @@ from cbviz.errors import WorkloadError
 from cbviz.messages import Message
 from cbviz.paths import new_file, short
 
+LONG_COMPILE = 0.1
+"""Seconds of compiling that a reader would notice."""
+REQUESTS = 1_000
+OF_LAWS: dict[str, Any] = {"lengths": "exponential", "output_tokens": 128, "prompt_tokens": 128, "burstiness": 1.0}
+"""Options of requests that are drawn, and what they are by default; a file of requests has its own."""
+
 
 def run_simulate(options: argparse.Namespace) -> int:
     """Run `cbviz simulate`; returns the exit code. Raises CbvizError for bad input."""
@@ -60,7 +66,7 @@ def run_calibrate(options: argparse.Namespace) -> int:
     from cbviz.trace import RECORDINGS, load, recorded
 
     traces = [trace for name in options.traces for trace in (recorded(name) if name in RECORDINGS else (load(name),))]
-    cost = calibrate(traces, name=options.name)
+    cost = calibrate(traces, name=options.name, simulated=options.simulated)
     if options.output is None:
         print(to_text(cost), end="", flush=True)
         return 0
@@ -86,9 +92,13 @@ def simulate_sentences(facts: dict[str, Any]) -> list[str]:
     def line(key: str, **more: Any) -> str:
         return str(Message(key, **{**{k: _round(v) for k, v in facts.items() if _plain(v)}, **more}))
 
+    from cbviz.measure.lane_times import two_digits
+
+    compiling = facts["compile_seconds"]
     lines = [
         line("simulate.setting"),
-        line("simulate.speed"),
+        line("simulate.speed", wall_seconds=two_digits(facts["wall_seconds"])),
+        *([line("simulate.compiled", seconds=two_digits(compiling))] if compiling >= LONG_COMPILE else []),
         line("simulate.throughput", occupancy=f"{facts['occupancy']:.1%}"),
     ]
     for name in ("ttft", "tpot", "e2e", "queue"):
@@ -139,23 +149,52 @@ def calibrate_sentences(cost: Any) -> list[str]:
 
 
 def _work(options: argparse.Namespace) -> Any:
-    """The workload that the options describe."""
+    """The workload that the options describe: of a file, or drawn from laws."""
     from cbviz.simulator.work import Work
     from cbviz.workload import AllAtOnce, ExponentialClipped, Fixed, GammaBursty, Uniform
 
-    mean, most = options.output_tokens, options.max_new_tokens
-    if options.lengths != "fixed" and most is None:
-        most = 4 * mean if options.lengths == "exponential" else 2 * mean - 1
-    if most is not None and most < mean:
-        raise WorkloadError(f"--max-new-tokens {most} is below --output-tokens {mean}; outputs could not be that long.")
-    if options.lengths == "exponential":
-        law: Any = ExponentialClipped(mean=mean, cap=most)
-    else:
-        law = Fixed(mean) if options.lengths == "fixed" else Uniform(1, most)
     if options.rate is not None and options.clients is not None:
         raise WorkloadError("--rate and --clients exclude each other: in a closed loop the clients set the rate.")
-    arrivals = AllAtOnce() if options.rate is None else GammaBursty(options.rate, options.burstiness)
-    return Work.draw(options.requests, law, arrivals, prompt_tokens=options.prompt_tokens, seed=options.seed)
+    if options.workload is not None:
+        return _of_file(options)
+    lengths, mean, prompt, shape = (
+        getattr(options, name) if getattr(options, name) is not None else usual for name, usual in OF_LAWS.items()
+    )
+    most = options.max_new_tokens
+    if lengths != "fixed" and most is None:
+        most = 4 * mean if lengths == "exponential" else 2 * mean - 1
+    if most is not None and most < mean:
+        raise WorkloadError(f"--max-new-tokens {most} is below --output-tokens {mean}; outputs could not be that long.")
+    if lengths == "exponential":
+        law: Any = ExponentialClipped(mean=mean, cap=most)
+    else:
+        law = Fixed(mean) if lengths == "fixed" else Uniform(1, most)
+    arrivals = AllAtOnce() if options.rate is None else GammaBursty(options.rate, shape)
+    requests = REQUESTS if options.requests is None else options.requests
+    return Work.draw(requests, law, arrivals, prompt_tokens=prompt, seed=options.seed)
+
+
+def _of_file(options: argparse.Namespace) -> Any:
+    """The requests of a file, all or the first of them, at their own times or at another rate."""
+    from cbviz.run.traffic_work import traffic_at, work_of
+    from cbviz.workload import AllAtOnce
+
+    for name in OF_LAWS:
+        if getattr(options, name) is not None:
+            raise WorkloadError(
+                f"--{name.replace('_', '-')} describes requests that are drawn; --workload takes them from a file, so "
+                "leave one of both out."
+            )
+    traffic = traffic_at(options.workload)
+    if options.requests is not None:
+        traffic = traffic.first(options.requests)
+    if options.max_new_tokens is not None:
+        traffic = traffic.clipped(output_tokens=options.max_new_tokens)
+    if options.clients is not None:
+        traffic = traffic.with_arrivals(AllAtOnce())
+    elif options.rate is not None:
+        traffic = traffic.at_rate(options.rate)
+    return work_of(traffic)
 
 
 def _targets(options: argparse.Namespace) -> Any:

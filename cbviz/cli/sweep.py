@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from cbviz.cli.signals import Answered
 from cbviz.cli.streams import everything_to_stderr
@@ -13,6 +14,11 @@ from cbviz.cli.words import print_json
 from cbviz.errors import SweepError
 from cbviz.messages import Message
 from cbviz.paths import new_folder, printable, short
+from cbviz.worker import attempt
+
+if TYPE_CHECKING:
+    from cbviz.run.progress import Progress
+    from cbviz.run.sweep_plan import SweepCell
 
 MOST_NAMED = 5
 """Failed runs that are named; the table has all."""
@@ -26,12 +32,14 @@ def run_sweep(options: argparse.Namespace) -> int:
     with everything_to_stderr():
         from cbviz.run.progress import progress_for
         from cbviz.run.sweep import sweep
-        from cbviz.run.sweep_plan import plan_of
-        from cbviz.run.sweep_work import simulated
+        from cbviz.run.sweep_plan import check_parameters, plan_of
+        from cbviz.run.sweep_work import rehearse, simulated
 
         if options.dry_run:
             plan = plan_of(grid, fixed, options.num_runs, options.seed, simulated.__name__)
+            check_parameters(simulated, plan)
             cells = plan.cells()
+            refused = _refused(cells, plan.fixed, rehearse, progress_for(options.quiet))
         else:
             found = sweep(
                 grid,
@@ -47,10 +55,16 @@ def run_sweep(options: argparse.Namespace) -> int:
             )
     if options.dry_run:
         if options.json:
-            print_json({"command": options.command_line, "runs": [cell.label for cell in cells]})
+            print_json(
+                {
+                    "command": options.command_line,
+                    "runs": [cell.label for cell in cells],
+                    "refused": [{"run": label, "why": why} for label, why in refused],
+                }
+            )
         else:
             print(*(printable(cell.label) for cell in cells), Message("sweep.would_run", n=len(cells)), sep="\n")
-        return 0
+        return _named(refused, "sweep.would_fail", "sweep.more_would_fail")
     facts = {"command": options.command_line, "runs": len(found.plan), "done": len(found), "seconds": found.seconds}
     if options.json:
         print_json({**facts, "rows": list(found.rows)})
@@ -59,16 +73,46 @@ def run_sweep(options: argparse.Namespace) -> int:
     else:
         print(Message("sweep.done", done=len(found), n=len(found.plan), seconds=f"{found.seconds:.1f}"))
         print(*(Message("sweep.file", path=short(path)) for path in found.files), sep="\n")
-    for row in found.failed[:MOST_NAMED]:
-        named = ", ".join(f"{name}={row[name]}" for name in (*found.plan.grid, "seed"))
-        print(f"cbviz: {printable(Message('sweep.failed', cell=named, why=row['error'].rstrip('.')))}", file=sys.stderr)
-    if len(found.failed) > MOST_NAMED:
-        print(f"cbviz: {Message('sweep.more_failed', n=len(found.failed) - MOST_NAMED)}", file=sys.stderr)
+    failed = [
+        (", ".join(f"{name}={row[name]}" for name in (*found.plan.grid, "seed")), row["error"]) for row in found.failed
+    ]
+    code = _named(failed, "sweep.failed", "sweep.more_failed")
     if found.stopped and not found.failed:
         key = "sweep.stopped_kept" if found.files else "sweep.stopped"
         print(f"cbviz: {Message(key, done=len(found), n=len(found.plan))}", file=sys.stderr)
         raise Answered
-    return BAD_INPUT if found.failed else 0
+    return code
+
+
+def _refused(
+    cells: list[SweepCell], fixed: dict[str, Any], rehearse: Callable[..., Any], progress: Progress
+) -> list[tuple[str, str]]:
+    """The runs that could not be computed, and why. The seed matters only where it draws from a trace."""
+    known: dict[str, str] = {}
+    refused = []
+    progress.start("sweep", len(cells))
+    try:
+        for cell in cells:
+            arguments = {**fixed, **cell.parameters}
+            seed = cell.seed if arguments.get("trace") is not None else cells[0].seed
+            key = repr((sorted(arguments.items()), seed))
+            if key not in known:
+                known[key] = attempt(rehearse, {**arguments, "seed": seed})[1]
+            if known[key]:
+                refused.append((cell.label, known[key]))
+            progress.advance("sweep")
+    finally:
+        progress.close()
+    return refused
+
+
+def _named(runs: list[tuple[str, str]], one: str, more: str) -> int:
+    """Name the first runs that failed or would, on standard error; returns the exit code."""
+    for label, why in runs[:MOST_NAMED]:
+        print(f"cbviz: {printable(Message(one, cell=label, why=why.rstrip('.')))}", file=sys.stderr)
+    if len(runs) > MOST_NAMED:
+        print(f"cbviz: {Message(more, n=len(runs) - MOST_NAMED)}", file=sys.stderr)
+    return BAD_INPUT if runs else 0
 
 
 def _grid(words: list[str]) -> tuple[dict[str, list[Any]], dict[str, Any]]:

@@ -29,10 +29,12 @@ class RequestState:
     reason: FinishReason | None = None
     positions: int = field(init=False)
     """The most positions that it can need: prompt + max_new_tokens."""
-    declared: tuple[int, float, int, int] = field(init=False)
-    """What a policy may know of the request: id, arrival, prompt tokens, max_new_tokens."""
+    declared: tuple[int, float, int, int, str | None, int] = field(init=False)
+    """What a policy may know of the request: id, arrival, prompt tokens, max_new_tokens, client, priority."""
 
     def __post_init__(self) -> None:
         asked = self.request
         self.positions = asked.positions
-        self.declared = (asked.id, asked.arrival, len(asked.prompt), asked.max_new_tokens)
+        self.declared = (
+            asked.id, asked.arrival, len(asked.prompt), asked.max_new_tokens, asked.client, asked.priority
+        )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cbviz.checks import counted
 from cbviz.errors import PolicyError
 from cbviz.policies.base import Policy, RequestView, View
 from cbviz.policies.identity import name_of
@@ -11,18 +12,19 @@ MOST_LISTED = 20
 
 
 COMPUTES_NOTHING = (
-    " at iteration {iteration}: {waiting} requests wait and none is computed; it must admit or resume a request"
+    " at iteration {iteration}: {waiting} {requests} and none is computed; it must admit or resume a request"
 )
 ONLY_WAITS = (
-    ": {times} times in a row no request advanced and it waited, while {waiting} requests wait; it must admit or "
+    ": {times} times in a row no request advanced and it waited, while {waiting} {requests}; it must admit or "
     "resume a request"
 )
-NEVER_ADVANCES = ": for {times} iterations up to {last} no request advanced, while {waiting} requests wait"
+NEVER_ADVANCES = ": for {times} iterations up to {last} no request advanced, while {waiting} {requests}"
 
 
 def stuck(policy: Policy, view: View, how: str, **facts: int) -> PolicyError:
     """The error; `how` is one of the above with its facts. What the policy sees is noted on it."""
-    error = PolicyError(f"policy {name_of(policy)!r} is stuck{how.format(**facts)}.")
+    requests = "request waits" if facts["waiting"] == 1 else "requests wait"
+    error = PolicyError(f"policy {name_of(policy)!r} is stuck{how.format(requests=requests, **facts)}.")
     error.add_note(dump(view))
     return error
 
@@ -39,7 +41,7 @@ def dump(view: View) -> str:
     """What a policy sees, a line a request, the first ones of each kind."""
     taken = view.total_blocks - view.free_blocks
     lines = [
-        f"iteration {view.iteration}, clock {view.clock:g}: {view.slots} slots, {view.free_slots} free; "
+        f"iteration {view.iteration}, clock {view.clock:g}: {counted(view.slots, 'slot')}, {view.free_slots} free; "
         f"{view.total_blocks} KV blocks of {view.block_size}, {taken} taken"
     ]
     for name, requests in (("running", view.running), ("finished", view.finished), ("waiting", view.waiting)):

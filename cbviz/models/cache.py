@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from cbviz.paths import sha256
+from cbviz.paths import path_of, sha256
 
 MANIFEST = "manifest.json"
 PART = ".part"
@@ -27,7 +27,7 @@ def cache_folder() -> Path:
     %LOCALAPPDATA%\\cbviz\\Cache on Windows.
     """
     if chosen := os.environ.get("CBVIZ_CACHE"):
-        return Path(chosen).expanduser()
+        return path_of(chosen, "CBVIZ_CACHE")
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "cbviz"
     if sys.platform == "win32":

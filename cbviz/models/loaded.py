@@ -88,8 +88,8 @@ class LoadedModel:
                 asked = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
             except Exception as error:  # a template is a small program by the model's authors
                 raise ModelError(f"the chat template of {self.name} fails on {text!r}: {error}") from error
-        # A template writes the special tokens itself.
-        ids = [int(i) for i in tokenizer(asked, add_special_tokens=not self.chat)["input_ids"]]
+        # A template writes the special tokens itself. Of a prompt that is too long, we say so where the limit is known.
+        ids = [int(i) for i in tokenizer(asked, add_special_tokens=not self.chat, verbose=False)["input_ids"]]
         if not ids:
             raise ModelError(f"the tokenizer of {self.name} makes no token of {text!r}.")
         return ids

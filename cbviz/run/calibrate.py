@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cbviz.checks import is_a, shown
+from cbviz.checks import flag, is_a, shown
 from cbviz.checks import text as checked_text
 from cbviz.errors import CalibrationError
 from cbviz.measure.iteration_work import iteration_work
@@ -32,7 +32,7 @@ WHY = {
 """Why a coefficient cannot be identified."""
 
 
-def calibrate(traces: Trace | Sequence[Trace], *, name: str | None = None) -> CostModel:
+def calibrate(traces: Trace | Sequence[Trace], *, name: str | None = None, simulated: bool = False) -> CostModel:
     """Fit a cost model to the iterations of recorded runs.
 
     The squares of the residuals are weighted by 1 / seconds, and no coefficient is negative. A coefficient that the
@@ -47,6 +47,9 @@ def calibrate(traces: Trace | Sequence[Trace], *, name: str | None = None) -> Co
         more coefficients.
     name
         What results call the cost model; None makes one of device and model.
+    simulated
+        Whether traces on a virtual clock may be among them. Their times come from another cost model, so a fit finds
+        that one again and says nothing about a device.
 
     Returns
     -------
@@ -56,7 +59,8 @@ def calibrate(traces: Trace | Sequence[Trace], *, name: str | None = None) -> Co
     Raises
     ------
     CalibrationError
-        There is no trace, they are of different devices or models, or they are too short to fit anything.
+        There is no trace, they are of different devices or models, they are too short to fit anything, or one was
+        simulated and `simulated` is not set.
 
     Examples
     --------
@@ -68,13 +72,15 @@ def calibrate(traces: Trace | Sequence[Trace], *, name: str | None = None) -> Co
     runs = [traces] if isinstance(traces, Trace) else list(traces) if isinstance(traces, list | tuple) else []
     if not runs or not all(is_a(trace, Trace) for trace in runs):
         raise CalibrationError(f"traces must be one or more Traces, such as cbviz.load(path), not {shown(traces)}.")
+    notes = _simulated(runs, flag("simulated", simulated, error=CalibrationError))
     device, model, dtype = _same_origin(runs)
     work = [iteration_work(trace) for trace in runs]
     x = [np.column_stack([np.ones(len(w.decodes)), w.columns(), w.prefill_tokens > 0]) for w in work]
     y = [trace.iterations.t_end - trace.iterations.t_start for trace in runs]
     everything, seconds = np.vstack(x), np.concatenate(y)
     _check_enough(everything, seconds)
-    chosen, notes = identified(everything)
+    chosen, unknown = identified(everything)
+    notes += unknown
     held_out = _held_out(runs, x, y)
     if held_out is None:
         notes.append("No request was admitted after half of them had finished, so the error is unknown.")
@@ -177,6 +183,21 @@ def _same_origin(runs: Sequence[Trace]) -> tuple[str, str, str]:
             )
     device, model, dtype = found[0]
     return device or "virtual clock", model or "no model", dtype
+
+
+def _simulated(runs: Sequence[Trace], allowed: bool) -> list[str]:
+    """A note if some of the runs were simulated. Raises CalibrationError if that is not allowed."""
+    virtual = [run for run in runs if run.meta.clock == "virtual"]
+    if not virtual:
+        return []
+    costs = sorted({shown(cost) for run in virtual if (cost := run.meta.extra.get("cost"))})
+    by = f" by the cost model {', '.join(costs)}" if costs else ""
+    if not allowed:
+        raise CalibrationError(
+            f"{len(virtual)} of the {len(runs)} traces were simulated{by}, so no device took these times; record runs "
+            "on the device, or pass simulated=True (--simulated) to fit to them all the same."
+        )
+    return [f"Fitted to simulated times: {len(virtual)} of {len(runs)} traces were made{by}, not measured."]
 
 
 def _dtype(run: Trace) -> str:

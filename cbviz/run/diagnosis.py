@@ -17,7 +17,8 @@ from cbviz.measure.goodput import Targets
 from cbviz.measure.saturation import Saturation
 from cbviz.messages import Message, in_language
 from cbviz.paths import new_file, write_whole
-from cbviz.run.what_if import WhatIf, WhatIfRow
+from cbviz.run.what_if import WhatIf
+from cbviz.run.what_if_words import known, milliseconds, what_if_json, what_if_sentences
 from cbviz.view.chart import Chart
 from cbviz.view.gantt import Gantt
 from cbviz.view.load_charts import in_flight, results_cdf, ttft_over_time
@@ -143,7 +144,7 @@ class Diagnosis:
             values = ", ".join(f"{TOOLS[tool]} {rate:.3g}" for tool, rate in self.goodput.items())
             said.append(Message("doctor.goodput", values=values))
         if self.options is not None:
-            said += _what_if(self.options)
+            said += what_if_sentences(self.options)
         return tuple(in_language(sentence, self.language) for sentence in said)
 
     def differences(self) -> tuple[Message, ...]:
@@ -159,20 +160,25 @@ class Diagnosis:
         ours, theirs = self.by("tpot", "vllm-bench").mean, self.by("tpot", "guidellm").mean
         if _differ(ours, theirs):
             said.append(
-                Message("doctor.differs.tpot", ratio=f"{theirs / ours:.2f}", theirs=_ms(theirs), ours=_ms(ours))
+                Message(
+                    "doctor.differs.tpot",
+                    ratio=f"{theirs / ours:.2f}",
+                    theirs=milliseconds(theirs),
+                    ours=milliseconds(ours),
+                )
             )
         gap = self.by("itl", "vllm-bench").mean
         gaps = float((m.outputs - 1).sum())
         bundled = 1 - len(m.chunk_gaps) / gaps if m.chunk_gaps is not None and gaps else 0.0
         if bundled > ALIKE:
-            said.append(Message("doctor.differs.chunks", share=f"{bundled:.1%}", gap=_ms(gap)))
+            said.append(Message("doctor.differs.chunks", share=f"{bundled:.1%}", gap=milliseconds(gap)))
         if _differ(ours, gap):
-            said.append(Message("doctor.differs.itl", gap=_ms(gap), tpot=_ms(ours)))
+            said.append(Message("doctor.differs.itl", gap=milliseconds(gap), tpot=milliseconds(ours)))
         held = float(np.mean(m.sent - m.arrival))
         if _differ(self.by("ttft", "cbviz").mean, self.by("ttft", "vllm-bench").mean):
-            said.append(Message("doctor.differs.held", held=_ms(held)))
+            said.append(Message("doctor.differs.held", held=milliseconds(held)))
         if _differ(self.by("e2el", "vllm-bench").mean, self.by("e2el", "guidellm").mean):
-            said.append(Message("doctor.differs.end", extra=_ms(float(np.mean(m.end - m.last)))))
+            said.append(Message("doctor.differs.end", extra=milliseconds(float(np.mean(m.end - m.last)))))
         if single := int((m.outputs == 1).sum()):
             said.append(Message("doctor.differs.one_token", n=single))
         return tuple(said) or (Message("doctor.differs.none"),)
@@ -239,11 +245,11 @@ class Diagnosis:
             "settings": self.results.settings,
             "verdict": s.verdict,
             "verdict_why": s.why,
-            "in_rate": _known(s.in_rate),
-            "out_rate": _known(s.out_rate),
+            "in_rate": known(s.in_rate),
+            "out_rate": known(s.out_rate),
             "peak_in_flight": s.peak,
             "slopes": {
-                name: None if slope is None else {"per_second": slope.per_second, "margin": _known(slope.margin)}
+                name: None if slope is None else {"per_second": slope.per_second, "margin": known(slope.margin)}
                 for name, slope in (("in_flight", s.concurrency), ("ttft", s.ttft))
             },
             "definitions": [
@@ -252,14 +258,14 @@ class Diagnosis:
                     "tool": row.tool,
                     "own_name": row.own_name,
                     "count": row.count,
-                    "mean": _known(row.mean),
-                    "median": _known(row.median),
-                    "p99": _known(row.p99),
+                    "mean": known(row.mean),
+                    "median": known(row.median),
+                    "p99": known(row.p99),
                 }
                 for row in self.table
             ],
-            "goodput": {tool: _known(rate) for tool, rate in self.goodput.items()},
-            "what_if": None if self.options is None else _options_json(self.options),
+            "goodput": {tool: known(rate) for tool, rate in self.goodput.items()},
+            "what_if": None if self.options is None else what_if_json(self.options),
             "sentences": list(self.sentences()),
         }
 
@@ -308,7 +314,7 @@ class Diagnosis:
         columns = ("metric", "tool", "own_name", "mean", "p50", "p99", "rule")
         rows = [[self._say(f"doctor.column.{name}") if name not in ("p50", "p99") else name for name in columns]]
         for row in self.table:
-            numbers = [_ms(value) for value in (row.mean, row.median, row.p99)]
+            numbers = [milliseconds(value) for value in (row.mean, row.median, row.p99)]
             rule = row.rule.in_language(self.language)
             rows.append([TITLES[row.metric], TOOLS[row.tool], row.own_name, *numbers, rule])
         return rows
@@ -344,50 +350,5 @@ def _verdict(s: Saturation, good: int) -> Message:
     return Message("doctor.over_saturated" if s.verdict == "over-saturated" else "doctor.keeps_up", **facts)
 
 
-def _what_if(options: WhatIf) -> list[str]:
-    error = {name: f"{value:+.1%}" if not math.isnan(value) else "–" for name, value in options.error.items()}
-    said: list[str] = [Message("doctor.what_if.error", option=options.as_it_ran.option.label, **error)]
-    for row in (options.as_it_ran, *options.options):
-        times = {name: f"{_ms(value)} ± {_share(row.uncertainty[name])}" for name, value in row.mean.items()}
-        speed = f"{row.tokens_per_second:,.0f}"
-        said.append(Message("doctor.what_if.row", option=row.option.label, speed=speed, **times))
-    warnings = dict.fromkeys(warning for row in (options.as_it_ran, *options.options) for warning in row.warnings)
-    return [*said, *warnings]
-
-
-def _options_json(options: WhatIf) -> dict[str, Any]:
-    def row(found: WhatIfRow) -> dict[str, Any]:
-        return {
-            "option": found.option.label,
-            "mean": {name: _known(value) for name, value in found.mean.items()},
-            "p99": {name: _known(value) for name, value in found.p99.items()},
-            "uncertainty": {name: _known(value) for name, value in found.uncertainty.items()},
-            "tokens_per_second": found.tokens_per_second,
-            "warnings": list(found.warnings),
-        }
-
-    return {
-        "error": {name: _known(value) for name, value in options.error.items()},
-        "as_it_ran": row(options.as_it_ran),
-        "options": [row(found) for found in options.options],
-    }
-
-
 def _differ(a: float, b: float) -> bool:
     return not (math.isnan(a) or math.isnan(b)) and abs(a - b) > ALIKE * max(abs(a), abs(b))
-
-
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _share(value: float) -> str:
-    return "?" if math.isnan(value) else f"{value:.0%}" if value >= 0.1 else f"{value:.1%}"
-
-
-def _ms(seconds: float) -> str:
-    """Milliseconds in at most five digits; "–" where there are none."""
-    if math.isnan(seconds):
-        return "–"
-    ms = seconds * 1e3
-    return f"{ms:,.0f} ms" if ms >= 1000 else f"{ms:.1f} ms" if ms >= 10 else f"{ms:.2f} ms"

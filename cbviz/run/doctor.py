@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from cbviz.checks import is_a, listed, shown
 from cbviz.checks import whole as checked_whole
@@ -27,8 +28,8 @@ def doctor(
     run: int = 1,
     targets: Targets | str | None = None,
     cost: CostModel | str | os.PathLike[str] | None = None,
-    ran: Option | None = None,
-    options: Sequence[Option] = (),
+    ran: Option | Mapping[str, Any] | None = None,
+    options: Sequence[Option | Mapping[str, Any]] = (),
     language: str | None = None,
 ) -> Diagnosis:
     """Examine the result of a benchmark that a load generator, or cbviz itself, has measured.
@@ -46,9 +47,10 @@ def doctor(
     cost
         A calibration of the same model and device; with it the run is simulated, as it was and with `options`.
     ran
-        The policy, slots and memory that ran, for the simulation; None takes vLLM's defaults, or those of the trace.
+        The policy, slots and memory that ran, for the simulation. None takes vLLM's defaults, or those of the trace; a
+        dict names what differs from them.
     options
-        Other settings to simulate.
+        Other settings to simulate; a dict names what differs from what ran.
     language
         "en" or "zh"; None means the one set by `cbviz.view.language.speak`.
 
@@ -81,22 +83,25 @@ def doctor(
         raise MeasureError(f"the file holds {len(runs)} runs; there is no run {shown(run)}.")
     results, wanted = runs[number - 1], _targets(targets)
     others = listed("options", options, "Option", error=MeasureError)
-    if not all(is_a(option, Option) for option in [*others, *([] if ran is None else [ran])]):
-        raise MeasureError("ran and options must be Option(policy=…, slots=…, kv_blocks=…).")
+    if not all(is_a(option, (Option, dict)) for option in others) or not is_a(ran, (Option, dict, type(None))):
+        raise MeasureError("ran and options must be Option(policy=…, slots=…, kv_blocks=…), or a dict of what differs.")
     if others and cost is None:
         raise MeasureError(
             "options can be simulated only with a calibration: pass cost=, such as a file of `cbviz calibrate`."
         )
-    settings = results.settings
-    if ran is None and results.tool == "cbviz":
-        ran = Option(str(settings["policy"]), int(settings["slots"]))
+    before = ran if isinstance(ran, Option) else None
+    if cost is not None:
+        if before is None:
+            given: dict[str, Any] = dict(ran or {})  # type: ignore[arg-type]
+            before = Option.of(results, given.pop("policy", None)).changed(**given)
+        others = [option if isinstance(option, Option) else before.changed(**option) for option in others]
     return Diagnosis(
         results,
         table=by_definition(results),
         saturation=saturation(results),
         goodput={} if wanted is None else goodput_by_definition(results, wanted),
         targets=wanted,
-        options=None if cost is None else what_if(results, *others, cost=cost, ran=ran),
+        options=None if cost is None else what_if(results, *others, cost=cost, ran=before),
         runs=len(runs),
         run=number,
         language=spoken,

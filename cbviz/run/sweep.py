@@ -14,13 +14,14 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from cbviz.checks import flag, shown
+from cbviz.checks import counted, flag, shown
 from cbviz.checks import whole as checked_whole
 from cbviz.errors import FileError, SweepError
 from cbviz.measure.knee import capacity, knee
+from cbviz.measure.lane_times import two_digits
 from cbviz.paths import write_whole
 from cbviz.run.progress import Progress, SilentProgress
-from cbviz.run.sweep_plan import SweepCell, SweepPlan, plan_of
+from cbviz.run.sweep_plan import SweepCell, SweepPlan, check_parameters, plan_of
 from cbviz.run.sweep_runners import Done, in_process, on_cores, on_ray
 from cbviz.run.sweep_table import SweepFolder, SweepRow, columns_of, row_of, to_csv
 from cbviz.run.sweep_work import simulated
@@ -58,7 +59,8 @@ class Sweep:
 
     def __repr__(self) -> str:
         failed = len(self.failed)
-        return f"<Sweep of {len(self.plan):,} runs: {len(self.rows):,} done, {failed:,} failed, {self.seconds:.1f} s>"
+        runs = counted(len(self.plan), "run")
+        return f"<Sweep of {runs}: {len(self.rows):,} done, {failed:,} failed, {two_digits(self.seconds)} s>"
 
     @property
     def failed(self) -> tuple[SweepRow, ...]:
@@ -239,8 +241,8 @@ def sweep(
     Raises
     ------
     SweepError
-        The grid is empty or has values that no table can hold, the folder holds another sweep, Ray is missing or does
-        not answer, or `work` cannot be sent to other processes.
+        The grid is empty, has values that no table can hold or a parameter that `work` does not take, the folder holds
+        another sweep, Ray is missing or does not answer, or `work` cannot be sent to other processes.
     FileError
         The folder cannot be written. What was computed before is kept there.
 
@@ -255,6 +257,7 @@ def sweep(
         raise SweepError(f"work must be a function, not {shown(work)}.")
     name = f"{getattr(work, '__module__', '?')}.{getattr(work, '__qualname__', type(work).__name__)}"
     plan = plan_of(grid, fixed, num_runs, seed, name)
+    check_parameters(work, plan)
     flag("resume", resume, error=SweepError)
     flag("continue_on_error", continue_on_error, error=SweepError)
     if workers is not None:
@@ -298,10 +301,6 @@ def _runner(
 ) -> Generator[Done, None, None]:
     fixed = dict(plan.fixed)
     if address is not None:
-        if not isinstance(address, str) or not address:
-            raise SweepError(
-                f"address must be None, 'auto', 'local', HOST:PORT or ray://HOST:PORT, not {shown(address)}."
-            )
         return on_ray(work, todo, fixed, address, workers)
     if workers == 1:
         return in_process(work, todo, fixed)
@@ -324,7 +323,8 @@ def _check_portable(work: Callable[..., Any]) -> None:
 
 def _row(cell: SweepCell, results: dict[str, Any], error: str) -> SweepRow:
     """The row of a cell; results that no table can hold are a failure of the cell."""
-    clash = next((name for name in results if name in cell.parameters or name in ("run", "seed", "error")), None)
+    taken = {**cell.parameters, "run": None, "seed": None, "error": None}
+    clash = next((name for name, value in results.items() if name in taken and value != taken[name]), None)
     if clash is not None:
         return row_of(cell, {}, f"the result {clash!r:.80} has the name of a parameter")
     try:

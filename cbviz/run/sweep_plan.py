@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from inspect import Parameter, signature
 from itertools import product
 from math import isfinite, prod
 from typing import Any
@@ -111,6 +112,21 @@ def plan_of(grid: object, fixed: Mapping[str, Any], num_runs: object, seed: obje
     if plan.size > MOST_CELLS_SWEPT:
         raise SweepError(f"the grid has {plan.size:,} runs; at most {MOST_CELLS_SWEPT:,} are swept at once.")
     return plan
+
+
+def check_parameters(work: Callable[..., object], plan: SweepPlan) -> None:
+    """Raise SweepError for a parameter that the function does not take: no run of the sweep could succeed."""
+    try:
+        taken = signature(work).parameters.values()
+    except (TypeError, ValueError):  # a function of C tells nothing
+        return
+    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in taken):
+        return
+    allowed = [p.name for p in taken if p.kind in (Parameter.KEYWORD_ONLY, Parameter.POSITIONAL_OR_KEYWORD)]
+    for name in (*plan.grid, *plan.fixed):
+        if name not in allowed:
+            known = ", ".join(sorted(set(allowed) - {"seed"}))
+            raise SweepError(f"there is no parameter {shown(name)}; allowed are {known}.")
 
 
 def _check_name(name: object) -> None:

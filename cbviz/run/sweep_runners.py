@@ -7,8 +7,6 @@ dies takes no cell with it: it is computed again, at most `TRIES` times, alone, 
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -16,15 +14,13 @@ from multiprocessing import get_context
 from typing import Any
 
 from cbviz.checks import one_line
-from cbviz.errors import SweepError
+from cbviz.run.ray_cluster import connect
 from cbviz.run.sweep_plan import SweepCell
 from cbviz.worker import attempt, leave_interrupts_alone
 
 TRIES = 3
 AHEAD = 2
 """Cells handed out for each worker, so that none waits for its next one."""
-REACH_SECONDS = 5.0
-"""Within which a cluster must answer."""
 
 Work = Callable[..., Any]
 Done = tuple[SweepCell, dict[str, Any], str]
@@ -103,7 +99,7 @@ def on_ray(
 
     Raises SweepError where Ray is not installed, or no cluster answers within seconds.
     """
-    ray, started = _connect(address, workers)
+    ray, started = connect(address, workers)
     try:
         task = ray.remote(max_retries=TRIES - 1)(attempt)
         rest = iter(cells)
@@ -126,41 +122,6 @@ def on_ray(
     finally:
         if started:
             ray.shutdown()
-
-
-def _connect(address: str, workers: int | None) -> tuple[Any, bool]:
-    """Ray, connected, and whether this sweep connected it."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError:
-        raise SweepError("a sweep on Ray needs Ray; install it with: pip install cbviz[ray]") from None
-    if ray.is_initialized():
-        return ray, False
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    if address == "local":
-        options |= {"num_cpus": workers or os.cpu_count() or 1, "include_dashboard": False, "address": "local"}
-    else:
-        options["address"] = address
-        if ":" in address:
-            _check_reach(address)
-    try:
-        ray.init(**options)
-    except Exception as error:
-        raise SweepError(f"no Ray cluster answers at {address!r}: {one_line(error)}.") from None
-    return ray, True
-
-
-def _check_reach(address: str) -> None:
-    """Raise SweepError unless something listens at an address: Ray's client itself would try for half a minute."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not port.isdigit() or not 0 < int(port) < 65536:
-        raise SweepError(f"an address of Ray is ray://HOST:PORT, HOST:PORT, 'auto' or 'local', not {address!r:.80}.")
-    try:
-        with socket.create_connection((host.strip("[]") or "127.0.0.1", int(port)), REACH_SECONDS):
-            return
-    except OSError as error:
-        raise SweepError(f"no Ray cluster answers at {address!r:.80}: {one_line(error)}.") from None
 
 
 def _arguments(cell: SweepCell, fixed: dict[str, Any]) -> dict[str, Any]:

@@ -13,10 +13,13 @@ from typing import Any
 
 from cbviz.checks import shown
 from cbviz.errors import FileError, SweepError
-from cbviz.paths import make_folder, short, why, write_whole
+from cbviz.paths import make_folder, read_file, short, why, write_whole
 from cbviz.run.sweep_plan import SweepCell, SweepPlan
 
 PLAN, ROWS, TABLE, PARQUET = "sweep.json", "cells.jsonl", "results.csv", "results.parquet"
+
+LARGEST_PLAN, LARGEST_ROWS = 2**26, 2**31
+"""Bytes: a million runs have rows of about 500 bytes each."""
 
 SweepRow = dict[str, Any]
 
@@ -70,7 +73,7 @@ class SweepFolder:
         self.rows: dict[int, SweepRow] = {}
         """Index of a cell → its row, of those that did not fail."""
         kept = self.path / PLAN
-        if kept.exists():
+        if os.path.lexists(kept):
             self._check(kept, resume)
             self._read()
         else:
@@ -101,9 +104,12 @@ class SweepFolder:
 
     def _check(self, kept: Path, resume: bool) -> None:
         try:
-            found = json.loads(kept.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise FileError(f"{short(kept)} cannot be read: {why(error)}.") from None
+            found = json.loads(read_file(kept, "the plan of the sweep", most=LARGEST_PLAN).decode("utf-8"))
+        except (ValueError, RecursionError):
+            raise SweepError(
+                f"{short(kept)} was cut short or damaged, so what the folder holds is not known; remove that file to "
+                "start again, or name another folder."
+            ) from None
         if not isinstance(found, dict) or found.get("format") != "cbviz sweep" or found.get("version") != 1:
             raise SweepError(f"{short(kept)} is not the plan of a sweep of this version.")
         if not resume:
@@ -119,7 +125,9 @@ class SweepFolder:
         """The rows kept so far. What follows the last whole line was cut off while it was written, and goes."""
         place = self.path / ROWS
         try:
-            content = place.read_bytes() if place.exists() else b""
+            content = read_file(place, "the rows of the sweep", most=LARGEST_ROWS) if os.path.lexists(place) else b""
+            if len(content) > LARGEST_ROWS:
+                raise FileError(f"{short(place)} is larger than {LARGEST_ROWS:,} bytes; no sweep writes as much.")
             whole = content[: content.rfind(b"\n") + 1]
             if whole != content:
                 write_whole(place, whole)

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from functools import cache
+from inspect import signature
 from typing import Any
 
 from cbviz.errors import WorkloadError
 from cbviz.measure.goodput import Targets
 from cbviz.run.budgeted import budgeted
 from cbviz.run.forecast import forecast
-from cbviz.run.traffic_work import work_of
+from cbviz.run.traffic_work import traffic_at, work_of
 from cbviz.run.under_load import figures
+from cbviz.simulator.forecast import Forecast
 from cbviz.simulator.work import Work
-from cbviz.workload import AllAtOnce, ExponentialClipped, Fixed, GammaBursty, Traffic, Uniform, read_traffic
+from cbviz.workload import AllAtOnce, ExponentialClipped, Fixed, GammaBursty, Traffic, Uniform
+from cbviz.workload.checks import amount
 
 SPREADS = ("ttft", "tpot", "e2e", "queue")
-LEFT_OUT = ("policy", "slots", "cost", "wall_seconds", "requests_per_wall_second", "warnings")
+LEFT_OUT = ("policy", "slots", "cost", "wall_seconds", "compile_seconds", "requests_per_wall_second", "warnings")
 """Figures that are parameters already, or that differ from run to run of the same cell."""
+
+WORK_PARAMETERS = (
+    "seed", "requests", "rate", "burstiness", "lengths", "output_tokens", "max_new_tokens", "prompt_tokens", "trace"
+)  # fmt: skip
+SERVING_PARAMETERS = ("policy", "budget", "cost", "slots", "block_size", "kv_blocks", "lag")
 
 
 def simulated(
@@ -60,7 +68,7 @@ def simulated(
         The law of outputs ("exponential", "uniform" or "fixed"), its mean and its longest output; tokens of each
         prompt. Not with a trace.
     trace
-        A file of traffic (see `cbviz.workload.read_traffic`), resampled with the seed.
+        A file of traffic (see `cbviz.workload.read_traffic`) or a trace of cbviz, resampled with the seed.
     budget
         Tokens of an iteration, for policies that have such a bound.
     target_ttft, target_tpot, target_e2e
@@ -80,26 +88,22 @@ def simulated(
     CbvizError
         As `cbviz.forecast`.
     """
-    if trace is not None:
-        traffic = _traffic(trace).resampled(requests, seed)
-        work = work_of(traffic if rate is None else traffic.at_rate(rate))
-    else:
-        law = _law(lengths, output_tokens, max_new_tokens)
-        arrivals = AllAtOnce() if rate is None else GammaBursty(rate, burstiness)
-        work = Work.draw(requests, law, arrivals, prompt_tokens=prompt_tokens, seed=seed)
-    found = forecast(
-        work,
-        budgeted(policy, budget),
-        cost=cost,
-        slots=slots,
-        block_size=block_size,
-        kv_blocks=kv_blocks,
-        lag=lag,
+    work = _work(
+        seed=seed,
+        requests=requests,
+        rate=rate,
+        burstiness=burstiness,
+        lengths=lengths,
+        output_tokens=output_tokens,
+        max_new_tokens=max_new_tokens,
+        prompt_tokens=prompt_tokens,
+        trace=trace,
     )
-    wanted = {"ttft": target_ttft, "tpot": target_tpot, "e2el": target_e2e}
-    targets = Targets(**wanted) if any(value is not None for value in wanted.values()) else None
+    found = _served(
+        work, policy=policy, budget=budget, cost=cost, slots=slots, block_size=block_size, kv_blocks=kv_blocks, lag=lag
+    )
     table: dict[str, Any] = {}
-    for name, value in figures(found, targets, dollars_per_hour).items():
+    for name, value in figures(found, _targets(target_ttft, target_tpot, target_e2e), dollars_per_hour).items():
         if name in SPREADS:
             table |= {
                 f"{name}_{part}": None if value is None else value[part] for part in ("mean", "p50", "p90", "p99")
@@ -110,10 +114,69 @@ def simulated(
     return table
 
 
+def rehearse(**parameters: Any) -> dict[str, Any]:
+    """Raise what `simulated` would raise for these parameters, without serving its requests.
+
+    Whether a request can be served at all depends on the longest one alone, so that one is served by itself. Of a law
+    it is as long as the law allows; of a trace it is the longest that the seed draws.
+
+    Parameters
+    ----------
+    parameters
+        As for `simulated`.
+
+    Returns
+    -------
+    dict
+        Empty, as `cbviz.worker.attempt` expects names and results.
+
+    Raises
+    ------
+    TypeError
+        There is no such parameter.
+    CbvizError
+        As `simulated`.
+    """
+    bound = signature(simulated).bind(**parameters)
+    bound.apply_defaults()
+    given = bound.arguments
+    count = amount("the number of requests", given["requests"])
+    of_work = {name: given[name] for name in WORK_PARAMETERS}
+    work = _work(**of_work | {"requests": count if given["trace"] is not None else 1})
+    longest = Work(
+        arrival=[0.0],  # type: ignore[arg-type]
+        prompt_tokens=[int(work.prompt_tokens.max())],  # type: ignore[arg-type]
+        output_tokens=[1],  # type: ignore[arg-type]
+        max_new_tokens=[work.longest - int(work.prompt_tokens.max())],  # type: ignore[arg-type]
+    )
+    found = _served(longest, **{name: given[name] for name in SERVING_PARAMETERS})
+    targets = _targets(given["target_ttft"], given["target_tpot"], given["target_e2e"])
+    figures(found, targets, given["dollars_per_hour"])
+    return {}
+
+
+def _targets(ttft: float | None, tpot: float | None, e2el: float | None) -> Targets | None:
+    return None if ttft is tpot is e2el is None else Targets(ttft, tpot, e2el)
+
+
+def _work(*, trace: str | None, requests: int, seed: int, rate: float | None, **law: Any) -> Work:
+    """The requests of a cell."""
+    if trace is not None:
+        traffic = _traffic(trace).resampled(requests, seed)
+        return work_of(traffic if rate is None else traffic.at_rate(rate))
+    lengths = _law(law["lengths"], law["output_tokens"], law["max_new_tokens"])
+    arrivals = AllAtOnce() if rate is None else GammaBursty(rate, law["burstiness"])
+    return Work.draw(requests, lengths, arrivals, prompt_tokens=law["prompt_tokens"], seed=seed)
+
+
+def _served(work: Work, *, policy: str, budget: int | None, **serving: Any) -> Forecast:
+    return forecast(work, budgeted(policy, budget), **serving)
+
+
 @cache
 def _traffic(path: str) -> Traffic:
     """A file of traffic, read once by each process."""
-    return read_traffic(path)
+    return traffic_at(path)
 
 
 def _law(name: str, mean: int, most: int | None) -> Any:

@@ -76,19 +76,25 @@ def virtual_engine(
     CbvizError
         The setting makes no sense.
     """
-    name, summary = identity(policy)
     size, blocks = setting.block_size, blocks_of(workload, setting)
-    limit = limit_of(workload, setting)
-    executor = NullExecutor(context_limit=limit, seconds=seconds)
+    executor = NullExecutor(context_limit=limit_of(workload, setting), seconds=seconds)
     config = EngineConfig(setting.slots, blocks, size, kv=setting.kv, lag=setting.lag)
     engine = build_engine(executor, policy, config, workload.arrival_unit)
+    return engine, virtual_meta(engine, workload, setting, facts)
+
+
+def virtual_meta(
+    engine: Engine, workload: Workload, setting: VirtualSetup, facts: dict[str, Any] | None = None
+) -> TraceMeta:
+    """The metadata of the trace of an engine on a virtual clock; see `virtual_engine`."""
+    name, summary = identity(engine.policy)
     more = dict(facts or {})
-    meta = TraceMeta(
+    return TraceMeta(
         policy=name,
         policy_summary=summary,
         slots=setting.slots,
-        block_size=size,
-        total_blocks=blocks,
+        block_size=setting.block_size,
+        total_blocks=engine.pool.blocks,
         block_bytes=engine.block_bytes,
         model=more.pop("model", ""),
         device=more.pop("device", ""),
@@ -99,9 +105,11 @@ def virtual_engine(
         clock="virtual",
         lag=setting.lag,
         versions={"cbviz": __version__},
-        extra=policy_parameters(policy) | {"context_limit": limit} | setting.kv.chosen() | more,
+        extra=policy_parameters(engine.policy)
+        | {"context_limit": engine.executor.context_limit}
+        | setting.kv.chosen()
+        | more,
     )
-    return engine, meta
 
 
 def served(

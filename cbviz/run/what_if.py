@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
-from cbviz.errors import MeasureError
+from cbviz.checks import shown
+from cbviz.errors import MeasureError, PolicyError
 from cbviz.measure.definitions import DEFINITIONS, Moments
-from cbviz.policies import Policy
+from cbviz.policies import Policy, get
 from cbviz.run.budgeted import budgeted
 from cbviz.run.forecast import forecast
 from cbviz.run.traffic_work import work_of
-from cbviz.simulator.cost import CostModel
+from cbviz.simulator.cost import COEFFICIENTS, CostModel
 from cbviz.simulator.cost_file import load_cost
 from cbviz.workload import LoadResults
 
@@ -24,13 +25,87 @@ SIMULATED_LATENCIES = ("ttft", "tpot", "e2el")
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """How the requests might be served: as in `cbviz.forecast`; `budget` bounds the tokens of an iteration."""
+    """How the requests might be served: as in `cbviz.forecast`; `budget` bounds the tokens of an iteration.
+
+    Parameters
+    ----------
+    policy, slots, kv_blocks, block_size, lag
+        As in `cbviz.forecast`.
+    budget
+        Tokens of an iteration, for policies that have such a bound; None leaves the policy's own.
+    """
 
     policy: str | Policy = "vllm_v1"
     slots: int = 256
     kv_blocks: int | None = None
     block_size: int = 16
     budget: int | None = None
+    lag: int = 0
+
+    @classmethod
+    def of(cls, results: LoadResults, policy: str | Policy | None = None) -> Option:
+        """The setting that a trace of cbviz records, or vLLM's defaults for the results of another tool.
+
+        Parameters
+        ----------
+        results
+            The run.
+        policy
+            What ran, if it is not what the trace says.
+
+        Returns
+        -------
+        Option
+            With the policy's own parameters, the slots, the KV blocks, and the lag that ran.
+
+        Raises
+        ------
+        MeasureError
+            It ran under a policy that is not one of cbviz's own.
+        """
+        known = results.settings
+        if results.tool != "cbviz":
+            return cls() if policy is None else cls(policy)
+        try:
+            chosen = get(str(known["policy"]) if policy is None else policy)
+        except PolicyError:
+            if policy is not None:
+                raise
+            raise MeasureError(
+                f"the trace ran under {shown(known['policy'])}, which is no policy of cbviz's own; say what to "
+                "simulate with ran=Option(policy=…) or --ran."
+            ) from None
+        if policy is None:  # one of ours, and so a dataclass
+            names = {field.name for field in fields(chosen) if field.init} - {"name", "summary"}  # type: ignore[arg-type]
+            own = {name: value for name, value in known.get("parameters", {}).items() if name in names}
+            chosen = replace(chosen, **own) if own else chosen  # type: ignore[type-var]
+        memory: dict[str, int] = {name: known[name] for name in ("kv_blocks", "block_size") if known.get("kv_blocks")}
+        return cls(chosen, int(known["slots"]), lag=int(known.get("lag", 0)), **memory)
+
+    def changed(self, **changes: Any) -> Option:
+        """This setting with some of its values replaced.
+
+        Parameters
+        ----------
+        changes
+            Fields by name. Another policy has its own budget.
+
+        Returns
+        -------
+        Option
+            All else is as it was.
+
+        Raises
+        ------
+        MeasureError
+            A name is none of a field.
+        """
+        allowed = [field.name for field in fields(self)]
+        for name in changes:
+            if name not in allowed:
+                raise MeasureError(f"a setting has no {shown(name)}; allowed are {', '.join(allowed)}.")
+        given: dict[str, Any] = ({"budget": None} if "policy" in changes else {}) | changes
+        return replace(self, **given)
 
     @property
     def label(self) -> str:
@@ -56,8 +131,13 @@ class WhatIfRow:
     tokens_per_second
         Output tokens over the whole run.
     uncertainty
-        "ttft", "tpot" and "e2el" → share by which the mean may be wrong: the larger of the cost model's error on
-        held-out requests and, where the run itself was simulated, of its error there. NaN if neither is known.
+        "ttft", "tpot" and "e2el" → share by which the mean may be wrong, the largest of three: the cost model's error
+        on held-out requests, the error of the run as it was simulated, and what becomes of the mean if every iteration
+        is longer or shorter by the error of TPOT. The last counts where queues grow: a wait may change by far more
+        than the iterations do. NaN if none is known.
+    change
+        "ttft", "tpot" and "e2el" → the mean relative to that of the run as it was, −1: least, expected and greatest
+        over the same three lengths of iterations. Errors that both share cancel here.
     warnings
         What limits its worth, a sentence each.
     """
@@ -68,6 +148,7 @@ class WhatIfRow:
     tokens_per_second: float
     uncertainty: dict[str, float]
     warnings: tuple[str, ...]
+    change: dict[str, tuple[float, float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +189,7 @@ def what_if(
     cost
         A calibration for the same model and device (see `cbviz.calibrate`).
     ran
-        The setting that ran; None takes vLLM's: `vllm_v1` with 256 slots.
+        The setting that ran; None takes that of a trace, or vLLM's: `vllm_v1` with 256 slots.
 
     Returns
     -------
@@ -132,19 +213,43 @@ def what_if(
     for metric in SIMULATED_LATENCIES:
         values = DEFINITIONS["cbviz"][metric][1](moments)
         measured[metric] = values.mean() if values is not None else math.nan
-    before = ran if ran is not None else Option()
+    before = ran if ran is not None else Option.of(results)
     own = _simulated(results, before, costs)
     error = {metric: _relative(own.mean[metric], measured[metric]) for metric in SIMULATED_LATENCIES}
     held = costs.origin.held_out if costs.origin is not None else None
     known = (None, None, None) if held is None else (held.ttft, held.tpot, held.e2e)
     doubt = {
-        metric: _worst(error[metric], on_others) for metric, on_others in zip(SIMULATED_LATENCIES, known, strict=True)
+        metric: _largest(error[metric], math.nan if on_others is None else on_others)
+        for metric, on_others in zip(SIMULATED_LATENCIES, known, strict=True)
     }
 
-    def judged(found: WhatIfRow) -> WhatIfRow:
-        return WhatIfRow(found.option, found.mean, found.p99, found.tokens_per_second, doubt, found.warnings)
+    spread = 0.0 if math.isnan(doubt["tpot"]) else doubt["tpot"]
+    scaled = [_slower(costs, factor) for factor in (1 / (1 + spread), 1 + spread)] if spread else []
+    others_own = [_simulated(results, before, each).mean for each in scaled]
 
-    return WhatIf(judged(own), error, tuple(judged(_simulated(results, option, costs)) for option in options))
+    def judged(found: WhatIfRow, others: list[dict[str, float]]) -> WhatIfRow:
+        apart = {
+            metric: _largest(doubt[metric], *(_relative(other[metric], found.mean[metric]) for other in others))
+            for metric in SIMULATED_LATENCIES
+        }
+        change = {}
+        for metric in SIMULATED_LATENCIES:
+            expected = _relative(found.mean[metric], own.mean[metric])
+            pairs = zip(others, others_own, strict=True)
+            all_of = [expected, *(_relative(other[metric], there[metric]) for other, there in pairs)]
+            change[metric] = (min(all_of), expected, max(all_of))
+        return replace(found, uncertainty=apart, change=change)
+
+    rows = []
+    for option in options:
+        found = _simulated(results, option, costs)
+        rows.append(judged(found, [_simulated(results, option, each).mean for each in scaled]))
+    return WhatIf(judged(own, others_own), error, tuple(rows))
+
+
+def _slower(cost: CostModel, factor: float) -> CostModel:
+    """Every iteration takes so many times as long."""
+    return replace(cost, **{name: getattr(cost, name) * factor for name in COEFFICIENTS})
 
 
 def _simulated(results: LoadResults, option: Option, cost: CostModel) -> WhatIfRow:
@@ -155,6 +260,7 @@ def _simulated(results: LoadResults, option: Option, cost: CostModel) -> WhatIfR
         slots=option.slots,
         kv_blocks=option.kv_blocks,
         block_size=option.block_size,
+        lag=option.lag,
     )
     columns: dict[str, Any] = {"ttft": found.ttft, "tpot": found.tpot, "e2el": found.e2e}
     return WhatIfRow(
@@ -177,7 +283,6 @@ def _relative(found: float, measured: float) -> float:
     return found / measured - 1 if measured and not math.isnan(measured) else math.nan
 
 
-def _worst(here: float, on_others: float | None) -> float:
-    """The larger of two relative errors; NaN if neither is known."""
-    known = [abs(error) for error in (here, math.nan if on_others is None else on_others) if not math.isnan(error)]
-    return max(known, default=math.nan)
+def _largest(*errors: float) -> float:
+    """The largest of some relative errors; NaN if none is known."""
+    return max((abs(error) for error in errors if not math.isnan(error)), default=math.nan)

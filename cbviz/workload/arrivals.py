@@ -117,7 +117,9 @@ class GammaBursty:
         return gamma_times(rng, amount("the number of requests", n, 0), self.rate, self.burstiness, self.stretch)
 
     def describe(self) -> str:
-        """See `ArrivalProcess.describe`."""
+        """See `ArrivalProcess.describe`. Burstiness 1 is called what it is: Poisson."""
+        if self.burstiness == 1:
+            return f"Poisson, rate {self.rate:g}"
         return f"Gamma, rate {self.rate:g}, burstiness {self.burstiness:g}"
 
 

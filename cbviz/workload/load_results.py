@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from cbviz.checks import counted
 from cbviz.errors import WorkloadError
 from cbviz.workload.traffic import Traffic
 
@@ -36,8 +37,10 @@ class Served(NamedTuple):
         Output tokens in the first chunk.
     scheduled
         When the engine began to compute it; None if only the client was watched.
-    client
-        The tenant, or None.
+    client, priority
+        The tenant, or None, and the priority, 0 where there are none.
+    max_new_tokens
+        The longest output that it declared; None if the file does not say.
     error
         Why it failed; "" if it did not.
     """
@@ -55,6 +58,8 @@ class Served(NamedTuple):
     scheduled: float | None = None
     client: str | None = None
     error: str = ""
+    priority: int = 0
+    max_new_tokens: int | None = None
 
     @property
     def good(self) -> bool:
@@ -105,7 +110,7 @@ class LoadResults:
             raise WorkloadError(f"{self.name} holds no request.")
 
     def __repr__(self) -> str:
-        return f"<LoadResults {self.name!r} of {self.tool}: {len(self.served):,} requests>"
+        return f"<LoadResults {self.name!r} of {self.tool}: {counted(len(self.served), 'request')}>"
 
     def traffic(self) -> Traffic:
         """The requests that were served, as traffic to serve again.
@@ -125,11 +130,14 @@ class LoadResults:
             raise WorkloadError(f"{self.name} does not say when requests were sent, so its traffic is not known.")
         if not good:
             raise WorkloadError(f"no request of {self.name} was served.")
+        declared = tuple(one.max_new_tokens for one in good if one.max_new_tokens is not None)
         return Traffic(
             name=self.name,
             arrival=tuple(one.arrival for one in good),
             input_tokens=tuple(max(1, one.input_tokens) for one in good),
             output_tokens=tuple(one.output_tokens for one in good),
             client=tuple(one.client for one in good) if any(one.client for one in good) else (),
+            priority=tuple(one.priority for one in good) if any(one.priority for one in good) else (),
+            max_new_tokens=declared if len(declared) == len(good) else (),
             left_out=len(self.served) - len(good),
         )

@@ -19,7 +19,7 @@ from typing import Any
 
 from cbviz.checks import is_a, shown
 from cbviz.errors import FileError, WorkloadError
-from cbviz.paths import path_of, short, why
+from cbviz.paths import read_file, short, why
 from cbviz.workload.checks import elements, encoder, not_negative, text, token_ids, whole
 from cbviz.workload.request import Request, Workload
 
@@ -93,10 +93,8 @@ def read_prompts(path: str | Path) -> tuple[Prompt, ...]:
     name = short(path)
     try:
         raw = _read(path)
-    except FileError as error:
-        raise WorkloadError(f"cannot read the prompts: {error}") from None
-    except (OSError, ValueError) as error:
-        raise WorkloadError(f"cannot read the prompts in {name}: {why(error)}.") from error
+    except (OSError, ValueError) as error:  # of a file, or of standard input
+        raise WorkloadError(f"cannot read the prompts: {why(error).removesuffix('.')}.") from None
     if len(raw) > LARGEST:
         raise WorkloadError(f"{name} is too large for a file of prompts: at most {LARGEST // 2**20} MiB are read.")
     try:
@@ -125,8 +123,7 @@ def _read(path: str | Path) -> bytes:
             raise FileError("there is no standard input to read prompts from; name a file.")
         stream = getattr(sys.stdin, "buffer", None)
         return bytes(stream.read(LARGEST + 1)) if stream else sys.stdin.read(LARGEST + 1).encode("utf-8", "replace")
-    with path_of(path, "the file of prompts").open("rb") as file:
-        return file.read(LARGEST + 1)
+    return read_file(path, "the file of prompts", most=LARGEST)
 
 
 def prompt_workload(

@@ -13,12 +13,15 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Any
 
-from cbviz.checks import as_float, is_a, shown
+from cbviz.checks import as_float, counted, is_a, shown
 from cbviz.errors import WorkloadError
 from cbviz.workload.arrivals import ArrivalProcess
 from cbviz.workload.checks import BEYOND_INT32, LATEST, MOST_TOKENS, amount, fits, not_negative, positive, text, whole
 from cbviz.workload.request import Request, Workload
 from cbviz.workload.synthetic import FIRST_TOKEN
+
+OPTIONAL = ("client", "priority", "max_new_tokens", "prefix")
+"""Columns that may be empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class Traffic:
         The tenant of each request, or empty if there is only one.
     priority
         As in `Request`, or empty if all are 0.
+    max_new_tokens
+        What each request declared as its longest output, or empty if that is not known.
     prefix
         Per request the ids of its prompt's blocks, or empty: two prompts whose first k ids agree share their first
         k blocks.
@@ -64,6 +69,7 @@ class Traffic:
     output_tokens: tuple[int, ...]
     client: tuple[str | None, ...] = ()
     priority: tuple[int, ...] = ()
+    max_new_tokens: tuple[int, ...] = ()
     prefix: tuple[tuple[int, ...], ...] = ()
     prefix_tokens: int = 0
     left_out: int = 0
@@ -71,12 +77,11 @@ class Traffic:
     def __post_init__(self) -> None:
         put = object.__setattr__
         put(self, "name", text("the name of traffic", self.name))
-        for column in ("arrival", "input_tokens", "output_tokens", "client", "priority", "prefix"):
+        for column in ("arrival", "input_tokens", "output_tokens", *OPTIONAL):
             values = getattr(self, column)
             if not is_a(values, (tuple, list)):
                 raise WorkloadError(f"{column} of traffic must be a tuple, not {shown(values)}.")
-            optional = column in ("client", "priority", "prefix")
-            if len(values) != len(self.arrival) and not (optional and not values):
+            if len(values) != len(self.arrival) and (values or column not in OPTIONAL):
                 raise WorkloadError(f"{column} has {len(values)} rows where arrival has {len(self.arrival)}.")
             put(self, column, tuple(values))
         if not self.arrival:
@@ -91,6 +96,8 @@ class Traffic:
                 text(f"client of row {n}", client)
         for n, priority in enumerate(self.priority, 1):
             whole(f"priority of row {n}", priority, -BEYOND_INT32, BEYOND_INT32)
+        for n, (most, output) in enumerate(zip(self.max_new_tokens, self.output_tokens, strict=False), 1):
+            whole(f"max_new_tokens of row {n}", most, output, BEYOND_INT32)
         for n, blocks in enumerate(self.prefix, 1):
             if not is_a(blocks, tuple) or not set(map(type, blocks)) <= {int}:
                 raise WorkloadError(f"prefix of row {n} must be a tuple of whole numbers, not {shown(blocks)}.")
@@ -101,13 +108,18 @@ class Traffic:
         return len(self.arrival)
 
     def __repr__(self) -> str:
-        return f"<Traffic {self.name!r}: {len(self):,} requests in {self.arrival[-1]:,.0f} s>"
+        return f"<Traffic {self.name!r}: {counted(len(self), 'request')} in {self.arrival[-1]:,.0f} s>"
 
     @property
     def rate(self) -> float:
         """Requests a second: gaps between arrivals / the time that they span; infinity if all come at once."""
         span = self.arrival[-1]
         return (len(self) - 1) / span if span else math.inf
+
+    @property
+    def declared(self) -> tuple[int, ...]:
+        """The longest output of each request as a scheduler sees it: as declared, or the longest of all."""
+        return self.max_new_tokens or (max(self.output_tokens),) * len(self)
 
     def first(self, n: int) -> Traffic:
         """The first n requests.
@@ -191,6 +203,7 @@ class Traffic:
             self,
             input_tokens=tuple(min(n, ins) for n in self.input_tokens),
             output_tokens=tuple(min(n, outs) for n in self.output_tokens),
+            max_new_tokens=tuple(min(n, outs) for n in self.max_new_tokens),
         )
 
     def resampled(self, n: int, seed: int = 0) -> Traffic:
@@ -257,8 +270,8 @@ class Traffic:
         seed
             The same seed draws the same tokens.
         max_new_tokens
-            What each request declares, so that a scheduler cannot read the true length there; None means the longest
-            output of all.
+            What each request declares, so that a scheduler cannot read the true length there; None means what it
+            declared in the recording, or the longest output of all if that is not known.
 
         Returns
         -------
@@ -273,7 +286,7 @@ class Traffic:
         """
         size = whole("the size of the vocabulary", vocabulary, FIRST_TOKEN + 1, BEYOND_INT32)
         seed = whole("a seed", seed, 0, below=2**63)
-        declared = max(self.output_tokens) if max_new_tokens is None else whole("max_new_tokens", max_new_tokens)
+        declared = self.declared if max_new_tokens is None else (whole("max_new_tokens", max_new_tokens),) * len(self)
         if (tokens := sum(self.input_tokens)) > MOST_TOKENS:
             raise WorkloadError(
                 f"the prompts of {self.name} have {tokens:,} tokens together, and at most {MOST_TOKENS:,} are made; "
@@ -300,7 +313,7 @@ class Traffic:
                 Request(
                     id=row,
                     prompt=tuple(prompt),
-                    max_new_tokens=declared,
+                    max_new_tokens=declared[row],
                     arrival=time,
                     output_length=output,
                     client=self.client[row] if self.client else None,
@@ -323,6 +336,7 @@ class Traffic:
             output_tokens=chosen(self.output_tokens),
             client=chosen(self.client),
             priority=chosen(self.priority),
+            max_new_tokens=chosen(self.max_new_tokens),
             prefix=chosen(self.prefix),
         )
 

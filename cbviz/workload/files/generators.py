@@ -12,7 +12,8 @@ from itertools import pairwise
 from typing import Any
 
 from cbviz.messages import Message
-from cbviz.workload.files.rows import Row, Rows
+from cbviz.workload.files.rows import LATEST_STAMP, Row, Rows
+from cbviz.workload.files.served_rows import ServedRows
 from cbviz.workload.load_results import LoadResults, Served
 
 NANOSECONDS = 1e-9
@@ -43,7 +44,7 @@ def _vllm_run(row: Row) -> LoadResults:
     notes: tuple[str, ...] = ()
     if "start_times" not in lists:
         notes = (Message("doctor.note_all_at_once" if at_once else "doctor.note_no_start_times"),)
-    served = []
+    served = ServedRows(row.source)
     for n in range(count):
         one = Row(row.source, n + 1, {name: column[n] for name, column in lists.items()})
         error = one.text("errors")
@@ -54,7 +55,8 @@ def _vllm_run(row: Row) -> LoadResults:
         last = sent + (one.seconds("latencies") if "latencies" in lists else ttft + sum(gaps))
         failed = bool(error) or not output
         first = None if failed else sent + ttft
-        served.append(
+        served.add(
+            one,
             Served(
                 id=str(n),
                 arrival=sent - queued,
@@ -66,12 +68,12 @@ def _vllm_run(row: Row) -> LoadResults:
                 output_tokens=output,
                 gaps=None if failed else gaps,
                 error=error,
-            )
+            ),
         )
     return LoadResults(
         tool="vllm-bench",
         name=row.source if row.number == 1 else f"{row.source}, run {row.number}",
-        served=_in_order(served),
+        served=served.in_order(),
         timed="start_times" in lists or at_once,
         duration=row.seconds("duration") if row.has("duration") else None,
         reported=_numbers(row.values, ("_ms", "throughput", "goodput", "completed")),
@@ -86,7 +88,7 @@ def _vllm_run(row: Row) -> LoadResults:
 
 def aiperf(rows: Rows) -> tuple[LoadResults, ...]:
     """One request a line, wall clock in nanoseconds; requests of the warm-up are left out."""
-    served = []
+    served = ServedRows(rows.source)
     for row in rows:
         if row.get("metadata.benchmark_phase") == "warmup":
             continue
@@ -104,7 +106,8 @@ def aiperf(rows: Rows) -> tuple[LoadResults, ...]:
         failed = bool(error) or latency is None or not output
         gaps = row.get("metrics.inter_chunk_latency.value")
         unit = TIME_UNITS.get(row.text("metrics.inter_chunk_latency.unit"), 1e-3)
-        served.append(
+        served.add(
+            row,
             Served(
                 id=row.text("metadata.x_request_id") or str(row.number),
                 arrival=min(arrival, sent),
@@ -117,9 +120,9 @@ def aiperf(rows: Rows) -> tuple[LoadResults, ...]:
                 gaps=row.numbers("metrics.inter_chunk_latency.value", unit) if isinstance(gaps, list) else None,
                 client=row.text("metadata.conversation_id") or None,
                 error=error,
-            )
+            ),
         )
-    return (LoadResults("aiperf", rows.source, _in_order(served)),)
+    return (LoadResults("aiperf", rows.source, served.in_order()),)
 
 
 def _aiperf_time(row: Row, metric: str) -> float | None:
@@ -146,18 +149,19 @@ def guidellm(rows: Rows) -> tuple[LoadResults, ...]:
     found = []
     for n, benchmark in enumerate(benchmarks, 1):
         run = Row(row.source, n, benchmark if isinstance(benchmark, dict) else {})
-        served: list[Served] = []
+        served = ServedRows(row.source)
         for status in ("successful", "incomplete", "errored"):
             for one in run.get(f"requests.{status}") or ():
                 if not isinstance(one, dict):
                     run.fail("a request must be a JSON object.")
-                served.append(_guidellm_request(Row(row.source, len(served) + 1, one), status))
-        if not served:
+                number = Row(row.source, len(served) + 1, one)
+                served.add(number, _guidellm_request(number, status))
+        if not len(served):
             run.fail("it holds no requests; GuideLLM keeps them unless its report was reduced.")
         kind = run.text("config.strategy.type_") or run.text("config.strategy.kind")
         name = row.source if len(benchmarks) == 1 else f"{row.source}, {n}" + (f" ({kind})" if kind else "")
         duration = run.seconds("duration") if run.has("duration") else None
-        found.append(LoadResults("guidellm", name, _in_order(served), duration=duration))
+        found.append(LoadResults("guidellm", name, served.in_order(), duration=duration))
     return tuple(found)
 
 
@@ -188,7 +192,7 @@ def _guidellm_request(row: Row, status: str) -> Served:
 
 def inference_perf(rows: Rows) -> tuple[LoadResults, ...]:
     """Entries of `per_request_lifecycle_metrics.json`: start and end, and the time of every output token."""
-    served = []
+    served = ServedRows(rows.source)
     for row in rows:
         sent, end = row.seconds("start_time"), row.seconds("end_time")
         failure = row.get("error")
@@ -200,7 +204,8 @@ def inference_perf(rows: Rows) -> tuple[LoadResults, ...]:
         inputs = "info.request_metrics.text.input_tokens"
         failed = failure is not None
         said = failure.get("error_msg") if isinstance(failure, dict) else failure
-        served.append(
+        served.add(
+            row,
             Served(
                 id=str(row.number),
                 arrival=sent,
@@ -212,9 +217,9 @@ def inference_perf(rows: Rows) -> tuple[LoadResults, ...]:
                 output_tokens=0 if failed else row.tokens(output, 0) if row.has(output) else len(tokens),
                 gaps=tuple(b - a for a, b in pairwise(tokens)) if tokens else None,
                 error=(said if isinstance(said, str) and said else "failed") if failed else "",
-            )
+            ),
         )
-    return (LoadResults("inference-perf", rows.source, _in_order(served)),)
+    return (LoadResults("inference-perf", rows.source, served.in_order()),)
 
 
 def llmservingsim(rows: Rows) -> tuple[LoadResults, ...]:
@@ -224,13 +229,15 @@ def llmservingsim(rows: Rows) -> tuple[LoadResults, ...]:
     """
     found = []
     for row in rows:
-        moments = [row.number_in(name) for name in ("queued_ts", "scheduled_ts", "first_token_ts", "last_token_ts")]
+        stamps = ("queued_ts", "scheduled_ts", "first_token_ts", "last_token_ts")
+        moments = [row.number_in(name, -LATEST_STAMP, LATEST_STAMP) for name in stamps]
         if moments != sorted(moments):
             row.fail("its times run backwards: queued, scheduled, first token and last token must follow in order.")
-        found.append((row, row.number_in("arrival_time"), moments))
+        found.append((row, row.seconds("arrival_time"), moments))
     offset = min((moments[0] - arrival for _, arrival, moments in found), default=0.0)
-    served = [
-        Served(
+    served = ServedRows(rows.source)
+    for row, arrival, moments in found:
+        one = Served(
             id=row.text("request_id") or str(row.number),
             arrival=arrival + offset,
             sent=moments[0],
@@ -241,13 +248,8 @@ def llmservingsim(rows: Rows) -> tuple[LoadResults, ...]:
             input_tokens=row.tokens("input_toks"),
             output_tokens=row.tokens("output_toks"),
         )
-        for row, arrival, moments in found
-    ]
-    return (LoadResults("vllm-server", rows.source, _in_order(served), notes=(Message("doctor.note_no_chunk_times"),)),)
-
-
-def _in_order(served: list[Served]) -> tuple[Served, ...]:
-    return tuple(sorted(served, key=lambda one: one.sent))
+        served.add(row, one)
+    return (LoadResults("vllm-server", rows.source, served.in_order(), notes=(Message("doctor.note_no_chunk_times"),)),)
 
 
 def _numbers(values: dict[str, Any], endings: tuple[str, ...]) -> dict[str, float]:

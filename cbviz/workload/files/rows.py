@@ -11,7 +11,6 @@ import gzip
 import io
 import json
 import math
-import stat
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Any, NoReturn
 
 from cbviz.checks import shown
 from cbviz.errors import FileError, WorkloadError
-from cbviz.paths import path_of, short, why
+from cbviz.paths import existing_file, short, why
 from cbviz.workload.checks import BEYOND_INT32
 
 LARGEST_FILE = 2 * 2**30
@@ -92,12 +91,13 @@ class Row:
         return value if isinstance(value, str) else ""
 
     def numbers(self, column: str, unit: float = 1.0) -> tuple[float, ...]:
-        """A list of finite numbers."""
+        """A list of finite numbers of seconds, in a unit of so many."""
         value = self.get(column)
         if not isinstance(value, list):
             self.fail(f"{column} must be a list of numbers, not {shown(value)}.")
-        if not set(map(type, value)) <= {int, float} or not all(map(math.isfinite, value)):
-            self.fail(f"{column} must hold finite numbers only.")
+        most = LATEST_STAMP / unit
+        if not set(map(type, value)) <= {int, float} or not all(-most <= number <= most for number in value):
+            self.fail(f"{column} must hold finite numbers only, of at most {most:g}.")
         return tuple(number * unit for number in value)
 
     def ids(self, column: str) -> tuple[int, ...]:
@@ -147,7 +147,7 @@ def open_rows(path: object, what: str = "the file") -> Rows:
     WorkloadError
         It is empty, no text, or neither CSV nor JSON.
     """
-    place = path_of(path, what)
+    place = existing_file(path, what)
     source = short(place.name)
     lines = _lines(place, source)
     first = next((line for line in lines if line.strip()), None)
@@ -239,8 +239,6 @@ def _no_number(said: str) -> Callable[[str], Any]:
 def _lines(place: Any, source: str) -> Iterator[str]:
     """The lines of a text file, unpacked if need be. Only "\\n" ends one."""
     try:
-        if not stat.S_ISREG(place.stat().st_mode):
-            raise FileError(f"{short(place)} cannot be read: it is not a file.")
         with place.open("rb") as raw:
             packed = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
@@ -256,8 +254,6 @@ def _lines(place: Any, source: str) -> Iterator[str]:
                         f"{LONGEST_LINE // 2**20} MiB in one line, are read."
                     )
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except FileNotFoundError:
-        raise FileError(f"there is no file {short(place)}.") from None
     except UnicodeDecodeError:
         raise WorkloadError(f"{source}, line {number}: not UTF-8 text.") from None
     except EOFError:
@@ -265,6 +261,4 @@ def _lines(place: Any, source: str) -> Iterator[str]:
     except (gzip.BadGzipFile, zlib.error):
         raise WorkloadError(f"{source} is damaged: it cannot be unpacked.") from None
     except OSError as error:
-        if isinstance(error, FileError):
-            raise
         raise FileError(f"{short(place)} cannot be read: {why(error)}.") from None
