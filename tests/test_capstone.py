@@ -20,12 +20,14 @@ from cbviz.errors import CbvizError
 from cbviz.policies import (
     POLICIES,
     TGI,
+    VTC,
     Continuous,
     Orca,
     Plan,
     Policy,
     RequestLevel,
     Sarathi,
+    ShortestFirst,
     View,
     VllmV0,
     VllmV1,
@@ -111,6 +113,8 @@ VARIANTS: dict[str, Policy] = {
     "vllm_v1 64": VllmV1(max_num_batched_tokens=64),
     "vllm_v1 chunks": VllmV1(long_prefill_token_threshold=16, reserve_full_sequence=False),
     **{f"sarathi {size}": Sarathi(chunk_size=size) for size in (16, 64, 128)},
+    **{f"shortest first {slo}": ShortestFirst(slo=slo) for slo in (20, 60, 100, 135, 170, 300)},
+    "vtc inputs": VTC(output_weight=0),
     **{f"shortest aged {ageing}": ShortestAged(ageing) for ageing in (0, 0.3, 1, 3)},
 }
 """What notebooks make of the built-in policies, and shortest first with ageing, which is not enough in tight memory."""

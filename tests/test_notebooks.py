@@ -39,7 +39,10 @@ COURSE = {
     "06_prefill_gets_in_the_way.ipynb",
     "07_paging.ipynb",
     "08_sharing_and_giving_back.ipynb",
+    "10_under_load.ipynb",
     "11_your_scheduler.ipynb",
+    "12_beyond.ipynb",
+    "13_their_engines.ipynb",
 }
 CDN = re.compile(r"cdn\.|unpkg\.com|jsdelivr|cdnjs|esm\.sh|skypack|<(?:script|link|iframe)[^>]+https?://")
 """What a page would fetch when it is shown: libraries from a content network, plotly's among them."""

@@ -16,12 +16,14 @@ from cbviz.eager.eager_executor import ModelExecutor
 from cbviz.events import Iteration, State
 from cbviz.policies import (
     TGI,
+    VTC,
     Continuous,
     OneAtATime,
     Orca,
     Policy,
     RequestLevel,
     Sarathi,
+    ShortestFirst,
     Static,
     VllmV0,
     VllmV1,
@@ -32,7 +34,7 @@ from tests.test_engine_answers import requests
 
 MODEL = make("llama")
 # 12 blocks of 4 hold the longest of these once, or four that begin; so they run out as requests grow.
-WORK = requests(10, seed=4)
+WORK = [replace(request, client="ab"[request.id % 3 % 2]) for request in requests(10, seed=4)]
 ALONE = {r.id: solo(MODEL, r) for r in WORK}
 
 KEEP_THEIR_SLOTS: list[Policy] = [
@@ -44,6 +46,8 @@ KEEP_THEIR_SLOTS: list[Policy] = [
     Orca("power_of_two"),
     Orca("maximum"),
     Orca("oracle", lengths={i: len(answer) for i, answer in ALONE.items()}),
+    ShortestFirst(slo=6),
+    VTC(),
     TGI(waiting_served_ratio=0.3, max_waiting_tokens=3),
 ]
 THROW_OUT: list[Policy] = [

@@ -88,7 +88,7 @@ def test_waiting_for_ever_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Engine(NullExecutor(), lazy, slots=1, pool=BlockPool(9, 1))
     engine.submit(*requests([2]))
     with pytest.raises(
-        PolicyError, match="stuck: 50 times in a row no request advanced and it waited, while 1 requests"
+        PolicyError, match="stuck: 50 times in a row no request advanced and it waited, while 1 request waits"
     ):
         engine.step()
     engine.policy = Continuous()

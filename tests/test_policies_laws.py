@@ -105,9 +105,9 @@ def test_same_work_same_events(name: str, lag: int) -> None:
     assert repr(one) == repr(again) == repr(other), "also where one object serves several runs"
 
 
-@pytest.mark.parametrize("name", POLICIES)
-def test_with_one_slot_all_policies_are_one_at_a_time(name: str) -> None:
-    """There is no request to batch, pause or preempt, so only the queue is left."""
+@pytest.mark.parametrize("name", [name for name in POLICIES if name != "shortest_first"])
+def test_with_one_slot_all_policies_that_keep_the_order_are_one_at_a_time(name: str) -> None:
+    """There is no request to batch, pause or preempt, so only the queue is left, and these serve it in order."""
     for seed in range(5):
         work = drawn(random.Random(seed), 7)
         assert picture(run(POLICIES[name](), 1, work)) == picture(run(OneAtATime(), 1, work))

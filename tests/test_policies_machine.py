@@ -25,11 +25,13 @@ from cbviz.errors import CapacityError, EngineError
 from cbviz.events import NO_REQUEST, Iteration, State
 from cbviz.policies import (
     TGI,
+    VTC,
     Orca,
     Plan,
     Policy,
     RequestView,
     Sarathi,
+    ShortestFirst,
     View,
     VllmV0,
     VllmV1,
@@ -69,7 +71,7 @@ class Spy:
         assert spelled(plan) == spelled(again), "asked twice, or of mirrored slots, it must answer the same"
         assert before == (list(view.waiting), list(view.running))
         admit = [entry.request for entry in admissions(plan)]
-        if getattr(self.policy, "priority", None) is None:
+        if getattr(self.policy, "priority", None) is None and not isinstance(self.policy, ShortestFirst | VTC):
             assert waiting == sorted(waiting), "ids are in order of arrival, so the queue is, the preempted too"
             queue = [r.id for r in view.waiting if r.swapped] if isinstance(self.policy, VllmV0) else []
             assert admit == (queue or waiting)[: len(admit)], "the queue was skipped ahead"
@@ -130,6 +132,17 @@ class Spy:
             assert not plan.preempt
             assert not plan.pause
             assert not plan.chunk
+        if isinstance(policy, ShortestFirst):
+            overdue = [r.id for r in view.waiting if policy.slo and view.clock - r.arrival >= policy.slo]
+            admitted = [entry.request for entry in admissions(plan)]
+            assert [r for r in admitted if r in overdue] == admitted[: min(len(overdue), len(admitted))]
+            assert [r for r in admitted if r in overdue] == overdue[: len(admitted)], "the oldest first"
+        elif isinstance(policy, VTC):
+            admitted = [entry.request for entry in admissions(plan)]
+            for client in {r.client for r in view.waiting}:
+                mine = [r.id for r in view.waiting if r.client == client]
+                taken_of_it = [r for r in admitted if r in mine]
+                assert taken_of_it == mine[: len(taken_of_it)], "a client's requests keep their order"
 
     @staticmethod
     def _leaves_free(watermark: int, view: View, newcomers: list[RequestView]) -> None:
@@ -194,7 +207,10 @@ class World(RuleBasedStateMachine):
         for prompt, output in sizes:
             self.tried += 1
             length = max(1, output - 2) if forced else None
-            request = Request(self.tried, (first,) * prompt, output, arrival=arrival, output_length=length)
+            client = (None, "a", "b")[self.tried % 3]
+            request = Request(
+                self.tried, (first,) * prompt, output, arrival=arrival, output_length=length, client=client
+            )
             if self.pool.blocks_for(prompt + output) > self.pool.blocks:
                 with pytest.raises(CapacityError):
                     self.engine.submit(request)

@@ -160,13 +160,13 @@ def test_a_playground_begins_afresh_whenever_a_policy_takes_over(tiny: LoadedMod
     )
     made.set("policy", "once")
     made.run()
-    first = made._steered[-1].policy
+    first = made._lanes[-1].policy.policy
     assert isinstance(first, Once)
     assert first.asked > 0
     made.set("policy", "once")
     made._take_changes()
-    assert made._steered[-1].policy is not first
-    assert made._steered[-1].policy.asked == own.asked == 0  # type: ignore[attr-defined]
+    assert made._lanes[-1].policy.policy is not first
+    assert made._lanes[-1].policy.policy.asked == own.asked == 0  # type: ignore[attr-defined]
 
 
 class Holding(Once):

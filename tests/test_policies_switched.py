@@ -99,7 +99,8 @@ def test_whatever_happens_every_answer_is_right_and_nothing_is_lost(first: int) 
             ended.update([end.request for end in event.finished] + [mark.request for mark in event.cancelled])  # noqa: B023
             cancelled.update(mark.request for mark in event.cancelled)  # noqa: B023
 
-        policies: list[Policy] = [UNDER_TEST[name]() for name in rng.sample(sorted(UNDER_TEST), 4)]
+        preempting = rng.choice([name for name in sorted(UNDER_TEST) if name.startswith("vllm_v")])
+        policies: list[Policy] = [UNDER_TEST[name]() for name in (*rng.sample(sorted(UNDER_TEST), 3), preempting)]
         for _ in range(70):
             chance = rng.random()
             if chance < 0.15 and len(submitted) < 24:

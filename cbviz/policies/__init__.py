@@ -13,11 +13,13 @@ from cbviz.policies.one_at_a_time import OneAtATime
 from cbviz.policies.orca import Orca
 from cbviz.policies.request_level import RequestLevel
 from cbviz.policies.sarathi import Sarathi
+from cbviz.policies.shortest_first import ShortestFirst
 from cbviz.policies.static import Static
 from cbviz.policies.tgi import TGI
 from cbviz.policies.values import shown
 from cbviz.policies.vllm_v0 import VllmV0
 from cbviz.policies.vllm_v1 import VllmV1
+from cbviz.policies.vtc import VTC
 
 POLICIES: dict[str, Callable[[], Policy]] = {
     "static": Static,
@@ -29,6 +31,8 @@ POLICIES: dict[str, Callable[[], Policy]] = {
     "vllm_v0": VllmV0,
     "vllm_v1": VllmV1,
     "sarathi": Sarathi,
+    "shortest_first": ShortestFirst,
+    "vtc": VTC,
 }
 """The built-in policies by name, with their default parameters."""
 
@@ -72,6 +76,7 @@ def get(policy: str | Policy) -> Policy:
 __all__ = [
     "POLICIES",
     "TGI",
+    "VTC",
     "Admit",
     "Continuous",
     "OneAtATime",
@@ -81,6 +86,7 @@ __all__ = [
     "RequestLevel",
     "RequestView",
     "Sarathi",
+    "ShortestFirst",
     "Static",
     "View",
     "VllmV0",

@@ -206,7 +206,8 @@ def _check_room(
     """Admitted requests must find free slots and blocks; the `held` finished requests keep theirs."""
     slots = view.free_slots - held + len(plan.preempt)
     if len(plan.admit) > slots:
-        raise PolicyError(f"{len(plan.admit)} requests are admitted but only {slots} slots are free.")
+        admitted = "1 request is" if len(plan.admit) == 1 else f"{len(plan.admit)} requests are"
+        raise PolicyError(f"{admitted} admitted but only {slots} {'slot is' if slots == 1 else 'slots are'} free.")
     blocks = view.free_blocks - held_blocks
     gone: list[RequestView] = []
     for victim in plan.preempt:

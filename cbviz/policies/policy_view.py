@@ -18,6 +18,9 @@ class RequestView(NamedTuple):
     ----------
     id, arrival, prompt_tokens, max_new_tokens
         What the request declared. `arrival` is in the workload's unit.
+    client, priority
+        Also declared: the tenant that it belongs to, None if there is only one, and its priority, of which a lower one
+        goes first. Most built-in policies ignore both; one that is fair to clients needs them.
     generated
         Output tokens so far.
     computed
@@ -53,6 +56,8 @@ class RequestView(NamedTuple):
     arrival: float
     prompt_tokens: int
     max_new_tokens: int
+    client: str | None = None
+    priority: int = 0
     generated: int = 0
     computed: int = 0
     slot: int | None = None

@@ -43,8 +43,9 @@ class VllmV1:
         Admit a request only if blocks are free for all tokens that it has now, not just for its first chunk
         (`scheduler_reserve_full_isl`, by default true). The blocks must be free; they are not taken.
     priority
-        None is first come, first served. A mapping of request id to priority (lower goes first, 0 for ids that it does
-        not name) orders the queue, and preempts the last in (priority, arrival), as vLLM's `policy="priority"`.
+        None is first come, first served. A mapping of request id to priority (lower goes first; a request that it does
+        not name keeps its own, so {} takes what the requests declare) orders the queue, and preempts the last in
+        (priority, arrival), as vLLM's `policy="priority"`.
 
     Raises
     ------
@@ -127,7 +128,7 @@ class VllmV1:
         return min(lacks, threshold) if threshold else lacks
 
     def _rank(self, request: RequestView) -> tuple[int, float, int]:
-        return (self.priority or {}).get(request.id, 0), request.arrival, request.id
+        return (self.priority or {}).get(request.id, request.priority), request.arrival, request.id
 
     def _queue(self, view: View) -> Sequence[RequestView]:
         return view.waiting if self.priority is None else sorted(view.waiting, key=self._rank)

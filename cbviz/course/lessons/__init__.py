@@ -15,7 +15,10 @@ from cbviz.course.lessons import (
     lesson06,
     lesson07,
     lesson08,
+    lesson10,
     lesson11,
+    lesson12,
+    lesson13,
 )
 
 
@@ -36,5 +39,8 @@ LESSONS: tuple[Lesson, ...] = (
     lesson06,
     lesson07,
     lesson08,
+    lesson10,
     lesson11,
+    lesson12,
+    lesson13,
 )
