@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -15,10 +16,13 @@ import docs_benchmarks
 import docs_site
 import pytest
 from nbformat.v4 import new_code_cell, new_output
+from playwright.sync_api import Page
 
 from cbviz import lab
 from cbviz.course.exercise import exercises
 from cbviz.trace import RECORDINGS
+from tests.clocks import HANGS
+from tests.static_host import hosted
 
 ROOT = Path(__file__).resolve().parents[1]
 FETCHES = {
@@ -92,12 +96,34 @@ def test_links_lead_somewhere(site: Path) -> None:
                 assert target.exists(), f"{page.relative_to(site)} leads to {address}"
 
 
-def test_the_landing_page_holds_a_player_that_needs_no_kernel(site: Path) -> None:
-    landing = Fetched(site / "index.html")
-    assert landing.boards == 1
-    assert {link for link in landing.links if link.startswith("players/")} == {f"players/{n}.html" for n in RECORDINGS}
+def test_the_site_opens_with_the_page_that_needs_no_install(site: Path) -> None:
+    front = site / "index.html"
+    assert "connect-src 'none'" in front.read_text("utf-8")
+    assert {"course/index.html", "watch.html"} <= set(Fetched(front).links)
+    for page in ("watch.html", "course/index.html"):
+        assert any((site / page).parent.joinpath(link).resolve() == front for link in Fetched(site / page).links)
+
+
+def test_the_watch_page_holds_a_player_that_needs_no_kernel(site: Path) -> None:
+    watch = Fetched(site / "watch.html")
+    assert watch.boards == 1
+    assert {link for link in watch.links if link.startswith("players/")} == {f"players/{n}.html" for n in RECORDINGS}
     for name in RECORDINGS:
         assert "connect-src 'none'" in (site / "players" / f"{name}.html").read_text("utf-8")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["file", "http"])
+def test_search_finds_pages_from_a_folder_and_from_a_static_host(site: Path, page: Page, scheme: str) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    with hosted(site) if scheme == "http" else nullcontext(site.as_uri()) as address:
+        page.goto(f"{address}/course/index.html")
+        page.locator("input.md-search__input").press_sequentially("preemption")
+        first = page.locator(".md-search-result__link").first
+        first.wait_for(state="visible", timeout=1000 * HANGS)
+        assert str(first.get_attribute("href")).startswith(f"{address}/")
+        assert all(one.startswith((address, "data:", "blob:")) for one in asked)
 
 
 def test_the_public_names_are_in_the_api(site: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import html
+import json
 import os
 import re
 import shlex
@@ -17,7 +19,7 @@ import pytest
 
 from cbviz.errors import CbvizError
 from cbviz.messages import languages, lines
-from tools import page_scripts
+from tools import build_page, page_scripts
 from tools.build_page import INSTALL, LARGEST, LARGEST_ZIPPED, main, page
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,6 +65,19 @@ def test_it_loads_nothing_from_elsewhere(text: str) -> None:
         assert addresses <= {"http://www.w3.org/2000/svg"}  # a name, not a place
 
 
+def test_links_to_the_repository_are_there_once_it_has_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 'data-say="colab"' not in page()
+    monkeypatch.setattr(build_page.badges, "repository", lambda: "https://github.com/example/cbviz")
+    found = dict(re.findall(r'<a class="button" [^>]*data-to="([^"]*)" data-say="(\w+)">', page(docs="watch.html")))
+    places = {name: json.loads(html.unescape(to)) for to, name in found.items()}
+    assert list(places) == ["docs", "github", "colab", "binder"]
+    assert places["docs"] == {"en": "watch.html", "zh": "watch.html"}
+    for name in ("colab", "binder"):
+        for language, place in places[name].items():
+            assert "/example/cbviz/" in place
+            assert (ROOT / "notebooks" / language / place.rpartition("/")[2]).is_file()
+
+
 def test_without_scripts_it_can_be_read(text: str) -> None:
     markup = re.sub(r"<(script|style).*?</\1>", "", text, flags=re.DOTALL)
     assert lines("en")["page.hero_title"] in markup
@@ -102,10 +117,17 @@ def test_the_command_writes_it_and_says_how_large_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = tmp_path / "site" / "index.html"
-    monkeypatch.setattr(sys, "argv", ["build_page", "--out", str(target)])
+    monkeypatch.setattr(sys, "argv", ["build_page", "--out", str(target), "--without-python"])
     main()
     assert target.read_text("utf-8") == page()
     assert re.search(r"index\.html: \d\.\d\d MB, \d\.\d\d MB as gzip", capsys.readouterr().out)
+    assert not (target.parent / build_page.page_python.NAME).exists()
+    monkeypatch.setattr(sys, "argv", ["build_page", "--out", str(target)])
+    monkeypatch.setattr(build_page.page_python, "script", lambda: "globalThis.cbvizPython = {};")
+    main()
+    assert target.read_text("utf-8") == page(python="globalThis.cbvizPython = {};")
+    assert (target.parent / "python.js").read_text("utf-8") == "globalThis.cbvizPython = {};"
+    assert "python.js: 0.00 MB" in capsys.readouterr().out
 
 
 def test_the_install_line_works_with_the_built_wheel(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.node import node
+from tools.page_python import VERSION
 
 ROOT = Path(__file__).parents[1]
-PYODIDE = "314.0.7"
 
 SCRIPT = """
 import { loadPyodide } from "pyodide";
@@ -39,7 +39,7 @@ def pyodide(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if os.environ.get("CI"):
             pytest.fail("CI must run the test in Pyodide, and npm, which fetches it, is not installed.")
         pytest.skip("npm is not installed")
-    command = [npm, "install", "--no-save", "--no-audit", "--no-fund", "--prefix", str(folder), f"pyodide@{PYODIDE}"]
+    command = [npm, "install", "--no-save", "--no-audit", "--no-fund", "--prefix", str(folder), f"pyodide@{VERSION}"]
     fetched = subprocess.run(command, capture_output=True, text=True, check=False)
     if fetched.returncode:
         if os.environ.get("CI"):

@@ -24,6 +24,7 @@ from nbformat import NotebookNode
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import build_page
 import docs_benchmarks
+import page_python
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
@@ -78,7 +79,7 @@ def text_cell(source: str, path: Path) -> str:
         if target.endswith(".ipynb"):
             there = (path.parent / target).is_file()
             return f"[{words}]({target.removesuffix('.ipynb')}.md{anchor})" if there else words
-        return f"[{words}](../../index.md)" if target.endswith("README.md") else words
+        return f"[{words}](../../watch.md)" if target.endswith("README.md") else words
 
     def formula(found: re.Match[str]) -> str:
         block, inline = found[1], found[2]
@@ -173,6 +174,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages to the files of docs/."""
     _pieces.clear()
+    python = build_page.python_script()
     made = {
         "course/index.md": course_page(),
         "teaching.md": teaching_page(),
@@ -180,8 +182,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         **{f"course/{language}/{p.stem}.md": notebook_page(p) for language in LANGUAGES for p in notebooks(language)},
         **{f"results/{path.name}": path.read_text("utf-8") for path in docs_benchmarks.results()},
         **players(),
-        "race/index.html": build_page.page(course="../course/index.html"),
+        "index.html": build_page.page(course="course/index.html", docs="watch.html", python=python),
     }
+    if python is not None:
+        made[page_python.NAME] = python
     for place, content in made.items():
         files.append(File.generated(config, place, content=content))
     return files

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,29 +13,24 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from cbviz.messages import say
-from cbviz.view.pack import LaneEncoder, read
-from tests.page_schedules import Case, events, workload
-from tests.test_page_engine import pieces
+from tests.browser.the_page import (
+    BOARD,
+    FRAMES,
+    LONG,
+    choose,
+    english,
+    lane_is_pythons,
+    packed,
+    race_to_the_end,
+    ready,
+    sent,
+    stopped_with,
+    write,
+)
+from tests.page_schedules import Case, workload
 from tools.build_page import page as built
 
 pytestmark = pytest.mark.browser
-
-BOARD = "#stage .cbviz"
-LONG = 180_000
-"""Milliseconds for what computes: a machine may be busy."""
-FRAMES = """
-  globalThis.frames_ = [];
-  globalThis.Worker = class extends Worker {
-    constructor(...given) {
-      super(...given);
-      this.addEventListener("message", ({ data }) => {
-        const text = (bytes) => Array.from(bytes, (byte) => String.fromCharCode(byte)).join("");
-        globalThis.frames_.push(...(data.blocks ?? []).map(text));
-      });
-    }
-  };
-"""
-"""Keeps what workers send, as text with a character a byte."""
 
 
 @pytest.fixture(scope="session")
@@ -63,36 +58,6 @@ def opened(page: Page, address: str, errors: list[str]) -> Callable[..., None]:
     assert complaints == []
 
 
-def ready(page: Page) -> None:
-    page.wait_for_selector("body[data-ready=true]", timeout=LONG)
-
-
-def choose(page: Page, slots: int, requests: int, *lanes: str, seed: int = 0, memory: str = "ample") -> None:
-    ready(page)
-    page.select_option("#slots", str(slots))
-    page.fill("#requests", str(requests))
-    page.fill("#seed", str(seed))
-    page.select_option("#memory", memory)
-    for number in (1, 2, 3):
-        page.select_option(f"#lane{number}", lanes[number - 1] if number <= len(lanes) else "")
-
-
-def race_to_the_end(page: Page) -> None:
-    page.click("#start")
-    page.wait_for_selector("body[data-race=finished]", timeout=LONG)
-
-
-def write(page: Page, code: str) -> None:
-    choose(page, 2, 4, "yours")
-    page.fill("#code", code)
-
-
-def stopped_with(page: Page, sentence: str) -> None:
-    page.click("#start")
-    page.wait_for_selector("body[data-race=stopped]", timeout=LONG)
-    expect(page.locator("#status")).to_have_text(sentence)
-
-
 # ------------------------------------------------------------------ what a reader sees
 
 
@@ -110,22 +75,13 @@ def test_a_live_race_is_pythons_iteration_for_iteration_and_token_by_token(opene
     opened(before=FRAMES)
     choose(page, case.slots, case.requests, case.policy, "vllm_v1", "sarathi", seed=case.seed)
     race_to_the_end(page)
-    sent = page.evaluate("() => globalThis.frames_.map((frame) => btoa(frame))")
-    blocks = [part for frame in sent for part in read(base64.b64decode(frame))]
+    blocks = sent(page)
     for lane, name in enumerate((case.policy, "vllm_v1", "sarathi")):
-        mine = [part for part in blocks if part[0]["kind"] == "iterations" and part[0]["lane"] == lane]
-        expected = list(events(Case(name, case.slots, case.blocks, case.requests, case.seed)))
-        encoder, at = LaneEncoder(lane, case.slots), 0
-        for header, arrays in mine:
-            batch = expected[at : at + header["n"]]
-            at += header["n"]
-            [(their_header, theirs)] = read(encoder.encode([(event, pieces(event)) for event in batch]))
-            assert header == their_header
-            assert {k: a.tolist() for k, a in arrays.items() if k not in ("t0", "t1")} == {
-                k: a.tolist() for k, a in theirs.items() if k not in ("t0", "t1")
-            }
-        assert at == len(expected)
+        lane_is_pythons(blocks, lane, Case(name, case.slots, case.blocks, case.requests, case.seed))
     meta = [header["meta"] for header, _ in blocks if header["kind"] == "meta"]
+    finish = meta[-1]["finish"]
+    for text in filter(None, (finish["headline"], finish["beside"], *finish["lines"])):
+        expect(page.locator(f"{BOARD} .cb-finish")).to_contain_text(english(text))
     assert (meta[-1]["finish"]["identical"], meta[-1]["finish"]["compared"]) == (case.requests, case.requests)
     prompts = next(header["rows"] for header, _ in blocks if header["kind"] == "requests")
     assert [row[1] for row in prompts] == [request.text for request in workload(case.requests, case.seed)]
@@ -141,6 +97,10 @@ def test_a_race_stops_and_what_ran_stays(opened, page: Page, board) -> None:
     expect(page.locator("#status")).to_have_text(say("en", "page.stopped"))
     received = [int(n) for n in board("received").split()]
     assert sum(received) > 0
+    result = page.locator(f"{BOARD} .cb-finish")
+    expect(result).to_contain_text(say("en", "verdict.stopped"))
+    for name, n in zip(("static", "continuous"), received, strict=True):
+        expect(result).to_contain_text(re.compile(rf"{name}: \d+ of 64 requests in {n} iterations?\."))
     assert page.get_attribute("#stage", "data-shows") == "live"
     page.click("#again")
     page.wait_for_selector("#stage[data-shows=recorded]")
@@ -183,6 +143,23 @@ def test_the_three_steps_wait_for_a_guess_and_follow_the_reader(opened, page: Pa
     text = page.locator(".step").nth(2).inner_text()
     received = page.get_attribute("#story-board .cbviz", "data-received").split()
     assert all(n in text for n in received)
+
+
+def test_nothing_is_drawn_off_screen_while_a_race_computes(opened, page: Page, board) -> None:
+    opened()
+    page.click("#guess-skip")
+    choose(page, 2, 16, "static")
+    page.click("#start")
+    page.wait_for_selector("body[data-first]:not([data-first=''])", timeout=LONG)
+    page.locator("#course").evaluate("(section) => section.scrollIntoView({ behavior: 'instant' })")
+    for name in ("#stage", "#story-board"):
+        page.wait_for_selector(f"{name} .cbviz[data-visible=false]", state="attached")
+    drawn = board("frames")
+    page.wait_for_selector("body[data-race=finished]", timeout=LONG)
+    expect(page.locator("#status")).to_have_text(say("en", "page.finished"))
+    assert board("frames") == drawn
+    page.locator("#stage").evaluate("(stage) => stage.scrollIntoView({ behavior: 'instant' })")
+    page.wait_for_function("(n) => document.querySelector('#stage .cbviz').dataset.frames > n", arg=int(drawn))
 
 
 def test_it_speaks_chinese_and_back(opened, page: Page) -> None:
@@ -303,10 +280,6 @@ def test_markup_in_names_reasons_and_errors_is_text(opened, page: Page) -> None:
 
 
 # ------------------------------------------------------------------ links
-
-
-def packed(**settings: Any) -> str:
-    return "#race=" + base64.urlsafe_b64encode(json.dumps(settings).encode()).decode().rstrip("=")
 
 
 def test_a_link_shows_its_code_and_runs_nothing(opened, page: Page) -> None:

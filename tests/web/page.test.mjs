@@ -16,7 +16,7 @@ const { plainPlan } = await load("engine/plan.js");
 const packed = (value) => `#race=${Buffer.from(JSON.stringify(value)).toString("base64url")}`;
 
 test("a link brings back what was shared", () => {
-  const settings = { slots: 4, requests: 12, seed: 2 ** 32 - 1, tight: true, lanes: ["static", "yours", "sarathi"], code: "function plan(view) { return {}; } // é字😀</script>" };
+  const settings = { slots: 4, requests: 12, seed: 2 ** 32 - 1, tight: true, lanes: ["static", "yours", "sarathi"], code: "function plan(view) { return {}; } // é字😀</script>", language: "python" };
   assert.match(fragmentOf(settings), /^#race=[\w-]+$/);
   assert.deepEqual(settingsOf(fragmentOf(settings)), settings);
   assert.deepEqual(settingsOf(packed({ slots: 2 })), { ...USUAL, slots: 2 });
@@ -32,6 +32,7 @@ for (const [fragment, key] of [
   [packed({ requests: 1e9 }), "bad_requests"], [packed({ requests: 1.5 }), "bad_requests"], [packed({ seed: -1 }), "bad_seed"], [packed({ seed: 2 ** 32 }), "bad_seed"],
   [packed({ lanes: [] }), "bad_lanes"], [packed({ lanes: ["__proto__"] }), "bad_lanes"], [packed({ lanes: Array(4).fill("static") }), "bad_lanes"], [packed({ lanes: "static" }), "bad_lanes"],
   [packed({ code: "x".repeat(20_001) }), "bad_code"], [packed({ code: 5 }), "bad_code"], [packed({ tight: "no" }), "bad_link"],
+  [packed({ language: "ruby" }), "bad_link"], [packed({ language: ["python"] }), "bad_link"],
 ]) {
   test(`a link that was tampered with is refused: ${fragment.slice(0, 60)}`, () => {
     assert.throws(() => settingsOf(fragment), { key });
@@ -79,7 +80,7 @@ test("the examples plan what the referee lets pass, also where blocks run out", 
     running: [request(4, { generated: 6, computed: 15, slot: 0, blocks: 4 }), request(5, { generated: 7, computed: 16, slot: 1, blocks: 4 })],
     finished: [], free_slots, free_blocks, block_size: 4, total_blocks: 60, context_limit: 120, clock: 0, last_admission: 0,
   }));
-  for (const text of Object.values(EXAMPLES)) {
+  for (const text of Object.values(EXAMPLES.javascript)) {
     for (const view of views) check(plainPlan(written(text).plan(view), 0), view);
   }
 });

@@ -2,6 +2,7 @@
 // given; a clock that counts makes the times comparable.
 import { createHash } from "node:crypto";
 
+import { Replay } from "./replay.mjs";
 import { given, kernel, load, read, weightsOfTiny } from "./served.mjs";
 
 const { facts, cases, answers } = given();
@@ -27,26 +28,6 @@ const executors = new Map();
 function executorFor(slots) {
   if (!executors.has(slots)) executors.set(slots, new Executor(config, weights, slots, kernel));
   return executors.get(slots);
-}
-
-/** Gives the tokens of known answers: prompt → answer. */
-class Replay {
-  contextLimit = config.max_position_embeddings;
-  endTokens = [config.eos_token_id];
-  answer = [];
-  prompt = [];
-
-  constructor(known) {
-    this.known = new Map(known.map(([prompt, answer]) => [prompt.join(" "), answer]));
-  }
-
-  launch({ seats, rows }) {
-    for (const { slot, tokens } of seats) {
-      this.prompt[slot] = tokens.indexOf(3) + 1; // a prompt ends with its newline
-      this.answer[slot] = this.known.get(tokens.slice(0, this.prompt[slot]).join(" "));
-    }
-    return rows.map(({ slot, start, count, draws }) => (draws ? this.answer[slot][start + count - this.prompt[slot]] ?? 0 : -1));
-  }
 }
 
 function row(event) {

@@ -12,6 +12,7 @@ export function ask(policy, view) {
   try {
     given = policy.plan(view);
   } catch (error) {
+    if (error instanceof PolicyError && error.isNamed) throw error;
     throw new PolicyError(`policy '${policy.name}' raised ${kindOf(error)} while planning iteration ${view.iteration}: ${said(error)}`);
   }
   try {
@@ -68,7 +69,10 @@ function newcomersOf({ admit }, view) {
  */
 function checkRoom(plan, view, heldBlocks, held, newcomers, running) {
   const slots = view.free_slots - held + plan.preempt.size;
-  if (plan.admit.length > slots) throw new PolicyError(`${plan.admit.length} requests are admitted but only ${slots} slots are free.`);
+  if (plan.admit.length > slots) {
+    const admitted = plan.admit.length === 1 ? "1 request is" : `${plan.admit.length} requests are`;
+    throw new PolicyError(`${admitted} admitted but only ${slots} ${slots === 1 ? "slot is" : "slots are"} free.`);
+  }
   let blocks = view.free_blocks - heldBlocks;
   for (const victim of plan.preempt.keys()) blocks += running.get(victim)?.frees ?? 0;
   let needed = 0;

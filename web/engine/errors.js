@@ -1,6 +1,16 @@
 /* The error for a policy that raised, planned something illegal, or gets nowhere: one sentence, as Python's PolicyError says it. */
 
-export class PolicyError extends Error {}
+export class PolicyError extends Error {
+  /** Whether the sentence names policy and iteration already. */
+  isNamed = false;
+
+  /** An error whose sentence needs nothing before it. @param {string} sentence */
+  static named(sentence) {
+    const error = new PolicyError(sentence);
+    error.isNamed = true;
+    return error;
+  }
+}
 
 /** Characters of a value within a sentence. */
 const LONGEST = 100;

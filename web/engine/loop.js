@@ -38,6 +38,9 @@ import { RequestView, View } from "./view.js";
 /** Iterations in a row without first-time progress of any request before the run is called stuck. */
 export const STUCK_AFTER = 10_000;
 
+/** How many requests wait, in words. @param {number} count */
+const waiting = (count) => (count === 1 ? "1 request waits" : `${count} requests wait`);
+
 /** One engine: its own policy, slots and pool. */
 export class Engine {
   /**
@@ -93,13 +96,13 @@ export class Engine {
         }
         state.release(plan);
         if (plan.waitUntil !== null) {
-          this.watch(false, ` times in a row no request advanced and it waited, while ${state.waiting.length} requests wait; it must admit or resume a request`);
+          this.watch(false, ` times in a row no request advanced and it waited, while ${waiting(state.waiting.length)}; it must admit or resume a request`);
           this.now = this.future.length ? Math.min(plan.waitUntil, this.future[0].request.arrival) : plan.waitUntil;
           continue;
         }
       }
       if (this.future.length) this.now = Math.max(this.now, this.future[0].request.arrival);
-      else if (state.busy) throw this.stuck(` at iteration ${this.iteration}: ${state.waiting.length} requests wait and none is computed; it must admit or resume a request`);
+      else if (state.busy) throw this.stuck(` at iteration ${this.iteration}: ${waiting(state.waiting.length)} and none is computed; it must admit or resume a request`);
       else return null;
     }
   }
@@ -154,7 +157,7 @@ export class Engine {
     this.now += this.clock() - began;
     event.t_end = this.now;
     const advanced = event.token.some((token) => token >= 0) || states.some((what) => what === PREFILL || what === DECODE);
-    this.watch(advanced, ` iterations up to ${event.index} no request advanced, while ${event.waiting} requests wait`);
+    this.watch(advanced, ` iterations up to ${event.index} no request advanced, while ${waiting(event.waiting)}`);
     return event;
   }
 

@@ -1,11 +1,12 @@
 /* The page: the recorded race plays at once; once the model has arrived, a race runs live, with schedulers of the reader's own. */
 import { nextLanguage, sentence } from "../../cbviz/view/js/catalogue.js";
-import { EXAMPLES, SHORTEST } from "./examples.js";
+import { Editor } from "./editor.js";
 import { Form, byId } from "./form.js";
 import { fragmentOf, settingsOf } from "./fragment.js";
 import { LiveRace } from "./live_race.js";
-import { SettingsError, USUAL } from "./options.js";
+import { PYTHON, SettingsError, USUAL } from "./options.js";
 import { dataOf, modelParts } from "./parts.js";
+import { pythonParts } from "./python_parts.js";
 import { Stage } from "./stage.js";
 import { Story } from "./story.js";
 import { pageLine, speakPage, spoken } from "./words.js";
@@ -16,17 +17,18 @@ class Page {
     this.stage = new Stage(byId("stage"));
     this.story = new Story();
     this.form = new Form();
-    this.editor = /** @type {HTMLTextAreaElement} */ (byId("code"));
+    this.editor = new Editor();
     this.start = /** @type {HTMLButtonElement} */ (byId("start"));
     this.stop = /** @type {HTMLButtonElement} */ (byId("stop"));
     /** @type {Parts | null} */
     this.parts = null;
     /** @type {LiveRace | null} */
     this.race = null;
+    /** How often a race was asked for. */
+    this.turn = 0;
     /** The sentence that is shown: how it is said in the language of the moment. @type {() => string} */
     this.status = () => pageLine("loading");
     this.form.show(USUAL);
-    this.editor.value = SHORTEST;
     this.start.disabled = true;
     this.listen();
   }
@@ -38,7 +40,7 @@ class Page {
     byId("language").addEventListener("click", () => this.stage.board?.switchLanguage());
     byId("race-yours").addEventListener("click", () => this.runYours());
     byId("share").addEventListener("click", () => this.share());
-    byId("example").addEventListener("change", () => (this.editor.value = EXAMPLES[/** @type {HTMLSelectElement} */ (byId("example")).value] ?? this.editor.value));
+    byId("written-in").addEventListener("change", () => this.editor.isPython && this.getPython());
     window.addEventListener("hashchange", () => this.open());
     // The board has a switch of its own: the page follows it.
     new MutationObserver(() => this.follow()).observe(byId("stage"), { attributes: true, subtree: true, attributeFilter: ["data-language"] });
@@ -69,7 +71,7 @@ class Page {
       if (!settings) return;
       this.shared = true;
       this.form.show(settings);
-      if (settings.code) this.editor.value = settings.code;
+      if (settings.code) this.editor.show(settings.language, settings.code);
       this.tell(() => pageLine("shared"));
       byId("write").scrollIntoView();
     } catch (error) {
@@ -78,16 +80,38 @@ class Page {
     }
   }
 
-  run() {
+  async run() {
+    const settings = this.settings();
+    if (!this.parts || !settings) return;
+    const turn = ++this.turn; // a second press while Python loads is the one that counts
+    const python = settings.lanes.includes("yours") && settings.language === PYTHON ? await this.getPython() : null;
+    if (python === undefined || turn !== this.turn) return;
+    this.race?.end("", "");
+    this.race = new LiveRace(this.parts, python, settings, { begun: (race) => this.begun(race), changed: () => this.changed(), ended: (how) => this.ended(how) });
+    this.tell(() => pageLine(python ? "python_starting" : "computing"));
+    this.changed();
+  }
+
+  /** What is chosen and written; null if it is wrong, which the page says. */
+  settings() {
     try {
-      if (!this.parts) return;
-      const settings = this.form.settings(this.editor.value);
-      this.race?.end("", "");
-      this.race = new LiveRace(this.parts, settings, { begun: (race) => this.begun(race), changed: () => this.changed(), ended: (how) => this.ended(how) });
-      this.tell(() => pageLine("computing"));
-      this.changed();
+      return this.form.settings(this.editor.written());
     } catch (error) {
       this.refuse(error);
+      return null;
+    }
+  }
+
+  /** Python, which is loaded once; undefined if there is none, which the page says. */
+  async getPython() {
+    try {
+      this.tell(() => pageLine("python_loading"));
+      const python = await pythonParts();
+      this.tell(() => pageLine("python_ready"));
+      return python;
+    } catch (error) {
+      this.refuse(error);
+      return undefined;
     }
   }
 
@@ -101,6 +125,7 @@ class Page {
   /** @param {LiveRace} race */
   begun(race) {
     this.stage.showLive(race);
+    this.tell(() => pageLine("computing"));
     byId("stage").scrollIntoView({ block: "nearest" });
   }
 
@@ -121,7 +146,7 @@ class Page {
 
   async share() {
     try {
-      history.replaceState(null, "", fragmentOf(this.form.settings(this.editor.value))); // no hashchange: the link is our own
+      history.replaceState(null, "", fragmentOf(this.form.settings(this.editor.written()))); // no hashchange: the link is our own
       await navigator.clipboard?.writeText(location.href).catch(() => undefined);
       this.tell(() => pageLine("link_made"));
     } catch (error) {

@@ -1,6 +1,6 @@
 /* Schedulers to begin with, as text for the editor. Their comments are code, and so English. */
 
-export const SHORTEST = [
+const SHORTEST = [
   "// A plan says what the next iteration does differently; running requests continue.",
   'const name = "shortest_first";',
   "",
@@ -19,7 +19,7 @@ export const SHORTEST = [
   "",
 ].join("\n");
 
-export const OPTIMIST = [
+const OPTIMIST = [
   "// Reserves only what a request has now, and preempts the newest when blocks run out.",
   'const name = "optimist";',
   "",
@@ -48,5 +48,60 @@ export const OPTIMIST = [
   "",
 ].join("\n");
 
-/** By the value of their option. @type {Record<string, string>} */
-export const EXAMPLES = { shortest: SHORTEST, optimist: OPTIMIST };
+const SHORTEST_PYTHON = [
+  "from cbviz import Plan, Policy",
+  "",
+  "",
+  "class ShortestFirst(Policy):",
+  '    name = "shortest_first"',
+  '    summary = "admit the shortest prompts first"',
+  "",
+  "    def plan(self, view):",
+  "        # The queue, shortest prompt first: how long an answer will be, no scheduler knows.",
+  "        queue = sorted(view.waiting, key=lambda request: request.prompt_tokens)",
+  "        admit, blocks = [], view.free_blocks",
+  "        for request in queue:",
+  "            blocks -= view.blocks_taken(request, request.most)",
+  "            if len(admit) == view.free_slots or blocks < 0:",
+  "                break",
+  "            admit.append(request.id)",
+  "        return Plan(admit=admit)",
+  "",
+].join("\n");
+
+const OPTIMIST_PYTHON = [
+  "from cbviz import Admit, Plan, Policy",
+  "",
+  "",
+  "class Optimist(Policy):",
+  '    name = "optimist"',
+  '    summary = "reserve only what a request has now; preempt the newest when blocks run out"',
+  "",
+  "    def plan(self, view):",
+  "        preempt, blocks = {}, view.free_blocks",
+  "        staying = list(view.running)",
+  "        for request in view.running:",
+  "            if request.id in preempt:",
+  "                continue",
+  "            needed = view.blocks_lacking(request, request.lacks)",
+  "            while needed > blocks and request.id not in preempt:",
+  "                newest = staying.pop()",
+  '                preempt[newest.id] = "out of blocks"',
+  "                blocks += newest.blocks",
+  "            if request.id not in preempt:",
+  "                blocks -= needed",
+  "        admit = []",
+  "        for request in [] if preempt else view.waiting:",
+  "            blocks -= view.blocks_for(request.known + 1)",
+  "            if len(admit) == view.free_slots or blocks < 0:",
+  "                break",
+  "            admit.append(Admit(request.id, reserve=request.known + 1))",
+  "        return Plan(admit=admit, preempt=preempt)",
+  "",
+].join("\n");
+
+/** Language → value of the option → text. @type {Record<string, Record<string, string>>} */
+export const EXAMPLES = {
+  javascript: { shortest: SHORTEST, optimist: OPTIMIST },
+  python: { shortest: SHORTEST_PYTHON, optimist: OPTIMIST_PYTHON },
+};

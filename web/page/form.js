@@ -35,8 +35,8 @@ export class Form {
     this.lanes.forEach((lane, i) => (lane.value = lanes[i] ?? ""));
   }
 
-  /** What is chosen, checked. Throws a SettingsError. @param {string} code @returns {Settings} */
-  settings(code) {
+  /** What is chosen, checked. Throws a SettingsError. @param {Pick<Settings, "code" | "language">} written @returns {Settings} */
+  settings(written) {
     const number = (/** @type {HTMLInputElement} */ input) => (input.value.trim() === "" ? NaN : Number(input.value));
     return checkedSettings({
       slots: Number(this.slots.value),
@@ -44,7 +44,7 @@ export class Form {
       seed: number(this.seed),
       tight: this.memory.value === "tight",
       lanes: this.lanes.map((lane) => lane.value).filter(Boolean),
-      code,
+      ...written,
     });
   }
 }

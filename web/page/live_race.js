@@ -2,6 +2,7 @@
 import { Run } from "../../cbviz/view/js/run.js";
 /** @import { Host } from "../../cbviz/view/js/view.js" */
 /** @import { Settings } from "./options.js" */
+/** @import { PythonParts } from "./python_parts.js" */
 
 /** Milliseconds that the worker has to stop by itself; then it is ended, and what it sent is kept. */
 const TO_STOP = 60;
@@ -15,12 +16,24 @@ const SILENT_LOOKS = 16;
  * @typedef {{begun: (race: LiveRace) => void, changed: () => void, ended: (how: {stopped: boolean, note: string, key: string}) => void}} Listener
  */
 
+/** What a race that ended early says: how far each lane came, as in `cbviz/measure/verdict.py`. @param {Run} run @param {string} note */
+export function soFar(run, note) {
+  const lines = run.lanes.map((lane, i) => {
+    const counts = { done: numeral(lane.counters(lane.n).finished), all: numeral(run.total(i)), n: lane.n, count: numeral(lane.n) };
+    return ["verdict.so_far", { policy: lane.name, ...counts }];
+  });
+  return { stopped: true, note, lines: [["verdict.stopped", {}], ...lines], timed: run.lanes.every((lane) => lane.secondsAt(lane.n) >= 1) };
+}
+
+/** @param {number} value */
+const numeral = (value) => value.toLocaleString("en-US");
+
 /** The text of a worker: the written scheduler first, so that the lines of its errors are its own, then the engine. @param {string} code @param {string} written */
 export const workerText = (code, written) => `globalThis.written = function () { "use strict";\n${written}\n; return { plan: typeof plan === "undefined" ? undefined : plan, name: typeof name === "undefined" ? "" : name }; };\n(() => {\n${code}\n})();\n`;
 
 export class LiveRace {
-  /** Throws where no worker can be made. @param {Parts} parts @param {Settings} settings @param {Listener} listener */
-  constructor({ code, model }, settings, listener) {
+  /** Throws where no worker can be made. @param {Parts} parts @param {PythonParts | null} python for a scheduler in Python @param {Settings} settings @param {Listener} listener */
+  constructor({ code, model }, python, settings, listener) {
     this.listener = listener;
     this.run = new Run();
     this.status = "running";
@@ -29,9 +42,12 @@ export class LiveRace {
     this.began = performance.now();
     /** Milliseconds from the start to the first iteration; NaN before it. */
     this.untilFirst = NaN;
-    const uses = settings.lanes.includes("yours");
-    const address = URL.createObjectURL(new Blob([workerText(code, uses ? settings.code : "")], { type: "text/javascript" }));
-    this.worker = new Worker(address);
+    /** Whether Python is starting, which takes as long as the machine needs. */
+    this.starting = python !== null;
+    const uses = settings.lanes.includes("yours") && !python;
+    const text = workerText(code, uses ? settings.code : "") + (python?.runtime ?? "");
+    const address = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+    this.worker = new Worker(address, { type: python ? "module" : "classic" }); // Pyodide starts in modules alone
     URL.revokeObjectURL(address);
     this.worker.onmessage = ({ data }) => this.message(data);
     this.worker.onerror = (event) => {
@@ -40,7 +56,8 @@ export class LiveRace {
       this.end(event.lineno > 1 && !this.run.lanes.length ? `${event.message} (${event.lineno - 1}:${event.colno})` : event.message || "", event.message ? "" : "worker_failed");
     };
     const { slots, requests, seed, tight, lanes } = settings;
-    this.worker.postMessage({ type: "start", model, options: { slots, requests, seed, tight, lanes } });
+    const sent = python && { wasm: python.wasm, library: python.library, sources: python.sources, text: settings.code };
+    this.worker.postMessage({ type: "start", model, python: sent, options: { slots, requests, seed, tight, lanes } });
     this.looking = setInterval(() => this.look(), LOOK);
   }
 
@@ -54,6 +71,7 @@ export class LiveRace {
       this.end("", "worker_failed"); // what a scheduler sent is no run
       return;
     }
+    if (data.type === "started") this.starting = false;
     if (data.type === "begun") {
       this.simd = data.simd === true;
       this.listener.begun(this);
@@ -69,7 +87,7 @@ export class LiveRace {
 
   /** Ends a worker that does not speak: a scheduler without an end. */
   look() {
-    if (this.status === "paused" || this.over) return;
+    if (this.status === "paused" || this.starting || this.over) return;
     this.silent++;
     if (this.silent > SILENT_LOOKS) this.end("", "endless");
   }
@@ -81,7 +99,7 @@ export class LiveRace {
     clearInterval(this.looking);
     clearTimeout(this.stopping);
     this.worker.terminate();
-    if (stopped && !this.run.meta.finish) this.run.meta = { ...this.run.meta, finish: { stopped: true } };
+    if (stopped) this.run.meta = { ...this.run.meta, finish: soFar(this.run, note) };
     this.run.version++;
     this.listener.changed();
     this.listener.ended({ stopped, note, key });

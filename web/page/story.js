@@ -8,6 +8,9 @@ import { pageLine, spoken } from "./words.js";
 /** Whether less motion is asked for. */
 const still = () => window.matchMedia("(prefers-reduced-motion: reduce)").matches;
 
+/** Milliseconds of an iteration. */
+const TICK = 60;
+
 export class Story {
   constructor() {
     this.run = new Run();
@@ -69,23 +72,19 @@ export class Story {
     if (step === 2) this.playTo(Math.max(...this.run.have()));
   }
 
-  /** Plays from the start to an iteration; where less motion is asked for, it is there at once. @param {number} end */
+  /** Plays from the start to an iteration; where less motion is asked for, or once the board is out of sight, it is there at once. @param {number} end */
   playTo(end) {
     const view = this.board?.view;
     if (!view) return;
     clearInterval(this.playing);
-    if (still()) {
-      view.moveTo(end);
-      return;
-    }
+    let now = still() ? end : 0;
+    view.moveTo(now);
     const step = this.at;
-    let now = 0;
-    view.moveTo(0);
     this.playing = setInterval(() => {
-      now++;
-      if (this.at !== step || now > end) clearInterval(this.playing);
-      else if (this.board?.visible) view.moveTo(now);
-    }, 60);
+      now = this.board?.visible && !document.hidden ? now + 1 : end;
+      if (this.at === step) view.moveTo(now);
+      if (this.at !== step || now >= end) clearInterval(this.playing);
+    }, TICK);
   }
 
   /** @param {number} guess NaN for none */

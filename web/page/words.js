@@ -13,4 +13,5 @@ export function speakPage() {
   document.title = pageLine("title");
   for (const element of document.querySelectorAll("[data-say]")) element.textContent = pageLine(/** @type {HTMLElement} */ (element).dataset.say ?? "");
   for (const element of document.querySelectorAll("[data-label]")) element.setAttribute("aria-label", pageLine(/** @type {HTMLElement} */ (element).dataset.label ?? ""));
+  for (const link of /** @type {NodeListOf<HTMLAnchorElement>} */ (document.querySelectorAll("a[data-to]"))) link.href = JSON.parse(link.dataset.to ?? "{}")[spoken.now] ?? link.href;
 }

@@ -5,8 +5,12 @@ import { Tokenizer } from "../executor/tokenizer.js";
 import { Weights } from "../executor/weights.js";
 import { byLength, taskWorkload } from "../workload/task_workload.js";
 import { allTasks } from "../workload/tasks.js";
+import { learnedPolicy } from "./learned.js";
+import { pythonPolicy } from "./python_policy.js";
 import { Serving } from "./serving.js";
+/** @import { Policy } from "../engine/check.js" */
 /** @import { Facts } from "../workload/tasks.js" */
+/** @import { SentPython } from "./python_policy.js" */
 /** @import { Model, Options } from "./serving.js" */
 
 /** The model as it comes from the page. @typedef {{config: any, tokenizer: any, facts: Facts, weights: ArrayBuffer, kernel: ArrayBuffer | null}} Sent */
@@ -19,9 +23,9 @@ const send = (message, transferred = []) => /** @type {any} */ (globalThis).post
 
 /** One race, as far as it has come. */
 class Race {
-  /** @param {Sent} sent @param {Options} options */
-  constructor(sent, options) {
-    this.serving = new Serving(modelOf(sent), options);
+  /** @param {Sent} sent @param {Options} options @param {() => Policy} yours */
+  constructor(sent, options, yours) {
+    this.serving = new Serving(modelOf(sent), options, yours);
     this.paused = false;
     this.over = false;
     this.turns = new MessageChannel();
@@ -58,10 +62,10 @@ class Race {
     send({ type: "frame", blocks }, blocks.map(({ buffer }) => buffer));
   }
 
-  /** @param {boolean} stopped @param {string} [note] why, if the page did not ask for it */
-  end(stopped, note) {
+  /** A race that ended early has no result; the page says how far it came. @param {boolean} stopped @param {string} [note] why, if the page did not ask for it */
+  end(stopped, note = "") {
     this.over = true;
-    send({ type: "ended", stopped, note: note ?? "", blocks: [block({ kind: "meta", meta: { finish: this.serving.outcome(stopped, note) } })] });
+    send({ type: "ended", stopped, note, blocks: stopped ? [] : [block({ kind: "meta", meta: { finish: this.serving.outcome() } })] });
   }
 
   /** @param {string} action */
@@ -92,14 +96,23 @@ function modelOf({ config, tokenizer: file, facts, weights, kernel }) {
 /** @type {Race | null} */
 let race = null;
 
-/** Hears the page. */
+/** Makes the race; with a scheduler in Python once that has started, which the page is told. @param {{model: Sent, options: Options, python: SentPython | null}} start */
+async function start({ model, options, python }) {
+  try {
+    if (python) {
+      const policy = await pythonPolicy(python, () => send({ type: "started" }));
+      race = new Race(model, options, () => policy);
+    } else race = new Race(model, options, learnedPolicy);
+  } catch (error) {
+    send({ type: "ended", stopped: true, note: said(error), blocks: [] });
+  }
+}
+
+/** Hears the page, one message after the other: what it asks of a race that is still being made waits for it. */
 export function begin() {
+  let before = Promise.resolve();
   globalThis.onmessage = ({ data }) => {
-    if (data.type !== "start") return race?.obey(data.action);
-    try {
-      race = new Race(data.model, data.options);
-    } catch (error) {
-      send({ type: "ended", stopped: true, note: said(error), blocks: [] });
-    }
+    if (race) race.obey(data.action);
+    else before = before.then(() => (data.type === "start" ? start(data) : race?.obey(data.action)));
   };
 }

@@ -3,7 +3,8 @@ import { Engine } from "../engine/loop.js";
 import { LaneEncoder, block, requestsBlock } from "../engine/pack.js";
 import { POLICIES } from "../engine/policies.js";
 import { Executor } from "../executor/executor.js";
-import { learnedPolicy } from "./learned.js";
+import { Tally } from "../measure/tally.js";
+import { identical, verdict } from "../measure/verdict.js";
 /** @import { Policy } from "../engine/check.js" */
 /** @import { Iteration } from "../engine/loop.js" */
 /** @import { Config } from "../executor/llama.js" */
@@ -35,6 +36,7 @@ class ServedLane {
     this.engine = new Engine(executor, policy, { slots: options.slots, blocks: this.blocks, blockSize: BLOCK_SIZE });
     this.engine.submit(requests);
     this.encoder = new LaneEncoder(number, options.slots);
+    this.tally = new Tally();
     /** @type {Iteration[]} */
     this.unsent = [];
     this.over = false;
@@ -43,8 +45,12 @@ class ServedLane {
   /** Runs one iteration. */
   step() {
     const event = this.engine.step();
-    if (event) this.unsent.push(event);
-    else this.over = true;
+    if (!event) {
+      this.over = true;
+      return;
+    }
+    this.tally.add(event);
+    this.unsent.push(event);
   }
 
   /** @param {Tokenizer} tokenizer @returns {Uint8Array<ArrayBuffer> | null} */
@@ -58,12 +64,12 @@ class ServedLane {
 
 /** A race from its first iteration to its last. */
 export class Serving {
-  /** @param {Model} model @param {Options} options */
-  constructor(model, options) {
+  /** @param {Model} model @param {Options} options @param {() => Policy} yours the policy that was written in the page */
+  constructor(model, options, yours) {
     this.tokenizer = model.tokenizer;
     this.options = options;
     this.requests = model.draw(options.requests, options.seed);
-    this.lanes = options.lanes.map((name, number) => new ServedLane(number, name === YOURS ? learnedPolicy() : POLICIES[name](), model, options, this.requests));
+    this.lanes = options.lanes.map((name, number) => new ServedLane(number, name === YOURS ? yours() : POLICIES[name](), model, options, this.requests));
     this.simd = this.lanes.every(({ simd }) => simd);
   }
 
@@ -71,12 +77,11 @@ export class Serving {
   opening() {
     const { slots, requests, seed } = this.options;
     const dotted = (/** @type {any[]} */ ...parts) => parts.reduce((first, second) => ["board.dotted", { first, second }]);
-    const names = this.lanes.map(({ policy }) => policy.name);
     const meta = {
       title: ["page.live_title", {}],
       subtitle: dotted("tiny", ["board.subtitle_slots", { n: slots, count: String(slots) }], ["board.subtitle_requests", { n: requests, count: String(requests) }], ["board.subtitle_seed", { seed }]),
       lanes: this.lanes.map(({ policy, blocks }, i) => ({
-        name: names.filter((name) => name === policy.name).length > 1 ? `${policy.name} ${names.slice(0, i + 1).filter((name) => name === policy.name).length}` : policy.name,
+        name: this.names[i],
         summary: policy.summary,
         slots,
         total_blocks: blocks,
@@ -102,13 +107,24 @@ export class Serving {
     return this.lanes.flatMap((lane) => lane.encode(this.tokenizer) ?? []);
   }
 
-  /** The result: how many answers are the same in all lanes. @param {boolean} stopped @param {string} [note] */
-  outcome(stopped, note = "") {
-    const outcome = { identical: 0, compared: 0, clock: "lane", stopped, note };
-    if (stopped || this.lanes.length === 1) return outcome;
-    outcome.compared = this.requests.length;
-    const answers = this.lanes.map(({ engine }) => this.requests.map(({ id }) => engine.state.live(id).output.join(" ")));
-    outcome.identical = this.requests.filter((_, i) => answers.every((all) => all[i] === answers[0][i])).length;
-    return outcome;
+  /** The lanes' names; equal ones get numbers, as in `cbviz/measure/lane_names.py`. */
+  get names() {
+    const names = this.lanes.map(({ policy }) => policy.name);
+    /** @type {string[]} */
+    const found = [];
+    for (const name of names) {
+      let title = name;
+      if (names.filter((other) => other === name).length > 1) for (let n = 1; found.includes(title) || names.includes(title); n++) title = `${name} ${n}`;
+      found.push(title);
+    }
+    return found;
+  }
+
+  /** The result of a race that has ended, as `Outcome` of `cbviz/view/summary.py` gives it to the board. */
+  outcome() {
+    const { names } = this;
+    const lanes = this.lanes.map(({ engine, policy, tally }, i) => ({ name: names[i], policy: policy.name, summary: policy.summary, slots: this.options.slots, tally, outputs: this.requests.map(({ id }) => engine.state.live(id).output) }));
+    const answers = lanes.length > 1 ? { identical: identical(lanes), compared: this.requests.length } : { identical: 0, compared: 0 };
+    return { ...answers, clock: "lane", stopped: false, note: "", ...verdict(lanes) };
   }
 }

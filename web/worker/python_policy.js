@@ -1,0 +1,57 @@
+/* The scheduler that was written in Python: Pyodide asks it, with the referee of `cbviz.policies`; `web/python/bridge.py` is its other end. */
+import { PolicyError } from "../engine/errors.js";
+/** @import { Policy } from "../engine/check.js" */
+/** @import { RequestView, View } from "../engine/view.js" */
+
+/** Pyodide and what runs in it, as they come from the page. @typedef {{wasm: ArrayBuffer, library: ArrayBuffer, sources: Record<string, string>, text: string}} SentPython */
+
+/** Where the sources are in Pyodide's file system. */
+const ROOT = "/page";
+/** Pyodide's files have an address, and are given from memory: a worker of the page has no network. */
+const INDEX = "pyodide:/";
+
+/** Starts Python, says so, and makes the scheduler of a text. Throws a PolicyError that says what is wrong with it. @param {SentPython} sent @param {() => void} started @returns {Promise<Policy>} */
+export async function pythonPolicy({ wasm, library, sources, text }, started) {
+  const python = await pyodide({ "pyodide.asm.wasm": wasm, "python_stdlib.zip": library });
+  for (const [path, source] of Object.entries(sources)) {
+    const file = `${ROOT}/${path}`;
+    python.FS.mkdirTree(file.slice(0, file.lastIndexOf("/")));
+    python.FS.writeFile(file, source);
+  }
+  python.runPython(`import sys; sys.path.insert(0, ${JSON.stringify(ROOT)})`);
+  const bridge = python.pyimport("bridge");
+  started();
+  const answered = (/** @type {string} */ json) => {
+    const answer = JSON.parse(json);
+    if (answer.refused !== undefined) throw PolicyError.named(answer.refused);
+    return answer;
+  };
+  const { name, summary } = answered(bridge.make(text));
+  return { name, summary, plan: (view) => planOf(answered(bridge.plan(JSON.stringify(seen(view))))) };
+}
+
+/** @param {Record<string, ArrayBuffer>} files @returns {Promise<any>} */
+async function pyodide(files) {
+  const world = /** @type {any} */ (globalThis);
+  const { fetch } = world;
+  world.fetch = async (/** @type {URL | string} */ address) => {
+    const name = String(address).split("/").at(-1) ?? "";
+    return new Response(files[name], { headers: { "content-type": name.endsWith(".wasm") ? "application/wasm" : "application/zip" } });
+  };
+  try {
+    return await world.startPyodide({ indexURL: INDEX });
+  } finally {
+    world.fetch = fetch;
+  }
+}
+
+/** A view as JSON writes it. @param {View} view */
+function seen({ waiting, running, finished, ...fields }) {
+  return { ...fields, waiting: waiting.map(rowOf), running: running.map(rowOf), finished: finished.map(rowOf) };
+}
+
+/** What the bridge calls `FIELDS` (web/python/bridge.py). @param {RequestView} request */
+const rowOf = ({ id, arrival, prompt_tokens, max_new_tokens, generated, computed, slot, admitted, preemptions, blocks }) => [id, arrival, prompt_tokens, max_new_tokens, generated, computed, slot, admitted, preemptions, blocks];
+
+/** The checked plan as the engine reads plans. @param {Record<string, any>} given */
+const planOf = ({ preempt, pause, chunk, ...rest }) => ({ ...rest, preempt: new Map(preempt), pause: new Map(pause), chunk: new Map(chunk) });
