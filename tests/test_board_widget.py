@@ -114,6 +114,36 @@ def test_a_page_that_comes_late_or_lost_something_gets_everything_it_misses():
     board.finish()
 
 
+def test_a_run_that_begins_anew_sends_nothing_of_the_old_one():
+    board = live()
+    page = Page(board)
+    page.hello()
+    events = iterations()
+    board.add_requests([RequestText(0, "old", 3, 4)])
+    for event in events[:20]:
+        board.push(0, event)
+    until(lambda: page.have[0] == 20)
+    assert {frame["epoch"] for frame in page.frames} == {0}
+    for event in events[20:]:
+        board.push(0, event)
+    board.restart()
+    sent, page.have = len(page.frames), [0, 0]
+    board.add_requests([RequestText(1, "new", 3, 4)])
+    for event in events[:10]:
+        board.push(0, event)
+    until(lambda: page.have[0] == 10)
+    assert {frame["epoch"] for frame in page.frames[sent + 1 :]} <= {1}, "at most one was being sent"
+    assert board._meta["epoch"] == 1
+    # A page that still holds the old run gets all of the new one.
+    page.have = [0, 0]
+    page.say(type="resync", epoch=0, have=[40, 0])
+    until(lambda: page.have[0] == 10)
+    board.finish()
+    assert [header.get("n") for header, _ in read(board._run)] == [None, 10]
+    with pytest.raises(CbvizError, match="over"):
+        board.restart()
+
+
 def test_without_a_page_nothing_is_sent_and_nothing_waits():
     board = live()
     page = Page(board)
@@ -264,5 +294,5 @@ def test_the_pump_ends_when_nothing_comes_and_starts_again(monkeypatch):
     board.push(0, events[0])
     until(lambda: board._pump is None)
     board.push(0, events[1])
-    until(lambda: board._encoders[0].count == 2)
+    until(lambda: board._outbox.counts[0] == 2)
     board.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, stdev
@@ -21,6 +22,7 @@ from cbviz.run.request_stream import RequestStream
 from cbviz.trace import MARK_KINDS, Trace
 from cbviz.view import Board, Control
 from cbviz.view.controls import ControlError
+from cbviz.view.player import describe
 from tests.clocks import until
 
 
@@ -39,6 +41,7 @@ class Hand:
         self.play, self.changes, self.bursts = play, changes, bursts
         self.events: list[Iteration] = []
         self.asked: list[Any] = []
+        self.restarts: list[int] = []
         self.ended = ""
 
     def push(self, lane: int, event: Iteration, pieces: Mapping[int, str]) -> None:
@@ -47,6 +50,12 @@ class Hand:
             self.play.set(name, value)
         if event.index in self.bursts:
             self.play.burst()
+
+    def begin(self) -> None: ...
+
+    def restart(self) -> None:
+        self.restarts.append(len(self.events))
+        self.asked.clear()
 
     def show_knob(self, name: str, value: float | str) -> None: ...
 
@@ -318,3 +327,69 @@ def test_a_control_refuses_what_it_cannot_take(tiny: LoadedModel, name: str, val
     with pytest.raises(ControlError, match=sentence):
         made.set(name, value)
     assert made.values == before
+
+
+def test_a_restart_serves_the_same_requests_under_the_controls_as_they_are(tiny: LoadedModel) -> None:
+    made = play(tiny, live=False, run=False, slots=4, rate=40, mean=10, iterations=40, pace=240, seed=5)
+    hand = Hand(made, {9: {"slots": 2, "policy": "orca"}})
+    made.board = hand
+    push, seen = hand.push, []
+
+    def push_and_restart(lane: int, event: Iteration, pieces: Mapping[int, str]) -> None:
+        if lane == 1 and event.index == 20 and not hand.restarts:
+            seen.append(made.trace)
+            made.pause()
+            made.restart()  # a paused playground continues
+        push(lane, event, pieces)
+
+    hand.push = push_and_restart  # type: ignore[method-assign]
+    made.run()
+    before, after = seen[0], made.trace
+    assert len(hand.restarts) == 1
+    assert (len(before.iterations), len(after.iterations)) == (21, 40), "the limit counts from the restart"
+    assert [words for i, words in changes_of(after) if i == 0] == [
+        *("slots = 2", "rate = 40", "spread = 1", "policy = orca", "pace = 240")
+    ]
+    common = min(len(before.requests), len(after.requests))
+    assert before.requests.prompt[:common] == after.requests.prompt[:common]
+    assert {row.id for row in hand.asked} == set(after.requests.id.tolist()), "no prompt of the old run is left"
+    with pytest.raises(ControlError, match="this playground has ended"):
+        made.restart()
+
+
+def test_why_a_request_waits_is_the_reason_of_the_last_plan(tiny: LoadedModel) -> None:
+    made = play(tiny, live=False, run=False, slots=2, rate=0, backlog=6, mean=30, spread=0, iterations=12, pace=240)
+    assert made.why(5) == ["", ""], "nothing has been planned"
+    made.run()
+    assert made.why(0) == ["", ""], "it does not wait"
+    assert [reason.key for reason in made.why(5)] == ["why.no_slot"] * 2  # type: ignore[attr-defined]
+
+
+def test_every_page_hears_why(tiny: LoadedModel) -> None:
+    made = play(tiny, live=False, run=False, slots=2, rate=0, backlog=6, mean=30, spread=0, iterations=6, pace=240)
+    board = made.watched()
+    sent: list[dict[str, Any]] = []
+    board.send = lambda content, buffers=(): sent.append(content)
+    made.run()
+    board._over = False  # as if it still ran
+    board._message(board, {"type": "control", "action": "why", "request": 5}, [])
+    assert [(message["type"], message["request"], len(message["reasons"])) for message in sent] == [("why", 5, 2)]
+    assert all(isinstance(reason, list) for reason in sent[0]["reasons"]), "as a message, said in the page's language"
+    board._message(board, {"type": "control", "action": "why", "request": 99}, [])
+    assert sent[-1]["sentence"] == "there is no request 99 to ask about."
+    board._over = True
+    board._message(board, {"type": "control", "action": "why", "request": 5}, [])
+    assert len(sent) == 2, "asked while it ended: nothing to refuse"
+
+
+def test_the_result_calls_the_lanes_by_their_policies_and_keeps_the_controls(tiny: LoadedModel) -> None:
+    made = play(tiny, live=False, run=False, slots=2, rate=40, mean=8, iterations=20, pace=240)
+    made.board = Hand(made, {9: {"policy": "orca", "slots": 1}})
+    made.run()
+    said = made.kept()["text/plain"].splitlines()
+    assert [line.split(":")[0] for line in said] == ["static", "orca"]
+    knobs = [replace(knob, value=made.values[name]) for name, knob in made.knobs.items()]
+    meta = describe(made.traces, made.finish(), "title", None, knobs)
+    assert [lane["name"] for lane in meta["lanes"]] == ["static", "orca"]
+    assert {knob["name"]: knob["value"] for knob in meta["knobs"]}["slots"] == 1
+    assert "knobs" not in describe(made.traces, made.finish(), "title", None)

@@ -1,10 +1,9 @@
 """Take the README's pictures of the board: docs/board-*. Run it from the repository's root, and check each picture.
 
     python tools/shoot_board.py
-    python tools/shoot_board.py film      # only the animations
 
-Needs Chromium and the development extra. The runs are races of the built-in model on this machine, so the numbers in
-the pictures are measured during the run.
+Needs Chromium and the development extra; `tools/film_board.py` makes the animations. The pictures of two lanes show a
+recording; the others are races of the built-in model on this machine, so their numbers are measured during the run.
 """
 
 from __future__ import annotations
@@ -58,6 +57,7 @@ class Hand:
         if event.index in self.CHANGES:
             self.play.set(*self.CHANGES[event.index])
 
+    def begin(self) -> None: ...
     def add_requests(self, rows: object) -> None: ...
     def show_knob(self, name: str, value: object) -> None: ...
     def finish(self, summary: object) -> None: ...
@@ -84,14 +84,6 @@ def shoot(tab: Page, name: str) -> None:
     tab.wait_for_timeout(400)
     tab.locator(".cbviz").screenshot(path=DOCS / f"board-{name}.png")
     print(DOCS / f"board-{name}.png")
-
-
-def film() -> None:
-    """The race of the README as animations for light and dark pages; each lane ran alone."""
-    race = cbviz.race("tiny", slots=8, requests=64, seed=0, repeats=1, live=False)
-    board = cbviz.Board(*race.traces)
-    for name, dark in (("race", False), ("race-dark", True)):
-        print(board.to_gif(DOCS / f"board-{name}.gif", dark=dark, seconds=8))
 
 
 def shoot_live(tab: Page, folder: Path) -> None:
@@ -147,11 +139,8 @@ def shoot_live(tab: Page, folder: Path) -> None:
 
 
 def main() -> None:
-    """Race, film, open, shoot."""
-    film()
-    if sys.argv[1:] == ["film"]:
-        return
-    pair = list(cbviz.race("tiny", slots=8, requests=40, seed=5, repeats=0).traces)
+    """Race, open, shoot."""
+    pair = list(cbviz.recorded("smollm2-8"))
     lanes: list[str | cbviz.Policy] = [
         cbviz.Static(run_to=256, name="static, padded"),
         "static",

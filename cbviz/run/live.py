@@ -51,7 +51,8 @@ def watched(race: Race, language: str = "en") -> LiveBoard:
         subtitle=dotted(race.model.name, device_name(race.model.device), slots, requests, seed),
         language=language,
         on_control=lambda control: _obey(race, board, control),
-        actions=(*TRANSPORT, "burst", "cancel"),
+        actions=(*TRANSPORT, "start", "burst", "cancel"),
+        waiting=True,
     )
     board.add_requests(map(shown, race.workload))
     words = [Words(race.model) for _ in race.names]
@@ -98,11 +99,12 @@ class Words:
 
 def _obey(race: Race, board: LiveBoard, control: Control) -> None:
     """Apply a control from the board."""
-    acts: dict[str, Callable[[], None]] = {
+    acts: dict[str, Callable[[], object]] = {
+        "start": race.start,
         "pause": race.pause,
         "resume": race.resume,
         "step": race.step_once,
-        "stop": race.stop,
+        "stop": race.end,
         "burst": lambda: _burst(race, board),
         "cancel": lambda: race.cancel(control.request or 0),
     }

@@ -8,51 +8,43 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from cbviz.checks import shown as shown_value
-from cbviz.config import EngineConfig
-from cbviz.events import NO_REQUEST, Mark
-from cbviz.messages import Message
+from cbviz.events import NO_REQUEST, Iteration, Mark
 from cbviz.models import LoadedModel
-from cbviz.models.device import device_name
 from cbviz.paths import new_file, write_whole
 from cbviz.policies import Policy, fresh, identity
-from cbviz.run.build import build_executor
-from cbviz.run.capacity import afforded, kv_blocks_for
-from cbviz.run.how import choose_backend
 from cbviz.run.lane import Lane
 from cbviz.run.live import BURST, Words, shown
-from cbviz.run.notebook import prepare_host
+from cbviz.run.play_board import TITLE, attached, obeyed
 from cbviz.run.play_knobs import play_knobs
-from cbviz.run.request_stream import RequestStream
+from cbviz.run.play_lanes import WORKLOAD, LaneMaker
+from cbviz.run.play_why import why_it_waits
 from cbviz.run.run_control import ControlledRun
 from cbviz.run.switchable_policy import SwitchablePolicy
 from cbviz.trace import Trace
 from cbviz.view import player
 from cbviz.view.cell import CELLS
 from cbviz.view.controls import Control, ControlError
-from cbviz.view.language import chosen, dotted
+from cbviz.view.language import chosen
 from cbviz.view.summary import Outcome
 from cbviz.workload import Request, Workload
 
 MOST_WAITING = 10_000
 """Unfinished requests beyond which a burst is refused: far more than a live run can serve in one sitting."""
-BLOCK = 16
 UNATTENDED = 4.0
 """Seconds of the run that a notebook shows when no front end is there to show the board."""
-
-TITLE = Message("board.title_playground")
-WORKLOAD = Message("workload.playground")
 
 
 class Play(ControlledRun):
     """A playground: not started, running, or ended. Make one with `cbviz.play`.
 
-    `set`, `burst`, `cancel`, `pause`, `resume`, `step_once` and `stop` may be called from any thread and take effect
-    before the next iteration.
+    `set`, `burst`, `cancel`, `restart`, `pause`, `resume`, `step_once` and `stop` may be called from any thread, and
+    take effect before the next iteration.
 
     Parameters
     ----------
@@ -100,45 +92,37 @@ class Play(ControlledRun):
             name: knob.check(knob.value, whole=name == "slots") for name, knob in self.knobs.items()
         }
         """The current values of the controls."""
-        self._source = RequestStream(loaded, mean, seed)
-        drawn = [self._source.draw(i, spread) for i in range(backlog)]
-        self._first = Workload(WORKLOAD, tuple(drawn), seed, "iterations")
-        starts = ([] if beside is None else [self.policies[beside]]) + [policies[0]]
-        self._steered = [SwitchablePolicy(fresh(start), slots) for start in starts]
-        self._lanes = self._make_lanes(most_slots, backend, ignore_generation_config)
-        """The upper lane, if there is one, and the lower, whose trace is the playground's."""
-        self._lock = threading.Lock()
-        self._changes: dict[str, float | str] = dict(self.values)
-        self._bursts = 0
-        self._next_id = backlog
-        self._over = [0] * len(self._lanes)  # requests that have ended in each lane
-        self._next_arrival = 0.0
-        self._words = [Words(loaded) for _ in self._lanes]
-
-    def _make_lanes(self, most_slots: int, backend: str | None, ignore_generation_config: bool) -> list[Lane]:
-        """Lanes with the most slots that can ever be open, each with room for the largest request."""
-        largest = Workload(WORKLOAD, (self._source.largest,))
-        one = kv_blocks_for(largest, 1, BLOCK)
-        wanted, caches = kv_blocks_for(largest, most_slots, BLOCK), len(self._steered)
-        config = EngineConfig(
+        self._maker = LaneMaker(
+            loaded,
+            1 if beside is None else 2,
             most_slots,
-            afforded(self.model, wanted, BLOCK, least=one, caches=caches),
-            BLOCK,
-            backend=choose_backend(self.model, backend),
+            mean=mean,
+            seed=seed,
+            backend=backend,
             ignore_generation_config=ignore_generation_config,
         )
-        clock = "alone" if caches == 1 else "lane"
-        return [
-            Lane(
-                self.model,
-                build_executor(self.model, config, largest),
-                steered,
-                self._first,
-                config=config,
-                clock=clock,
-            )
-            for steered in self._steered
-        ]
+        self._backlog = backlog
+        self._lanes: list[Lane] = []
+        """The upper lane, if there is one, and the lower, whose trace is the playground's."""
+        self._lock = threading.Lock()
+        self._changes: dict[str, float | str] = {}
+        self._again = threading.Event()
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Lanes before their first iteration, under the current values of the controls."""
+        self._source = self._maker.stream()
+        drawn = [self._source.draw(i, float(self.values["spread"])) for i in range(self._backlog)]
+        self._first = Workload(WORKLOAD, tuple(drawn), self.seed, "iterations")
+        chosen = [self.policies[str(self.values[name])] for name in ("beside", "policy") if name in self.values]
+        self._lanes = self._maker.begin(chosen, int(self.values["slots"]), self._first)
+        self._changes = dict(self.values)
+        self._bursts = 0
+        self._next_id = self._backlog
+        self._over = [0] * len(self._lanes)  # requests that have ended in each lane
+        self._next_arrival = 0.0
+        self._words = [Words(self.model) for _ in self._lanes]
+        self._last: list[Iteration | None] = [None] * len(self._lanes)
 
     def set(self, name: str, value: float | str) -> None:
         """Set a control; it takes effect before the next iteration.
@@ -181,6 +165,33 @@ class Play(ControlledRun):
         for lane in self._lanes:
             lane.engine.cancel(request)
 
+    def restart(self) -> None:
+        """Begin again at iteration 0 with the same requests and the controls as they are now.
+
+        The run so far is dropped. It takes effect after the iteration in flight; a paused playground continues.
+        ControlError if it has ended.
+        """
+        if not self.running or self.stopped:
+            raise ControlError("this playground has ended; call cbviz.play again for another.")
+        self._again.set()
+        self.resume()
+
+    def why(self, request: int) -> list[str]:
+        """Why a request still waits, in each lane: the reason of the lane's last plan; "" where it does not wait.
+
+        Parameters
+        ----------
+        request
+            Its id.
+
+        Returns
+        -------
+        list[str]
+            One reason for each lane, as `cbviz.why` gives it.
+        """
+        last = zip(self._lanes, self._last, strict=True)
+        return [why_it_waits(_steered(lane), event, request) for lane, event in last]
+
     def obey(self, control: Control) -> None:
         """Apply a control from the board.
 
@@ -189,13 +200,7 @@ class Play(ControlledRun):
         control
             As `cbviz.view.controls.parse` checked it. Raises as `set`, `burst` and `cancel` do.
         """
-        if control.action == "set":
-            self.set(control.name, control.value if control.value is not None else "")
-        elif control.action == "cancel":
-            self.cancel(control.request if control.request is not None else NO_REQUEST)
-        else:
-            acts = {"pause": self.pause, "resume": self.resume, "step": self.step_once, "stop": self.stop}
-            acts.get(control.action, self.burst)()
+        obeyed(self, control)
 
     def run(self) -> Play:
         """Run to the end in this thread.
@@ -208,6 +213,10 @@ class Play(ControlledRun):
         with self._to_the_end(self._close_board):
             done = 0
             while done < self.iterations and self._may_go_on():
+                if self._again.is_set():
+                    self._again.clear()
+                    done = 0
+                    self._start_over()
                 began = perf_counter()
                 self._take_changes()
                 self._let_arrive()
@@ -216,6 +225,13 @@ class Play(ControlledRun):
                 done += 1
                 self._rest(1 / float(self.values["pace"]) - (perf_counter() - began))
         return self
+
+    def _start_over(self) -> None:
+        with self._lock:
+            self._begin_anew()
+        if self.board is not None:
+            self.board.restart()
+        self._show(self._first.requests)
 
     def _step(self) -> bool:
         """Run an iteration of every lane; whether any of them had a request to serve."""
@@ -227,6 +243,7 @@ class Play(ControlledRun):
                     self._let_time_pass(rest=not ran)
                 continue
             ran = True
+            self._last[number] = event
             self._over[number] += len(event.finished) + len(event.cancelled)
             if self.board is not None:
                 self.board.push(number, event, self._words[number].of(event))
@@ -239,10 +256,10 @@ class Play(ControlledRun):
             bursts, self._bursts = self._bursts, 0
         for name, value in changes.items():
             if name == "slots":
-                for steered in self._steered:
-                    steered.slots = int(value)
+                for lane in self._lanes:
+                    _steered(lane).slots = int(value)
             elif name in ("policy", "beside"):
-                self._steered[-1 if name == "policy" else 0].policy = fresh(self.policies[str(value)])
+                _steered(self._lanes[-1 if name == "policy" else 0]).policy = fresh(self.policies[str(value)])
             elif name == "rate":
                 # Poisson arrivals are memoryless: the rest of the gap can be drawn anew.
                 self._next_arrival = self._lanes[-1].arrival_clock + (self._source.gap(float(value)) if value else 0.0)
@@ -292,24 +309,7 @@ class Play(ControlledRun):
         LiveBoard
             The board, also as `board`.
         """
-        from cbviz.view.widget import TRANSPORT, LaneInfo, LiveBoard  # here, so that bare machines can import this
-
-        prepare_host()
-        names = ["playground"] if len(self._lanes) == 1 else ["playground 1", "playground 2"]
-        self.board = LiveBoard(
-            [
-                LaneInfo(name, steered.summary, lane.slots, lane.kv_blocks)
-                for name, steered, lane in zip(names, self._steered, self._lanes, strict=True)
-            ],
-            title=TITLE,
-            subtitle=dotted(
-                self.model.name, device_name(self.model.device), Message("board.subtitle_seed", seed=self.seed)
-            ),
-            language=self.language,
-            on_control=self.obey,
-            actions=(*TRANSPORT, "burst", "cancel"),
-            knobs=tuple(self.knobs.values()),
-        )
+        self.board = attached(self, self._lanes)
         self._show(self._first.requests)
         CELLS.started(self)
         return self.board
@@ -386,7 +386,14 @@ class Play(ControlledRun):
         dict
             MIME type → content.
         """
-        return player.mimebundle(self.traces, self.finish(), title=TITLE, language=self.language)
+        knobs = [replace(knob, value=self.values[name]) for name, knob in self.knobs.items()]
+        return player.mimebundle(self.traces, self.finish(), title=TITLE, language=self.language, knobs=knobs)
 
     def __repr__(self) -> str:
         return f"<Play of {self.model.name}: {', '.join(f'{name} {value}' for name, value in self.values.items())}>"
+
+
+def _steered(lane: Lane) -> SwitchablePolicy:
+    """The policy of a playground's lane."""
+    assert isinstance(lane.policy, SwitchablePolicy)
+    return lane.policy

@@ -6,7 +6,7 @@ import atexit
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Self
 from weakref import WeakSet
 
@@ -58,6 +58,8 @@ class ControlledRun(ABC):
         """The live board, if there is one."""
         self.outputs = CellOutputs()
         """The notebook outputs that show it."""
+        self.awaits_start = False
+        """Whether its board offers a Start button: whatever needs its result then starts it, too."""
         self._name = name
         self._going = threading.Event()
         self._going.set()
@@ -106,6 +108,8 @@ class ControlledRun(ABC):
                     f"this {self._name} has been started and can run only once; make a new one to run it again."
                 )
             self._begun, self._handed_over = True, for_a_thread
+        if self.board is not None:
+            self.board.begin()
 
     def start(self) -> Self:
         """Run in its own thread, so that a notebook stays usable. Raises CbvizError if it was started before."""
@@ -152,8 +156,17 @@ class ControlledRun(ABC):
         if self._runner is not None:
             hurry(self._runner.ident, LAST_THOUGHT)
 
+    def end(self) -> None:
+        """Stop; a run that has not begun ends before its first iteration, so that its board shows an end too."""
+        self.stop()
+        self._start_unless_begun()
+
+    def _start_unless_begun(self) -> None:
+        with suppress(CbvizError):  # it was started before
+            self.start()
+
     def wait(self, timeout: float | None = None) -> Self:
-        """Wait for the end and return the run; a paused run continues.
+        """Wait for the end and return the run; a paused run continues, and one that waits for its Start is started.
 
         Parameters
         ----------
@@ -169,6 +182,8 @@ class ControlledRun(ABC):
         KeyboardInterrupt
             The wait was interrupted; the run stops after its iteration in flight.
         """
+        if self.awaits_start:
+            self._start_unless_begun()
         if timeout is None and not self._begun:
             raise CbvizError(f"this {self._name} has not been started; call run() or start() first.")
         self._going.set()

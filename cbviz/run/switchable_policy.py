@@ -7,6 +7,7 @@ from dataclasses import replace
 from cbviz.messages import Message
 from cbviz.policies import Plan, Policy, View, identity
 from cbviz.policies.check import ask
+from cbviz.policies.plan import CheckedPlan
 
 
 class SwitchablePolicy:
@@ -26,6 +27,8 @@ class SwitchablePolicy:
     def __init__(self, policy: Policy, slots: int) -> None:
         self.policy = policy
         self.slots = slots
+        self.made: tuple[View, CheckedPlan] | None = None
+        """What the policy saw last, and what it planned; replaced as a whole, so that any thread may read it."""
         self.summary = Message("policy.switched.summary", policy=identity(policy)[0])
 
     def plan(self, view: View) -> Plan:
@@ -34,4 +37,6 @@ class SwitchablePolicy:
         narrowed = replace(view, slots=self.slots, free_slots=min(view.free_slots, free))
         # The engine checks the plan against all its slots; here we check it against the open ones. We return it in
         # plain form, because the policy may return iterators, which can be read only once.
-        return ask(self.policy, narrowed).plan()
+        checked = ask(self.policy, narrowed)
+        self.made = narrowed, checked
+        return checked.plan()

@@ -26,13 +26,14 @@ class AnswerTable:
     names
         The lanes; the first alone where all lanes gave the same answers.
     rows
-        For each request: its id, its prompt, and one answer for each name. Text, never markup.
+        For each request: its id, its prompt, and one answer for each name. Text, never markup; None where a request
+        has not ended and has no token yet.
     language
-        Of the headings.
+        Of headings and of what is said of an answer without text.
     """
 
     names: tuple[str, ...]
-    rows: tuple[tuple[int, str, tuple[str, ...]], ...]
+    rows: tuple[tuple[int, str, tuple[str | None, ...]], ...]
     language: str = "en"
 
     @classmethod
@@ -56,7 +57,7 @@ class AnswerTable:
         kept = answers[:1] if agree else answers
         table = traces[0].requests
         rows = tuple(
-            (request, table.prompt[row], tuple(lane.get(request, "") for lane in kept))
+            (request, table.prompt[row], tuple(lane.get(request) for lane in kept))
             for row, request in enumerate(table.id.tolist())
         )
         return cls(tuple(names[: len(kept)]), rows, language)
@@ -65,6 +66,12 @@ class AnswerTable:
         answer = say(self.language, "answers.answer")
         named = [answer] if len(self.names) == 1 else [f"{answer} ({name})" for name in self.names]
         return [say(self.language, "answers.prompt"), *named]
+
+    def _said(self, answer: str | None) -> str:
+        """An answer on one line, or that there is none to read."""
+        if answer is None:
+            return say(self.language, "answers.none")
+        return _cut(answer) or say(self.language, "answers.empty")
 
     def _more(self) -> str:
         """How many rows are left out, as a sentence; empty if none is."""
@@ -76,7 +83,8 @@ class AnswerTable:
         for request, prompt, answers in self.rows[:MOST_ANSWERS]:
             lines.append(f"{request}  {_cut(prompt)}")
             for name, answer in zip(self.names, answers, strict=True):
-                lines.append(f"   → {_cut(answer)}" if len(self.names) == 1 else f"   {name} → {_cut(answer)}")
+                said = self._said(answer)
+                lines.append(f"   → {said}" if len(self.names) == 1 else f"   {name} → {said}")
         return "\n".join([*lines, *filter(None, [self._more()])])
 
     __repr__ = __str__
@@ -92,8 +100,11 @@ class AnswerTable:
         head = "".join(f"<th>{escape(name)}</th>" for name in ("", *self._headings()))
         cell = '<td dir="auto" style="text-align:start">'
         body = "".join(
-            f"<tr><th>{request}</th>{''.join(f'{cell}{escape(_cut(text))}</td>' for text in (prompt, *answers))}</tr>"
-            for request, prompt, answers in self.rows[:MOST_ANSWERS]
+            f"<tr><th>{request}</th>{''.join(f'{cell}{escape(text)}</td>' for text in texts)}</tr>"
+            for request, texts in (
+                (request, (_cut(prompt), *map(self._said, answers)))
+                for request, prompt, answers in self.rows[:MOST_ANSWERS]
+            )
         )
         more = self._more()
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" + (more and f"<p>{more}</p>")
@@ -102,20 +113,22 @@ class AnswerTable:
         return {"text/plain": str(self), "text/html": self.html()}
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Request, prompt and answers, whole and of all requests."""
+        """Request, prompt and answers, whole and of all requests; None for an answer that has not begun."""
         return [
             {"request": request, "prompt": prompt, "answers": list(answers)} for request, prompt, answers in self.rows
         ]
 
 
-def _answers(trace: Trace) -> dict[int, str]:
-    """Request → its answer; token ids where the model has no tokenizer."""
+def _answers(trace: Trace) -> dict[int, str | None]:
+    """Request → its answer; token ids where the model has no tokenizer, None where there is nothing yet."""
     table = trace.requests
     texts = [
         "".join(pieces) if pieces else " ".join(map(str, tokens))
         for pieces, tokens in zip(table.pieces, table.tokens, strict=True)
     ]
-    return dict(zip(table.id.tolist(), texts, strict=True))
+    ended = (table.reason >= 0).tolist()
+    given = [text if text or done else None for text, done in zip(texts, ended, strict=True)]
+    return dict(zip(table.id.tolist(), given, strict=True))
 
 
 def _cut(text: str) -> str:

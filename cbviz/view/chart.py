@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from unicodedata import east_asian_width
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -123,6 +124,11 @@ class Chart:
             for values, scale in ((s.x, self.x_scale), (s.y, self.y_scale)):
                 if len(s.x) != len(s.y) or not np.isfinite(values).all() or (scale == "log" and (values <= 0).any()):
                     raise MeasureError(f"the series {s.name!r} has values that cannot be drawn on a {scale} scale.")
+        for column in ([s.x for s in self.series], [s.y for s in self.series]):
+            values = np.concatenate(column)
+            with np.errstate(over="ignore"):
+                if not np.isfinite(np.ptp(values)):
+                    raise MeasureError(f"the values of the chart {self.title!r} lie too far apart to be drawn.")
 
     def __repr__(self) -> str:
         names = ", ".join(s.name for s in self.series)
@@ -187,7 +193,7 @@ class Chart:
         """Left edge and row of each entry; widths are estimates, because no font is available here."""
         places, left, row = [], float(LEFT), 0
         for s in self.series:
-            width = 29 + 7 * len(s.name) + 18
+            width = 29 + _text_width(s.name) + 18
             if left > LEFT and left + width > WIDTH:
                 left, row = float(LEFT), row + 1
             places.append((left, row))
@@ -231,6 +237,11 @@ class Chart:
             f'<text transform="translate(16 {middle:g}) rotate(-90)" text-anchor="middle">'
             f"{escape(self.y_label)}</text>",
         ]
+
+
+def _text_width(text: str) -> int:
+    """Pixels of a text in the legend, estimated: Chinese characters are as wide as high."""
+    return sum(13 if east_asian_width(letter) in "WF" else 7 for letter in text)
 
 
 @dataclass(frozen=True, slots=True)

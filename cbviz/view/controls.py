@@ -10,7 +10,7 @@ from cbviz.checks import is_number, is_whole, one_of
 from cbviz.errors import CbvizError
 from cbviz.messages import as_json
 
-ACTIONS = ("pause", "resume", "step", "stop", "burst", "cancel", "set")
+ACTIONS = ("start", "pause", "resume", "step", "stop", "restart", "burst", "cancel", "why", "set")
 
 
 class ControlError(CbvizError, ValueError):
@@ -24,10 +24,11 @@ class Control:
     Attributes
     ----------
     action
-        "pause", "resume", "step" (one iteration while paused), "stop" (after the iteration in flight), "burst" (submit
-        a handful of requests), "cancel" (with `request`), or "set" (a knob: with `name` and `value`).
+        "start" (a run that waits for it), "pause", "resume", "step" (one iteration while paused), "stop" (after the
+        iteration in flight), "restart" (from iteration 0), "burst" (submit a handful of requests), "cancel" and "why"
+        (does it wait; both with `request`), or "set" (a knob: with `name` and `value`).
     request
-        Id of the request to cancel.
+        Id of the request to cancel or to ask about.
     name, value
         A knob and its new value: a number, or one of its choices.
     """
@@ -129,11 +130,13 @@ def parse(message: Mapping[str, Any], actions: Sequence[str], knobs: Mapping[str
     action = message.get("action")
     if not isinstance(action, str) or action not in ACTIONS or action not in (*actions, *(["set"] if knobs else [])):
         raise ControlError(f"this run cannot {short(action)}; it can {', '.join(actions) or 'only be watched'}.")
-    if action == "cancel":
+    if action in ("cancel", "why"):
         request = message.get("request")
         if not is_whole(request) or request not in known:
-            raise ControlError(f"there is no request {short(request)} to cancel.")
-        return Control("cancel", request=request)
+            raise ControlError(
+                f"there is no request {short(request)} to {'cancel' if action == 'cancel' else 'ask about'}."
+            )
+        return Control(action, request=request)
     if action == "set":
         name = message.get("name")
         if not isinstance(name, str) or name not in knobs:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from cbviz.checks import is_a, shown
+from cbviz.checks import counted, is_a, shown
 from cbviz.errors import MeasureError
 from cbviz.messages import Message, check_language
 from cbviz.view.chart import FONT
@@ -55,7 +55,7 @@ class Gantt:
             raise MeasureError(f"{self.results.name} does not say when requests were sent, so they cannot be drawn.")
 
     def __repr__(self) -> str:
-        return f"<Gantt of {len(self.results.served):,} requests of {self.results.name!r}>"
+        return f"<Gantt of {counted(len(self.results.served), 'request')} of {self.results.name!r}>"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/html": image(self.svg(), repr(self).strip("<>")), "text/plain": repr(self)}
@@ -112,7 +112,7 @@ class Gantt:
             f'stroke="{INK}" stroke-width="1"/></pattern></defs>',
             f'<text x="{LEFT_EDGE}" y="18" font-size="14" font-weight="600">{escape(title)}</text>',
             *self._legend(any(one.scheduled is not None for one in bars), any(one.error for one in bars)),
-            *_axis(seconds, scale, HEAD + row * len(bars)),
+            *_axis(seconds, scale, HEAD + row * len(bars), self._say("doctor.gantt.rows")),
         ]
         if len(bars) < len(self.results.served):
             note = self._say("doctor.gantt.some", drawn=len(bars), n=len(self.results.served))
@@ -142,7 +142,8 @@ class Gantt:
         return Message(key, **facts).in_language(self.language)
 
 
-def _axis(seconds: float, scale: float, bottom: float) -> list[str]:
+def _axis(seconds: float, scale: float, bottom: float, rows: str) -> list[str]:
+    """Ticks in seconds, and below them what a row is."""
     step = step_above(seconds / 8)
     parts = []
     for n in range(int(seconds / step + 1e-9) + 1):
@@ -153,6 +154,7 @@ def _axis(seconds: float, scale: float, bottom: float) -> list[str]:
         )
         parts.append(f'<text x="{at:.1f}" y="{bottom + 18:.1f}" text-anchor="middle">{label(n * step)}</text>')
     parts.append(f'<text x="{ACROSS - RIGHT_EDGE}" y="{bottom + 36:.1f}" text-anchor="end">s</text>')
+    parts.append(f'<text x="{LEFT_EDGE}" y="{bottom + 36:.1f}" font-size="11">{escape(rows)}</text>')
     return parts
 
 
@@ -172,4 +174,6 @@ def _bar(one: Served, start: float, scale: float, top: float, row: float) -> lis
     parts = [phase(one.arrival, begin, 'fill="url(#w)"', 0.6)] if begin > one.arrival else []
     parts.append(phase(begin, one.first, f'fill="{ORANGE}"', 0.8))
     parts.append(phase(one.first, one.last, f'fill="{BLUE}"'))
+    if one.error:
+        parts.append(phase(one.last, max(one.end or 0.0, one.last), f'fill="{VERMILION}"'))
     return parts

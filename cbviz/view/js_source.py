@@ -46,7 +46,7 @@ export default {
 """
 """A browser keeps every module that it ever imported, and anywidget imports one per widget. This one is small, and all
 widgets of a page share the board's module, so that rerunning a cell costs the page no memory."""
-BOARD_KEYS = ("language.", "board.", "reason.", "policy.", "workload.", "verdict.")
+BOARD_KEYS = ("language.", "board.", "reason.", "why.", "policy.", "workload.", "verdict.", "answers.empty")
 """What the keys of a board's lines begin with."""
 
 _IMPORT = re.compile(r'import \{ (\w+(?:, \w+)*) \} from "\./(\w+\.js)";')

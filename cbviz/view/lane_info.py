@@ -1,4 +1,4 @@
-"""What a live board must know about a lane before its first iteration."""
+"""What a board must know about a lane: before the first iteration of a live run, and of a recorded one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from cbviz.checks import is_whole
 from cbviz.errors import CbvizError
+from cbviz.trace.marks import SET
+from cbviz.trace.trace import Trace
+
+_SET_POLICY = "policy = "
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +39,12 @@ class LaneInfo:
     def __post_init__(self) -> None:
         if not is_whole(self.slots) or self.slots < 1:
             raise CbvizError(f"a lane needs a whole number of at least 1 slots, not {self.slots!r}.")
+
+
+def policy_name(trace: Trace) -> str:
+    """What the lane of a recorded run is called: its policy, or in a playground the one that was set last."""
+    marks = trace.marks
+    chosen = [
+        why for kind, why in zip(marks.kind, marks.reason, strict=True) if kind == SET and why.startswith(_SET_POLICY)
+    ]
+    return str(chosen[-1]).removeprefix(_SET_POLICY) if chosen else trace.meta.policy

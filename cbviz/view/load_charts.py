@@ -153,6 +153,41 @@ def slo_curve(
     return Chart(title, x_label, y_label, tuple(found), y_scale="log")
 
 
+def quantile_cdf(curves: Mapping[str, Sequence[float]], *, metric: str = "e2el") -> Chart:
+    """Cumulative distributions of which only quantiles are known: one line per name.
+
+    Parameters
+    ----------
+    curves
+        Name → at least two quantiles in seconds, evenly spaced from the least to the greatest value.
+    metric
+        One of "ttft", "tpot", "itl" and "e2el", for the title.
+
+    Returns
+    -------
+    Chart
+        In seconds, on a logarithmic axis.
+
+    Raises
+    ------
+    MeasureError
+        Nothing to draw, an unknown metric, or quantiles that are not above 0 or do not ascend.
+    """
+    title = METRICS[one_of("metric", metric, LATENCIES)]
+    if not isinstance(curves, Mapping) or not curves:
+        raise MeasureError(f"curves must map names to quantiles, not {shown(curves)}.")
+    series = []
+    for name, given in curves.items():
+        x = column_of(given)
+        if x is None or len(x) < 2 or not np.isfinite(x).all() or x[0] <= 0 or (np.diff(x) < 0).any():
+            raise MeasureError(
+                f"the quantiles of {name!r:.80} must be two or more numbers above 0, in ascending order."
+            )
+        series.append(Series(str(name), x, np.linspace(0.0, 1.0, len(x))))
+    heading = f"{title[0].upper()}{title[1:]}"
+    return Chart(heading, "seconds", "share of requests that took at most so long", tuple(series), x_scale="log")
+
+
 def _level(x: FloatArray, value: float) -> FloatArray:
     return np.full(len(x), value)
 

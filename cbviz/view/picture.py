@@ -31,6 +31,7 @@ from cbviz.view.grid import (
     row_gap,
     row_pitch,
 )
+from cbviz.view.lane_info import policy_name
 from cbviz.view.look import STATE_WORDS, WASTED, dense, ground_and_ink, labels
 from cbviz.view.ticks import whole_step
 
@@ -123,7 +124,8 @@ def _text(x: float, y: float, words: str, fill: str, size: int, extra: str = "")
 
 def _heading(trace: Trace, theme: Theme, y: float, language: str, width: int) -> str:
     words = run_words(trace, len(trace.iterations), trace.occupancy, language)
-    name = trace.meta.policy if len(trace.meta.policy) <= 48 else trace.meta.policy[:47] + "…"
+    name = policy_name(trace)
+    name = name if len(name) <= 48 else name[:47] + "…"
     return _text(_LEFT, y + 12, name, theme.text, 16, ' font-weight="700"') + _text(
         width - _RIGHT, y + 12, words, theme.faint, 13, ' text-anchor="end"'
     )

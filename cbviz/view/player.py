@@ -17,12 +17,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cbviz.checks import noun
 from cbviz.errors import CbvizError
 from cbviz.messages import Message, as_json, check_language, in_language, lines
 from cbviz.trace.check import check_size
 from cbviz.trace.trace import Trace
+from cbviz.view.controls import Knob
 from cbviz.view.grid import drawable
 from cbviz.view.js_source import joined
+from cbviz.view.lane_info import policy_name
 from cbviz.view.language import RACE, dotted
 from cbviz.view.pack import meta_block, trace_blocks
 from cbviz.view.picture import svg
@@ -56,7 +59,9 @@ def check(traces: Sequence[Trace], language: str) -> None:
     check_language(language)
 
 
-def describe(traces: Sequence[Trace], finish: Outcome | None, title: str, subtitle: str | None) -> dict[str, Any]:
+def describe(
+    traces: Sequence[Trace], finish: Outcome | None, title: str, subtitle: str | None, knobs: Sequence[Knob] = ()
+) -> dict[str, Any]:
     """Titles, lanes and finish as the page expects them."""
     meta = traces[0].meta
     if subtitle is None:
@@ -64,7 +69,7 @@ def describe(traces: Sequence[Trace], finish: Outcome | None, title: str, subtit
         slots = Message("board.subtitle_slots", n=meta.slots, count=str(meta.slots))
         requests = Message("board.subtitle_requests", n=n, count=str(n))
         subtitle = dotted(meta.model, meta.device, slots, requests, meta.workload)
-    names = [trace.meta.policy for trace in traces]
+    names = [policy_name(trace) for trace in traces]
     return {
         "title": as_json(title),
         "subtitle": as_json(subtitle),
@@ -78,13 +83,20 @@ def describe(traces: Sequence[Trace], finish: Outcome | None, title: str, subtit
             for i, (name, trace) in enumerate(zip(names, traces, strict=True))
         ],
         "finish": (finish or Outcome.of(*traces)).as_json(),
+        **({"knobs": [knob.as_json() for knob in knobs]} if knobs else {}),
     }
 
 
-def pack(traces: Sequence[Trace], finish: Outcome | None, title: str, subtitle: str | None = None) -> bytes:
-    """A whole board as blocks."""
+def pack(
+    traces: Sequence[Trace],
+    finish: Outcome | None,
+    title: str,
+    subtitle: str | None = None,
+    knobs: Sequence[Knob] = (),
+) -> bytes:
+    """A whole board as blocks. `knobs` are the controls that the run had, with their last values."""
     lanes = b"".join(trace_blocks(lane, trace) for lane, trace in enumerate(traces))
-    return meta_block(describe(traces, finish, title, subtitle)) + lanes
+    return meta_block(describe(traces, finish, title, subtitle, knobs)) + lanes
 
 
 def zipped(data: bytes) -> str:
@@ -168,12 +180,19 @@ mount(document.getElementById("board"), document.getElementById("run").textConte
 """
 
 
-def fragment(traces: Sequence[Trace], summary: Outcome | None, *, title: str, language: str = "en") -> str:
+def fragment(
+    traces: Sequence[Trace],
+    summary: Outcome | None,
+    *,
+    title: str,
+    language: str = "en",
+    knobs: Sequence[Knob] = (),
+) -> str:
     """HTML for a notebook's output: a picture, which a script replaces by the player if scripts may run."""
     check(traces, language)
     summary = summary or Outcome.of(*traces)
     said = paragraphs(summary.verdict, language)
-    data = zipped(pack(traces, summary, title))
+    data = zipped(pack(traces, summary, title, knobs=knobs))
     name = "cbviz-" + hashlib.sha256((data + language).encode()).hexdigest()[:16]
     code = zipped(joined().encode("utf-8"))
     look = json.dumps(style()).replace("</", "<\\/")
@@ -207,22 +226,29 @@ def text(traces: Sequence[Trace]) -> str:
     """Iterations, occupancy and order of completion of each lane: no timings, so the same text on every machine."""
     lines = []
     for trace in traces:
-        table = trace.requests
+        table, iterations, slots = trace.requests, len(trace.iterations), trace.meta.slots
         done = [i for i in range(len(table)) if table.reason[i] >= 0]
         order = [int(table.id[i]) for i in sorted(done, key=lambda i: (int(table.finished[i]), int(table.slot[i])))]
         shown = " ".join(map(str, order[:32])) + (" …" if len(order) > 32 else "")
+        requests = f"{len(done)}/{len(table)} {noun(len(table), 'request')}"
         lines.append(
-            f"{trace.meta.policy}: {len(trace.iterations)} iterations on {trace.meta.slots} slots, "
-            f"occupancy {trace.occupancy:.1%}, {len(done)}/{len(table)} requests, in the order {shown}"
+            f"{policy_name(trace)}: {iterations} {noun(iterations, 'iteration')} on {slots} {noun(slots, 'slot')}, "
+            f"occupancy {trace.occupancy:.1%}, {requests}, in the order {shown}"
         )
     return "\n".join(lines)
 
 
 def mimebundle(
-    traces: Sequence[Trace], summary: Outcome | None = None, *, title: str = RACE, language: str = "en"
+    traces: Sequence[Trace],
+    summary: Outcome | None = None,
+    *,
+    title: str = RACE,
+    language: str = "en",
+    knobs: Sequence[Knob] = (),
 ) -> dict[str, str]:
     """The mime bundle that a notebook keeps of a run: a picture that upgrades itself to the player, and plain text.
 
-    The same traces give the same bundle, byte for byte.
+    The same traces give the same bundle, byte for byte. `knobs` are the controls that the run had.
     """
-    return {"text/html": fragment(traces, summary, title=title, language=language), "text/plain": text(traces)}
+    shown = fragment(traces, summary, title=title, language=language, knobs=knobs)
+    return {"text/html": shown, "text/plain": text(traces)}

@@ -22,6 +22,7 @@ from cbviz.paths import new_file, write_whole
 from cbviz.trace.trace import Trace
 from cbviz.view.colours import DARK, LIGHT, Theme, colour_of, text_on
 from cbviz.view.grid import check_rows, coarse, crowded, end_width, ends_of, numbered_every, row_gap, row_pitch
+from cbviz.view.lane_info import policy_name
 from cbviz.view.look import CLOSED, STATE_WORDS, WASTED, dense, ground_and_ink, labels
 from cbviz.view.picture import run_words
 from cbviz.view.ticks import whole_step
@@ -172,7 +173,7 @@ def _draw(traces: Sequence[Trace], run: bool, dark: bool, width: int, scale: int
     pen = _Pen(draw_module.Draw(image), font_module, scale, theme)
     for trace, top in zip(traces, places, strict=True):
         pitch = _pitch(trace, traces)
-        pen.text(_LEFT, top - 18, trace.meta.policy[:48], theme.text, 16)
+        pen.text(_LEFT, top - 18, policy_name(trace)[:48], theme.text, 16)
         for slot in range(0, trace.meta.slots, numbered_every(pitch)):
             pen.text(_LEFT - 8, top + slot * pitch + pitch / 2 - 1, str(slot), theme.faint, 11, "rm")
         if run:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from cbviz.errors import CbvizError
-from cbviz.measure.compare import iteration_ratio, same_answers, speedup
 from cbviz.measure.standings import Compare
-from cbviz.measure.verdict import RaceVerdict, verdict
+from cbviz.measure.verdict import RaceVerdict
+from cbviz.measure.verdict import verdict as verdict_of
 from cbviz.messages import as_json
 from cbviz.trace.trace import Trace
 
@@ -24,7 +24,7 @@ class Outcome:
     Attributes
     ----------
     speedup
-        Seconds of the first lane / seconds of the last.
+        Seconds of the first lane / seconds of the last; None where it was not measured well enough to be quoted.
     iteration_ratio, cost_ratio
         Its two parts: iterations of the first / of the last, and seconds of an iteration of the first / of the last.
     speedup_range, repeats
@@ -86,7 +86,8 @@ class Outcome:
         Returns
         -------
         Outcome
-            Without ratios if there is one trace, or if a request had not ended.
+            Without ratios if there is one trace, or if a request had not ended, and without a speed-up where the
+            verdict has none.
 
         Raises
         ------
@@ -96,24 +97,40 @@ class Outcome:
         if not traces:
             raise CbvizError("a finish needs at least one trace.")
         ended = all((trace.requests.reason >= 0).all() for trace in traces)
-        first, last = traces[0], traces[-1]
         clocks = {trace.meta.clock for trace in traces}
         clock = clocks.pop() if len(clocks) == 1 else ""
-        clock = clock if clock in CLOCKS else ""
-        said = verdict(*traces, names=names, compare=compare)
-        if len(traces) == 1 or not ended or not first.seconds or not last.seconds:
-            return cls(clock=clock, stopped=not ended, note=note, verdict=said)
-        ratio, quicker = iteration_ratio(first, last), speedup(first, last)
-        identical, compared = same_answers(*traces)
+        said = verdict_of(*traces, names=names, compare=compare)
+        return cls.said(said, clock=clock if clock in CLOCKS else "", stopped=not ended, note=note)
+
+    @classmethod
+    def said(cls, verdict: RaceVerdict, *, clock: str = "", stopped: bool = False, note: str = "") -> Outcome:
+        """What a verdict says, with its numbers: the one place where they come from.
+
+        Parameters
+        ----------
+        verdict
+            Of the runs.
+        clock, stopped, note
+            As for `Outcome`.
+
+        Returns
+        -------
+        Outcome
+            Without a speed-up where the verdict has none.
+        """
+        ratio, spread = verdict.iteration_ratio, verdict.speedup
         return cls(
-            speedup=quicker,
+            speedup=None if spread is None else spread.median,
             iteration_ratio=ratio,
-            cost_ratio=quicker / ratio,
-            identical=identical,
-            compared=compared,
+            cost_ratio=None if spread is None or ratio is None else spread.median / ratio,
+            speedup_range=None if spread is None or spread.count == 1 else (spread.low, spread.high),
+            repeats=1 if spread is None else spread.count,
+            identical=verdict.identical,
+            compared=verdict.answered,
             clock=clock,
+            stopped=stopped,
             note=note,
-            verdict=said,
+            verdict=verdict,
         )
 
     def as_json(self) -> dict[str, Any]:

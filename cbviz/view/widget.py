@@ -14,21 +14,22 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from html import escape
 from typing import Any
 
 import anywidget
 import traitlets
 
-from cbviz.checks import is_whole
 from cbviz.errors import CbvizError
 from cbviz.events import Iteration
-from cbviz.messages import as_json, check_language
+from cbviz.messages import as_json, check_language, in_language, say
 from cbviz.view.cell import CELLS
 from cbviz.view.controls import Control, ControlError, Knob, parse, short
 from cbviz.view.js_source import LOADER, joined
 from cbviz.view.lane_info import LaneInfo as LaneInfo
 from cbviz.view.language import RACE
-from cbviz.view.pack import LaneEncoder, Pieces, RequestText, merge, requests_block
+from cbviz.view.outbox import Outbox
+from cbviz.view.pack import Pieces, RequestText, requests_block
 from cbviz.view.player import MOST_LANES, style
 from cbviz.view.summary import Outcome
 
@@ -36,12 +37,13 @@ __all__ = ["Control", "Knob", "LaneInfo", "LiveBoard"]
 
 INTERVAL = 1 / 30
 """Least number of seconds between two messages."""
-MOST_UNCONFIRMED = 2
-SECONDS_TO_CONFIRM = 1.0
-"""Seconds after which an unconfirmed message counts as lost; the page will ask for what it lacks."""
 LINGER = 2.0
 """Seconds that the pump waits for new data before its thread ends; the next push starts another."""
 TRANSPORT = ("pause", "resume", "step", "stop")
+FURTHER = ("start", "restart", "burst", "why", "cancel")
+"""Actions that some runs support besides."""
+BEFORE_THE_START = ("start", "stop", "set")
+"""Actions for a run that waits for its Start."""
 
 
 class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
@@ -59,9 +61,11 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
         Called with every checked `Control`, in the thread that delivers it. If it raises a `CbvizError`, the board
         shows the sentence. None: the run can only be watched.
     actions
-        Actions that the run supports: those of `TRANSPORT`, "burst" and "cancel".
+        Actions that the run supports: those of `TRANSPORT` and of `FURTHER`.
     knobs
         Live controls.
+    waiting
+        Whether the run waits behind a Start button until `begin` is called.
 
     Raises
     ------
@@ -95,44 +99,45 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
         on_control: Callable[[Control], None] | None = None,
         actions: Sequence[str] = TRANSPORT,
         knobs: Sequence[Knob] = (),
+        waiting: bool = False,
     ) -> None:
         if not 1 <= len(lanes) <= MOST_LANES:
             raise CbvizError(f"a board has one to {MOST_LANES} lanes, not {len(lanes)}.")
         check_language(language)
         for action in actions:
-            if action not in (*TRANSPORT, "burst", "cancel"):
-                raise CbvizError(f"a board's actions are {', '.join(TRANSPORT)}, burst and cancel, not {action!r}.")
+            if action not in (*TRANSPORT, *FURTHER):
+                names = ", ".join((*TRANSPORT, *FURTHER[:-1]))
+                raise CbvizError(f"a board's actions are {names} and {FURTHER[-1]}, not {action!r}.")
         self.lanes = tuple(lanes)
+        self._titles = title, subtitle
         self._lock = threading.Lock()
         self._due = threading.Condition(self._lock)
-        self._encoders = [LaneEncoder(number, lane.slots) for number, lane in enumerate(lanes)]
-        self._pending: list[list[tuple[Iteration, Pieces]]] = [[] for _ in lanes]
-        self._blocks: list[list[bytes]] = [[] for _ in lanes]
-        self._unsent: list[bytes] = []
-        self._prompts: list[bytes] = []
+        self._outbox = Outbox([lane.slots for lane in lanes])
         self._known: set[int] = set()
         self._on_control = on_control
         self._knob_table = {knob.name: knob for knob in knobs}
-        self._watched = False
-        self._seq = 0
-        self._unconfirmed: dict[int, float] = {}
         self._pump: threading.Thread | None = None
         self._over = self._left = self._closed = False
-        self.frames_sent = 0
-        """Messages with iterations so far."""
         super().__init__(
             _meta={
                 "title": as_json(title),
                 "subtitle": as_json(subtitle),
                 "lanes": [{**asdict(lane), "summary": as_json(lane.summary)} for lane in lanes],
                 "finish": None,
+                "epoch": 0,
             },
+            _status="waiting" if waiting else "running",
             _language=language,
             _actions=list(actions) if on_control else [],
             _knobs=[knob.as_json() for knob in knobs] if on_control else [],
         )
         self.on_msg(self._message)
         CELLS.started(self)
+
+    @property
+    def frames_sent(self) -> int:
+        """Messages with iterations so far."""
+        return self._outbox.seq
 
     def __repr__(self) -> str:
         return f"LiveBoard({', '.join(lane.name for lane in self.lanes)})"
@@ -143,7 +148,18 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
         if data is None:
             return bundle
-        return {**data, "text/plain": repr(self)}, metadata
+        kept = {**data, "text/plain": repr(self)}
+        if self._status == "waiting":
+            kept["text/html"] = self._still()  # for a page without a kernel, which has no widgets
+        return kept, metadata
+
+    def _still(self) -> str:
+        """What a saved notebook shows of a run that was never started."""
+        spoken = str(self._language)
+        title, subtitle = self._titles
+        head = f"<strong>{escape(in_language(title, spoken))}</strong> {escape(in_language(subtitle, spoken))}"
+        lanes = escape(" · ".join(lane.name for lane in self.lanes))
+        return f"<p>{head}<br>{lanes}<br><em>{escape(say(spoken, 'board.still_start'))}</em></p>"
 
     # ------------------------------------------------------------------ from the engine's thread
 
@@ -169,8 +185,7 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
         block = requests_block(None, rows)
         with self._due:
             self._known.update(row.id for row in rows)
-            self._prompts.append(block)
-            self._unsent.append(block)
+            self._outbox.add_prompts(block)
             self._wake()
 
     def push(self, lane: int, iteration: Iteration, pieces: Pieces | None = None) -> None:
@@ -195,7 +210,7 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
         with self._due:
             if self._over:
                 raise CbvizError("this board's run is over; make a new board for another run.")
-            self._pending[lane].append((iteration, pieces or {}))
+            self._outbox.add(lane, iteration, pieces or {})
             self._wake()
 
     def finish(self, summary: Outcome | None = None) -> None:
@@ -215,17 +230,47 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
         if self._pump is not None and self._pump is not threading.current_thread():
             self._pump.join(timeout=10)
         with self._due:
-            self._encode()
-            for lane, blocks in enumerate(self._blocks):
-                self._blocks[lane] = [merge(blocks)] if blocks else []
-            whole = b"".join(self._prompts) + b"".join(b"".join(blocks) for blocks in self._blocks)
-            self._unsent.clear()
+            whole = self._outbox.whole()
         with self.hold_sync():
             self._run = whole
             self._meta = {**self._meta, "finish": finish.as_json()}
             self._status = "stopped" if finish.stopped else "finished"
         if self._left:
             self.close()
+
+    def begin(self) -> None:
+        """Show that a run that waited has begun. Changes nothing for a run that did not wait."""
+        if self._status == "waiting":
+            self._status = "running"
+
+    def restart(self) -> None:
+        """Drop the run so far: the next iteration of every lane is number 0 again.
+
+        Messages say which of the runs they belong to, so that no page adds to the new run what was still on its way.
+
+        Raises
+        ------
+        CbvizError
+            The run is over.
+        """
+        with self._due:
+            if self._over:
+                raise CbvizError("this board's run is over; make a new board for another run.")
+            self._outbox.begin_anew()
+            self._known = set()
+        self._meta = {**self._meta, "epoch": self._outbox.epoch}
+
+    def tell_why(self, request: int, reasons: Sequence[str]) -> None:
+        """Tell every page why a request waits.
+
+        Parameters
+        ----------
+        request
+            Its id.
+        reasons
+            One for each lane, a message or text; "" where it does not wait.
+        """
+        self.send({"type": "why", "request": request, "reasons": [as_json(reason) for reason in reasons]})
 
     def show_knob(self, name: str, value: float | str) -> None:
         """Show a control's new value on every page.
@@ -263,44 +308,19 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
     def _work(self) -> None:
         while True:
             with self._due:
-                if not self._over and not self._something():
+                if not self._over and not self._outbox.something:
                     self._due.wait(LINGER)
-                    if not self._over and not self._something():
+                    if not self._over and not self._outbox.something:
                         self._pump = None
                         return
-                self._encode()
-                frame = self._next_frame()
-                over = self._over and not any(self._pending)
+                self._outbox.encode()
+                frame = self._outbox.next_frame()
+                over = self._over and not self._outbox.pending
             if frame:
                 self.send(*frame)
             if over:
                 return
             time.sleep(INTERVAL)
-
-    def _something(self) -> bool:
-        return any(self._pending) or (self._watched and bool(self._unsent))
-
-    def _encode(self) -> None:
-        """Encode the collected iterations as blocks. Lock held."""
-        for lane, batch in enumerate(self._pending):
-            if batch:
-                self._pending[lane] = []
-                block = self._encoders[lane].encode(batch)
-                self._blocks[lane].append(block)
-                if self._watched:
-                    self._unsent.append(block)
-
-    def _next_frame(self) -> tuple[dict[str, Any], list[bytes]] | None:
-        """Message and buffers, or None if there is nothing to send or the page is behind. Lock held."""
-        now = time.monotonic()
-        self._unconfirmed = {seq: at for seq, at in self._unconfirmed.items() if now - at < SECONDS_TO_CONFIRM}
-        if not self._watched or not self._unsent or len(self._unconfirmed) >= MOST_UNCONFIRMED:
-            return None
-        buffers, self._unsent = self._unsent, []
-        self._seq += 1
-        self.frames_sent += 1
-        self._unconfirmed[self._seq] = now
-        return {"type": "frame", "seq": self._seq, "have": [encoder.count for encoder in self._encoders]}, buffers
 
     # ------------------------------------------------------------------ from the page
 
@@ -310,48 +330,33 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
             return
         kind = content.get("type")
         if kind == "ack":
-            seq = content.get("seq")
             with self._due:
-                sent = self._unconfirmed.items()
-                self._unconfirmed = {n: at for n, at in sent if not is_whole(seq) or n > seq}
+                self._outbox.confirm(content.get("seq"))
         elif kind in ("hello", "resync"):
-            self._catch_up(content.get("have"))
+            with self._due:
+                if not self._over:  # else the whole run is in the state
+                    self._outbox.catch_up(content.get("have"), content.get("epoch"))
+                    if self._outbox.something:
+                        self._wake()
         elif kind == "control":
             self._obey(content)
         else:
             self._refuse(f"the board does not know messages of type {short(kind)}.")
 
-    def _catch_up(self, have: Any) -> None:
-        """Send everything after the data that a new page, or one that missed a message, already has."""
-        numbers = have if isinstance(have, list) and len(have) == len(self.lanes) else []
-        known = [n if is_whole(n) and n >= 0 else 0 for n in numbers]
-        known += [0] * (len(self.lanes) - len(known))
-        with self._due:
-            if self._over:
-                return  # the whole run is in the state
-            self._encode()
-            self._watched = True
-            self._unconfirmed.clear()
-            for lane, blocks in enumerate(self._blocks):
-                if len(blocks) > 1:
-                    self._blocks[lane] = [merge(blocks)]
-            self._unsent = list(self._prompts)
-            for n, encoder, blocks in zip(known, self._encoders, self._blocks, strict=True):
-                if n < encoder.count:
-                    self._unsent += blocks
-            if self._unsent:
-                self._wake()
-
     def _obey(self, content: Mapping[str, Any]) -> None:
         try:
+            if self._over and content.get("action") == "why":
+                return  # asked while it ended
             if self._on_control is None or self._over:
                 raise ControlError("this run has ended, or can only be watched.")
             control = parse(content, self._actions, self._knob_table, self._known)
+            if self._status == "waiting" and control.action not in BEFORE_THE_START:
+                raise ControlError(f"this run cannot {control.action} before it has begun; press Start first.")
             if control.action == "stop":
                 # Shown as stopping at once; it takes effect after the iteration in flight.
                 self._status = "stopping"
             self._on_control(control)
-            if control.action in ("pause", "resume") and self._status != "stopping":
+            if control.action in ("pause", "resume", "restart") and self._status != "stopping":
                 self._status = "paused" if control.action == "pause" else "running"
             if control.action == "set":
                 self.show_knob(control.name, control.value if control.value is not None else "")
@@ -381,10 +386,8 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
             if self._closed:
                 return
             self._over = self._closed = True
-            self._pending = [[] for _ in self.lanes]
-            self._blocks = [[] for _ in self.lanes]
-            self._unsent, self._prompts = [], []
-            self._known, self._encoders = set(), []
+            self._outbox.clear()
+            self._known = set()
             # A notebook's Out keeps this object, but must not keep the run or its owner.
             self._on_control = None
             self._due.notify_all()

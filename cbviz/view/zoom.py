@@ -6,16 +6,18 @@ picture: outside a page that shows widgets, `shown_live` gives the chart back.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, TypeVar
 from xml.sax.saxutils import escape
 
 from cbviz.errors import MeasureError
 from cbviz.view import cell
-from cbviz.view.colours import INK, SERIES
+from cbviz.view.colours import BLUE, GREEN, INK, SERIES, VERMILION
 
 if TYPE_CHECKING:
     from cbviz.view.bars import Bars
     from cbviz.view.chart import Chart
+    from cbviz.view.waterfall import Waterfall
 
 PLOTLY_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 """plotly's names for the dashes of `cbviz.view.chart`."""
@@ -75,6 +77,43 @@ def bars_figure(bars: Bars) -> Any:
         xaxis={"title": escape(bars.label), "range": [0, 1], "tickformat": ".0%", "linecolor": INK},
         yaxis={"autorange": "reversed"},
     )
+    return figure
+
+
+def waterfall_figure(waterfall: Waterfall) -> Any:
+    """A waterfall as a `plotly.graph_objects.Figure`, its axis logarithmic. Raises MeasureError without plotly."""
+    figure = _graph_objects().Figure()
+    bars, falls = waterfall.bars(), waterfall.falls
+    names = [escape(fall.name) for fall in falls]
+    figure.add_bar(
+        y=names,
+        base=[min(bar) for bar in bars],
+        x=[max(bar) - min(bar) for bar in bars],
+        orientation="h",
+        marker={
+            "color": [BLUE if n == 0 else GREEN if end >= begin else VERMILION for n, (begin, end) in enumerate(bars)],
+            "pattern": {"shape": ["" if n == 0 or end >= begin else "/" for n, (begin, end) in enumerate(bars)]},
+        },
+        customdata=[[fall.rate, end / begin, *fall.spread] for fall, (begin, end) in zip(falls, bars, strict=True)],
+        hovertemplate="%{y}<br>%{customdata[0]:.4g} (%{customdata[2]:.4g}–%{customdata[3]:.4g})"
+        "<br>×%{customdata[1]:.3g}<extra></extra>",
+        name=escape(waterfall.say("decompose.axis")),
+        showlegend=False,
+    )
+    said = [(name, fall.forecast) for name, fall in zip(names, falls, strict=True) if fall.forecast is not None]
+    if said:
+        symbol = {"symbol": "line-ns-open", "size": 22, "color": INK, "line": {"width": 3}}
+        name = escape(waterfall.say("decompose.forecast"))
+        figure.add_scatter(y=[n for n, _ in said], x=[x for _, x in said], mode="markers", name=name, marker=symbol)
+    low, high = waterfall.axis()
+    figure.update_layout(
+        **_page(waterfall.title),
+        xaxis={
+            "title": escape(waterfall.say("decompose.axis")), "type": "log", "linecolor": INK,
+            "range": [math.log10(low), math.log10(high)],
+        },
+        yaxis={"autorange": "reversed"},
+    )  # fmt: skip
     return figure
 
 

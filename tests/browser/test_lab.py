@@ -362,7 +362,7 @@ def test_the_playground_shows_two_lanes_on_the_same_arrivals(notebook, page: Pag
     slots.focus()
     page.keyboard.press("ArrowLeft")
     expect(page.locator(".cb-history li")).to_have_count(1)
-    expect(page.locator(".cb-history")).to_contain_text("5 slots")
+    expect(page.locator(".cb-history")).to_contain_text("→ 5")
     expect(page.locator(".cb-lane-summary").first).to_contain_text("5 slots")
     assert page.evaluate("document.activeElement.dataset.knob") == "slots", "the knob keeps the focus"
     page.locator('[data-knob="beside"]').select_option("orca")
@@ -387,6 +387,62 @@ def test_a_live_board_comes_into_sight_though_the_notebook_scrolls_on(lab, page:
     assert page.locator(".cbviz").bounding_box()["height"] <= 560
     page.locator('[data-action="stop"]').click()
     assert errors == []
+
+
+IN_SIGHT = """() => {
+    const board = document.querySelector('.cbviz').getBoundingClientRect();
+    const panel = document.querySelector('.jp-WindowedPanel-outer').getBoundingClientRect();
+    return board.top >= panel.top && board.bottom <= panel.bottom;
+}"""
+"""Whether the whole board, its title too, can be seen in the notebook's panel."""
+
+
+def test_a_live_board_stays_in_sight_while_the_cells_above_it_are_laid_out(notebook, page: Page, board) -> None:
+    page.set_viewport_size({"width": 1440, "height": 800})
+    notebook("live = Live(requests=3000, pause=0.01)\nlive.start()")
+    # As a reloaded page does on a slow machine: the board is there, and only then the cells above get their height.
+    page.wait_for_function(
+        "() => document.querySelector('.cbviz[data-came]')"
+        " && (document.querySelector('.jp-Notebook .jp-CodeCell').style.minHeight = '4000px')"
+    )
+    page.wait_for_function(IN_SIGHT)
+    arrived = int(board("iteration"))
+    page.wait_for_function(f"() => Number(document.querySelector('.cbviz').dataset.iteration) > {arrived}")
+    # Wherever the viewer goes from here, the board does not follow.
+    page.locator(".jp-WindowedPanel-outer").hover()
+    page.mouse.wheel(0, -9000)
+    page.wait_for_function(f"() => !({IN_SIGHT})()")
+    page.wait_for_timeout(1500)
+    assert not page.evaluate(IN_SIGHT)
+    page.keyboard.press("Escape")
+
+
+@pytest.mark.parametrize("press", ["click", " ", "Enter"])
+def test_a_race_waits_behind_its_start_button(notebook, lab, page: Page, board, press: str) -> None:
+    page.set_viewport_size({"width": 1440, "height": 800})
+    notebook("import cbviz\nrace = cbviz.race('tiny', slots=4, requests=8, start='button')\nrace", "print(1 + 1)")
+    board("status", "waiting")
+    page.wait_for_function(IN_SIGHT)
+    assert board("iteration") == "0"
+    lab.run_cell(page, 2)
+    assert output(page, 2) == "2", "the kernel is free"
+    assert board("status") == "waiting"
+    if press == "click":
+        page.locator('[data-action="start"]').click()
+    else:
+        page.locator('[data-action="start"]').focus()
+        page.keyboard.press(press)
+    # At the end the picture takes the board's place.
+    page.wait_for_selector('[data-cbviz="player"] .cbviz[data-status="recorded"]')
+    assert all(int(n) > 0 for n in board("received").split())
+
+
+def test_stop_before_start(notebook, page: Page, board) -> None:
+    notebook("import cbviz\nrace = cbviz.race('tiny', slots=4, requests=8, start='button')\nrace")
+    board("status", "waiting")
+    page.locator('[data-action="stop"]').click()
+    page.wait_for_function("() => document.querySelector('.cbviz')?.dataset.status !== 'waiting'")
+    page.wait_for_selector("[data-cbviz]")
 
 
 def test_a_second_view_and_a_late_view_show_the_whole_run(notebook, lab, page: Page, board) -> None:

@@ -135,7 +135,7 @@ test("a result from before verdicts still opens: each lane's length", () => {
   run.meta.finish = { speedup: 2.113, iteration_ratio: 2, cost_ratio: 1.0565, clock: "alone", compared: 3, identical: 3 };
   const { draw, text } = make({ run });
   draw();
-  assert.equal(text("cb-verdict"), "a: 10 iterations, 0.10 s · b: 10 iterations, 0.10 s");
+  assert.equal(text("cb-verdict"), "a: 10 iterations · b: 10 iterations", "a tenth of a second is too short to time");
   assert.equal(text("cb-notes"), "");
 });
 
@@ -151,6 +151,14 @@ test("a run too short to time shows counts only, and several lanes are named whi
   draw(10);
   assert.match(text("cb-table-box"), /iterations/);
   assert.equal(timed(), null);
+  run.meta.finish = undefined;
+  board.view.refresh();
+  draw(10);
+  assert.equal(timed(), null, "a live run of a tenth of a second is no measurement either");
+  run.meta.finish = { clock: "virtual" };
+  board.view.refresh();
+  draw(10);
+  assert.notEqual(timed(), null, "a cost model's seconds are exact, however few");
   run.meta.finish = { timed: true };
   board.view.refresh();
   draw(20);
@@ -174,7 +182,7 @@ test("live knobs and buttons send controls, and a refusal is shown", () => {
   slider.fire("change");
   choice.value = "a";
   choice.fire("change");
-  root.all("cb-controls")[0].children.at(-2).fire("click");
+  root.all("cb-acts")[0].children[0].fire("click");
   board.view.pin(0);
   draw();
   assert.equal(root.all("cb-facts-box")[0].children.length, 1, "a request that has ended offers no Cancel");
@@ -192,7 +200,10 @@ test("live knobs and buttons send controls, and a refusal is shown", () => {
   assert.deepEqual([draw().asked, text("cb-status"), text("cb-message")], ["", "stopping: waits for the pass in flight", "this is refused."]);
   engine.status = "stopped";
   board.refresh();
-  assert.deepEqual([draw().live, text("cb-status"), root.all("cb-controls")[0].hidden], ["false", "stopped", true]);
+  assert.deepEqual([draw().live, text("cb-status"), root.all("cb-controls")[0].hidden], ["false", "stopped", false]);
+  assert.ok(root.all("cb-knob").every((label) => "disabled" in label.children[1].attributes), "what no longer acts says so");
+  assert.match(text("cb-over"), /^The run has ended; these were its last settings/);
+  assert.equal(root.all("cb-acts")[0].children.length, 0);
 });
 
 test("a changed value goes into the knob that is there, which keeps the focus", () => {
@@ -218,7 +229,7 @@ test("the last changes are listed below the knobs, newest first, each once", () 
   const marks = [[SET, 0, -1, 2, "slots = 2"], ...[2, 4, 5, 6, 8].map((at) => [SET, at, -1, 1 + (at % 2), `slots = ${1 + (at % 2)}`])];
   const { draw, root, text } = make({ run: storyRun({ marks }, { marks }), status: "running", knobs });
   draw();
-  assert.deepEqual(root.all("cb-history")[0].children.map((line) => line.textContent), ["8: 1 slot", "6: 1 slot", "5: 2 slots", "4: 1 slot"]);
+  assert.deepEqual(root.all("cb-history")[0].children.map((line) => line.textContent), ["iteration 8: slots 1 → 1", "iteration 6: slots 2 → 1", "iteration 5: slots 1 → 2", "iteration 4: slots 1 → 1"]);
   assert.match(text("cb-c-occupancy"), /occupancy lately/);
   assert.equal(root.all("cb-trend")[0].hidden, false);
 });
@@ -325,6 +336,10 @@ test("a mark in the text and the bars of its request light each other up", () =>
   assert.deepEqual([draw().lit, mark.dataset.lit], ["-1", undefined]);
   mark.fire("click");
   assert.equal(draw().pinned, "2");
+  mark.tabIndex = -1;
+  mark.fire("focusin");
+  mark.fire("focusout");
+  assert.equal(mark.tabIndex, 0, "the Tab key reaches a mark that was rendered after the board");
   board.view.pin(1);
   draw();
   assert.equal(mark.dataset.lit, undefined, "another request stands out");
@@ -423,4 +438,42 @@ test("a destroyed board leaves the page and watches nothing", () => {
   assert.deepEqual(document.body.children, []);
   assert.ok(page.observers.every((observer) => observer.watched.length === 0));
   assert.ok(Element.prototype.isPrototypeOf(board.root));
+});
+
+test("restart is a button and a key, and empties the board", () => {
+  const knobs = [{ name: "slots", label: "Slots", low: 1, high: 8, step: 1, value: 2 }];
+  const { board, draw, root, sent, press } = make({ run: storyRun({ to: 9 }, { to: 9 }), status: "running", knobs, actions: ["burst", "restart"] });
+  draw();
+  press("restart");
+  root.fire("keydown", { key: "r" });
+  assert.deepEqual(sent, [{ action: "restart" }, { action: "restart" }]);
+  board.view.pin(1);
+  board.view.zoom(2);
+  draw();
+  board.run.restart();
+  board.restart();
+  const data = draw();
+  assert.deepEqual([data.iteration, data.received, data.pinned, data.camera, data.follow], ["0", "0 0", "-1", "director", "true"]);
+});
+
+test("why a highlighted request waits is asked of the engine, and said in each lane", () => {
+  const { board, draw, root, engine, sent, text } = make({ run: storyRun({ to: 2 }, { to: 2 }), status: "running", actions: ["why"] });
+  draw();
+  const [lane] = board.run.lanes;
+  const waits = lane.queue.waiting(lane.n, 5)[0].request;
+  root.fire("keydown", { key: "q" });
+  draw();
+  draw();
+  assert.deepEqual(sent, [{ action: "why", request: waits }], "not with every frame");
+  assert.equal(root.all("cb-why")[0].hidden, true);
+  engine.why = { type: "why", request: waits, reasons: ["no slot is free", ["why.behind", { request: 1 }]] };
+  board.refresh();
+  draw();
+  assert.equal(root.all("cb-why")[0].hidden, false);
+  assert.deepEqual(root.all("cb-why")[0].children.map((line) => line.textContent), ["waits under a: no slot is free", "waits under b: behind request 1"]);
+  engine.why = { ...engine.why, request: waits + 100 };
+  board.refresh();
+  draw();
+  assert.equal(root.all("cb-why")[0].hidden, true, "an answer about another request");
+  assert.match(text("cb-inspector"), /waiting/);
 });

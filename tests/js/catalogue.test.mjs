@@ -28,7 +28,7 @@ test("a message is said in the board's language, and what others wrote stays", (
   assert.equal(inWords("zh", "My own $1 race"), "My own $1 race");
   assert.equal(inWords("zh", "ratio met"), "ratio met", "text that reads like a message is none");
   assert.equal(inWords("zh", ["policy.tgi.summary", { ratio: 1.2, decodes: 20 }]), "等待数 ≥ 1.2 × 运行数，或已解码 20 次时，暂停全部请求先做预填充");
-  assert.equal(inWords("zh", ["reason.then", { first: "mine", second: ["reason.swapped_in", { blocks: 3 }] }]), "mine；它的 3 个 KV 块从主机内存换回");
+  assert.equal(inWords("zh", ["reason.then", { first: "mine", second: ["reason.swapped_in", { blocks: 3 }] }]), "mine；它的 3 个 KV 块从主机内存换入");
 });
 
 test("the switch goes through all languages, English first", () => {

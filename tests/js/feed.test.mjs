@@ -20,12 +20,12 @@ const LIVE = () => ({ _meta: { title: "T", lanes: [{ name: "a", slots: 2, total_
 test("a feed says hello, confirms frames and asks again after a loss", () => {
   const model = fakeModel(LIVE());
   const feed = new Feed(model);
-  assert.deepEqual(model.sent.shift(), { type: "hello", have: [0] });
+  assert.deepEqual(model.sent.shift(), { type: "hello", epoch: 0, have: [0] });
   model.say({ type: "frame", seq: 1, have: [3] }, [iterations({ ...STORY, to: 3 })]);
   assert.deepEqual(model.sent.shift(), { type: "ack", seq: 1 });
   feed.asked = 0;
   model.say({ type: "frame", seq: 3, have: [9] }, [iterations({ ...STORY, from: 7, to: 9 })]);
-  assert.deepEqual(model.sent, [{ type: "ack", seq: 3 }, { type: "resync", have: [3] }]);
+  assert.deepEqual(model.sent, [{ type: "ack", seq: 3 }, { type: "resync", epoch: 0, have: [3] }]);
   model.say({ type: "frame", seq: 4, have: [9] }, [iterations({ ...STORY, to: 9 })]);
   assert.deepEqual(feed.run.have(), [9]);
   model.change("_run", new DataView(iterations(STORY).buffer));
@@ -56,14 +56,58 @@ test("a message that says how far the run is shows the loss of one that did not 
   const feed = new Feed(model);
   model.sent.length = feed.asked = 0;
   model.say({ type: "frame", seq: 1, have: [3] }, [meta([], {})]);
-  assert.deepEqual(model.sent, [{ type: "ack", seq: 1 }, { type: "resync", have: [0] }]);
+  assert.deepEqual(model.sent, [{ type: "ack", seq: 1 }, { type: "resync", epoch: 0, have: [0] }]);
+});
+
+test("a run that waited and begins comes into sight, once", () => {
+  const model = fakeModel({ ...LIVE(), _status: "waiting" });
+  const feed = new Feed(model);
+  let came = 0;
+  feed.boards.add({ refresh: () => {}, comeIntoSight: () => came++ });
+  for (const status of ["running", "paused", "running"]) model.change("_status", status);
+  assert.equal(came, 1);
+});
+
+test("a run that begins anew starts from empty lanes, and nothing of the old one is painted into it", () => {
+  const model = fakeModel(LIVE());
+  const feed = new Feed(model);
+  let restarts = 0;
+  feed.boards.add({ refresh: () => {}, restart: () => restarts++ });
+  model.say({ type: "frame", seq: 1, epoch: 0, have: [9] }, [iterations({ ...STORY, to: 9 })]);
+  model.say({ type: "why", request: 2, reasons: ["no slot is free"] });
+  assert.equal(feed.host().state().why.request, 2);
+  // The new run shows first in a frame, or in the widget's state: whichever comes first.
+  model.say({ type: "frame", seq: 2, epoch: 1, have: [3] }, [iterations({ ...STORY, to: 3 })]);
+  assert.deepEqual([feed.run.have(), restarts, feed.host().state().why], [[3], 1, null]);
+  model.change("_meta", { ...LIVE()._meta, epoch: 1 });
+  assert.deepEqual([feed.run.have(), restarts], [[3], 1]);
+  model.change("_meta", { ...LIVE()._meta, epoch: 2 });
+  assert.deepEqual([feed.run.have(), restarts], [[0], 2]);
+  model.sent.length = 0;
+  model.say({ type: "frame", seq: 3, epoch: 1, have: [10] }, [iterations(STORY)]);
+  assert.deepEqual([feed.run.have(), model.sent], [[0], [{ type: "ack", seq: 3 }]], "still on its way when it began anew");
+  model.say({ type: "frame", seq: 4, epoch: 2, have: [3] }, [iterations({ ...STORY, to: 3 })]);
+  feed.asked = 0;
+  model.say({ type: "frame", seq: 6, epoch: 2, have: [9] }, [iterations({ ...STORY, from: 7, to: 9 })]);
+  assert.deepEqual(model.sent.at(-1), { type: "resync", epoch: 2, have: [3] });
+  model.change("_run", new DataView(iterations(STORY).buffer));
+  assert.deepEqual(feed.run.have(), [10]);
+});
+
+test("a page that opens after a restart belongs to the new run", () => {
+  const state = { ...LIVE(), _meta: { ...LIVE()._meta, epoch: 3 } };
+  const model = fakeModel(state);
+  const feed = new Feed(model);
+  assert.deepEqual(model.sent, [{ type: "hello", epoch: 3, have: [0] }]);
+  model.say({ type: "frame", seq: 9, epoch: 3, have: [3] }, [iterations({ ...STORY, to: 3 })]);
+  assert.deepEqual(feed.run.have(), [3]);
 });
 
 test("controls go to the engine, refusals come back, and every board hears of what is new", () => {
   const model = fakeModel(LIVE());
   const feed = new Feed(model);
   let refreshed = 0;
-  feed.boards.add({ refresh: () => refreshed++ });
+  feed.boards.add({ refresh: () => refreshed++, comeIntoSight: () => assert.fail("it did not wait for Start") });
   model.say({ type: "refused", sentence: "no." });
   assert.equal(feed.host().state().refusal, "no.");
   feed.host().send({ action: "pause" });

@@ -5,6 +5,7 @@ import { load } from "./modules.mjs";
 import { ADMIT, ARRIVE, CANCEL, FINISH, PREEMPT, SECONDS, SET, STALL, STORY, laneOf, story } from "./story.mjs";
 
 const states = await load("states");
+const { Lane } = await load("lane");
 const { decodeBlock } = await load("wire");
 const { requestAt } = await load("request");
 
@@ -19,6 +20,21 @@ test("counters add up over any number of iterations", () => {
   assert.equal(lane.counters(2).finished, 1);
   assert.equal(lane.counters(2).generated, 4);
   assert.ok(Number.isNaN(lane.counters(0).occupancy));
+});
+
+test("a token without text adds nothing, also where a whole block has no text", () => {
+  const lane = laneOf(STORY, [2], { total_blocks: 10 });
+  const mixed = new Lane({ name: "a", slots: 2, total_blocks: 10 });
+  for (const stretch of [{ to: 2 }, { from: 2, pieces: false }]) {
+    const { header, arrays } = decodeBlock(iterations({ ...STORY, ...stretch }));
+    assert.equal(mixed.append(header, arrays), "taken");
+  }
+  for (const [id, { tokens, pieces }] of mixed.requests) {
+    if (!pieces.length) continue;
+    assert.equal(pieces.length, tokens.length);
+    const before = tokens.filter((at) => at < 2).length;
+    assert.equal(pieces.join(""), lane.requests.get(id).pieces.slice(0, before).join(""));
+  }
 });
 
 test("idle is wasted exactly while a request waits", () => {

@@ -87,6 +87,9 @@ export class Element extends Node {
     for (let element = this; element; element = element.parentElement) if ((element.attributes?.class ?? "").split(" ").includes(selector.slice(1))) return element;
     return null;
   }
+  matches() {
+    return false;
+  }
   removeAttribute(name) {
     delete this.attributes[name];
   }
@@ -101,7 +104,7 @@ export class Element extends Node {
     return motion;
   }
   getBoundingClientRect() {
-    return { left: 0, top: 0, width: this.clientWidth, height: 600 };
+    return { left: 0, top: 0, width: this.clientWidth, height: 600, bottom: 600, ...this.box };
   }
   getContext() {
     return (this.context ??= canvasContext());
@@ -164,7 +167,7 @@ Object.assign(globalThis, {
   HTMLElement: Element, HTMLButtonElement: Button, HTMLInputElement: Input, HTMLSelectElement: Select, DOMMatrix: class {},
   document: { createElement: make, createElementNS: (_, tag) => make(tag), documentElement, body, activeElement: null, querySelectorAll: (selector) => documentElement.all(selector.slice(1)), addEventListener: (...given) => documentElement.addEventListener(...given), removeEventListener: (...given) => documentElement.removeEventListener(...given) },
   ResizeObserver: class extends Observer {}, IntersectionObserver: class extends Observer {}, MutationObserver: class extends Observer {},
-  getComputedStyle: (element) => ({ backgroundColor: element.ground ?? "rgba(0, 0, 0, 0)", color: "rgb(0, 0, 0)", fontFamily: "Test" }),
+  getComputedStyle: (element) => ({ backgroundColor: element.ground ?? "rgba(0, 0, 0, 0)", color: "rgb(0, 0, 0)", fontFamily: "Test", overflowY: element.overflow ?? "visible" }),
   requestAnimationFrame: (draw) => page.frames.push(draw), cancelAnimationFrame: () => (page.frames.length = 0),
-  window: { devicePixelRatio: 1, matchMedia: (query) => (page.queries[query] ??= Object.assign(new Element("query"), { matches: false })), setTimeout, clearTimeout },
+  window: Object.assign(new Element("window"), { devicePixelRatio: 1, innerHeight: 800, matchMedia: (query) => (page.queries[query] ??= Object.assign(new Element("query"), { matches: false })), setTimeout, clearTimeout }),
 });

@@ -16,8 +16,11 @@ test("a setting is said in words where there are any, and as it is where there a
   assert.equal(words.setting("en", "policy", "my own"), "my own");
   assert.equal(words.setting("en", "budget", "7"), "budget 7");
   assert.equal(words.setting("en", "toString", "x"), "toString x");
-  assert.equal(words.changeInWords("en", "slots = 8"), "8 slots");
-  assert.equal(words.changeInWords("en", "policy = a = b"), "a = b", "a value may hold the sign");
+  assert.equal(words.changeInWords("en", { words: "slots = 8", before: "" }), "8 slots");
+  assert.equal(words.changeInWords("en", { words: "slots = 4", before: "8" }), "slots 8 → 4");
+  assert.equal(words.changeInWords("zh", { words: "slots = 4", before: "8" }), "槽位 8 → 4");
+  assert.equal(words.changeInWords("en", { words: "budget = 4", before: "8" }), "budget 8 → 4");
+  assert.equal(words.changeInWords("en", { words: "policy = a = b", before: "" }), "a = b", "a value may hold the sign");
 });
 
 test("every reason for an end has words, and an unknown one is called so", () => {

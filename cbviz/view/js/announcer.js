@@ -29,7 +29,7 @@ export class Announcer {
       const k = view.shown(lane);
       const c = lane.counters(k);
       return view.say("aria_grid", {
-        lane: lane.name, slots: view.num(lane.slots), n: view.num(k), done: view.num(c.finished), all: view.num(view.run.total(index)),
+        lane: lane.title(k), slots: view.num(lane.slots), n: view.num(k), done: view.num(c.finished), all: view.num(view.run.total(index)),
         occupancy: percent(view.language, c.occupancy), wasted: view.num(c.wasted), waiting: view.num(c.waiting),
       });
     });

@@ -14,6 +14,8 @@ import { Look } from "./look.js";
 import { listenToPointer } from "./pointer.js";
 import { Refs } from "./refs.js";
 import { RunTable } from "./run_table.js";
+import { keepInSight } from "./sight.js";
+import { Starter } from "./starter.js";
 import { Tip } from "./tip.js";
 import { Transport } from "./transport.js";
 import { Verdict } from "./verdict.js";
@@ -97,6 +99,7 @@ export class Board {
       knobs: new Knobs(view),
       message: h("p", { class: "cb-message", role: "status" }),
       verdict: new Verdict(view),
+      starter: new Starter(view, root),
       table: new RunTable(view, `${this.id}-table`),
       help: helpBox(view, acts.help),
       tip: new Tip(view, root),
@@ -105,7 +108,7 @@ export class Board {
     // What is pressed and what comes out stand above the lanes: they are in sight wherever the lanes end.
     root.replaceChildren(
       parts.header.element, parts.transport.element, parts.knobs.element, parts.message, parts.verdict.element,
-      h("div", { class: "cb-body" }, parts.lanes.element, parts.inspector.element), parts.legend.element,
+      h("div", { class: "cb-body" }, parts.lanes.element, parts.starter.element, parts.inspector.element), parts.legend.element,
       parts.table.element, parts.help, parts.tip.element, announcer.element,
     );
     this.textKey = "";
@@ -126,6 +129,20 @@ export class Board {
   }
 
   // What happens to the board
+
+  /** The engine has begun anew: the lanes are empty again. */
+  restart() {
+    this.view.restart();
+    this.seen = -1;
+    this.textKey = "";
+    this.tell("");
+    this.refresh();
+  }
+
+  /** Scrolls the page around it to it. */
+  comeIntoSight() {
+    keepInSight(this.root, wantsStill);
+  }
 
   /** @param {boolean} visible on the screen */
   appeared(visible) {
@@ -230,10 +247,10 @@ export class Board {
 
   /** @param {number} time ms of the page */
   drawTexts(time) {
-    const { header, legend, transport, lanes, inspector, verdict, knobs, table } = this.parts;
+    const { header, legend, transport, lanes, starter, inspector, verdict, knobs, table } = this.parts;
     for (const part of [header, legend, transport]) part.draw();
     lanes.drawTexts();
-    for (const part of [inspector, verdict, knobs, table]) part.draw();
+    for (const part of [starter, inspector, verdict, knobs, table]) part.draw();
     const refusal = this.view.host?.state().refusal ?? "";
     if (refusal !== this.refused) {
       this.refused = refusal;
@@ -271,7 +288,8 @@ export class Board {
     data.pitch = this.parts.lanes.plots.map((plot) => plot.heights.pitch).join(" ");
     data.scale = camera.axis.scale.toFixed(4);
     data.changes = lanes.map((lane) => lane.changes.filter(({ at }) => at > 0 && at < view.shown(lane)).length).join(" ");
-    data.asked = view.askedToStop ? "stop" : "";
+    data.why = String(view.whyWaits(0) !== null || view.whyWaits(1) !== null);
+    data.asked = view.askedToStop ? "stop" : view.askedToStart ? "start" : "";
   }
 
   /** Takes the board off the page. */

@@ -26,9 +26,10 @@ export function sentence(language, key, facts = {}) {
   const lines = WORDS[language];
   const words = (facts.n === 1 ? lines[`${key}.one`] : undefined) ?? lines[key] ?? lines[`${key}.other`];
   if (words === undefined) throw new Error(`no words for ${key}`);
-  return words.replace(/\{(\w+)\}/g, (_, name) => {
+  return words.replace(/\{(\w+)(?::([^|{}]*)\|([^|{}]*))?\}/g, (_, name, one, other) => {
     if (!Object.hasOwn(facts, name)) throw new Error(`${key} needs ${name}`);
-    return written(language, facts[name]);
+    const text = written(language, facts[name]);
+    return one === undefined ? text : text === "1" ? one : other;
   });
 }
 

@@ -120,6 +120,16 @@ export class Director {
     return since >= 0 && since < CAPTION && !this.time.atEnd() ? first : null;
   }
 
+  /** The run has begun anew: it opens as at first. */
+  restart() {
+    this.directs = true;
+    this.glides = false;
+    this.columns = this.last = this.pace = this.before = 0;
+    this.share = FOLLOWS;
+    this.refilled = -1;
+    this.made = { key: "", pace: () => CALM[1] };
+  }
+
   /** The viewer takes the camera. */
   release() {
     this.directs = this.glides = false;

@@ -1,6 +1,6 @@
 /* Where a page begins: anywidget's `initialize` and `render`, and `mount` for pages without a kernel. */
 
-import { Board, wantsStill } from "./board.js";
+import { Board } from "./board.js";
 import { Feed } from "./feed.js";
 import { Run } from "./run.js";
 
@@ -25,28 +25,14 @@ function render({ model, el }) {
   const feed = known ?? new Feed(model);
   const board = new Board(el, feed.run, { language: model.get("_language"), host: feed.host(), autoplay: false });
   feed.boards.add(board);
-  comeIntoSight(board, feed);
+  // A run that has just begun, or waits for its Start, comes into sight: a notebook scrolls on to the next cell.
+  if (board.view.live() && !feed.seen) board.comeIntoSight();
+  feed.seen = true;
   return () => {
     feed.boards.delete(board);
     board.destroy();
     if (!known) feed.close();
   };
-}
-
-/** Milliseconds after which a notebook has scrolled to where it goes when a cell is run. */
-const NOTEBOOK_SCROLLS = 350;
-
-/** A run that has just begun comes into sight: a notebook scrolls on to the next cell. @param {Board} board @param {Feed} feed */
-function comeIntoSight(board, feed) {
-  if (!board.view.live() || feed.seen) return;
-  feed.seen = true;
-  const scroll = () => {
-    const { top, bottom } = board.root.getBoundingClientRect();
-    board.root.dataset.came = String(Math.round(top));
-    if (!board.root.isConnected || (top >= 0 && bottom <= window.innerHeight)) return;
-    board.root.scrollIntoView({ block: bottom - top > window.innerHeight ? "start" : "center", behavior: wantsStill() ? "auto" : "smooth" });
-  };
-  setTimeout(scroll, NOTEBOOK_SCROLLS);
 }
 
 /**

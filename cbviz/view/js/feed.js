@@ -4,6 +4,7 @@ import { Run } from "./run.js";
 import { bytesOf } from "./wire.js";
 
 /** @import { Board } from "./board.js" */
+/** @import { Text } from "./catalogue.js" */
 /** @import { Host } from "./view.js" */
 
 /** Milliseconds between two requests for missing data. */
@@ -15,19 +16,25 @@ export class Feed {
   constructor(model) {
     this.model = model;
     this.run = new Run();
-    /** @type {Set<Pick<Board, "refresh">>} */
+    /** @type {Set<Pick<Board, "refresh" | "comeIntoSight" | "restart">>} */
     this.boards = new Set();
     /** Whether a board of it has come into sight. */
     this.seen = false;
+    /** Number of the run that is shown: how often the engine has begun anew. */
+    this.epoch = Number(model.get("_meta")?.epoch ?? 0);
+    /** Why a request waits, in each lane, as the engine said last. @type {{request: number, reasons: Text[]} | null} */
+    this.why = null;
     /** The engine's last refusal of a control. */
     this.refusal = "";
     /** Number of the newest message. */
     this.lastSeq = -1;
+    /** The status of the run as it was known last. */
+    this.was = model.get("_status");
     /** Time in ms of the last request for missing data. */
     this.asked = 0;
     this.onmessage = (/** @type {any} */ content, /** @type {any[]} */ buffers) => this.message(content, buffers ?? []);
     this.onwhole = () => this.whole();
-    this.onstatus = () => this.refresh();
+    this.onstatus = () => this.status();
     this.onmeta = () => {
       this.meta();
       this.refresh();
@@ -44,15 +51,38 @@ export class Feed {
   /** Titles and lanes. */
   meta() {
     const meta = this.model.get("_meta") ?? {};
+    this.belongs(meta.epoch);
     if (!this.run.lanes.length && meta.lanes) this.run.setLanes(meta.lanes);
     this.run.meta = { ...this.run.meta, ...meta };
     this.run.version++;
   }
 
+  /** A new status, or new controls. A run that waited for its Start, and begins, comes into sight. */
+  status() {
+    const before = this.was;
+    this.was = this.model.get("_status");
+    this.refresh();
+    if (before === "waiting" && this.was === "running") for (const board of this.boards) board.comeIntoSight();
+  }
+
+  /**
+   * Whether something belongs to the run that is shown. What is still on its way from an earlier run does not; the first
+   * sign of a later one empties the lanes.
+   * @param {number} [epoch]
+   */
+  belongs(epoch = 0) {
+    if (epoch <= this.epoch) return epoch === this.epoch;
+    this.epoch = epoch;
+    this.why = null;
+    this.run.restart();
+    for (const board of this.boards) board.restart();
+    return true;
+  }
+
   /** Takes the whole run from the widget's state: views that open late, or missed the end, need nothing else. */
   whole() {
     const bytes = bytesOf(this.model.get("_run"));
-    if (!bytes.length) return;
+    if (!bytes.length || !this.belongs(this.model.get("_meta")?.epoch)) return;
     this.run.add(bytes);
     this.refresh();
   }
@@ -60,13 +90,18 @@ export class Feed {
   /** Asks for everything after the data received so far. @param {"hello" | "resync"} type */
   hello(type) {
     this.asked = Date.now();
-    this.model.send({ type, have: this.run.have() });
+    this.model.send({ type, epoch: this.epoch, have: this.run.have() });
   }
 
   /** Handles a message from the kernel. @param {any} content @param {any[]} buffers */
   message(content, buffers) {
     if (content?.type === "refused") {
       this.refusal = String(content.sentence ?? "");
+    } else if (content?.type === "why") {
+      this.why = content;
+    } else if (content?.type === "frame" && !this.belongs(content.epoch)) {
+      this.lastSeq = content.seq;
+      this.model.send({ type: "ack", seq: content.seq });
     } else if (content?.type === "frame") {
       this.refusal = content.refusal ?? this.refusal;
       let whole = true;
@@ -94,7 +129,7 @@ export class Feed {
   host() {
     if (this.model.get("_status") === "recorded") return null;
     return {
-      state: () => ({ status: this.model.get("_status"), actions: this.model.get("_actions") ?? [], knobs: this.model.get("_knobs") ?? [], refusal: this.refusal }),
+      state: () => ({ status: this.model.get("_status"), actions: this.model.get("_actions") ?? [], knobs: this.model.get("_knobs") ?? [], refusal: this.refusal, why: this.why }),
       send: (message) => this.model.send({ type: "control", ...message }),
     };
   }

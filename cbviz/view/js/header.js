@@ -44,7 +44,7 @@ export class Header {
     this.subtitle.title = this.subtitle.textContent ?? "";
     // Among the knobs, where there are some.
     const { actions = [], knobs = [] } = this.view.host?.state() ?? {};
-    this.burst.hidden = !this.view.live() || knobs.length > 0 || !actions.includes("burst");
+    this.burst.hidden = !this.view.live() || this.view.status() === "waiting" || knobs.length > 0 || !actions.includes("burst");
     this.iterations.setAttribute("aria-pressed", String(this.view.time.mode === "iterations"));
     this.seconds.setAttribute("aria-pressed", String(this.view.time.mode === "seconds"));
   }

@@ -14,7 +14,7 @@ const PICTURE = [
 /** Keys and what they do, as keys of `WORDS`. */
 const KEYS = [
   ["Space", "k_play"], ["← →", "k_step"], ["Shift ← →", "k_page"], ["Home End", "k_ends"], ["+ − 0", "k_zoom"], [", .", "k_pan"], ["[ ]", "k_speed"],
-  ["A F P S C", "k_jump"], ["↑ ↓", "k_slot"], ["PgUp PgDn", "k_lane"], ["Enter", "k_pin"], ["U", "k_units"], ["D", "k_camera"], ["T", "k_table"], ["L", "k_lang"], ["X", "k_stop"], ["?", "k_help"], ["Esc", "k_close"],
+  ["A F P S C", "k_jump"], ["↑ ↓", "k_slot"], ["PgUp PgDn", "k_lane"], ["Enter", "k_pin"], ["U", "k_units"], ["D", "k_camera"], ["T", "k_table"], ["L", "k_lang"], ["Q", "k_queue"], ["R", "k_restart"], ["X", "k_stop"], ["?", "k_help"], ["Esc", "k_close"],
 ];
 
 /** The help, hidden. @param {View} view @param {() => void} close */

@@ -1,13 +1,14 @@
 /* Details of one request: prompt, answer, and its times in every lane. */
 
-import { inWords } from "./catalogue.js";
+import { inWords, sentence } from "./catalogue.js";
 import { clip, h, wordButton } from "./dom.js";
-import { duration } from "./numbers.js";
+import { roughly } from "./numbers.js";
 import { requestViews } from "./request.js";
 import { colourOf, textOn } from "./theme.js";
 import { endWords } from "./words.js";
 
 /** @import { RequestView } from "./request.js" */
+/** @import { Text } from "./catalogue.js" */
 /** @import { View } from "./view.js" */
 
 /** A card over the lanes, away from the pointer; on a phone a sheet at the bottom. There only while a request stands out. */
@@ -33,15 +34,17 @@ export class Inspector {
       element.replaceChildren();
       return;
     }
+    view.askWhy();
     const views = requestViews(view, id);
+    const whys = view.run.lanes.map((_, lane) => view.whyWaits(lane));
     const from = view.pointed?.lane ?? views.findIndex((seen) => seen !== null);
-    const shown = JSON.stringify([id, view.pinned, views, from, view.language]);
+    const shown = JSON.stringify([id, view.pinned, views, whys, from, view.language]);
     if (this.shown === shown) return;
     const fresh = !this.shown.startsWith(`[${id},`);
     this.shown = shown;
     const kept = element.querySelector(".cb-output")?.scrollTop ?? 0;
     const output = this.outputBox(views[from] ?? views.find((seen) => seen !== null) ?? null);
-    element.replaceChildren(this.saidBox(id, output), this.factsBox(id, views));
+    element.replaceChildren(this.saidBox(id, output), this.whyBox(whys), this.factsBox(id, views));
     // While the answer streams, its newest words stay visible unless the viewer has scrolled back.
     output.scrollTop = fresh || kept > 0 ? output.scrollHeight : kept;
   }
@@ -49,7 +52,7 @@ export class Inspector {
   /** @param {RequestView | null} seen the request in the lane that is pointed at */
   outputBox(seen) {
     const { view } = this;
-    let text = view.say("empty_output");
+    let text = seen && seen.finished >= 0 ? sentence(view.language, "answers.empty") : view.say("empty_output");
     if (seen && seen.tokens > 0) text = seen.text === null ? view.say("no_text", { n: view.num(seen.tokens) }) : clip(seen.text);
     return this.textBox("output", text);
   }
@@ -72,13 +75,26 @@ export class Inspector {
     return h("div", { class: "cb-said" }, head, title("prompt"), this.textBox("prompt", clip(about?.prompt ?? "")), title("output"), output);
   }
 
+  /** Why it waits, in each lane in which it does. @param {(Text | null)[]} whys */
+  whyBox(whys) {
+    const { view } = this;
+    const box = h("div", { class: "cb-why", role: "status" });
+    whys.forEach((why, index) => {
+      if (why === null) return;
+      const lane = view.run.lanes[index];
+      box.append(h("p", { dir: "auto" }, view.say("waits_because", { policy: lane.title(view.shown(lane)), reason: inWords(view.language, why).slice(0, 300) })));
+    });
+    box.hidden = !box.children.length;
+    return box;
+  }
+
   /** A table with a row for each fact and a column for each lane. @param {number} id @param {(RequestView | null)[]} views */
   factsBox(id, views) {
     const { view } = this;
     const { language } = view;
     const { lanes } = view.run;
     const table = h("table", { class: "cb-facts" });
-    if (lanes.length > 1) table.append(h("thead", {}, h("tr", {}, h("td", {}), ...lanes.map((lane) => h("th", { scope: "col", dir: "auto" }, lane.name)))));
+    if (lanes.length > 1) table.append(h("thead", {}, h("tr", {}, h("td", {}), ...lanes.map((lane) => h("th", { scope: "col", dir: "auto" }, lane.title(view.shown(lane)))))));
     const body = h("tbody");
     /** @param {string} name @param {(seen: RequestView) => string} fact @param {string} [title] */
     const row = (name, fact, title = "") => {
@@ -87,9 +103,11 @@ export class Inspector {
     };
     row("status", (seen) => view.say(seen.status, { why: view.say(endWords(seen.why)) }));
     row("slot_row", (seen) => (seen.slot < 0 ? "–" : seen.replaced >= 0 ? view.say("freed_by", { slot: view.num(seen.slot), id: view.run.label(seen.replaced) }) : view.num(seen.slot)));
-    row("waited", (seen) => duration(language, seen.waited));
-    row("ttft", (seen) => duration(language, seen.ttft), view.say("ttft_title"));
-    row("tpot", (seen) => duration(language, seen.tpot), view.say("tpot_title"));
+    if (view.run.timed) {
+      row("waited", (seen) => roughly(language, seen.waited));
+      row("ttft", (seen) => roughly(language, seen.ttft), view.say("ttft_title"));
+      row("tpot", (seen) => roughly(language, seen.tpot), view.say("tpot_title"));
+    }
     row("tokens", (seen) => view.num(seen.tokens));
     if (views.some((seen) => seen && seen.preemptions)) row("preemptions", (seen) => view.num(seen.preemptions));
     if (views.some((seen) => seen && seen.reason)) row("admitted_because", (seen) => inWords(language, seen.reason).slice(0, 200) || "–");

@@ -1,7 +1,7 @@
-/* Live controls: sliders and choices that change a run while it runs. */
+/* Live controls: sliders and choices that change a run while it runs, and what was changed. After its end they show their last values. */
 
 import { inWords } from "./catalogue.js";
-import { h, setText, wordButton } from "./dom.js";
+import { button, h, setText, wordButton } from "./dom.js";
 import { changeInWords } from "./words.js";
 
 /** @import { View } from "./view.js" */
@@ -24,7 +24,7 @@ export class Knobs {
 
   draw() {
     const { view } = this;
-    const { actions = [], knobs = [] } = view.host?.state() ?? {};
+    const { actions = [], knobs = view.run.meta.knobs ?? [] } = view.host?.state() ?? {};
     const live = view.live();
     const shown = JSON.stringify([actions, knobs.map((/** @type {any} */ knob) => ({ ...knob, value: 0 })), live, view.language]);
     if (shown !== this.shown) {
@@ -43,7 +43,7 @@ export class Knobs {
     /** @type {Set<string>} */
     const lines = new Set();
     for (const lane of [...view.run.lanes].reverse())
-      for (const { at, words } of lane.changes.slice(-2 * LISTED)) if (at > 0) lines.add(JSON.stringify([at, view.say("history", { at: view.num(at), change: changeInWords(language, words) })]));
+      for (const change of lane.changes.slice(-2 * LISTED)) if (change.at > 0) lines.add(JSON.stringify([change.at, view.say("history", { at: view.num(change.at), change: changeInWords(language, change) })]));
     const newest = [...lines].map((line) => JSON.parse(line)).sort((a, b) => b[0] - a[0]).slice(0, LISTED).map(([, text]) => text);
     const key = newest.join("|");
     if (history.dataset.key === key) return;
@@ -57,10 +57,23 @@ export class Knobs {
     const { view, element } = this;
     this.setters.clear();
     element.replaceChildren();
-    element.hidden = !live || !knobs.length;
+    element.hidden = !knobs.length;
+    element.dataset.live = String(live);
     if (element.hidden) return;
-    for (const knob of knobs) element.append(knob.choices ? this.choice(knob) : this.slider(knob));
-    if (actions.includes("burst")) element.append(wordButton(view.say("burst"), () => view.control({ action: "burst" })));
+    for (const knob of knobs) {
+      const label = knob.choices ? this.choice(knob) : this.slider(knob);
+      label.children[1].toggleAttribute("disabled", !live);
+      element.append(label);
+    }
+    if (!live) element.append(h("p", { class: "cb-small cb-over" }, view.say("knobs_over")));
+    const buttons = h("div", { class: "cb-acts" });
+    if (live && actions.includes("burst")) buttons.append(wordButton(view.say("burst"), () => view.control({ action: "burst" })));
+    if (live && actions.includes("restart")) {
+      const restart = button("restart", view.say("restart"), () => view.startOver());
+      restart.title = view.say("restart_title");
+      buttons.append(restart);
+    }
+    element.append(buttons);
     element.append(this.history);
   }
 

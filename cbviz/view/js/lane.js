@@ -59,8 +59,10 @@ export class Lane {
     /** Number of open slots. The highest empty slots are closed, so that at most this many can be busy. */
     this.limit = this.slots;
     this.shut = new Uint8Array(this.slots);
-    /** Changes made during the run, in order: "name = value". @type {{at: number, words: string}[]} */
+    /** Changes made during the run, in order: "name = value", and the value before, "" at the start. @type {{at: number, words: string, before: string}[]} */
     this.changes = [];
+    /** The values that were set last. @type {Map<string, string>} */
+    this.set = new Map();
     /** @type {Map<number, RequestRecord>} */
     this.requests = new Map();
     /** @type {{kind: number, at: number, request: number, slot: number, reason: string}[]} */
@@ -151,7 +153,7 @@ export class Lane {
           if (header.pieces) {
             while (record.pieces.length < record.tokens.length - 1) record.pieces.push("");
             record.pieces.push(header.pieces[piece] ?? "");
-          }
+          } else if (record.pieces.length) record.pieces.push(""); // a block of tokens without text, such as END alone
           piece++;
           generated++;
         }
@@ -229,7 +231,9 @@ export class Lane {
   /** Adds a mark. @param {number} kind @param {number} at @param {number} request @param {number} slot @param {string} reason */
   note(kind, at, request, slot, reason) {
     if (kind === SET) {
-      this.changes.push({ at, words: reason });
+      const [name, ...value] = reason.split(" = ");
+      this.changes.push({ at, words: reason, before: this.set.get(name) ?? "" });
+      this.set.set(name, value.join(" = "));
       if (at > 0 && this.byKind[SET][this.byKind[SET].length - 1] !== at) this.byKind[SET].push(at);
       return;
     }

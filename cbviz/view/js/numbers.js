@@ -38,7 +38,7 @@ function format(language, name, options) {
 }
 
 /**
- * A duration for readers: 6.1 ms, 0.13 s, 12.4 s, 3 min 20 s.
+ * A place on the clock of a run: 6.1 ms, 0.13 s, 12.4 s, 3 min 20 s.
  * @param {Language} language
  * @param {number | null} seconds
  */
@@ -52,11 +52,19 @@ export function duration(language, seconds) {
 }
 
 /**
- * How long a run took, as one measurement of it allows: two significant digits.
+ * How long something took, as one measurement of it allows: two significant digits.
  * @param {Language} language
- * @param {number} seconds
+ * @param {number | null} seconds
  */
 export function roughly(language, seconds) {
-  if (!(seconds > 0)) return duration(language, seconds);
-  return sentence(language, "board.time_s", { n: number(language, Number(seconds.toPrecision(2)), Math.max(0, 1 - Math.floor(Math.log10(seconds)))) });
+  if (seconds === null || !(seconds > 0)) return duration(language, seconds);
+  const rounded = Number(seconds.toPrecision(2));
+  return rounded < 0.1 ? sentence(language, "board.time_ms", { n: twoDigits(language, 1000 * seconds) }) : sentence(language, "board.time_s", { n: twoDigits(language, seconds) });
+}
+
+/** A measured number with two significant digits. @param {Language} language @param {number} value */
+export function twoDigits(language, value) {
+  if (!(value > 0)) return number(language, value);
+  const rounded = Number(value.toPrecision(2));
+  return number(language, rounded, Math.max(0, 1 - Math.floor(Math.log10(rounded))));
 }

@@ -74,7 +74,7 @@ export function paintChanges(ctx, { lane, axis, heights, from, to, brushes, font
     const next = place + 1 < lane.byKind[SET].length ? axis.left(lane, lane.byKind[SET][place + 1]) : Infinity;
     if (x > to + 6 || Math.min(next, x + WIDEST_LABEL) < from - 6) return;
     ctx.fillStyle = brushes.theme.stroke;
-    const words = lane.changes.filter((change) => change.at === at).map(({ words: change }) => changeInWords(language, change)).join(", ");
+    const words = lane.changes.filter((change) => change.at === at).map((change) => changeInWords(language, change)).join(", ");
     if (x + ctx.measureText(words).width + 6 <= Math.min(next, x + WIDEST_LABEL)) ctx.fillText(words, x + 3, heights.top - 6);
     for (let y = heights.top; y < bottom; y += 5) ctx.fillRect(x - 0.5, y, 1.5, 3);
     ctx.beginPath();

@@ -83,6 +83,13 @@ export class Playhead {
     this.follow = this.cursor >= most && (this.live() || !this.playing);
   }
 
+  /** The run has begun anew. */
+  restart() {
+    this.cursor = this.last = 0;
+    this.follow = true;
+    this.playing = false;
+  }
+
   toEnd() {
     this.cursor = this.extent();
     this.follow = true;

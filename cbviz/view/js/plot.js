@@ -231,7 +231,7 @@ export class Plot {
     flagLabel.style.top = lane.n < (view.time.guide()?.n ?? 0) ? "16%" : "50%"; // above what was saved
     flag.style.transform = `translateX(${(GUTTER + at).toFixed(2)}px)`;
     const count = view.num(lane.n);
-    setText(flagLabel, view.run.meta.finish?.timed === false ? view.say("lane_done_count", { n: lane.n, count }) : view.say("lane_done", { n: count, s: roughly(view.language, lane.secondsAt(lane.n)) }));
+    setText(flagLabel, view.run.timed ? view.say("lane_done", { n: count, s: roughly(view.language, lane.secondsAt(lane.n)) }) : view.say("lane_done_count", { n: lane.n, count }));
     const ctx = contextOf(this.gutter);
     ctx.font = `600 12px ${this.look.font}`;
     const ends = at + 30 + ctx.measureText(flagLabel.textContent ?? "").width;

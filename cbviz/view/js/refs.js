@@ -26,6 +26,7 @@ export class Refs {
     /** @type {[string, (event: Event) => void][]} */
     this.listeners = [["pointerover", this.enter], ["focusin", this.enter], ["pointerout", this.leave], ["focusout", this.leave], ["click", this.click]];
     for (const [name, listener] of this.listeners) document.addEventListener(name, listener);
+    reachable();
   }
 
   /** The request of the mark that an event is about; -1 if it is about none. @param {Event} event */
@@ -36,6 +37,7 @@ export class Refs {
 
   /** @param {Event} event */
   point(event) {
+    if (event.type === "focusin") reachable(); // text that was rendered after the board has marks, too
     const request = this.request(event);
     if (request < 0 || !this.seen()) return;
     this.mine = true;
@@ -59,4 +61,9 @@ export class Refs {
   close() {
     for (const [name, listener] of this.listeners) document.removeEventListener(name, listener);
   }
+}
+
+/** Puts the marks of the page into the order of the Tab key: hosts strip `tabindex` from rendered Markdown. */
+function reachable() {
+  for (const mark of document.querySelectorAll(MARK)) if (mark instanceof HTMLElement && mark.tabIndex < 0) mark.tabIndex = 0;
 }

@@ -8,6 +8,9 @@ import { decodeBlock } from "./wire.js";
 /** A prompt that is a label: the toys of a course call their requests S1, S2, … */
 const LABEL = /^[A-Z]{1,2}\d{0,4}$/;
 
+/** Seconds: a shorter run is over before its time means anything. */
+export const SHORTEST_RUN = 1;
+
 /** The data received of a run. Blocks may arrive in any order and any number of times. */
 export class Run {
   constructor() {
@@ -25,11 +28,27 @@ export class Run {
     this.version = 0;
   }
 
+  /**
+   * Whether seconds are worth showing, by the rule of `cbviz.measure.lane_times`. The result says so where there is one;
+   * until then every lane must have lasted long enough for its clock to mean anything.
+   */
+  get timed() {
+    const { finish } = this.meta;
+    if (finish && finish.timed !== undefined) return Boolean(finish.timed);
+    return finish?.clock === "virtual" || (this.lanes.length > 0 && this.lanes.every((lane) => lane.secondsAt(lane.n) >= SHORTEST_RUN));
+  }
+
   /** @param {{name: string, summary?: string, slots: number, total_blocks?: number}[]} infos */
   setLanes(infos) {
     this.lanes = infos.map((info) => new Lane(info));
     this.own = infos.map(() => new Map());
     this.version++;
+  }
+
+  /** Drops everything but the lanes themselves: the engine has begun anew. */
+  restart() {
+    this.setLanes(this.lanes.map((lane) => ({ name: lane.name, summary: lane.summary, slots: lane.slots, total_blocks: lane.totalBlocks })));
+    this.shared.clear();
   }
 
   /** Adds blocks. False if a gap shows that a block was lost. @param {Uint8Array} bytes */

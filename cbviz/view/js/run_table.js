@@ -1,7 +1,7 @@
 /* The content of the grid as tables: for screen readers, and for copying. */
 
 import { h } from "./dom.js";
-import { duration, percent } from "./numbers.js";
+import { percent, roughly, twoDigits } from "./numbers.js";
 import { requestViews } from "./request.js";
 import { changeInWords, endWords } from "./words.js";
 
@@ -36,7 +36,7 @@ export class RunTable {
 
   /** Whether seconds are worth showing: not those of a run that was too short to time. */
   get timed() {
-    return this.view.run.meta.finish?.timed !== false;
+    return this.view.run.timed;
   }
 
   /** The first row of a table. @param {string[]} names keys of `WORDS` */
@@ -52,7 +52,7 @@ export class RunTable {
     for (const lane of view.run.lanes) {
       const k = view.shown(lane);
       const c = lane.counters(k);
-      const times = timed ? [duration(view.language, c.seconds), view.num(c.rate, 1)] : [];
+      const times = timed ? [roughly(view.language, c.seconds), twoDigits(view.language, c.rate)] : [];
       const cells = [view.num(k), view.num(c.finished), percent(view.language, c.occupancy, 1), view.num(c.wasted), ...times];
       body.append(h("tr", {}, h("th", { scope: "row", dir: "auto" }, lane.name), ...cells.map((text) => h("td", {}, text))));
     }
@@ -63,8 +63,8 @@ export class RunTable {
   changes(lane) {
     const { view } = this;
     const body = h("tbody");
-    for (const { at, words } of lane.changes.filter((change) => change.at < Math.max(1, view.shown(lane))).slice(-MOST_ROWS))
-      body.append(h("tr", {}, h("th", { scope: "row" }, view.num(at)), h("td", { dir: "auto" }, changeInWords(view.language, words))));
+    for (const change of lane.changes.filter(({ at }) => at < Math.max(1, view.shown(lane))).slice(-MOST_ROWS))
+      body.append(h("tr", {}, h("th", { scope: "row" }, view.num(change.at)), h("td", { dir: "auto" }, changeInWords(view.language, change))));
     return h("table", {}, h("caption", {}, view.say("t_changes")), this.head(["t_at", "j_set"]), body);
   }
 
@@ -78,7 +78,7 @@ export class RunTable {
     for (const id of ids)
       requestViews(view, id).forEach((seen, index) => {
         if (!seen) return;
-        const times = timed ? [duration(language, seen.waited), duration(language, seen.ttft), duration(language, seen.tpot)] : [];
+        const times = timed ? [roughly(language, seen.waited), roughly(language, seen.ttft), roughly(language, seen.tpot)] : [];
         const cells = [
           run.lanes[index].name, view.say(seen.status, { why: view.say(endWords(seen.why)) }), known(seen.slot), known(seen.admitted), known(seen.finished), view.num(seen.tokens),
           ...times, (run.about(index, id)?.prompt ?? "").slice(0, 80),

@@ -3,7 +3,7 @@
 import { inWords } from "./catalogue.js";
 import { h } from "./dom.js";
 import { hitTest } from "./layout.js";
-import { duration, percent } from "./numbers.js";
+import { percent, roughly } from "./numbers.js";
 import { reasonsOf } from "./request.js";
 import { ADMIT, PREFILL, RECOMPUTE, STALL, STATE_WORDS } from "./states.js";
 import { changeInWords } from "./words.js";
@@ -18,7 +18,8 @@ export function cellLines(view, lane, slot, span, i) {
   const [request, state] = [row.request[span], row.state[span]];
   const whose = request >= 0 ? view.say("request", { id: view.run.label(request) }) + " · " : "";
   const lines = [h("div", { class: "cb-tip-head" }, whose + view.say(STATE_WORDS[state]))];
-  lines.push(h("div", {}, `${view.say("slot")} ${slot} · ${view.say("at", { n: view.num(i) })} · ${duration(view.language, lane.t1.at(i) - lane.t0.at(i))}`));
+  const took = view.run.timed ? ` · ${roughly(view.language, lane.t1.at(i) - lane.t0.at(i))}` : "";
+  lines.push(h("div", {}, `${view.say("slot")} ${slot} · ${view.say("at", { n: view.num(i) })}${took}`));
   if (state === PREFILL) lines.push(h("div", {}, view.say("tip_prefill", { n: view.num(row.tokens[span]) })));
   if (state === RECOMPUTE) lines.push(h("div", {}, view.say("tip_recompute", { n: view.num(row.tokens[span]) })));
   for (const mark of reasonsOf(lane, slot, span).slice(0, 4)) {
@@ -36,7 +37,7 @@ export function stripLines(view, lane, i, x) {
   const tokens = lane.sum.generated.at(i + 1) - lane.sum.generated.at(i);
   const words = view.say("tip_strip", { share: percent(view.language, share), n: view.num(tokens) });
   const near = lane.changes.filter(({ at }) => at > 0 && at < view.shown(lane) && Math.abs(view.camera.axis.left(lane, at) - x) <= 6);
-  const changes = near.map(({ at, words: change }) => h("div", { class: "cb-reason" }, `${view.say("at", { n: view.num(at) })} · ${changeInWords(view.language, change)}`));
+  const changes = near.map((change) => h("div", { class: "cb-reason" }, `${view.say("at", { n: view.num(change.at) })} · ${changeInWords(view.language, change)}`));
   return [h("div", { class: "cb-tip-head" }, view.say("at", { n: view.num(i) })), h("div", {}, words), ...changes];
 }
 

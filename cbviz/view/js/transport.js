@@ -65,10 +65,11 @@ export class Transport {
     const { view, play, stop, live } = this;
     const status = view.status();
     const moving = view.time.playing || (view.live() && status === "running");
-    if (play.dataset.moving !== String(moving)) {
-      play.dataset.moving = String(moving);
+    const does = moving ? "pause" : status === "waiting" ? "start_title" : "play";
+    if (play.dataset.does !== does) {
+      play.dataset.does = does;
       play.replaceChildren(icon(moving ? ICONS.pause : ICONS.play));
-      play.title = view.say(moving ? "pause" : "play");
+      play.title = view.say(does);
       play.setAttribute("aria-label", play.title);
     }
     if (!view.live() || status === "stopping") view.askedToStop = false;
@@ -79,7 +80,7 @@ export class Transport {
     stop.setAttribute("aria-label", stop.title);
     this.camera.setAttribute("aria-pressed", String(view.director.directs));
     this.camera.title = view.say(view.director.directs ? "camera_directs" : "camera");
-    live.hidden = !view.live();
+    live.hidden = !view.live() || status === "waiting";
     live.setAttribute("aria-pressed", String(view.time.follow));
   }
 
@@ -106,6 +107,7 @@ export class Transport {
     this.status.dataset.status = status;
     let words = "";
     if (view.askedToStop) words = "asked_to_stop";
+    else if (status === "waiting") words = view.askedToStart ? "starting" : "waits_for_start";
     else if (view.live()) words = status === "running" && view.time.follow ? "is_live" : status;
     else if (status === "stopped") words = "stopped";
     setText(this.status, words && view.say(words));

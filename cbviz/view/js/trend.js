@@ -2,7 +2,7 @@
 
 import { lastAtMost } from "./columns.js";
 import { h, setText } from "./dom.js";
-import { duration } from "./numbers.js";
+import { roughly } from "./numbers.js";
 
 /** @import { Lane } from "./lane.js" */
 /** @import { View } from "./view.js" */
@@ -70,6 +70,7 @@ export class Trend {
     this.element.hidden = waiting.length < 2;
     queue.shape.setAttribute("d", linePath(waiting));
     first.shape.setAttribute("d", linePath(times));
-    setText(first.label, view.say("trend_ttft", { s: duration(view.language, times.at(-1) ?? null) }));
+    first.box.hidden = !view.run.timed;
+    setText(first.label, view.say("trend_ttft", { s: roughly(view.language, times.at(-1) ?? null) }));
   }
 }

@@ -13,12 +13,14 @@ export class Verdict {
   constructor(view) {
     this.view = view;
     this.element = h("div", { class: "cb-finish" });
+    /** The notes under the result. @type {HTMLElement | null} */
+    this.words = null;
   }
 
   draw() {
     const { view, element } = this;
     const { lanes } = view.run;
-    if (!lanes.length) {
+    if (!lanes.length || view.status() === "waiting") {
       element.replaceChildren(h("p", { class: "cb-faint" }, view.say("empty")));
       element.dataset.key = "";
       return;
@@ -27,7 +29,10 @@ export class Verdict {
     const ended = result !== null && view.time.atEnd();
     const counts = lanes.map((lane) => lane.counters(view.shown(lane)).finished);
     const key = JSON.stringify([ended, ended ? result : counts, view.language, ended ? 0 : lanes.map((lane) => (lanes.length > 1 ? 0 : view.shown(lane)))]);
-    if (element.dataset.key === key) return;
+    if (element.dataset.key === key) {
+      this.markCut();
+      return;
+    }
     element.dataset.key = key;
     element.dataset.ended = String(ended);
     if (ended) element.replaceChildren(this.line(result), this.rest(this.notes(result).join(" ")));
@@ -36,8 +41,14 @@ export class Verdict {
 
   /** The notes on one line, whole under the pointer or the focus: the lanes below keep their place. @param {string} notes */
   rest(notes) {
-    const words = h("p", { class: "cb-notes", dir: "auto" }, notes);
-    return h("div", { class: "cb-rest", ...(notes ? { tabindex: "0" } : {}) }, words);
+    this.words = h("p", { class: "cb-notes", dir: "auto" }, notes);
+    return h("div", { class: "cb-rest", ...(notes ? { tabindex: "0" } : {}) }, this.words);
+  }
+
+  /** Shows that there is more where the line is cut: the width may change at any time. */
+  markCut() {
+    const { words } = this;
+    if (words?.parentElement && !words.parentElement.matches(":hover, :focus")) words.parentElement.dataset.cut = String(words.scrollWidth > words.clientWidth + 1);
   }
 
   /** @param {number[]} counts finished requests of each lane */
@@ -45,7 +56,7 @@ export class Verdict {
     const { view } = this;
     const { lanes } = view.run;
     const [first, last] = [lanes[0], lanes[lanes.length - 1]];
-    if (lanes.length === 1) return this.single(first, view.shown(first), {});
+    if (lanes.length === 1) return this.single(first, view.shown(first));
     if (lanes.length > 2) return view.say("finished_each", { lanes: lanes.map((lane, index) => `${lane.title(view.shown(lane))} ${view.num(counts[index])}`).join(" · ") });
     const [a, z] = [counts[0], counts[counts.length - 1]];
     return view.say(a === z ? "more_finished" : "ahead", { first: first.title(view.shown(first)), last: last.title(view.shown(last)), a: view.num(z), b: view.num(a) });
@@ -55,8 +66,13 @@ export class Verdict {
   line(result) {
     const { view } = this;
     const line = h("div", { class: "cb-verdict" });
+    if (!result.headline && view.run.lanes.length > 1 && view.run.lanes.some((lane) => lane.changes.length)) {
+      // A playground: both lanes ran as long, and differ in what they got done.
+      line.append(h("span", { dir: "auto" }, this.soFar(view.run.lanes.map((lane) => lane.counters(lane.n).finished))));
+      return line;
+    }
     if (!result.headline) {
-      line.append(h("span", { dir: "auto" }, view.run.lanes.map((lane) => this.single(lane, lane.n, result)).join(" · ")));
+      line.append(h("span", { dir: "auto" }, view.run.lanes.map((lane) => this.single(lane, lane.n)).join(" · ")));
       return line;
     }
     line.append(h("strong", { class: "cb-big", dir: "auto" }, inWords(view.language, result.headline)));
@@ -64,11 +80,11 @@ export class Verdict {
     return line;
   }
 
-  /** A lane's length in iterations, and in seconds where they are worth showing. @param {Lane} lane @param {number} k iterations @param {Record<string, any>} result */
-  single(lane, k, result) {
+  /** A lane's length in iterations, and in seconds where they are worth showing. @param {Lane} lane @param {number} k iterations */
+  single(lane, k) {
     const { view } = this;
     const n = { policy: lane.title(k), n: k, count: view.num(k) };
-    return result.timed === false ? view.say("single_count", n) : view.say("single", { ...n, n: n.count, s: roughly(view.language, lane.secondsAt(k)) });
+    return view.run.timed ? view.say("single", { ...n, n: n.count, s: roughly(view.language, lane.secondsAt(k)) }) : view.say("single_count", n);
   }
 
   /** The other sentences, as `cbviz.measure.verdict` decided on them. @param {Record<string, any>} result @returns {string[]} */

@@ -11,12 +11,12 @@ import { say } from "./words.js";
 /** @import { Mode } from "./axis.js" */
 /** @import { Lane } from "./lane.js" */
 /** @import { Run } from "./run.js" */
-/** @import { Language } from "./catalogue.js" */
+/** @import { Language, Text } from "./catalogue.js" */
 
 /**
  * Where a live run is controlled; absent for recorded runs.
  * @typedef {object} Host
- * @property {() => {status: string, actions: string[], knobs: any[], refusal: string}} state
+ * @property {() => {status: string, actions: string[], knobs: any[], refusal: string, why?: {request: number, reasons: Text[]} | null}} state
  * @property {(message: Record<string, any>) => void} send
  */
 
@@ -28,8 +28,14 @@ import { say } from "./words.js";
  * @property {() => boolean} [still] whether the viewer wants less motion
  */
 
+/** Waiting requests through which the keys go. */
+const QUEUE = 24;
+
 /** Kinds of mark that a viewer can jump to, and their words. @type {[number, string][]} */
 export const JUMPS = [[ADMIT, "j_admit"], [FINISH, "j_finish"], [PREEMPT, "j_preempt"], [STALL, "j_stall"], [SET, "j_set"]];
+
+/** Milliseconds after which the engine is asked again why a request waits. */
+const ASK_WHY_EVERY = 400;
 
 /** The state of one view. Every method that changes what is seen asks the page to draw. */
 export class View {
@@ -62,6 +68,10 @@ export class View {
     this.clock = 0;
     /** Whether Stop was pressed and the kernel, perhaps busy with a cell, has not answered yet. */
     this.askedToStop = false;
+    /** The same of Start. */
+    this.askedToStart = false;
+    /** The request that the engine was asked about last, and when, in ms of the page. */
+    this.askedWhy = { request: -1, at: -1e9 };
     /** Page time in ms from which numbers and texts may be updated again. */
     this.textDue = 0;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -89,7 +99,7 @@ export class View {
   }
 
   live() {
-    return this.host !== null && ["running", "paused", "stopping"].includes(this.host.state().status);
+    return this.host !== null && ["waiting", "running", "paused", "stopping"].includes(this.host.state().status);
   }
 
   /** The highlighted request; -1 if none. */
@@ -153,8 +163,20 @@ export class View {
     if (place !== null) this.moveTo(place);
   }
 
-  /** Plays or pauses the view, and the engine if the run is live. */
+  /** Starts a run that waits for it. */
+  start() {
+    if (this.status() !== "waiting" || this.askedToStart) return;
+    this.control({ action: "start" });
+    this.askedToStart = true;
+    this.refresh();
+  }
+
+  /** Plays or pauses the view, and the engine if the run is live; starts a run that waits for it. */
   toggle() {
+    if (this.status() === "waiting") {
+      this.start();
+      return;
+    }
     if (!this.live()) {
       if (this.time.playing) this.pauseView();
       else this.play();
@@ -291,6 +313,35 @@ export class View {
     this.hover(span >= 0 ? lane.rows[this.chosen.slot].request[span] : -1);
   }
 
+  /** Highlights the next request in the queue of the chosen lane, or the one before it. @param {1 | -1} direction */
+  chooseWaiting(direction) {
+    const lane = this.run.lanes[this.chosen.lane];
+    if (!lane) return;
+    const queue = lane.queue.waiting(this.shown(lane), QUEUE).map(({ request }) => request);
+    this.chosen.slot = -1;
+    this.pointed = null;
+    const place = queue.indexOf(this.hovered);
+    this.hover(queue[place < 0 ? (direction > 0 ? 0 : queue.length - 1) : (place + direction + queue.length) % queue.length] ?? -1);
+  }
+
+  /** Asks the engine why the highlighted request waits, and again while it stands out; does nothing if it waits nowhere. */
+  askWhy() {
+    const { actions = [] } = this.host?.state() ?? {};
+    const request = this.lit();
+    if (request < 0 || !this.live() || this.status() === "waiting" || !actions.includes("why")) return;
+    if (request === this.askedWhy.request && this.clock - this.askedWhy.at < ASK_WHY_EVERY) return;
+    if (!this.run.lanes.some((lane) => lane.queue.open.has(request))) return;
+    this.askedWhy = { request, at: this.clock };
+    this.control({ action: "why", request });
+  }
+
+  /** Why the highlighted request waits in a lane; null if it does not, or the engine has not said. @param {number} lane @returns {Text | null} */
+  whyWaits(lane) {
+    const why = this.host?.state().why;
+    if (!why || !this.live() || why.request !== this.lit() || !this.run.lanes[lane]?.queue.open.has(why.request)) return null;
+    return why.reasons[lane] || null;
+  }
+
   releaseAll() {
     this.pin(-1);
     this.chosen.slot = -1;
@@ -299,6 +350,11 @@ export class View {
 
   // The engine
 
+  /** Begins a run anew that can do so. */
+  startOver() {
+    if (this.status() !== "waiting" && this.host?.state().actions.includes("restart")) this.control({ action: "restart" });
+  }
+
   /** Sends a control to a live run; does nothing otherwise. @param {Record<string, any>} message */
   control(message) {
     if (!this.live()) return;
@@ -306,6 +362,16 @@ export class View {
     if (message.action !== "stop") return;
     this.askedToStop = true;
     this.refresh();
+  }
+
+  /** The engine has begun anew. */
+  restart() {
+    this.time.restart();
+    this.camera.fitted = true;
+    this.director.restart();
+    this.pinned = this.hovered = this.chosen.slot = -1;
+    this.pointed = null;
+    this.textDue = 0;
   }
 
   close() {

@@ -1,0 +1,141 @@
+"""Film the board's directed camera: the animations of the README, and a strip of eight frames to judge it by.
+
+    python tools/film_board.py gif                # docs/board-race.gif and docs/board-race-dark.gif
+    python tools/film_board.py strip race.html    # what a page shows from open to finish, as race.png
+
+Needs Chromium and the development extra. The page's clock is driven frame by frame, so the film is the same on a slow
+machine: what the board would show after so many seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+from playwright.sync_api import Page, ViewportSize, sync_playwright
+
+import cbviz
+from cbviz.view.player import html
+
+DOCS = Path("docs")
+FILMED = "smollm2-8"
+"""The recording of the animations: its answers are sentences that a reader can follow."""
+WIDTH, HEIGHT = 1000, 800
+RATE = 6
+"""Frames for each second of the page."""
+PLAYED = 1.15
+"""How much faster than the page the animation plays, so that it ends within twenty seconds."""
+LAST = 2.0
+"""Seconds for which the finish stays."""
+COLOURS = 64
+MOST = 26.0
+"""Seconds of the page after which a run that has not finished is an error."""
+STRIP = (0.0, 2.0, 4.0, 7.0, 11.0, 15.0, 18.0, 22.0)
+"""Seconds of the frames of a strip."""
+
+
+def frames(tab: Page, every: float) -> Iterator[tuple[float, Image.Image]]:
+    """Seconds since the page opened, and what its board shows; the last one is the finish."""
+    now = 0.0
+    while True:
+        picture = tab.locator(".cbviz").screenshot()
+        yield now, Image.open(io.BytesIO(picture)).convert("RGB")
+        if over(tab):
+            return
+        if now > MOST:
+            raise RuntimeError(f"the board has not shown the whole run after {MOST} seconds.")
+        tab.clock.run_for(round(1000 * every))
+        now += every
+
+
+def over(tab: Page) -> bool:
+    """Whether the run has ended and the camera has come to rest."""
+    return bool(
+        tab.evaluate(
+            "() => { const d = document.querySelector('.cbviz').dataset;"
+            " return d.playing === 'false' && d.fitted === 'true' && d.iteration === d.received.split(' ')"
+            ".reduce((a, b) => String(Math.max(a, b))); }"
+        )
+    )
+
+
+def opened(tab: Page, address: str) -> None:
+    """Open a page whose clock stands still until `frames` moves it."""
+    tab.clock.install(time=0)
+    tab.clock.pause_at(1000)
+    tab.goto(address)
+    tab.clock.run_for(50)
+    tab.wait_for_selector(".cbviz[data-iteration]")
+
+
+def gif(tab: Page, path: Path) -> Path:
+    """Write what the open page plays as a looping animation."""
+    film = [picture for _, picture in frames(tab, 1 / RATE)]
+    # One palette for all frames, from the opening, the middle and the finish: what does not change stays the same.
+    sample = Image.new("RGB", (film[0].width, 3 * film[0].height))
+    for place, picture in enumerate((film[len(film) // 8], film[len(film) // 2], film[-1])):
+        sample.paste(picture, (0, place * film[0].height))
+    palette = sample.quantize(COLOURS, dither=Image.Dither.NONE)
+    flat = [picture.crop((0, 0, *film[0].size)).quantize(palette=palette, dither=Image.Dither.NONE) for picture in film]
+    each = round(1000 / RATE / PLAYED / 10) * 10
+    times = [each] * (len(flat) - 1) + [round(1000 * LAST)]
+    flat[0].save(path, save_all=True, append_images=flat[1:], duration=times, loop=0, optimize=True)
+    print(f"{path}: {len(flat)} frames, {sum(times) / 1000:.1f} seconds, {path.stat().st_size:,} bytes")
+    return path
+
+
+def strip(tab: Page, path: Path) -> Path:
+    """Write eight frames of what the open page plays, two by two, as one picture."""
+    found: list[Image.Image] = []
+    for now, picture in frames(tab, 0.25):
+        if len(found) < len(STRIP) and now >= STRIP[len(found)]:
+            found.append(picture)
+        last = picture
+    found = [*found[: len(STRIP) - 1], last]
+    wide, high = max(p.width for p in found), max(p.height for p in found)
+    sheet = Image.new("RGB", (2 * wide + 12, ((len(found) + 1) // 2) * (high + 12)), "#808080")
+    for place, picture in enumerate(found):
+        sheet.paste(picture, ((place % 2) * (wide + 12), (place // 2) * (high + 12)))
+    sheet.save(path)
+    print(path)
+    return path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Film the board's directed camera.")
+    parser.add_argument("what", choices=("gif", "strip"))
+    parser.add_argument("page", nargs="?", type=Path, help="a page that cbviz wrote, for the strip")
+    parser.add_argument("--width", type=int, default=WIDTH, help="of the window, in pixels")
+    options = parser.parse_args(argv)
+    if options.what == "strip" and options.page is None:
+        parser.error("strip needs the page that it shall film.")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as name:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        size = ViewportSize(width=options.width, height=HEIGHT)
+        if options.what == "strip":
+            tab = browser.new_page(viewport=size)
+            opened(tab, options.page.resolve().as_uri())
+            strip(tab, options.page.with_suffix(".png"))
+        else:
+            page = Path(name) / "race.html"
+            page.write_text(html(cbviz.recorded(FILMED)), encoding="utf-8")
+            schemes: dict[str, Literal["light", "dark"]] = {"board-race.gif": "light", "board-race-dark.gif": "dark"}
+            for file, scheme in schemes.items():
+                tab = browser.new_page(viewport=size, color_scheme=scheme)
+                opened(tab, page.as_uri())
+                gif(tab, DOCS / file)
+                tab.close()
+        browser.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
