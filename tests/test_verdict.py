@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +22,12 @@ from cbviz.measure.standings import COMPARED, first_tokens, longest_gap
 from cbviz.measure.verdict import RaceVerdict, verdict
 from cbviz.messages import languages
 from cbviz.models import LoadedModel, load
-from cbviz.policies import TGI, Sarathi, VllmV0
+from cbviz.policies import TGI, Plan, Sarathi, View, VllmV0
 from cbviz.run.progress import SilentProgress
 from cbviz.run.race import Race, race
 from cbviz.run.schedule import schedule
 from cbviz.trace import Trace
+from cbviz.trace.recordings import compared
 from cbviz.view import Board, Outcome
 from cbviz.view.answers import AnswerTable
 from cbviz.view.run_table import RunTable, paragraphs
@@ -159,6 +161,80 @@ def a_gap(tiny: LoadedModel) -> RaceVerdict:
     return verdict(*lanes, compare="longest_gap")
 
 
+class OrderOf:
+    """Continuous batching of a fixed order."""
+
+    summary = "admit in a given order"
+
+    def __init__(self, order: Sequence[int], name: str = "reordered") -> None:
+        self.order, self.name = list(order), name
+
+    def plan(self, view: View) -> Plan:
+        waiting = sorted(view.waiting, key=lambda request: self.order.index(request.id))
+        return Plan(admit=waiting[: view.free_slots])
+
+
+class Renamed:
+    """Continuous batching under another name."""
+
+    name, summary = "mine", "refill"
+
+    def plan(self, view: View) -> Plan:
+        return cbviz.Continuous().plan(view)
+
+
+def reordered(lengths: Sequence[int], order: Sequence[int], compare: Any = "iterations") -> RaceVerdict:
+    made = work(lengths)
+    return verdict(*(schedule(OrderOf(o), made, slots=2) for o in (range(len(lengths)), order)), compare=compare)
+
+
+def same_policy(tiny: LoadedModel) -> RaceVerdict:
+    return small(tiny, ("static", "static"), slots=2, requests=6).verdict
+
+
+def same_options(tiny: LoadedModel) -> RaceVerdict:
+    made = work(LENGTHS)
+    return verdict(*(schedule(Sarathi(chunk_size=size), made, slots=4) for size in (64, 256)))
+
+
+def same_decisions(tiny: LoadedModel) -> RaceVerdict:
+    made = work(LENGTHS)
+    return verdict(*(schedule(p, made, slots=4, block_size=4, kv_blocks=12) for p in (cbviz.Continuous(), Renamed())))
+
+
+def one_request_decides(tiny: LoadedModel) -> RaceVerdict:
+    return reordered([20, 5, 2, 3], [0, 3, 2, 1])
+
+
+def equal_by_chance(tiny: LoadedModel) -> RaceVerdict:
+    return reordered([3, 5, 4, 4], [3, 2, 1, 0])
+
+
+def equal_waits(tiny: LoadedModel) -> RaceVerdict:
+    return reordered([4, 4, 4, 5], [0, 2, 1, 3], "ttft")
+
+
+def equal_gaps(tiny: LoadedModel) -> RaceVerdict:
+    made = work([6, 6])
+    return verdict(*(schedule(cbviz.policies.get(p), made, slots=2) for p in ("static", "tgi")), compare="longest_gap")
+
+
+def one_lane(tiny: LoadedModel) -> RaceVerdict:
+    return small(tiny, ("static",), slots=2, requests=6).verdict
+
+
+def one_run_in_seconds(tiny: LoadedModel) -> RaceVerdict:
+    return verdict(lane("static", 0.187), lane("continuous", 0.189), compare="seconds")
+
+
+def a_toy_in_seconds(tiny: LoadedModel) -> RaceVerdict:
+    return verdict(lane("static", 0.001), lane("continuous", 0.001), compare="seconds")
+
+
+def in_turns(tiny: LoadedModel) -> RaceVerdict:
+    return verdict(lane("static", 0.187, clock="lane"), lane("continuous", 0.189, clock="lane"))
+
+
 def first_token(tiny: LoadedModel) -> RaceVerdict:
     return small(tiny, slots=2, requests=6, compare="ttft").verdict
 
@@ -170,6 +246,14 @@ def stopped(tiny: LoadedModel) -> RaceVerdict:
     return ran.run().verdict
 
 
+def ended_together(tiny: LoadedModel) -> RaceVerdict:
+    return small(tiny, slots=2, workload=work([3, 3, 7, 7, 2])).verdict
+
+
+def two_engines(tiny: LoadedModel) -> RaceVerdict:
+    return verdict(*([trace] for trace in compared("engines-tiny")))
+
+
 SITUATIONS: dict[str, tuple[Callable[[LoadedModel], RaceVerdict], tuple[str, ...]]] = {
     "two lanes, five seconds or so, three runs": (two_lanes, ("pair_iterations", "because_held", "ratio", "times")),
     "four lanes": (four_lanes, ("best_iterations", "behind_iterations", "ratio", "because_idle", "modelled")),
@@ -179,6 +263,8 @@ SITUATIONS: dict[str, tuple[Callable[[LoadedModel], RaceVerdict], tuple[str, ...
     "one run of each lane": (one_run, ("pair_iterations", "timed_once")),
     "runs that disagree about time": (unknown_direction, ("pair_iterations", "undecided")),
     "no more requests than slots": (enough_slots, ("every_iterations", "nothing_slots")),
+    "every batch ends as a whole": (ended_together, ("every_iterations", "nothing_together")),
+    "recorded runs of two engines with one rule": (two_engines, ("every_iterations", "nothing_engines")),
     "one slot": (one_slot, ("every_iterations", "nothing_one_slot")),
     "answers of equal length": (equal_lengths, ("every_iterations", "nothing_lengths")),
     "a queue that is always empty": (idle_queue, ("every_iterations", "nothing_queue")),
@@ -187,6 +273,17 @@ SITUATIONS: dict[str, tuple[Callable[[LoadedModel], RaceVerdict], tuple[str, ...
     "real weights in 16 bits": (sixteen_bits, ("differ", "differ_half", "differ_gap", "differ_see")),
     "a lesson compares the longest gap": (a_gap, ("best_longest_gap", "behind_longest_gap", "iterations")),
     "a lesson compares the first token": (first_token, ("pair_ttft", "iterations")),
+    "the same policy in every lane": (same_policy, ("every_iterations", "nothing_same_policy")),
+    "one policy, with options that change nothing": (same_options, ("every_iterations", "nothing_options")),
+    "policies that decide alike, with little memory": (same_decisions, ("every_iterations", "nothing_decided")),
+    "other schedules, one request sets the length": (one_request_decides, ("every_iterations", "nothing_last")),
+    "other schedules of the same length": (equal_by_chance, ("every_iterations", "nothing_even")),
+    "other schedules, equal waits for a first token": (equal_waits, ("every_ttft", "iterations", "nothing_even_ttft")),
+    "no answer pauses in any lane": (equal_gaps, ("every_longest_gap", "nothing_gap")),
+    "one lane": (one_lane, ("best_iterations", "one_did", "because_held", "one_lane")),
+    "a lesson compares seconds, one run of each lane": (one_run_in_seconds, ("pair_iterations", "seconds_once")),
+    "a lesson compares seconds of a toy": (a_toy_in_seconds, ("pair_iterations", "seconds_short")),
+    "no timed run (repeats=0)": (in_turns, ("pair_iterations", "timed_turns", "clock_lane")),
     "a run that was stopped": (stopped, ("stopped", "so_far")),
 }
 """Situation → what makes it, and the keys of the sentences that the page shows for it."""
@@ -239,12 +336,86 @@ def test_seconds_can_be_compared_only_when_they_were_measured() -> None:
     quick = verdict(repeats("static", 0.5, 0.51, 0.5), repeats("continuous", 0.4, 0.41, 0.4), compare="seconds")
     assert str(quick.headline) == "21 → 12 s"
     assert [rank.place for rank in quick.ranking] == [1, 2]
+    assert (quick.doubt, quick.speedup is not None and quick.speedup.count) == ("", 3)
     once = verdict(lane("static"), lane("continuous"), compare="seconds")
-    assert (str(once.headline), once.ranking) == ("timed once", ())
+    assert (str(once.headline), once.ranking, once.doubt) == ("42 → 30 iterations", (), "timed_once")
+    turns = verdict(lane("static", clock="lane"), lane("continuous", clock="lane"), compare="seconds")
+    assert "no run had the device for itself" in str(turns)
+    assert turns.doubt == "timed_in_turns"
     short = verdict(lane("static", 0.001), lane("continuous", 0.001), compare="seconds")
-    assert str(short.headline) == "too short to time"
+    assert (str(short.headline), short.ranking, short.doubt) == ("42 → 30 iterations", (), "too_short_to_time")
+    assert not re.search(r"\d s\b", str(short))
     even = verdict(repeats("static", 0.3, 0.42, 0.33), repeats("continuous", 0.44, 0.48, 0.47), compare="seconds")
     assert str(even.headline) == "no difference in time"
+
+
+def test_a_tie_has_a_reason_whatever_is_compared() -> None:
+    for compare in COMPARED:
+        for lanes in (
+            (lane("static", 0.001), lane("static", 0.001)),
+            (lane("continuous", lengths=[5] * 8), lane("static", lengths=[5] * 8)),
+            tuple(schedule(p, work([30, 24, 9], [0, 0, 8]), slots=2) for p in (VllmV0(), TGI())),
+        ):
+            said = verdict(*lanes, compare=compare)
+            if said.ranking and all(lane.place == 1 for lane in said.ranking):
+                assert any(line.key.startswith("verdict.nothing") for line in said.sentences), (compare, str(said))
+
+
+def test_a_policy_does_not_beat_itself_by_the_machine() -> None:
+    said = verdict(repeats("static", 0.2, 0.201), repeats("static", 0.18, 0.181), compare="seconds")
+    assert str(said.headline) == "8.4 → 7.6 s"
+    assert said.lines[-2].key == "verdict.nothing_same_policy"
+    assert said.lines[-1].key == "verdict.same"
+
+
+def test_one_lane_says_what_it_did_and_a_race_how_to_add_another() -> None:
+    alone = verdict(*[repeats("continuous", 0.187, 0.18, 0.19)], raced=True)
+    assert str(alone.headline) == "continuous: 30 iterations"
+    assert str(alone.beside) == "It answered 8 requests with 65 tokens; 65 of its 120 slots did useful work."
+    assert "Median and range of 3 runs: continuous 5.6 s (5.4 to 5.7)" in str(alone)
+    assert str(alone.lines[-1]).endswith("such as static.")
+    assert "nothing to be compared" not in str(verdict(lane("continuous"))), "a recorded run has no policies to add"
+    assert str(verdict(lane("continuous", 0.001))).endswith("The run is too short to time.")
+    turns = verdict(lane("continuous", clock="lane"))
+    assert "turns" not in str(turns), "one lane takes no turns"
+    with pytest.raises(MeasureError, match="raced must be"):
+        verdict(lane("continuous"), raced="yes")  # type: ignore[arg-type]
+
+
+def test_an_outcome_takes_its_numbers_from_the_verdict(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules["cbviz.measure.verdict"]  # the package's attribute of this name is the function
+    ran = small(tiny, slots=2, requests=6)
+    counts = []
+    honest = module.same_answers
+    monkeypatch.setattr(module, "same_answers", lambda *traces: counts.append(1) or honest(*traces))
+    shown = ran.finish()
+    assert (shown.identical, shown.compared, len(counts)) == (6, 6, 1)
+    assert Outcome.of(*ran.traces).identical == 6
+    assert len(counts) == 2
+
+
+def test_a_race_gives_programs_no_ratio_that_it_cannot_show(tiny: LoadedModel) -> None:
+    ran = small(tiny, slots=2, requests=6)
+
+    def facts(*lanes: list[Trace]) -> dict[str, Any]:
+        ran._runs[:], ran.repeats = list(lanes), len(lanes[0])
+        return ran.to_json()
+
+    toy = facts([lane("static", 0.001)], [lane("continuous", 0.001)])
+    assert (toy["speedup"], toy["speedup_range"], toy["speedup_doubt"]) == (None, None, "too_short_to_time")
+    assert {(one["seconds"], one["tokens_per_second"]) for one in toy["lanes"]} == {(None, None)}
+    assert {one[row] for one in toy["table"].values() for row in ("seconds", "TTFT p50 (ms)")} == {None}
+    once = facts([lane("static", 0.18765)], [lane("continuous", 0.1)])
+    assert (once["speedup"], once["speedup_doubt"]) == (None, "timed_once")
+    assert [one["seconds"] for one in once["lanes"]] == [7.9, 3.0]
+    assert [one["seconds"] for one in once["table"].values()] == [7.9, 3.0]
+    wild = facts(repeats("static", 0.12, 1.3), repeats("continuous", 0.1, 0.1))
+    assert wild["speedup_doubt"] is None
+    assert wild["speedup_range"] == pytest.approx([1.68, 18.2])
+    assert "static took 1.68 to 18.2 times as long as continuous" in str(ran.verdict)
+    assert "2 runs could show no difference" in str(ran.verdict), "two runs that disagree by ten times decide nothing"
+    assert wild["identical_outputs"] is True
+    assert wild["iteration_ratio"] == 1.4
 
 
 def test_runs_of_different_requests_are_not_compared() -> None:
@@ -359,6 +530,9 @@ def test_board_page_table_and_json_say_the_same(tiny: LoadedModel) -> None:
     assert all(line.in_language("zh") in repr(ran) for line in said.sentences)
     assert all(line.in_language("zh") in ran.kept()["text/html"] for line in said.sentences)
     assert all(line.in_language("zh") in ran.table().html() for line in said.sentences)
+    assert said.in_language("zh") in str(ran.table())
+    assert "迭代次数" in str(ran.table())
+    assert "iterations" not in str(ran.table())
 
 
 def test_a_board_of_recorded_runs_compares_what_a_lesson_chooses() -> None:
@@ -385,6 +559,21 @@ def test_answers_to_prompts_of_ones_own_are_shown(tiny: LoadedModel) -> None:
     assert str(ran.answers) in bundle["text/plain"]
     assert ran.to_json()["answers"][1] == {"request": 1, "prompt": "Repeat ab 2 times", "answers": ["ab ab"]}
     assert not small(tiny, slots=2, requests=2).shows_answers
+    odd = small(tiny, slots=2, prompts=["Repeat ab 0 times", "Count to 2\n<b>now</b>"])
+    assert "0  Repeat ab 0 times\n   → (empty answer)" in str(odd.answers)
+    assert '<td dir="auto" style="text-align:start">(empty answer)</td>' in odd.answers.html()
+    assert "Count to 2 &lt;b&gt;now&lt;/b&gt;" in odd.answers.html()
+    assert odd.to_json()["answers"][0]["answers"] == [""]
+    assert "→ （空回答）" in str(AnswerTable.of(odd.traces[:1], ["static"], "zh"))
+
+
+def test_an_answer_that_has_not_begun_says_so(tiny: LoadedModel) -> None:
+    stopper = StopAfter()
+    ran = small(tiny, slots=1, prompts=["Count to 2", "Count to 3"], progress=stopper, run=False)
+    stopper.race = ran
+    ran.run()
+    assert str(ran.answers).endswith("1  Count to 3\n   → (no answer yet)")
+    assert ran.answers.to_json()[1]["answers"] == [None]
 
 
 def test_answers_are_text_short_and_one_for_each_lane_where_they_differ() -> None:
@@ -414,6 +603,10 @@ def test_an_outcome_without_a_verdict_is_still_a_result() -> None:
 def test_a_median_lies_within_its_range_as_shown(values: list[float]) -> None:
     middle, low, high = (float(text.replace(",", "")) for text in Spread.of(values).texts())
     assert low <= middle <= high
+
+
+def test_a_single_request_is_written_in_the_singular(tiny: LoadedModel) -> None:
+    assert repr(small(tiny, slots=1, requests=1)).startswith("<Race of static, continuous: 1 request on 1 slot, ended>")
 
 
 def test_a_race_that_was_not_started_says_so() -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, NoReturn
+from typing import Any
 
 from cbviz._version import __version__
 from cbviz.cli.bench import run_bench
+from cbviz.cli.decompose import add_decompose
 from cbviz.cli.doctor import run_doctor
 from cbviz.cli.load import run_load
 from cbviz.cli.option_types import above_zero, between, compared, names
 from cbviz.cli.others import list_models, replay_runs, run_lab, run_slides
+from cbviz.cli.parser import POLICY_NAMES, Parser
 from cbviz.cli.race import run_race
+from cbviz.cli.reading import print_reading
 from cbviz.cli.simulate import run_calibrate, run_simulate
 from cbviz.cli.sweep import run_sweep
-from cbviz.cli.targets import BAD_INPUT
 from cbviz.limits import (
     MOST_BLOCK_SIZE,
     MOST_BLOCKS,
@@ -26,17 +28,6 @@ from cbviz.limits import (
     MOST_TOKENS,
 )
 from cbviz.messages import languages
-from cbviz.paths import short
-
-
-class Parser(argparse.ArgumentParser):
-    """Answers a bad option with one sentence instead of a page of usage."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print one sentence to standard error and exit with code 2."""
-        one_line = " ".join(short(word) for word in message.rstrip(".").split())
-        self.exit(BAD_INPUT, f"cbviz: {one_line}; `{self.prog} --help` lists what is allowed.\n")
-
 
 SLOTS = between(1, MOST_SLOTS)
 REQUESTS = between(1, MOST_REQUESTS)
@@ -72,7 +63,12 @@ def build_parser() -> Parser:
         "longest_gap` who keeps a reader waiting.",
     )
     race.add_argument("--model", default="tiny", help=WHICH_MODEL)
-    race.add_argument("--policies", type=names, default=("static", "continuous"), help="(static,continuous)")
+    race.add_argument(
+        "--policies",
+        type=names,
+        default=("static", "continuous"),
+        help=f"one to four, with commas between them, of {POLICY_NAMES} (static,continuous)",
+    )
     race.add_argument("--slots", type=SLOTS, default=8, help="requests that can run at once (8)")
     race.add_argument("--requests", type=REQUESTS, help="how many requests to serve (the workload's own)")
     race.add_argument("--seed", type=SEED, default=0, help="seed of the workload (0)")
@@ -114,15 +110,23 @@ def build_parser() -> Parser:
     add_doctor(commands)
     add_sweep(commands)
     add_load(commands)
+    add_decompose(commands)
 
     replay = commands.add_parser("replay", help="look at recorded runs in a browser")
     replay.add_argument(
-        "files", nargs="+", metavar="FILE", help="one to four trace files (.cbviz), or the name of a recording"
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="one to four trace files (.cbviz), or the name of a recording, such as engines-tiny",
     )
     replay.add_argument("--html", metavar="PATH", help="write the page here, and open no browser")
     replay.set_defaults(run=replay_runs)
 
     add_course(commands)
+
+    reading = commands.add_parser("results", help="how to read a result, and why answers may differ between lanes")
+    add_language(reading)
+    reading.set_defaults(run=print_reading)
 
     models = commands.add_parser("models", help="list the models that cbviz knows by name")
     models.set_defaults(run=list_models)
@@ -235,7 +239,7 @@ def add_bench(commands: Any) -> None:
         "memory bandwidth and arithmetic set for this run, and where the rest of the time goes.",
     )
     bench.add_argument("--model", default="tiny", help=WHICH_MODEL)
-    bench.add_argument("--policy", default="continuous", help="(continuous)")
+    bench.add_argument("--policy", default="continuous", help=f"one of {POLICY_NAMES} (continuous)")
     bench.add_argument(
         "--workload", help="yardstick, exponential, truncated, questions or tasks (what suits the model)"
     )
@@ -282,22 +286,26 @@ def add_simulate(commands: Any) -> None:
         description="Serve random lengths under one policy on a virtual clock whose iterations cost what a calibration "
         "says. Reports latencies, throughput and occupancy.",
     )
-    simulate.add_argument("--policy", default="continuous", help="(continuous)")
+    simulate.add_argument("--policy", default="continuous", help=f"one of {POLICY_NAMES} (continuous)")
     simulate.add_argument(
         "--cost",
         default="h100-llama-3.1-8b",
         help="a calibration by name, or a file that `cbviz calibrate` wrote (h100-llama-3.1-8b)",
     )
-    simulate.add_argument("--slots", type=SLOTS, default=32, help="requests that can run at once (32)")
-    simulate.add_argument("--requests", type=MANY_REQUESTS, default=1_000, help="how many requests to serve (1,000)")
-    simulate.add_argument("--prompt-tokens", type=TOKENS, default=128, help="tokens of every prompt (128)")
-    simulate.add_argument("--output-tokens", type=TOKENS, default=128, help="mean tokens of an output (128)")
     simulate.add_argument(
-        "--lengths", choices=("exponential", "uniform", "fixed"), default="exponential", help="law of outputs"
+        "--workload",
+        metavar="FILE",
+        help="serve the requests of a trace, of a service's traffic (Azure, Mooncake, BurstGPT, WEKA), or of a load "
+        "generator's results",
     )
+    simulate.add_argument("--slots", type=SLOTS, default=32, help="requests that can run at once (32)")
+    simulate.add_argument("--requests", type=MANY_REQUESTS, help="how many requests to serve (1,000; all of a file)")
+    simulate.add_argument("--prompt-tokens", type=TOKENS, help="tokens of every prompt (128)")
+    simulate.add_argument("--output-tokens", type=TOKENS, help="mean tokens of an output (128)")
+    simulate.add_argument("--lengths", choices=("exponential", "uniform", "fixed"), help="law of outputs (exponential)")
     simulate.add_argument("--max-new-tokens", type=TOKENS, help="the longest output (4 or 2 times the mean)")
-    simulate.add_argument("--rate", type=above_zero, help="requests a second (all arrive at once)")
-    simulate.add_argument("--burstiness", type=above_zero, default=1.0, help="1 is Poisson; less is burstier (1)")
+    simulate.add_argument("--rate", type=above_zero, help="requests a second (all arrive at once; as in the file)")
+    simulate.add_argument("--burstiness", type=above_zero, help="1 is Poisson; less is burstier (1)")
     simulate.add_argument("--clients", type=SLOTS, help="a closed loop: each client sends its next request at an end")
     simulate.add_argument("--seed", type=SEED, default=0, help="seed of the workload (0)")
     simulate.add_argument("--block-size", type=BLOCK_SIZE, default=16, help="positions in a KV block (16)")
@@ -317,6 +325,9 @@ def add_simulate(commands: Any) -> None:
     )
     calibrate.add_argument("traces", nargs="+", metavar="TRACE", help="trace files (.cbviz), or names of recordings")
     calibrate.add_argument("--output", metavar="FILE", help="write the calibration here (standard output)")
+    calibrate.add_argument(
+        "--simulated", action="store_true", help="fit to simulated traces, too, though no device took their times"
+    )
     calibrate.add_argument("--name", help="what results call it (model and device)")
     calibrate.set_defaults(run=run_calibrate)
 
@@ -374,7 +385,7 @@ def add_sweep(commands: Any) -> None:
         default=True,
         help="whether the others run when one fails (yes)",
     )
-    sweep.add_argument("--dry-run", action="store_true", help="only list the runs")
+    sweep.add_argument("--dry-run", action="store_true", help="list the runs, and say which would be refused")
     add_json(sweep)
     sweep.add_argument("--quiet", action="store_true", help="no progress")
     sweep.set_defaults(run=run_sweep)

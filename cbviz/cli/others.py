@@ -6,9 +6,13 @@ import argparse
 import tempfile
 import webbrowser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cbviz.errors import FileError
 from cbviz.paths import new_file, new_folder, printable, short, why, write_whole
+
+if TYPE_CHECKING:
+    from cbviz.trace import Trace
 
 
 def list_models(_: argparse.Namespace) -> int:
@@ -49,11 +53,10 @@ def run_slides(options: argparse.Namespace) -> int:
 def replay_runs(options: argparse.Namespace) -> int:
     """Write the player page of recorded runs, and open it unless --html names a path."""
     from cbviz.measure.verdict import verdict
-    from cbviz.trace import RECORDINGS, load, recorded
     from cbviz.view import player
 
     target = None if options.html is None else new_file(options.html, "--html")
-    traces = [trace for name in options.files for trace in (recorded(name) if name in RECORDINGS else (load(name),))]
+    traces = [trace for name in options.files for trace in _runs(name)]
     page = player.html(traces, title="Replay")
     opened = False
     if target is None:
@@ -66,6 +69,16 @@ def replay_runs(options: argparse.Namespace) -> int:
         print(*(printable(str(line)) for line in verdict(*traces).sentences), sep="\n")
     print(f"{'Opened' if opened else 'Open in a browser:'} {short(target)}")
     return 0
+
+
+def _runs(name: str) -> tuple[Trace, ...]:
+    """The runs of a recording or of a comparison of engines, or the one in a file."""
+    from cbviz.trace import RECORDINGS, load, recorded
+    from cbviz.trace.recordings import COMPARISONS, compared
+
+    if name in COMPARISONS:
+        return compared(name)
+    return recorded(name) if name in RECORDINGS else (load(name),)
 
 
 def _temporary() -> Path:

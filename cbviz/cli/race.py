@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cbviz.checks import counted
 from cbviz.cli.signals import Answered
 from cbviz.cli.streams import everything_to_stderr
 from cbviz.cli.targets import Writing, check_race_targets, write_all
@@ -93,11 +94,13 @@ def prepare(options: argparse.Namespace) -> Race:
 
 def what_was_kept(race: Race, folder: Path | None) -> str:
     """After an interrupt: write the traces so far if there is a folder for them, and say what was kept."""
-    iterations = sum(len(trace.iterations) for trace in race.traces)
+    number = sum(len(trace.iterations) for trace in race.traces)
+    ran = counted(number, "iteration")
     if folder is None:
-        return f"the {iterations:,} iterations that had been run are gone (with --save DIR they would have been kept)."
+        gone = "is gone (with --save DIR it" if number == 1 else "are gone (with --save DIR they"
+        return f"the {ran} that had been run {gone} would have been kept)."
     try:
         race.save(folder)
     except CbvizError as error:
-        return f"the {iterations:,} iterations that had been run could not be kept: {error}"
-    return f"the traces of the {iterations:,} iterations that had been run are in {short(folder)}."
+        return f"the {ran} that had been run could not be kept: {error}"
+    return f"the traces of the {ran} that had been run are in {short(folder)}."

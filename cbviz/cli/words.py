@@ -53,7 +53,7 @@ def print_result(race: Race, drawn: bool) -> None:
             *times,
         )
     numbers = race.table()
-    more = Text(numbers.text(numbers.rows(MORE_ROWS), language))
+    more = Text(numbers.text(numbers.rows(MORE_ROWS)))
     said = map(Text, comparison(facts, language))
     console.print(Text(printable(setting(race, facts)), style="dim"), table, "", more, "", *said, sep="\n")
     if race.shows_answers:
@@ -124,15 +124,26 @@ def bench_sentences(facts: dict[str, Any]) -> list[str]:
     list of str
         The setting, tokens per second, the floor, and, where they were measured, the parts of a step and the peers.
     """
+    from cbviz.checks import counted
+    from cbviz.measure.lane_times import Spread, two_digits
+
     low, high = facts["seconds_range"]
-    spread = (
-        f", the median of {facts['repeats']} runs, which took {low:.2f} to {high:.2f} s" if facts["repeats"] > 1 else ""
-    )
+    many = facts["repeats"] > 1
+    rate = two_digits(facts["tokens_per_second"])
+    spread = ""
+    if many:  # the run with the median time gives the rate, so its range follows from those of the seconds
+        tokens = facts["output_tokens"]
+        rate = Spread(facts["tokens_per_second"], tokens / high, tokens / low, facts["repeats"]).texts()[0]
+        _, least, most = Spread(facts["seconds"], low, high, facts["repeats"]).texts()
+        spread = f", the median of {facts['repeats']} runs, which took {least} to {most} s"
     sentences = [
-        "{model} in {dtype}{stored} on {device}, {slots} slots, {requests} requests: {workload}".format(
-            stored=f" with {facts['weights']} weights" if facts["weights"] else "", **facts
+        "{model} in {dtype}{stored} on {device}, {on}, {served}: {workload}".format(
+            stored=f" with {facts['weights']} weights" if facts["weights"] else "",
+            on=counted(facts["slots"], "slot"),
+            served=counted(facts["requests"], "request"),
+            **facts,
         ),
-        f"{facts['tokens_per_second']:,.0f} tokens/s{spread}.",
+        f"{rate} tokens/s{spread}.",
         f"The floor of this run is {facts['floor_tokens_per_second']:,.0f} tokens/s "
         f"({facts['rates']['bandwidth'] / 1e12:.3g} TB/s and {facts['rates']['flops'] / 1e12:.3g} TFLOP/s, measured): "
         f"this is {facts['efficiency']:.0%} of it.",
@@ -143,6 +154,8 @@ def bench_sentences(facts: dict[str, Any]) -> list[str]:
             f"{parts['other']:.0%}, and {parts['gaps']:.0%} are gaps."
         )
     for peer in facts["peers"]:
-        outcome = f"failed: {peer['error']}" if "error" in peer else f"{peer['tokens_per_second']:,.0f} tokens/s."
+        outcome = (
+            f"failed: {peer['error']}" if "error" in peer else f"{two_digits(peer['tokens_per_second'])} tokens/s."
+        )
         sentences.append(f"{peer['name']}: {outcome}")
     return sentences

@@ -1,12 +1,7 @@
-"""Why one policy needed more iterations than another, and why none could win: counted from the traces."""
+"""What a run did with its slots beside computing answers: counted from the traces."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-
-from cbviz.measure.latency import completed
 from cbviz.measure.slot_use import slot_use
 from cbviz.messages import Message
 from cbviz.trace import Trace
@@ -47,48 +42,22 @@ def cause(name: str, worse: Trace, better: Trace) -> Message | None:
     return Message(CAUSES[use], policy=name, n=count, count=f"{count:,}")
 
 
-def nothing_to_win(traces: Sequence[Trace]) -> Message | None:
-    """Why runs that needed equally many iterations had to, and what to try; None if none of the known reasons applies.
+def wasted(name: str, trace: Trace) -> list[Message]:
+    """What one run did with slots that a waiting request could have used, the most first.
 
     Parameters
     ----------
-    traces
-        One run of each policy, all of the same requests.
+    name
+        Of the run.
+    trace
+        The run.
 
     Returns
     -------
-    Message or None
-        One sentence.
+    list of Message
+        One for each kind of waste that occurred.
     """
-    slots, requests = traces[0].meta.slots, len(traces[0].requests)
-    waited = any((trace.iterations.waiting > 0).any() for trace in traces)
-    if slots == 1:
-        return Message("verdict.nothing_one_slot")
-    if not waited and requests <= slots:
-        if requests < 3:
-            return Message("verdict.nothing_requests", n=requests, slots=f"{slots:,}")
-        return Message("verdict.nothing_slots", requests=f"{requests:,}", slots=f"{slots:,}", fewer=(requests + 1) // 2)
-    if not waited:
-        return Message("verdict.nothing_queue")
-    if _equal_lengths(traces[0]):
-        return Message("verdict.nothing_lengths")
-    if _same_schedule(traces) and not any(_short_of_memory(trace) for trace in traces):
-        return Message("verdict.nothing_memory")
-    return None
-
-
-def _equal_lengths(trace: Trace) -> bool:
-    lengths = {len(tokens) for tokens, done in zip(trace.requests.tokens, completed(trace), strict=True) if done}
-    return len(lengths) == 1
-
-
-def _same_schedule(traces: Sequence[Trace]) -> bool:
-    first = traces[0].requests.token_iterations
-    return all(trace.requests.token_iterations == first for trace in traces[1:])
-
-
-def _short_of_memory(trace: Trace) -> bool:
-    """Whether a request was preempted, or one waited although a slot was free."""
-    it = trace.iterations
-    free = it.idle_slots - trace.closed_slots > 0
-    return bool(trace.requests.preemptions.any() or np.any(free & (it.waiting > 0)))
+    use = slot_use(trace)
+    counts = {kind: int(getattr(use, kind)) for kind in CAUSES if kind != "spare_idle"}
+    most_first = sorted((kind for kind in counts if counts[kind]), key=lambda kind: -counts[kind])
+    return [Message(CAUSES[kind], policy=name, n=counts[kind], count=f"{counts[kind]:,}") for kind in most_first]

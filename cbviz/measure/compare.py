@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cbviz.checks import counted
 from cbviz.errors import MeasureError
 from cbviz.measure.latency import completed
 from cbviz.trace import Trace
@@ -67,8 +68,10 @@ class Comparison:
 
     def __repr__(self) -> str:
         first, second = self.iterations
-        answers = "same answers" if self.identical_outputs else f"{len(self.divergences)} answers differ"
-        return f"<Comparison: {first} and {second} iterations, {answers}>"
+        differ = len(self.divergences)
+        parted = f"{counted(differ, 'answer')} {'differs' if differ == 1 else 'differ'}"
+        answers = "same answers" if self.identical_outputs else parted
+        return f"<Comparison: {first} and {counted(second, 'iteration')}, {answers}>"
 
 
 def compare(first: Trace, second: Trace) -> Comparison:

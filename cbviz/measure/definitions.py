@@ -347,6 +347,8 @@ def results_of(trace: Trace) -> LoadResults:
                 scheduled=float(it.t_start[admitted]) if admitted >= 0 else None,
                 client=rq.client[row] or None,
                 error="" if ended else "not finished",
+                priority=int(rq.priority[row]),
+                max_new_tokens=int(rq.max_new_tokens[row]),
             )
         )
     if not served:
@@ -356,7 +358,15 @@ def results_of(trace: Trace) -> LoadResults:
         name=f"{trace.meta.policy}",
         served=tuple(sorted(served, key=lambda one: one.sent)),
         duration=trace.seconds,
-        settings={"policy": trace.meta.policy, "slots": trace.meta.slots, "model": trace.meta.model},
+        settings={
+            "policy": trace.meta.policy,
+            "slots": trace.meta.slots,
+            "model": trace.meta.model,
+            "block_size": trace.meta.block_size,
+            "kv_blocks": trace.meta.total_blocks,
+            "lag": trace.meta.lag,
+            "parameters": dict(trace.meta.extra),
+        },
     )
 
 

@@ -15,6 +15,9 @@ SHORTEST_RUN = 1.0
 NEGLIGIBLE = 0.01
 """Ratios closer to 1 than this are called the same."""
 MOST_DIGITS = 3
+DOUBTS = ("one_lane", "other_work", "stopped", "too_short_to_time", "timed_once", "timed_in_turns")
+"""Why a result has no speed-up: there is nothing to compare, the lanes served different requests or were stopped, a run
+took less than `SHORTEST_RUN`, each lane was timed once, or the only times are those of lanes that took turns."""
 
 
 def decimals(value: float, spread: float) -> int:
@@ -52,6 +55,11 @@ def two_digits(value: float) -> str:
         return "0"
     places = 1 - math.floor(math.log10(value))
     return f"{round(value, places):,.{max(0, places)}f}"
+
+
+def rounded(value: float) -> float:
+    """A number from a single run as a program gets it: two significant digits."""
+    return float(f"{value:.2g}")
 
 
 def worth_showing(trace: Trace) -> bool:
@@ -116,12 +124,15 @@ class LaneTimes:
         Runs of every lane.
     modelled
         Whether seconds come from a cost model: then they are exact, and none is too short.
+    in_turns
+        Whether the only times are those of lanes that took turns on one device.
     """
 
     seconds: tuple[Spread, ...]
     ratios: dict[tuple[int, int], Spread]
     repeats: int
     modelled: bool
+    in_turns: bool
 
     @property
     def too_short(self) -> bool:
@@ -132,6 +143,13 @@ class LaneTimes:
     def comparable(self) -> bool:
         """Whether the lanes can be compared in seconds at all: long enough, and measured more than once or modelled."""
         return self.modelled or (self.repeats > 1 and not self.too_short)
+
+    @property
+    def doubt(self) -> str:
+        """Why the lanes cannot be compared in seconds, for programs: an entry of `DOUBTS`; "" if they can."""
+        if self.comparable:
+            return ""
+        return "too_short_to_time" if self.too_short else "timed_in_turns" if self.in_turns else "timed_once"
 
     def differ(self, one: int, other: int) -> bool:
         """Whether two lanes took different times, as far as the repeats can show."""
@@ -156,4 +174,5 @@ def lane_times(runs: Sequence[Sequence[Trace]]) -> LaneTimes | None:
         ratios={(i, j): Spread.of([a / b for a, b in zip(seconds[i], seconds[j], strict=True)]) for i, j in pairs},
         repeats=repeats,
         modelled=all(trace.meta.clock == "virtual" for lane in runs for trace in lane),
+        in_turns=repeats == 1 and all(trace.meta.clock == "lane" for lane in runs for trace in lane),
     )

@@ -14,7 +14,7 @@ from cbviz.checks import shown
 from cbviz.errors import MeasureError
 from cbviz.events import State
 from cbviz.measure.checks import listed, one_of
-from cbviz.measure.lane_times import two_digits, worth_showing
+from cbviz.measure.lane_times import rounded, two_digits, worth_showing
 from cbviz.measure.summary import summary
 from cbviz.measure.verdict import RaceVerdict
 from cbviz.trace import Trace
@@ -56,7 +56,7 @@ class SideBySide:
     numbers
         Run → row → number.
     language
-        Language of the row names in a notebook's table; plain text and JSON stay English.
+        Language of the row names; keys of JSON stay English.
     digits
         Significant digits of times: 4, or 2 where they come from one run of a device; 0 shows no times.
     verdict
@@ -70,7 +70,8 @@ class SideBySide:
 
     def __str__(self) -> str:
         table = self.text(self.rows())
-        return f"{table}\n\n{self.verdict}" if self.verdict is not None and self.verdict.sentences else table
+        said = self.verdict
+        return f"{table}\n\n{said.in_language(self.language)}" if said is not None and said.sentences else table
 
     def rows(self, among: Sequence[str] = tuple(ROWS)) -> list[str]:
         """The rows worth showing: without times where a run was too short to time.
@@ -87,15 +88,13 @@ class SideBySide:
         """
         return [row for row in among if self.digits != HIDDEN or row not in TIMES]
 
-    def text(self, rows: Sequence[str], language: str = "en") -> str:
-        """Some rows of the table as plain text.
+    def text(self, rows: Sequence[str]) -> str:
+        """Some rows of the table as plain text, in its language.
 
         Parameters
         ----------
         rows
             Names of `ROWS`, in order.
-        language
-            Of the row names.
 
         Returns
         -------
@@ -109,7 +108,7 @@ class SideBySide:
         """
         for row in (rows := listed("rows", rows, "names of rows")):
             one_of("a row", row, ROWS)
-        named = [(messages.say(language, f"table.{row}"), row) for row in rows]
+        named = [(messages.say(self.language, f"table.{row}"), row) for row in rows]
         lines = [("", *self.numbers), *((name, *self.cells(row)) for name, row in named)]
         widths = [max(columns(line[column]) for line in lines) for column in range(len(lines[0]))]
         return "\n".join(
@@ -130,12 +129,18 @@ class SideBySide:
         Returns
         -------
         dict[str, dict[str, float | None]]
-            Run → row → number; None for NaN.
+            Run → row → number; None for NaN, and for times of runs that were too short to time. Times of a single run
+            have two significant digits.
         """
         return {
-            name: {row: None if math.isnan(value) else value for row, value in column.items()}
+            name: {row: self._plain(value, row) for row, value in column.items()}
             for name, column in self.numbers.items()
         }
+
+    def _plain(self, value: float, row: str) -> float | None:
+        if math.isnan(value) or (row in TIMES and self.digits == HIDDEN):
+            return None
+        return rounded(value) if row in TIMES and self.digits == ONE_RUN else value
 
     def cells(self, row: str) -> list[str]:
         """One row of the table as text.
@@ -203,7 +208,7 @@ def side_by_side(*traces: Trace, names: Sequence[str] | None = None, language: s
     names
         Their names; None takes the names of the policies. Equal names are numbered.
     language
-        Language in which `cbviz.view.run_table` names the rows: one of `cbviz.messages.languages()`.
+        Language of the row names: one of `cbviz.messages.languages()`.
 
     Returns
     -------

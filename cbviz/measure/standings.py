@@ -42,6 +42,16 @@ class Standing:
     text: str
     tokens: int = 0
 
+    def facts(self) -> dict[str, Any]:
+        """The number as facts of a line.
+
+        Returns
+        -------
+        dict
+            `n`, which chooses singular or plural; `count` and `tokens`, as text.
+        """
+        return {"n": int(self.value == 1) or 2, "count": self.text, "tokens": f"{self.tokens:,}"}
+
     def to_json(self) -> dict[str, Any]:
         """The standing as plain values.
 
@@ -174,14 +184,14 @@ def headline(ranking: Sequence[Standing], names: Sequence[str], compare: Compare
     lane = {standing.policy: standing for standing in ranking}
     best = best_of(ranking)
     if len(best) == len(ranking):
-        return Message(f"verdict.every_{compare}", **_number(best[0]))
+        return Message(f"verdict.every_{compare}", **best[0].facts())
     if len(ranking) == 2:
         first, last = lane[names[0]], lane[names[-1]]
         if compare == "longest_gap" and first.value == last.value:
             return Message("verdict.pair_tokens", first=f"{first.tokens:,}", last=f"{last.tokens:,}")
         return Message(f"verdict.pair_{compare}", first=first.text, last=last.text)
     leaders = listed([standing.policy for standing in best])
-    return Message(f"verdict.best_{compare}", policy=leaders, **_number(best[0]))
+    return Message(f"verdict.best_{compare}", policy=leaders, **best[0].facts())
 
 
 def others(ranking: Sequence[Standing], compare: Compare) -> Message | None:
@@ -191,11 +201,6 @@ def others(ranking: Sequence[Standing], compare: Compare) -> Message | None:
         return None
     words = [Message("verdict.then", policy=lane.policy, value=_detail(lane, compare)) for lane in behind]
     return Message(f"verdict.behind_{compare}", lanes=listed(words))
-
-
-def _number(lane: Standing) -> dict[str, Any]:
-    """The number of a lane as facts of a line: `n` chooses singular or plural."""
-    return {"n": int(lane.value == 1) or 2, "count": lane.text, "tokens": f"{lane.tokens:,}"}
 
 
 def _detail(lane: Standing, compare: Compare) -> str:

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from cbviz.errors import MeasureError
-from cbviz.measure.causes import cause, nothing_to_win
-from cbviz.measure.checks import a_trace, listed, one_of
-from cbviz.measure.compare import check_same_work, same_answers
+from cbviz.measure.causes import cause, wasted
+from cbviz.measure.checks import a_trace, flag, listed, one_of
+from cbviz.measure.compare import check_same_work, iteration_ratio, same_answers
 from cbviz.measure.lane_names import distinct_names
-from cbviz.measure.lane_times import LaneTimes, lane_times, two_digits
+from cbviz.measure.lane_times import LaneTimes, Spread, lane_times
+from cbviz.measure.slot_use import slot_use
 from cbviz.measure.standings import COMPARED, Compare, Standing, best_of, headline, others, standings
 from cbviz.measure.standings import listed as in_a_list
+from cbviz.measure.ties import nothing_to_win, same_policy
+from cbviz.measure.time_sentences import about_clocks, about_seconds, no_seconds, ratio_text
 from cbviz.messages import Message, as_json
 from cbviz.trace import Trace
 
@@ -31,25 +34,38 @@ class RaceVerdict:
     Attributes
     ----------
     compare
-        What was compared: an entry of `COMPARED`.
+        What was to be compared: an entry of `COMPARED`.
     ranking
-        The lanes, the best first; empty for one lane or a stopped run.
+        The lanes, the best first; empty for one lane, a stopped run, and seconds that cannot be compared.
     headline
-        The result in a few words; None for one lane or a stopped run.
+        The result in a few words; None for a stopped run and for runs of different requests.
     beside
         One sentence beside it: what made the difference, or the lanes behind the best. None if there is none.
     lines
         More sentences, in order: iterations, seconds and their clock, what could not be won, answers.
     timed
         Whether the lanes' seconds mean anything; where False, none are shown.
+    iteration_ratio
+        Iterations of the first lane / iterations of the last; None where nothing is compared.
+    speedup
+        Seconds of the first lane / seconds of the last, over the repeats; None where that was not measured.
+    doubt
+        Why there is no speed-up, for programs: an entry of `cbviz.measure.lane_times.DOUBTS`; "" if there is one.
+    identical, answered
+        Requests with the same answer in all lanes, of those that completed in all of them.
     """
 
     compare: Compare
-    ranking: tuple[Standing, ...]
-    headline: Message | None
-    beside: Message | None
-    lines: tuple[Message, ...]
-    timed: bool
+    ranking: tuple[Standing, ...] = ()
+    headline: Message | None = None
+    beside: Message | None = None
+    lines: tuple[Message, ...] = ()
+    timed: bool = False
+    iteration_ratio: float | None = None
+    speedup: Spread | None = None
+    doubt: str = ""
+    identical: int = 0
+    answered: int = 0
 
     @property
     def sentences(self) -> tuple[Message, ...]:
@@ -83,12 +99,14 @@ class RaceVerdict:
         Returns
         -------
         dict
-            Sentences as `[key, facts]` of the catalogue, and as English text; the ranking; what was compared.
+            Sentences as `[key, facts]` of the catalogue, and as English text; the ranking; what was compared; why there
+            is no speed-up ("doubt"), or None.
         """
         return {
             "compare": self.compare,
             "ranking": [lane.to_json() for lane in self.ranking],
             "timed": self.timed,
+            "doubt": self.doubt or None,
             "sentences": [as_json(line) for line in self.sentences],
             "text": [str(line) for line in self.sentences],
         }
@@ -100,6 +118,7 @@ def verdict(
     compare: Compare = "iterations",
     gap: float | None = None,
     checked: bool = True,
+    raced: bool = False,
 ) -> RaceVerdict:
     """What runs of the same requests under several policies show.
 
@@ -116,6 +135,8 @@ def verdict(
         The largest difference of the two best logits where answers part, if it was computed.
     checked
         False where the model's answers could not be compared with `generate`.
+    raced
+        True for a race, whose reader can add a lane where there is only one.
 
     Returns
     -------
@@ -146,12 +167,32 @@ def verdict(
     times = lane_times(lanes)
     timed = times is not None and not times.too_short
     if not _same_work(traces):
-        return RaceVerdict(compare, (), None, None, (Message("verdict.other_work"),), timed)
+        return RaceVerdict(compare, lines=(Message("verdict.other_work"),), timed=timed, doubt="other_work")
     if any((trace.requests.reason < 0).any() for trace in traces):
-        return RaceVerdict(compare, (), None, None, _stopped(traces, called), timed)
+        return RaceVerdict(compare, lines=_stopped(traces, called), timed=timed, doubt="stopped")
     if len(lanes) == 1:
-        return RaceVerdict(compare, (), None, None, (), timed)
-    return _compared(traces, called, compare, times, _answers(traces, gap, checked))
+        return _alone(traces[0], called[0], compare, times, flag("raced", raced))
+    return _compared(traces, called, compare, times, gap, checked)
+
+
+def _alone(trace: Trace, name: str, compare: Compare, times: LaneTimes | None, raced: bool) -> RaceVerdict:
+    """One lane: what it did, in counts."""
+    timed = times is not None and not times.too_short
+    shown: Compare = compare if compare != "seconds" or timed else "iterations"
+    standing = standings([trace], [name], shown, times)[0]
+    use = slot_use(trace)
+    numbers = {
+        "requests": len(trace.requests),
+        "tokens": trace.output_tokens,
+        "useful": int(use.useful),
+        "slots": int(use.total),
+    }
+    did = Message("verdict.one_did", **{of: f"{number:,}" for of, number in numbers.items()})
+    lines = [*wasted(name, trace), *about_seconds(times, [name]), *(about_clocks([trace]) if timed else [])]
+    if raced:
+        lines.append(Message("verdict.one_lane", other="continuous" if trace.meta.policy == "static" else "static"))
+    head = Message(f"verdict.best_{shown}", policy=name, **standing.facts())
+    return RaceVerdict(compare, (), head, did, tuple(lines), timed, doubt="one_lane")
 
 
 def _compared(
@@ -159,31 +200,45 @@ def _compared(
     names: Sequence[str],
     compare: Compare,
     times: LaneTimes | None,
-    answers: Sequence[Message],
+    gap: float | None,
+    checked: bool,
 ) -> RaceVerdict:
-    ranking = standings(traces, names, compare, times)
     counted = standings(traces, names, "iterations", None)
     even = len(best_of(counted)) == len(counted)
     timed = times is not None and not times.too_short
-    head: Message = headline(ranking, names, compare)
-    if compare == "seconds" and (times is None or not times.comparable):
-        head = Message("verdict.seconds_once" if timed else "verdict.seconds_short")
-        ranking = ()
-    about_iterations = compare in ("iterations", "seconds")
+    doubt = "too_short_to_time" if times is None else times.doubt
+    fallen_back = compare == "seconds" and bool(doubt)
+    shown: Compare = "iterations" if fallen_back else compare
+    ranking = standings(traces, names, shown, times)
     why = None
-    if not even and about_iterations:
+    if not even and shown in ("iterations", "seconds"):
         best, worst = counted[0], _worst(counted)[0]
         of = dict(zip(names, traces, strict=True))
         why = cause(worst.policy, of[worst.policy], of[best.policy])
-    behind = others(ranking, compare) if len(traces) > 2 and ranking else None
-    alone = compare == "iterations" and len(traces) == 2
+    behind = others(ranking, shown) if len(traces) > 2 else None
+    alone = shown == "iterations" and len(traces) == 2
     beside = behind if behind is not None else why if alone else None
-    lines = [*_iterations(counted, even, compare), *([why] if why is not None and why is not beside else [])]
-    lines += [*_seconds(times, names), *(_clock(traces) if timed else [])]
-    if even and (compare == "seconds" or len(best_of(ranking)) == len(ranking)):
-        reason = nothing_to_win(traces)
-        lines += [] if reason is None else [reason]
-    return RaceVerdict(compare, ranking, head, beside, (*lines, *answers), timed)
+    lines = [*_iterations(counted, even, shown), *([why] if why is not None and why is not beside else [])]
+    lines += [no_seconds(times)] if fallen_back else []
+    if timed or not fallen_back:
+        lines += [*about_seconds(times, names), *(about_clocks(traces) if timed else [])]
+    tied = len(best_of(ranking)) == len(ranking)
+    if (tied and (even or shown != "seconds")) or same_policy(traces):
+        lines.append(nothing_to_win(traces, shown))
+    same, answered = same_answers(*traces)
+    return RaceVerdict(
+        compare,
+        () if fallen_back else ranking,
+        headline(ranking, names, shown),
+        beside,
+        (*lines, *_answers(traces[0], same, answered, gap, checked)),
+        timed,
+        iteration_ratio=iteration_ratio(traces[0], traces[-1]) if len(traces[-1].iterations) else None,
+        speedup=None if doubt or times is None else times.ratios[0, len(traces) - 1],
+        doubt=doubt,
+        identical=same,
+        answered=answered,
+    )
 
 
 def _iterations(counted: Sequence[Standing], even: bool, compare: Compare) -> list[Message]:
@@ -193,7 +248,7 @@ def _iterations(counted: Sequence[Standing], even: bool, compare: Compare) -> li
     if compare != "iterations":
         words = [Message("verdict.then", policy=lane.policy, value=lane.text) for lane in counted]
         found = [Message("verdict.iterations", lanes=in_a_list(words))]
-    ratio = "" if even or compare in ("longest_gap", "ttft") else _times(worst.value / best.value)
+    ratio = "" if even or compare in ("longest_gap", "ttft") else ratio_text(worst.value / best.value)
     if ratio not in ("", "1.00"):
         key = "verdict.ratio" if len(best_of(counted)) == 1 else "verdict.ratio_tied"
         leaders = in_a_list([lane.policy for lane in best_of(counted)])
@@ -207,58 +262,15 @@ def _worst(ranking: Sequence[Standing]) -> list[Standing]:
     return [lane for lane in ranking if lane.place == ranking[-1].place]
 
 
-def _times(ratio: float) -> str:
-    """A ratio of counts: exact, so three digits are honest whatever the machine did."""
-    return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.1f}" if ratio < 100 else f"{ratio:,.0f}"
-
-
-def _seconds(times: LaneTimes | None, names: Sequence[str]) -> list[Message]:
-    """What the repeats say about time."""
-    if times is None:
-        return []
-    if times.too_short:
-        return [Message("verdict.too_short")]
-    if times.repeats == 1:
-        words = [
-            Message("verdict.lane_seconds", policy=name, seconds=two_digits(lane.median))
-            for name, lane in zip(names, times.seconds, strict=True)
-        ]
-        return [Message("verdict.modelled" if times.modelled else "verdict.timed_once", lanes=in_a_list(words))]
-    if len(names) > 2:
-        return _many_times(times, names)
-    slow, fast = (0, 1) if times.ratios[0, 1].median >= 1 else (1, 0)
-    ratio, low, high = times.ratios[slow, fast].texts()
-    if not times.differ(slow, fast):
-        ends = {"low": f"{times.ratios[slow, fast].low:.2f}", "high": f"{times.ratios[slow, fast].high:.2f}"}
-        return [Message("verdict.undecided", n=times.repeats, first=names[slow], last=names[fast], **ends)]
-    of = {"slower": names[slow], "faster": names[fast], "times": ratio, "low": low, "high": high, "n": times.repeats}
-    took = {"slow": times.seconds[slow].texts()[0], "fast": times.seconds[fast].texts()[0]}
-    return [Message("verdict.times", **of, **took)]
-
-
-def _many_times(times: LaneTimes, names: Sequence[str]) -> list[Message]:
-    """Every lane's median and range, the quickest first, and the lanes that the repeats cannot tell from it."""
-    order = sorted(range(len(names)), key=lambda lane: times.seconds[lane].median)
-    words = []
-    for lane in order:
-        middle, low, high = times.seconds[lane].texts()
-        words.append(Message("verdict.lane_range", policy=names[lane], seconds=middle, low=low, high=high))
-    found = [Message("verdict.times_ranked", n=times.repeats, lanes=in_a_list(words))]
-    alike = [names[lane] for lane in order if lane == order[0] or not times.differ(order[0], lane)]
-    if len(alike) > 1:
-        found.append(Message("verdict.times_alike", n=times.repeats, lanes=in_a_list(alike)))
-    return found
-
-
-def _answers(traces: Sequence[Trace], gap: float | None, checked: bool) -> list[Message]:
+def _answers(trace: Trace, same: int, answered: int, gap: float | None, checked: bool) -> list[Message]:
     """Whether the lanes agree, and if not, why that may be."""
-    same, compared = same_answers(*traces)
-    if not compared:
+    if not answered:
         return []
-    if same == compared:
+    if same == answered:
         return [Message("verdict.same" if checked else "verdict.same_unchecked", n=same, count=f"{same:,}")]
-    found = [Message("verdict.differ", n=compared - same, count=f"{compared - same:,}", all=f"{compared:,}")]
-    meta = traces[0].meta
+    differing = answered - same
+    found = [Message("verdict.differ", n=differing, count=f"{differing:,}", all=f"{answered:,}")]
+    meta = trace.meta
     half = meta.dtype in HALF
     if meta.model.startswith("random:"):
         found.append(Message("verdict.differ_random_half" if half else "verdict.differ_random", dtype=meta.dtype))
@@ -267,12 +279,6 @@ def _answers(traces: Sequence[Trace], gap: float | None, checked: bool) -> list[
     if gap is not None:
         found.append(Message("verdict.differ_gap", gap=f"{gap:.2g}"))
     return [*found, Message("verdict.differ_see")]
-
-
-def _clock(traces: Sequence[Trace]) -> list[Message]:
-    clocks = {trace.meta.clock for trace in traces}
-    clock = clocks.pop() if len(clocks) == 1 else ""
-    return [Message(f"verdict.clock_{clock}")] if clock in ("lane", "alone", "virtual") else []
 
 
 def _stopped(traces: Sequence[Trace], names: Sequence[str]) -> tuple[Message, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cbviz.checks import counted
 from cbviz.paths import printable
 from cbviz.policies import Policy
 from cbviz.trace import Trace
@@ -26,4 +27,5 @@ class LaneResult:
     policy_object: Policy
 
     def __repr__(self) -> str:
-        return printable(f"<LaneResult of {self.policy}: {self.iterations} iterations, occupancy {self.occupancy:.1%}>")
+        iterations = counted(self.iterations, "iteration")
+        return printable(f"<LaneResult of {self.policy}: {iterations}, occupancy {self.occupancy:.1%}>")

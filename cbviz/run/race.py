@@ -8,8 +8,9 @@ live board shows these. *Alone*: every lane runs undisturbed, several times. Rep
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
-from cbviz.checks import flag, is_whole, shown, whole
+from cbviz.checks import flag, is_whole, one_of, shown, whole
 from cbviz.config import KVOptions, Preemption
 from cbviz.errors import CapacityError, CbvizError, PolicyError, WorkloadError
 from cbviz.limits import MOST_BLOCK_SIZE, MOST_EXACT, MOST_REPEATS
@@ -20,11 +21,13 @@ from cbviz.run.live import in_notebook, watched
 from cbviz.run.model_workload import choose_workload
 from cbviz.run.progress import Progress, SilentProgress
 from cbviz.run.race_run import Race as Race
-from cbviz.view.cell import CELLS
+from cbviz.view.cell import CELLS, attended
 from cbviz.workload import Workload
 from cbviz.workload.prompts import Prompt
 
 MOST_LANES = 4
+Start = Literal["now", "button"]
+"""When a live race starts."""
 REPEATS = 3
 """Timed runs of every lane of a race without a live board."""
 ENOUGH = 120.0
@@ -57,6 +60,7 @@ def race(
     language: str | None = None,
     progress: Progress | None = None,
     compare: Compare = "iterations",
+    start: Start = "now",
     run: bool = True,
 ) -> Race:
     """Serve the same requests under several policies and compare them.
@@ -111,6 +115,10 @@ def race(
     compare
         What the result compares: "iterations", "seconds", "longest_gap" (between two tokens of an answer) or "ttft"
         (from a request's arrival to its first token). All but seconds are counted, in iterations.
+    start
+        "button" lets a live race wait behind the Start button of its board. Enter and Space on the board start it too,
+        and so does whatever needs the result. A race without a live board starts now, and so does one in a notebook
+        that runs without a front end.
     run
         False returns the race before its first iteration, so that the caller can keep a reference to it while it runs:
         call `run()`, or `start()` and `wait()`.
@@ -118,7 +126,7 @@ def race(
     Returns
     -------
     Race
-        Running if live, else ended; not started if `run` is False.
+        Running if live, else ended; not started if `run` is False or it waits for its Start.
 
     Raises
     ------
@@ -134,12 +142,14 @@ def race(
     [('static', 140), ('continuous', 113)]
     """
     if isinstance(policies, str) or not isinstance(policies, Sequence) or not 1 <= len(policies) <= MOST_LANES:
-        raise PolicyError(f"a race takes a list of one to {MOST_LANES} policies, not {shown(policies)}.")
+        given = f"{len(policies)} of them" if isinstance(policies, list | tuple) else shown(policies)
+        raise PolicyError(f"a race takes a list of one to {MOST_LANES} policies, not {given}.")
     chosen = [fresh(get(policy)) for policy in policies]
     if repeats is not None:
         whole("repeats", repeats, 0, MOST_REPEATS, error=CbvizError)
     live = in_notebook() if live is None else flag("live", live)
     flag("ignore_generation_config", ignore_generation_config)
+    one_of("start", start, get_args(Start), error=CbvizError)
     if live:
         CELLS.begin()
     if workload is not None and not isinstance(workload, Workload):
@@ -171,6 +181,9 @@ def race(
     if live:
         watched(made, made.language)
     if not run:
+        return made
+    if live and start == "button" and attended():
+        made.awaits_start = True
         return made
     return made.start() if live else made.run()
 

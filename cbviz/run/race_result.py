@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cbviz.checks import one_of
+from cbviz.checks import counted, one_of
 from cbviz.eager.logit_rules import LogitRules
 from cbviz.errors import CbvizError, MeasureError
-from cbviz.measure.compare import iteration_ratio, same_answers, speedup
+from cbviz.measure.compare import iteration_ratio, speedup
 from cbviz.measure.lane_names import distinct_names
 from cbviz.measure.side_by_side import side_by_side
 from cbviz.measure.standings import COMPARED, Compare
@@ -160,7 +160,10 @@ class RaceResult(ControlledRun):
 
     @property
     def speedup(self) -> float:
-        """Time of the first lane / time of the last, the median over the repeats."""
+        """Time of the first lane / time of the last, the median over the repeats: as measured, whatever it is worth.
+
+        `verdict.speedup` is None where the runs were too short or too few to compare.
+        """
         self.wait()
         return statistics.median(self._speedups())
 
@@ -221,7 +224,12 @@ class RaceResult(ControlledRun):
         gaps = [divergence.gap for divergence in self._divergences]
         checked = self.reference is None or not self.reference.note
         return verdict(
-            *runs[: len(traces)], names=names, compare=self.compare, gap=max(gaps, default=None), checked=checked
+            *runs[: len(traces)],
+            names=names,
+            compare=self.compare,
+            gap=max(gaps, default=None),
+            checked=checked,
+            raced=True,
         )
 
     @property
@@ -273,23 +281,9 @@ class RaceResult(ControlledRun):
         Returns
         -------
         Outcome
-            The verdict; the speed-up, its two factors, and the same-answers check, but for one lane or a stopped race.
+            The verdict, and its numbers.
         """
-        said = self.verdict
-        if self.stopped or len(self.lanes) < 2:
-            return Outcome(clock=self.clock, stopped=self.stopped, verdict=said)
-        identical, compared = same_answers(*self.traces)
-        return Outcome(
-            speedup=self.speedup,
-            iteration_ratio=self.iteration_ratio,
-            cost_ratio=self.speedup / self.iteration_ratio,
-            speedup_range=self.speedup_range if self.repeats > 1 else None,
-            repeats=max(1, self.repeats),
-            identical=identical,
-            compared=compared,
-            clock=self.clock,
-            verdict=said,
-        )
+        return Outcome.said(self.verdict, clock=self.clock, stopped=self.stopped)
 
     def to_html(self, path: str | Path, *, language: str | None = None) -> Path:
         """Write a self-contained page that replays the race without a kernel or a network.
@@ -348,7 +342,8 @@ class RaceResult(ControlledRun):
     def __repr__(self) -> str:
         running = "running" if self.started else "not started"
         state = running if self.running else "stopped" if self.stopped else "ended"
-        line = f"<Race of {', '.join(self.names)}: {len(self.workload)} requests on {self.slots} slots, {state}>"
+        work = f"{counted(len(self.workload), 'request')} on {counted(self.slots, 'slot')}"
+        line = f"<Race of {', '.join(self.names)}: {work}, {state}>"
         ended = not self.running and self.failure is None and self._has_run()
         return f"{line}\n{self.verdict.in_language(self.language)}" if ended else line
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cbviz.checks import whole
+from cbviz.checks import counted, whole
 from cbviz.config import NO_OPTIONS, Backend, EngineConfig, KVOptions
 from cbviz.errors import CapacityError, CbvizError
 from cbviz.events import Iteration
@@ -265,7 +265,7 @@ class Race(RaceResult):
         lanes, requests = len(self.policies), len(self.workload)
         each = lanes * longest_run(self.workload, self.slots, first)
         runs = runs_within(self.repeats, each, self._enough)
-        of = f"{runs} run{'s' * (runs > 1)} × {lanes} lane{'s' * (lanes > 1)} of {requests:,} requests each"
+        of = f"{counted(runs, 'run')} × {counted(lanes, 'lane')} of {counted(requests, 'request')} each"
         self._progress.expect(runs * each, runs * lanes * requests, of)
 
     def _compare_answers(self) -> None:
