@@ -27,7 +27,7 @@ lab: $(INSTALLED) ## Copy the course into cbviz-course, and open JupyterLab on i
 docs: $(INSTALLED) ## The site (course, API, design, benchmarks) into site/; open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-page: $(INSTALLED) ## The race in one page that needs no install, into build/page/index.html; open it
+page: $(INSTALLED) ## The race in one page that needs no install, into build/page; npm fetches its Python once
 	$(BIN)/python tools/build_page.py
 
 quick: lint types javascript pure ## Style, types and the tests without a model: under two minutes, for every change
@@ -72,7 +72,7 @@ kernel: ## The matrix kernel of the page, from its text: web/executor/matmul.was
 	npx --yes --loglevel=error --package=wabt@$(WABT) -- wat2wasm $(KERNEL).wat --output=$(OUT)
 
 pure: $(INSTALLED) ## The tests that load no model and open no browser
-	$(BIN)/pytest $(PURE) --quiet --numprocesses=auto --maxprocesses=4 --dist=loadfile
+	$(BIN)/pytest $(PURE) -m 'not download' --quiet --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 unit: $(INSTALLED) ## Everything in Python, and the browser tests where Chromium is installed
 	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile

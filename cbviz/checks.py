@@ -6,7 +6,7 @@ Three layers, for every room:
 - `whole`, `number`, `text`, `flag`, `one_of`, `listed`, `path` return the value as a plain Python object, so that
   nothing of the caller's types (numpy scalars, subclasses of `str`) travels further, or raise `error`: the class of the
   room that asks.
-- `shown`, `kind_of`, `one_line` put a value, its type or an exception into a sentence.
+- `shown`, `counted`, `kind_of`, `one_line` put a value, a number of things, a type or an exception into a sentence.
 
 Values come from notebooks and from learners' policies. Numbers of numpy and tensors without dimensions are numbers
 here, and any object may be passed by mistake, one whose comparison or `repr` raises included. Neither numpy nor torch
@@ -54,6 +54,24 @@ def shown(value: object) -> str:
         text = f"<{kind_of(value)}>"
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def counted(number: int, what: str) -> str:
+    """A number and what it counts, in English: "1 slot", "1,000 slots".
+
+    Parameters
+    ----------
+    number
+        How many.
+    what
+        The noun in the singular; an s makes its plural.
+    """
+    return f"{number:,} {noun(number, what)}"
+
+
+def noun(number: int, what: str) -> str:
+    """The noun after a number: "slot" after 1, else "slots"."""
+    return what if number == 1 else f"{what}s"
 
 
 def kind_of(value: object) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cbviz._moved import moved_name
+from cbviz.checks import counted
 
 IntArray = npt.NDArray[np.int32]
 StateArray = npt.NDArray[np.uint8]
@@ -194,7 +195,7 @@ class Iteration:
 
     def __repr__(self) -> str:
         busy = int(np.count_nonzero(self.request != NO_REQUEST))
-        return f"<Iteration {self.index}: {busy} of {self.slots} slots busy, {self.waiting} waiting>"
+        return f"<Iteration {self.index}: {busy} of {counted(self.slots, 'slot')} busy, {self.waiting} waiting>"
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cbviz.checks import counted
 from cbviz.errors import CbvizError
 from cbviz.messages import check_language, languages
 from cbviz.paths import Named, make_folder, path_of, short, why, write_whole
@@ -37,16 +38,13 @@ class Copied:
         """The result in sentences."""
         lines = []
         if self.new:
-            lines.append(f"{_counted(self.new)} copied to {self.folder}")
+            lines.append(f"{counted(len(self.new), 'notebook')} copied to {self.folder}")
         if self.same:
-            lines.append(f"{_counted(self.same)} were there already, unchanged.")
+            were = "was" if len(self.same) == 1 else "were"
+            lines.append(f"{counted(len(self.same), 'notebook')} {were} there already, unchanged.")
         if self.kept:
             lines.append(f"Kept as you left them: {', '.join(self.kept)} (move one away to get the original again).")
         return lines
-
-
-def _counted(names: Sequence[str]) -> str:
-    return f"{len(names)} notebook{'' if len(names) == 1 else 's'}"
 
 
 def originals(language: str) -> list[Path]:

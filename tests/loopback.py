@@ -85,8 +85,8 @@ class Loopback:
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             self.heads.append(head)
-            length = next(int(line[15:]) for line in head.split("\r\n") if line.lower().startswith("content-length:"))
-            body = await reader.readexactly(length)
+            lengths = [line[15:] for line in head.split("\r\n") if line.lower().startswith("content-length:")]
+            body = await reader.readexactly(int(lengths[0]) if lengths else 0)
             answer = Answer(writer, head.split()[1])
             if answer.path.endswith("/models"):
                 await answer.raw(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(self.models) + self.models)

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cbviz.policies import POLICIES, TGI, Admit, Orca, Plan, Policy, RequestLevel, Sarathi, Static, VllmV0, VllmV1
+from cbviz.policies import (
+    POLICIES,
+    TGI,
+    VTC,
+    Admit,
+    Orca,
+    Plan,
+    Policy,
+    RequestLevel,
+    Sarathi,
+    ShortestFirst,
+    Static,
+    VllmV0,
+    VllmV1,
+)
 
 UNDER_TEST: dict[str, Callable[[], Policy]] = {
     **POLICIES,
@@ -20,6 +34,9 @@ UNDER_TEST: dict[str, Callable[[], Policy]] = {
     "vllm_v1_rash": lambda: VllmV1(5, long_prefill_token_threshold=2, reserve_full_sequence=False),
     "vllm_v1_priority": lambda: VllmV1(5, reserve_full_sequence=False, priority={i: i % 3 for i in range(99)}),
     "sarathi_tight": lambda: Sarathi(chunk_size=3, watermark=0.1),
+    "shortest_first_aged": lambda: ShortestFirst(slo=6),
+    "shortest_first_estimate": lambda: ShortestFirst("estimate", {i: 1 + i % 4 for i in range(0, 99, 2)}, slo=20),
+    "vtc_outputs_only": lambda: VTC(input_weight=0),
 }
 
 

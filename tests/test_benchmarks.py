@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import cbviz
 from cbviz import cli
 from cbviz.cuda import compiled
 from cbviz.run import rates
@@ -116,6 +117,53 @@ def test_kv_schemes(tmp_path: Path) -> None:
     for one in found.values():
         assert one["schemes"]["Orca, maximum"]["used"] < one["schemes"]["vLLM, paged"]["used"]
     assert drawing.read_text("utf-8").startswith("<svg")
+
+
+def test_fidelity_runs_continue_where_they_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = script("fidelity_runs")
+    planned = [module.Planned(f"run-{n}", "tiny", "continuous", 2, 3, 4, 6, n) for n in (1, 2)]
+    monkeypatch.setattr(module, "SETS", {"fit": tuple(planned)})
+    options = ["--out", str(tmp_path), "--device", "cpu", "--repeats"]
+    assert module.main([*options, "2", "--only", "run-2"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"run-2.cbviz", "run-2.seconds"}
+    out = capsys.readouterr().out
+    assert "1 of 1 runs to do" in out
+    assert "run-2, 2 of 2" in out
+    assert "about 0 s left" in out
+    original, timed = module.Setting.timed, []
+
+    def cut_short(self: Any, executor: Any, record: bool) -> Any:
+        if len(timed) == 1:
+            raise KeyboardInterrupt
+        timed.append(1)
+        return original(self, executor, record)
+
+    monkeypatch.setattr(module.Setting, "timed", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        module.main([*options, "2"])
+    assert len((tmp_path / "run-1.seconds").read_text().split()) == 1
+    assert len(cbviz.load(tmp_path / "run-1.cbviz").requests) == 3
+    monkeypatch.setattr(module.Setting, "timed", original)
+    capsys.readouterr()
+    assert module.main([*options, "2"]) == 0
+    out = capsys.readouterr().out
+    assert "1 of 2 runs to do" in out
+    assert "run-1, 2 of 2" in out
+    assert "run-1, 1 of 2" not in out
+    with pytest.raises(SystemExit, match="there is no run nothing"):
+        module.main([*options, "2", "--only", "nothing"])
+
+
+def test_the_vllm_run_is_read_by_the_package(tmp_path: Path) -> None:
+    rows = Path(__file__).parent / "load_results" / "vllm_server_rtx4090.jsonl.gz"
+    (tmp_path / "a.requests.jsonl.gz").write_bytes(rows.read_bytes())
+    (tmp_path / "a.meta.json").write_text('{"model": "m"}')
+    meta, run = script("fidelity_vllm").read(tmp_path)
+    assert meta == {"model": "m"}
+    assert len(run.served) == 300
+    assert all(one.good for one in run.served)
 
 
 def test_planning(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import pytest
 import cbviz
 from cbviz import cli, lab
 from cbviz.cli import main
+from cbviz.messages import say
 
 Run = Callable[..., tuple[int, str, str]]
 SMALL = ("race", "--slots", "2", "--requests", "5", "--device", "cpu")
@@ -130,7 +131,10 @@ def test_json_is_one_object_and_nothing_else(run: Run) -> None:
     for lane in (first, last):
         assert set(lane) >= {"policy", "iterations", "seconds", "output_tokens", "occupancy", "tokens_per_second"}
         assert 0 < lane["occupancy"] <= 1
-        assert lane["tokens_per_second"] == pytest.approx(lane["output_tokens"] / lane["seconds"])
+        if result["speedup_doubt"] == "too_short_to_time":
+            assert (lane["seconds"], lane["tokens_per_second"]) == (None, None)
+        else:
+            assert lane["tokens_per_second"] == pytest.approx(lane["output_tokens"] / lane["seconds"], rel=0.12)
     assert [first["policy"], last["policy"]] == ["static", "continuous"]
     assert result["iteration_ratio"] == pytest.approx(first["iterations"] / last["iterations"])
     assert first["output_tokens"] == last["output_tokens"]
@@ -138,8 +142,34 @@ def test_json_is_one_object_and_nothing_else(run: Run) -> None:
     assert result["divergences"] == []
     assert set(result["table"]) == {"static", "continuous"}
     assert result["table"]["static"]["iterations"] == first["iterations"]
-    low, high = result["speedup_range"]
-    assert low <= result["speedup"] <= high
+    assert (result["speedup"], result["speedup_range"]) == (None, None)
+    assert result["speedup_doubt"] in ("too_short_to_time", "timed_once"), "one repeat decides nothing"
+
+
+def test_help_names_the_policies(capsys: pytest.CaptureFixture[str]) -> None:
+    from cbviz.policies import POLICIES
+
+    for command in ("race", "bench", "simulate"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        shown = " ".join(capsys.readouterr().out.split())
+        assert f"of {', '.join(POLICIES)} (" in shown, command
+
+
+def test_results_explains_in_both_languages_what_a_result_points_to(run: Run) -> None:
+    code, out, err = run("results")
+    assert (code, err) == (0, "")
+    assert "# Reading a result" in out
+    assert "## Where answers part" in out
+    assert "105 of 128" in out
+    assert not re.search(r"[\u4e00-\u9fff]", out)
+    code, out, _ = run("results", "--language", "zh")
+    assert code == 0
+    assert out.startswith("## 怎样读结果")
+    assert "## 回答为何不同" in out
+    assert "| situation" not in out
+    for language in ("en", "zh"):
+        assert "`cbviz results" in say(language, "verdict.differ_see")
 
 
 def test_what_libraries_print_never_reaches_the_json(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -408,6 +438,8 @@ def test_the_wheel_brings_the_notebooks_and_the_board(tmp_path: Path) -> None:
     source = tmp_path / "source"
     root = Path(__file__).resolve().parents[1]
     shutil.copytree(root / "cbviz", source / "cbviz", ignore=shutil.ignore_patterns("__pycache__"))
+    (source / "docs").mkdir()
+    shutil.copy(root / "docs" / "results.md", source / "docs" / "results.md")
     shutil.copytree(root / "notebooks", source / "notebooks", ignore=shutil.ignore_patterns("*checkpoints"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(root / name, source / name)
@@ -424,6 +456,7 @@ def test_the_wheel_brings_the_notebooks_and_the_board(tmp_path: Path) -> None:
     with zipfile.ZipFile(built) as wheel:
         inside = {name for name in wheel.namelist() if name.startswith("cbviz/notebooks/")}
         assert {f"cbviz/messages/{language}.json" for language in lab.LANGUAGES} <= set(wheel.namelist())
+        assert wheel.read("cbviz/docs/results.md") == (root / "docs" / "results.md").read_bytes()
         scripts = {name for name in wheel.namelist() if name.startswith("cbviz/view/js/") and name.endswith(".js")}
         wheel.extractall(tmp_path / "installed")
     assert inside == {

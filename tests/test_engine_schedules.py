@@ -93,7 +93,7 @@ def test_static_waits_for_its_batch_while_others_wait() -> None:
 LAWS = {
     "fixed": (lambda rng: 40, 1.0),
     "uniform": (lambda rng: rng.randint(1, 199), 2 * 8 / 9),
-    "exponential": (lambda rng: max(1, round(rng.expovariate(1 / 300))), sum(1 / k for k in range(1, 9))),
+    "exponential": (lambda rng: max(1, round(rng.expovariate(1 / 100))), sum(1 / k for k in range(1, 9))),
 }
 
 

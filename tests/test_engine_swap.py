@@ -61,7 +61,7 @@ def test_the_newest_waits_in_host_memory_and_goes_on_where_it_was() -> None:
     assert [it.swapped_in for it in steps] == [0, 0, 0, 0, 0, 4, 0, 0]
     assert reasons(steps)[2:] == [
         (2, "preempted", 2, "no block is free; its 4 KV blocks wait in host memory"),
-        (5, "admitted", 2, "its 4 KV blocks came back from host memory"),
+        (5, "admitted", 2, "its 4 KV blocks came from host memory"),
     ]
     assert not any((it.state == State.RECOMPUTE).any() for it in steps)
 

@@ -150,7 +150,7 @@ def test_bad_plans_in_the_middle_of_a_run() -> None:
         ),
         (lambda view: Plan(pause={view.running[0].id: ""}, chunk={view.running[0].id: 1}), "also paused or preempted"),
         (lambda view: Plan(pause={r.id: "" for r in view.running}), "none is computed"),
-        (lambda view: Plan(admit=[view.waiting[0].id]), "1 requests are admitted but only 0 slots are free"),
+        (lambda view: Plan(admit=[view.waiting[0].id]), "1 request is admitted but only 0 slots are free"),
     ):
         engine = make(Continuous())
         engine.submit(*requests)
@@ -192,7 +192,7 @@ def test_a_policy_that_never_gets_anywhere_is_stopped(monkeypatch: pytest.Monkey
     with pytest.raises(PolicyError, match=r"for 50 iterations .* no request advanced") as caught:
         list(engine.run())
     (note,) = caught.value.__notes__
-    assert note.splitlines()[0].endswith("1 slots, 0 free; 50 KV blocks of 4, 3 taken")
+    assert note.splitlines()[0].endswith("1 slot, 0 free; 50 KV blocks of 4, 3 taken")
     assert note.splitlines()[1:5] == [
         "running: 1",
         "  request 0 in slot 0: 1 of 3 tokens computed, 0 of at most 6 given, 3 KV blocks, 26 preemptions",

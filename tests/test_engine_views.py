@@ -342,7 +342,7 @@ def test_nothing_hidden_can_be_reached_in_a_race_a_benchmark_a_playground_a_sche
     played = cbviz.play(
         tiny, Walking(Continuous()), policies=["static"], rate=90, mean=4, iterations=12, pace=240, live=False
     )
-    assert played._steered[-1].policy.walked > 0  # type: ignore[attr-defined]
+    assert played._lanes[-1].policy.policy.walked > 0  # type: ignore[attr-defined]
     trace = schedule(
         Walking(), Workload("w", tuple(requests())), slots=3, block_size=4, kv_blocks=14, prefix_cache=True
     )

@@ -102,7 +102,7 @@ def test_vllm_v0_keeps_a_watermark() -> None:
     """10 positions, 2 kept: prompt 2 of 4 finds 6 beside prompt 1 of 4, and goes in; prompt 3 of 1 finds 2, and not."""
     policy = VllmV0(watermark=0.2)
     trace = trace_of(policy, 3, requests([1, 1, 1], prompts=[4, 4, 1]), blocks=10)
-    reason = "it needs 1 KV blocks for its 1 tokens, and 2 are free, of which 2 stay free"
+    reason = "it needs 1 KV block for its 1 token, and 2 are free, of which 2 stay free"
     assert said(policy, trace, 3, 0) == (3, "waits", reason)
     assert said(policy, trace, 2, 0) == (2, "let in", "slot 1; takes in all that it lacks: 4 tokens")
 

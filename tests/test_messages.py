@@ -24,7 +24,7 @@ KEYS = sorted(lines("en"))
 
 
 def blanks(line: str) -> set[str]:
-    return set(re.findall(r"\{(\w+)\}", line))
+    return {blank[1] for blank in messages._BLANK.finditer(line)}
 
 
 def fresh() -> None:
@@ -72,15 +72,49 @@ def source() -> str:
     """All code that shows a line, and the notebooks, whose tables have headings."""
     files = [path for kind in ("*.py", "*.js") for path in (ROOT / "cbviz").rglob(kind)]
     files += [path for kind in ("*.js", "*.html") for path in (ROOT / "web").rglob(kind)]
+    files.append(ROOT / "tools" / "build_page.py")
     return "\n".join(path.read_text("utf-8") for path in (*files, *(ROOT / "notebooks" / "en").glob("*.ipynb")))
+
+
+FILLED_WITH_ONE = re.compile(
+    r"(?<![\w.,])1 (?:(?:KV|prompt|output|wasted|forward) )*(?:requests|slots|iterations|tokens|lanes|runs|answers"
+    r"|blocks|rows|positions|preemptions|prompts|passes|arrivals|slot-iterations|batches|clients|lines|seconds)\b(?!/)"
+)
+NEVER_ONE = ("page.", "board.set_slots.other", "course.07.blocks hint 2", "verdict.times", "verdict.undecided")
+"""Lines whose number is above 1 by construction (limits and races of the page, repeats), or a term of a formula."""
+
+
+def test_one_of_anything_is_written_in_the_singular() -> None:
+    wrong = {}
+    for key in KEYS:
+        plural = key.endswith(".other") and not key.startswith(("course.", "term."))
+        chosen = {"n": "7", "count": "7"} if plural else {}
+        with_one = messages._BLANK.sub(
+            lambda blank, chosen=chosen: blank[2] if blank[2] is not None else chosen.get(blank[1], "1"),
+            lines("en")[key],
+        )
+        if FILLED_WITH_ONE.search(with_one) and not key.startswith(NEVER_ONE):
+            wrong[key] = with_one
+    assert not wrong
+
+
+def test_several_counts_choose_their_own_words() -> None:
+    facts = {"model": "tiny", "device": "cpu", "slots": "1", "requests": "1", "seed": "0", "tokens": "1,024"}
+    assert say("en", "cli.setting", facts).startswith(
+        "tiny on cpu, 1 slot, 1 request, seed 0; KV memory of 1,024 tokens"
+    )
+    assert say("zh", "cli.setting", facts).startswith("tiny，设备 cpu，1 个槽位，1 个请求")
+    assert str(Reason("lacks_blocks", needed=1, free=0)).startswith("it needs 1 KV block for")
+    assert str(Reason("lacks_blocks", needed=1.0, free=1)).endswith("and 1 is free")
+    assert Reason("lacks_blocks", needed=2, free=1).in_language("zh").endswith("需要 2 个 KV 块，而空闲 1 个")
 
 
 def test_every_line_is_used() -> None:
     text = source()
     made_of_parts = re.compile(
         # the ending is a fact of the run: a state's name, why a request ended, a control, a scheme, a row of a table
-        r"board\.(why_|set_|\w+_title$)|verdict\.(pair|every|best|behind|clock)_|policy\.orca\.|why\.line|course\.\d\d\.|language\."
-        r"|doctor\.(column|gantt|rule|unknown)\."
+        r"board\.(why_|set_|name_|\w+_title$)|verdict\.(pair|every|best|behind|clock|nothing_even)_|policy\.(orca|shortest_first)\.|why\.line|course\.\d\d\.|language\."
+        r"|doctor\.(column|gantt|rule|unknown)\.|decompose\.(column|step)\."
     )
     unused = []
     for key in KEYS:
@@ -144,9 +178,17 @@ def test_a_count_chooses_the_variant(key: str, facts: dict[str, object], filled:
 # ------------------------------------------------------------------ messages
 
 
+@pytest.mark.parametrize("fact", [0, -7, 2**70, 0.0, -0.0, 1.0, 1.2, 1 / 3, 1e15, 1e16, 1e-9, -2.5, 1.7e308])
+def test_a_number_reads_the_same_however_quickly_it_is_written(fact: float) -> None:
+    facts = {"waiting": 3, "running": 2, "ratio": fact, "least": 3, "limit": 20, "decodes": 4}
+    reason = Reason("too_few_wait", **facts)
+    assert str(reason) == say("en", reason.key, facts)
+    assert reason.facts == facts
+
+
 def test_a_reason_is_text_code_and_facts() -> None:
     short = Reason("lacks_blocks", needed=3, free=1)
-    assert short == "it needs 3 KV blocks for its prompt + max_new_tokens, and 1 are free"
+    assert short == "it needs 3 KV blocks for its prompt + max_new_tokens, and 1 is free"
     assert hash(short) == hash(str(short))
     assert (short.code, short.facts, short.key) == ("lacks_blocks", {"needed": 3, "free": 1}, "reason.lacks_blocks")
     assert short.in_language("zh") == "它的提示词 + max_new_tokens 需要 3 个 KV 块，而空闲 1 个"

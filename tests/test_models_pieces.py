@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, decoders
 from tokenizers import models as token_models
 from tokenizers.pre_tokenizers import ByteLevel
 
+from cbviz.models import load
 from cbviz.models.certainty import Certainty
 from cbviz.models.detokenizer import PieceStream, pieces
 from tests.tokenizers_of_each_kind import KINDS, of_kind
@@ -162,3 +163,18 @@ def test_a_long_answer_costs_a_few_decodings_a_token(kind: str, what: str) -> No
     text = "".join([stream.add(token) for _ in range(4096)])
     assert decoded < 4096 * 120
     assert text + stream.end() == decode([token] * 4096)
+
+
+def test_a_prompt_longer_than_the_tokenizer_knows_brings_no_warning_of_transformers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import transformers.tokenization_utils_base as base
+
+    warned: list[object] = []
+    monkeypatch.setattr(base.logger, "warning", lambda *words, **_: warned.append(words))
+    model = load("tiny", device="cpu", dtype="float32", progress=False)
+    monkeypatch.setattr(model.tokenizer, "model_max_length", 4)
+    assert len(model.encode("Count to 7")) > 4
+    assert warned == []
+    model.tokenizer("Count to 7")  # type: ignore[misc]
+    assert len(warned) == 1, "this is where transformers would have warned"

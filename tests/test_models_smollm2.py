@@ -105,7 +105,7 @@ def test_only_the_very_file_passes(tmp_path: Path) -> None:
     assert good.check(path) == path
     with pytest.raises(ModelError, match=r"is not y==1: its SHA-256 is ba7816bf.*, not 0000"):
         Wheel("y==1", "x.whl", "0000", 3).check(path)
-    with pytest.raises(ModelError, match="is no file"):
+    with pytest.raises(ModelError, match="it is not a file"):
         good.check(tmp_path)
 
 

@@ -85,3 +85,8 @@ def test_extreme_parameters_neither_hang_nor_go_back(rate: float, burstiness: fl
 def test_times_beyond_all_numbers_are_refused() -> None:
     with pytest.raises(WorkloadError, match="that overflow"):
         Poisson(5e-324).times(random.Random(0), 5)
+
+
+def test_burstiness_one_is_called_poisson() -> None:
+    assert GammaBursty(4, 1).describe() == Poisson(4).describe() == "Poisson, rate 4"
+    assert GammaBursty(4, 0.5).describe() == "Gamma, rate 4, burstiness 0.5"

@@ -382,7 +382,70 @@ WRONG_RESULTS = {
         {"first_token_ts": 1.0},
         "row 1: its times run backwards",
     ),
+    "a wait from another universe": ("vllm_bench.json", {"ttfts": [1e300] * 24}, "row 1: ttfts must be at most 1e.11"),
+    "a gap from another universe": ("vllm_bench.json", {"itls": [[1e300]] * 24}, "itls must hold finite .* at most 1e"),
+    "a stamp from another universe": (
+        "vllm_server_rtx4090.jsonl.gz",
+        {"last_token_ts": 1e300},
+        "row 1: last_token_ts must be at most 1e.11",
+    ),
+    "an end before the start": (
+        "inference_perf.json.gz",
+        {"end_time": 1.0, "info__response_metrics__output_token_times": []},
+        "row 1: its times run backwards: the last token comes .* s before the sending",
+    ),
+    "a token before the start": (
+        "inference_perf.json.gz",
+        {"info__response_metrics__output_token_times": [1.0, 2.0]},
+        "row 1: its times run backwards: the first token comes .* s before the sending",
+    ),
+    "an end before the start, by the wall clock": (
+        "aiperf.jsonl",
+        {"metadata__request_end_ns": 10**9},
+        "row 1: its times run backwards: the end comes .* s before the sending",
+    ),
+    "a first token after the last": (
+        "aiperf.jsonl",
+        {"metrics__time_to_first_token__value": 1e6},
+        "row 1: its times run backwards: the last token comes .* s before the first token",
+    ),
+    "an end before the start, as a moment": (
+        "guidellm.json.gz",
+        {"benchmarks__0__requests__successful__0__info__timings__last_token_iteration": 1.0},
+        "row 1: its times run backwards: the last token comes .* s before the first token",
+    ),
+    "a latency shorter than the first wait": (
+        "vllm_bench.json",
+        {"latencies": [0.0] * 24},
+        "row 1: its times run backwards: the last token comes .* s before the first token",
+    ),
+    "gaps below zero": ("vllm_bench.json", {"itls": [[5.0, -4.0]] * 24}, "row 1: a gap between its tokens is -4 s"),
+    "milliseconds among seconds": (
+        "vllm_bench.json",
+        {"start_times": [*(1000.0 + n for n in range(23)), 1e9]},
+        "row 24: it lies .* s after the first request; a run may take at most 31,622,400 s",
+    ),
+    "no time at all": (
+        "vllm_bench.json",
+        {"ttfts": [0.0] * 24, "itls": [[]] * 24, "latencies": [0.0] * 24},
+        "every request ends at the moment at which it was sent",
+    ),
 }
+
+
+@pytest.mark.parametrize("name", ["aiperf.jsonl", "guidellm.json.gz", "vllm_server_rtx4090.jsonl.gz"])
+def test_a_request_that_is_there_twice_is_named(name: str, tmp_path: Path) -> None:
+    """Two files pasted together count every request twice, and a mean does not show it."""
+    raw = (RESULTS / name).read_bytes()
+    text = (gzip.decompress(raw) if name.endswith(".gz") else raw).decode()
+    if name == "guidellm.json.gz":
+        content = json.loads(text)
+        content["benchmarks"][0]["requests"]["successful"] *= 2
+        text = json.dumps(content)
+    else:
+        text *= 2
+    with pytest.raises(WorkloadError, match=r"row \d+: its id '.*' is that of row 1, too; each request may be in"):
+        read_results(written(tmp_path, text))
 
 
 @pytest.mark.parametrize("case", WRONG_RESULTS)

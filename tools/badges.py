@@ -51,14 +51,18 @@ def repository() -> str | None:
     return address
 
 
-def cells(address: str, language: str, name: str) -> list[NotebookNode]:
-    """The two cells of a notebook."""
+def links(address: str, language: str, name: str) -> dict[str, str]:
+    """Where Colab and Binder open a notebook."""
     place = address.removeprefix("https://github.com/")
-    links = {
+    return {
         "colab": f"https://colab.research.google.com/github/{place}/blob/{BRANCH}/notebooks/{language}/{name}",
         "binder": f"https://mybinder.org/v2/gh/{place}/{BRANCH}?urlpath=lab/tree/notebooks/{language}/{name}",
     }
-    text = new_markdown_cell(WORDS[language].format(**links), id=LINKS)
+
+
+def cells(address: str, language: str, name: str) -> list[NotebookNode]:
+    """The two cells of a notebook."""
+    text = new_markdown_cell(WORDS[language].format(**links(address, language, name)), id=LINKS)
     if language != "en":
         english = cells(address, "en", name)[0].source
         text.metadata["translates"] = digits(english)

@@ -64,7 +64,6 @@ class ModelExecutor(VarlenForward):
         self.vocabulary = vocabulary_rows(model)
         self.end_tokens = end_tokens_of(model) if end_tokens is None else end_tokens
         served = serving_copy(model, needs)
-        pack_linears(served, slots)
         super().__init__(
             served,
             needs,
@@ -75,6 +74,8 @@ class ModelExecutor(VarlenForward):
             # One column more than positions: a token sampled at the last position is still an output token.
             width=min(self.context_limit, pool.blocks * pool.block_size) + 1,
         )
+        if not self._small:  # such a model is in the cache of the processor, where any layout is quick
+            pack_linears(served, slots)
 
     def provide_swap(self, blocks: int) -> int:
         """See `Executor`."""

@@ -2,8 +2,9 @@
 
 A file maps keys to lines. A key's first part says who shows the line: `reason.` policies and engine, `policy.` what a
 policy does, `why.`, `board.` the board and its pictures, `verdict.` what a race showed, `load.` what a load run showed,
-`table.` side-by-side tables, `answers.` tables of answers, `cli.` the command line, `course.` the notebooks and `term.`
-the headings of their tables. `language.` is the language's own name and its tag for numbers.
+`decompose.` what each part of a headline is worth, `table.` side-by-side tables, `answers.` tables of answers, `cli.`
+the command line, `course.` the notebooks and `term.` the headings of their tables. `language.` is the language's own
+name and its tag for numbers.
 
 One rule fills in a line, here and in `board/js/words.js`; `tests/messages.json` holds the cases that both must pass:
 
@@ -11,6 +12,8 @@ One rule fills in a line, here and in `board/js/words.js`; `tests/messages.json`
 - Text stays as it is. Whole numbers are written in digits, others with at most six significant digits (as by `%g`).
 - Where a line depends on a count, the key has the variants `key.one` and `key.other`, and the fact `n` chooses: `one`
   for 1. A language without a plural says the same twice.
+- Where it depends on several, `{name:request|requests}` is the first word if the fact of that name reads 1, else the
+  second: "{name} {name:request|requests}". A language without a plural leaves it out.
 
 The languages are the files of the folder, English first. So a new language is one new file, with the keys of `en.json`.
 """
@@ -32,7 +35,7 @@ FOLDER = Path(__file__).parent
 FIRST = "en"
 """The language that a run, a file and an error message are written in."""
 
-_BLANK = re.compile(r"\{(\w+)\}")
+_BLANK = re.compile(r"\{(\w+)(?::([^|{}]*)\|([^|{}]*))?\}")
 _WHOLE = 2.0**53
 """Below it JavaScript knows whole numbers exactly."""
 DEEPEST = 6
@@ -87,18 +90,34 @@ def say(language: str, key: str, facts: Mapping[str, Any] | None = None) -> str:
     known = facts or {}
     parts = _parts(language, key if known.get("n") != 1 or f"{key}.one" not in lines(language) else f"{key}.one")
     try:
-        return "".join([part if n % 2 == 0 else write(language, known[part]) for n, part in enumerate(parts)])
+        return "".join([part if isinstance(part, str) else _filled(language, part, known) for part in parts])
     except KeyError as missing:
         raise CbvizError(f"the message {key!r} needs the fact {missing}.") from None
 
 
+_Blank = tuple[str, str | None, str | None]
+"""The name of a fact, and the words for 1 and for other numbers where the blank chooses between words."""
+
+
 @cache
-def _parts(language: str, key: str) -> tuple[str, ...]:
-    """A line as text, name of a blank, text, …"""
+def _parts(language: str, key: str) -> tuple[str | _Blank, ...]:
+    """A line as text, blank, text, …"""
     line = lines(language).get(key, lines(language).get(f"{key}.other"))
     if line is None:
         raise CbvizError(f"there is no message {key!r:.80}.")
-    return tuple(_BLANK.split(line))
+    parts: list[str | _Blank] = []
+    end = 0
+    for blank in _BLANK.finditer(line):
+        parts += [line[end : blank.start()], (blank[1], blank[2], blank[3])]
+        end = blank.end()
+    return (*parts, line[end:])
+
+
+def _filled(language: str, blank: _Blank, facts: Mapping[str, Any]) -> str:
+    """The text of a blank."""
+    name, one, other = blank
+    text = write(language, facts[name])
+    return text if one is None or other is None else one if text == "1" else other
 
 
 def write(language: str, fact: Any) -> str:
@@ -148,14 +167,24 @@ class Message(str):
     @classmethod
     def _made(cls, key: str, facts: dict[str, Any], longest: int | None = None) -> Self:
         """The message, for facts that nothing else refers to. Policies make one an iteration, so this is quick."""
-        form, blanks = _quick().get(key, _NO_FORM) if type(key) is str else _NO_FORM
+        form, blanks, words = _quick().get(key, _NO_FORM) if type(key) is str else _NO_FORM
         if len(facts) != blanks:
             form = ""
-        for fact in facts.values():
-            if type(fact) is not int:
+        texts = facts
+        for name, fact in facts.items():
+            if type(fact) is int:
+                continue
+            if type(fact) is float and math.isfinite(fact):
+                texts = dict(facts) if texts is facts else texts
+                texts[name] = write(FIRST, fact)
+            else:
                 form = ""
+        if words and form:
+            texts = dict(facts) if texts is facts else texts
+            for place, name, one, other in words:
+                texts[place] = one if facts.get(name) == 1 else other
         try:
-            text = form % facts if form else ""
+            text = form % texts if form else ""
         except (KeyError, ValueError):  # a fact of another name, or a number with too many digits
             text = ""
         if not text:
@@ -209,21 +238,26 @@ def _remade(kind: type[Message], key: str, facts: Mapping[str, Any]) -> Message:
     return kind.of(key, facts)
 
 
-_NO_FORM = "", -1
+_Words = tuple[tuple[str, str, str, str], ...]
+_NO_FORM: tuple[str, int, _Words] = "", -1, ()
 
 
 @cache
-def _quick() -> dict[str, tuple[str, int]]:
-    """Key → its line as `%` fills it in for facts that are all whole numbers, and the number of its facts.
+def _quick() -> dict[str, tuple[str, int, _Words]]:
+    """Key → its line as `%` fills it in for facts that are all finite numbers, the number of its facts, and its words.
 
+    Words are those that a number chooses: their place in the line, the name of the fact, the word for 1, and the other.
     Lines that a count chooses are left out.
     """
     known = lines(FIRST)
     plain = {key: line for key, line in known.items() if key.rpartition(".")[2] not in ("one", "other")}
-    return {
-        key: (_BLANK.sub(r"%(\1)d", line.replace("%", "%%")), len(set(_BLANK.findall(line))))
-        for key, line in plain.items()
-    }
+    found = {}
+    for key, line in plain.items():
+        blanks = [blank.groups() for blank in _BLANK.finditer(line)]
+        words = {(f"{n}:{one}|{other}", n, one, other) for n, one, other in blanks if one is not None}
+        form = _BLANK.sub(lambda blank: f"%({blank[0][1:-1]})s", line.replace("%", "%%"))
+        found[key] = (form, len({name for name, _, _ in blanks}), tuple(words))
+    return found
 
 
 @cache
@@ -233,7 +267,8 @@ def _blanks() -> dict[str, frozenset[str]]:
     for key, line in lines(FIRST).items():
         stem, _, variant = key.rpartition(".")
         name = stem if variant in ("one", "other") else key
-        found.setdefault(name, set()).update(_BLANK.findall(line), {"n"} if name == stem else ())
+        names = (blank[1] for blank in _BLANK.finditer(line))
+        found.setdefault(name, set()).update(names, {"n"} if name == stem else ())
     return {key: frozenset(names) for key, names in found.items()}
 
 

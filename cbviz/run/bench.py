@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from cbviz.checks import flag, whole
+from cbviz.checks import counted, flag, whole
 from cbviz.config import EngineConfig, KVOptions, Preemption
 from cbviz.errors import CbvizError, WorkloadError
 from cbviz.limits import MOST_BLOCK_SIZE, MOST_EXACT, MOST_REPEATS, MOST_REQUESTS, MOST_SEED, MOST_SLOTS, MOST_TOKENS
@@ -117,7 +117,7 @@ class BenchResult:
         return self.floor.seconds / self.seconds
 
     def __repr__(self) -> str:
-        run = f"{self.model} on {self.device}, {self.requests} requests on {self.slots} slots"
+        run = f"{self.model} on {self.device}, {counted(self.requests, 'request')} on {counted(self.slots, 'slot')}"
         return printable(f"<BenchResult of {self.policy}: {run}, {two_digits(self.tokens_per_second)} tokens/s>")
 
     def table(self) -> str:
@@ -340,7 +340,7 @@ def _measured(
     each = longest_run(setting.workload, setting.config.slots, setting.warm_up(executor))
     name, _ = identity(setting.policy)
     title = f"{name}, run alone"
-    runs_of = f"{repeats} run{'s' * (repeats > 1)} of {len(setting.workload):,} requests"
+    runs_of = f"{counted(repeats, 'run')} of {counted(len(setting.workload), 'request')}"
     progress.expect(repeats * each, repeats, runs_of)
     progress.start(title, repeats)
     runs = []

@@ -20,14 +20,17 @@ from cbviz.core.executor import Result, Step
 from cbviz.errors import CbvizError, MeasureError, PolicyError
 from cbviz.events import NO_REQUEST, FinishReason, Iteration, State
 from cbviz.limits import MOST_CELLS
-from cbviz.policies import POLICIES, Orca, Plan, Policy, View, fresh, get, identity
+from cbviz.policies import POLICIES, Plan, Policy, View, fresh, get, identity
 from cbviz.policies.check import check
 from cbviz.policies.plain import plain
 from cbviz.policies.plan import CheckedPlan
 from cbviz.run.build import build_engine
 from cbviz.trace import MARK_KINDS, Trace
+from cbviz.trace.trace import HANDED_OVER
 from cbviz.workload import Request
 
+VARIED = ("orca", "shortest_first")
+"""Policies whose names say how they vary."""
 COUNTED = {
     "prefill_slots": State.PREFILL,
     "decode_slots": State.DECODE,
@@ -113,6 +116,8 @@ def decision(
 
 def _rerun(trace: Trace, policy: Policy, prompts: Mapping[int, Sequence[int]]) -> _Rerun:
     """The engine of the rerun. Raises MeasureError if no engine could have made this trace."""
+    if HANDED_OVER in trace.meta.extra:
+        raise MeasureError("this lane cannot be rerun: its requests were begun, and their KV computed, by another one.")
     try:
         return _Rerun(trace, policy, prompts)
     except (CbvizError, TypeError, ValueError, OverflowError) as error:
@@ -129,7 +134,9 @@ def policy_of(trace: Trace) -> Policy:
     """
     name, extra = trace.meta.policy, trace.meta.extra
     cheats = name.endswith("_cheating")
-    kind = Orca if name.startswith("orca") else POLICIES.get(name)
+    # What an estimate was given is not recorded; an oracle's lengths are those of the trace.
+    stem = next((one for one in VARIED if name.startswith(one) and not name.endswith("_estimate")), name)
+    kind = POLICIES.get(stem)
     if kind is None:
         raise MeasureError(f"{name!r} is not a built-in policy; pass the policy that made the run as policy=….")
     given = {}
@@ -249,6 +256,8 @@ def _request(trace: Trace, row: int, prompts: Mapping[int, Sequence[int]]) -> Re
         arrival=float(rq.arrival[row]),
         output_length=None if by_itself else len(output) if reason == FinishReason.LENGTH else most,
         stop_tokens=output[-1:] if reason == FinishReason.STOP else (),
+        client=rq.client[row] or None,
+        priority=int(rq.priority[row]),
     )
 
 

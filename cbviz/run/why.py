@@ -183,7 +183,7 @@ def lane_why(
         )
     made = decision(trace, iteration, policy, prompts)
     if request is None:
-        queue = [_of_the_queue(made, seen, n) for n, seen in enumerate(made.view.waiting[:SHOWN], 1)]
+        queue = [of_the_queue(made, seen, n) for n, seen in enumerate(made.view.waiting[:SHOWN], 1)]
         return LaneWhy(name or trace.meta.policy, iteration, _setting(made), tuple(map(_shortened, queue)))
     return LaneWhy(name or trace.meta.policy, iteration, _setting(made), (answered(made, trace, request),))
 
@@ -214,7 +214,7 @@ def answered(made: Decision, trace: Trace, request: int) -> Answer:
     view = made.view
     for place, seen in enumerate(view.waiting, 1):
         if seen.id == request:
-            return _of_the_queue(made, seen, place)
+            return of_the_queue(made, seen, place)
     for seen in view.running:
         if seen.id == request:
             return _of_the_running(made, seen)
@@ -257,7 +257,7 @@ def _taking_in(seen: RequestView, chunk: int | None) -> tuple[str, str]:
     return Message("why.decodes"), ""
 
 
-def _of_the_queue(made: Decision, seen: RequestView, place: int) -> Answer:
+def of_the_queue(made: Decision, seen: RequestView, place: int) -> Answer:
     """Let in, or put off by name, or without a slot, or behind another request."""
     plan, view = made.checked, made.view
     for entry in plan.admit:

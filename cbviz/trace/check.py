@@ -29,6 +29,7 @@ from cbviz.limits import (
 from cbviz.trace.check_columns import check_columns, first_id, request_rows, require, row_lengths, types_of, within
 from cbviz.trace.check_events import SpanLookup, check_marks, check_tokens
 from cbviz.trace.trace import (
+    HANDED_OVER,
     IterationTable,
     RequestTable,
     SpanTable,
@@ -152,7 +153,7 @@ def _check_iterations(it: IterationTable, meta: TraceMeta) -> None:
     require(bool((it.prefix_hits <= it.prefix_queries).all()), "more was found in the prefix cache than looked up")
     require(not (it.prefix_hits % meta.block_size).any(), "a part of a block was found in the prefix cache")
     back = bool((np.cumsum(it.swapped_in) <= np.cumsum(np.append(0, it.swapped_out))[: len(it)]).all())
-    require(back, "more KV blocks were swapped in than had been swapped out")
+    require(back or HANDED_OVER in meta.extra, "more KV blocks were swapped in than had been swapped out")
     require(not it.prefill_tokens[it.prefill_slots == 0].any(), "prefill tokens in an iteration without a prefill")
     require(not it.recompute_tokens[it.recompute_slots == 0].any(), "recomputed tokens in an iteration without one")
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from cbviz.errors import FileError, TraceError
 from cbviz.limits import LARGEST_TEXT, MOST_BRACKETS, MOST_COMMAS
-from cbviz.paths import path_of, short, why, write_whole
+from cbviz.paths import path_of, read_file, short, write_whole
 from cbviz.trace.check import check, check_meta, check_size
 from cbviz.trace.sentences import TABLE, restore, table
 from cbviz.trace.trace import IterationTable, MarkTable, RequestTable, SpanTable, Trace, TraceMeta
@@ -96,18 +96,10 @@ def load(path: str | os.PathLike[str]) -> Trace:
         contradicts itself. Nothing else is raised, whatever the file holds.
     """
     source = _path(path)
-    said = short(source)
     try:
-        if source.exists() and not source.is_file():  # opening a pipe would block
-            raise TraceError(f"{said} cannot be read: it is not a file.")
-        with source.open("rb") as file:
-            data = file.read(LARGEST_TEXT + 1)
-    except FileNotFoundError:
-        raise TraceError(f"there is no file {said}.") from None
-    except (OSError, ValueError) as error:
-        if isinstance(error, TraceError):
-            raise
-        raise TraceError(f"{said} cannot be read: {why(error)}.") from None
+        data = read_file(source, "the trace file", most=LARGEST_TEXT)
+    except FileError as error:
+        raise TraceError(str(error)) from None
     try:
         return from_bytes(data)
     except TraceError as error:

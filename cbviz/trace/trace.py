@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from cbviz.checks import noun
 from cbviz.paths import printable
 
 if TYPE_CHECKING:
@@ -19,13 +20,11 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+HANDED_OVER = "kv_from"
+"""In `TraceMeta.extra` of a lane whose requests another lane has begun: the name of that lane."""
+
 FloatArray = npt.NDArray[np.float64]
 IntColumn = npt.NDArray[np.int64]
-
-
-def _counted(n: int, what: str) -> str:
-    """How many there are of something, in English."""
-    return f"{n} {what}{'s' * (n != 1)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ class RequestTable:
         return len(self.id)
 
     def __repr__(self) -> str:
-        return f"<RequestTable of {_counted(len(self), 'request')}>"
+        return f"<RequestTable of {len(self)} {noun(len(self), 'request')}>"
 
     def row(self, request: int) -> int:
         """Row of a request.
@@ -164,7 +163,7 @@ class IterationTable:
         return len(self.t_start)
 
     def __repr__(self) -> str:
-        return f"<IterationTable of {_counted(len(self), 'iteration')}>"
+        return f"<IterationTable of {len(self)} {noun(len(self), 'iteration')}>"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,7 +186,7 @@ class SpanTable:
         return len(self.slot)
 
     def __repr__(self) -> str:
-        return f"<SpanTable of {_counted(len(self), 'span')}>"
+        return f"<SpanTable of {len(self)} {noun(len(self), 'span')}>"
 
 
 MARK_KINDS = ("arrive", "admit", "finish", "preempt", "stall", "cancel", "set")
@@ -214,7 +213,7 @@ class MarkTable:
         return len(self.kind)
 
     def __repr__(self) -> str:
-        return f"<MarkTable of {_counted(len(self), 'mark')}>"
+        return f"<MarkTable of {len(self)} {noun(len(self), 'mark')}>"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -319,9 +318,9 @@ class Trace:
 
     def __repr__(self) -> str:
         model = f"{self.meta.model}, " if self.meta.model else ""
-        run = f"{_counted(len(self.requests), 'request')} on {_counted(self.meta.slots, 'slot')}"
-        iterations = _counted(len(self.iterations), "iteration")
-        return printable(f"<Trace of {self.meta.policy}: {model}{run}, {iterations}>")
+        sizes = ((len(self.requests), "request"), (self.meta.slots, "slot"), (len(self.iterations), "iteration"))
+        requests, slots, iterations = (f"{number} {noun(number, what)}" for number, what in sizes)
+        return printable(f"<Trace of {self.meta.policy}: {model}{requests} on {slots}, {iterations}>")
 
     if TYPE_CHECKING:
         # `cbviz.trace` attaches these: files and exports import the tables, so the tables cannot import them.
