@@ -8,10 +8,8 @@ it reads on white and on dark pages; lines differ by dash as well as by colour.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 from unicodedata import east_asian_width
 from xml.sax.saxutils import escape
@@ -21,7 +19,7 @@ import numpy.typing as npt
 
 from cbviz.errors import MeasureError
 from cbviz.view.colours import INK, SERIES
-from cbviz.view.svg import image, write_svg
+from cbviz.view.svg import Picture
 from cbviz.view.ticks import label, step_above
 from cbviz.view.zoom import chart_figure, shown_live
 
@@ -85,7 +83,7 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
-class Chart:
+class Chart(Picture):
     """A chart with at least one point. A notebook displays it as a picture.
 
     Parameters
@@ -133,24 +131,6 @@ class Chart:
     def __repr__(self) -> str:
         names = ", ".join(s.name for s in self.series)
         return f"<Chart {self.title!r}: {self.y_label} against {self.x_label} of {names}>"
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/html": image(self.svg(), repr(self).strip("<>")), "text/plain": repr(self)}
-
-    def to_svg(self, path: str | os.PathLike[str]) -> Path:
-        """Write the picture to a file.
-
-        Parameters
-        ----------
-        path
-            The file to write; MeasureError if that fails.
-
-        Returns
-        -------
-        Path
-            The file written.
-        """
-        return write_svg(path, self.svg())
 
     def zoom(self) -> Any:
         """The chart to zoom into and to hover over, in a notebook whose page shows widgets; elsewhere the chart itself.

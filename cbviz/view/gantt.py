@@ -6,9 +6,7 @@ picture is an SVG on a transparent ground; phases differ by texture as well as b
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -17,7 +15,7 @@ from cbviz.errors import MeasureError
 from cbviz.messages import Message, check_language
 from cbviz.view.chart import FONT
 from cbviz.view.colours import BLUE, INK, ORANGE, VERMILION
-from cbviz.view.svg import image, write_svg
+from cbviz.view.svg import Picture
 from cbviz.view.ticks import label, step_above
 from cbviz.workload import LoadResults, Served
 
@@ -28,7 +26,7 @@ TALLEST, LOWEST, ROOM = 14.0, 2.5, 480.0
 
 
 @dataclass(frozen=True, slots=True)
-class Gantt:
+class Gantt(Picture):
     """The picture of a run. A notebook displays it.
 
     Parameters
@@ -56,24 +54,6 @@ class Gantt:
 
     def __repr__(self) -> str:
         return f"<Gantt of {counted(len(self.results.served), 'request')} of {self.results.name!r}>"
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/html": image(self.svg(), repr(self).strip("<>")), "text/plain": repr(self)}
-
-    def to_svg(self, path: str | os.PathLike[str]) -> Path:
-        """Write the picture to a file.
-
-        Parameters
-        ----------
-        path
-            The file; MeasureError if it cannot be written.
-
-        Returns
-        -------
-        Path
-            The file written.
-        """
-        return write_svg(path, self.svg())
 
     def drawn(self) -> tuple[Served, ...]:
         """The requests that get a bar, in order of arrival.

@@ -10,6 +10,7 @@ import base64
 import os
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from cbviz.errors import FileError, MeasureError
 from cbviz.paths import new_file, write_whole
@@ -31,3 +32,37 @@ def write_svg(path: str | os.PathLike[str], svg: str) -> Path:
         return write_whole(new_file(path), svg)
     except FileError as error:
         raise MeasureError(str(error)) from None
+
+
+class Picture:
+    """What has an `svg`: shown by a notebook, and written to a file. A base class."""
+
+    __slots__ = ()
+
+    def svg(self) -> str:
+        """The picture as an SVG document.
+
+        Returns
+        -------
+        str
+            Its bytes depend only on the data.
+        """
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/html": image(self.svg(), repr(self).strip("<>")), "text/plain": repr(self)}
+
+    def to_svg(self, path: str | os.PathLike[str]) -> Path:
+        """Write the picture to a file.
+
+        Parameters
+        ----------
+        path
+            The file to write; MeasureError if that fails.
+
+        Returns
+        -------
+        Path
+            The file written.
+        """
+        return write_svg(path, self.svg())

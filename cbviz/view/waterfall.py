@@ -7,10 +7,8 @@ plotly to hover over; gains and losses differ by texture as well as by colour.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
@@ -19,7 +17,7 @@ from cbviz.errors import MeasureError
 from cbviz.messages import FIRST, Message, check_language
 from cbviz.view.chart import FONT
 from cbviz.view.colours import BLUE, GREEN, INK, VERMILION
-from cbviz.view.svg import image, write_svg
+from cbviz.view.svg import Picture
 from cbviz.view.ticks import label
 from cbviz.view.zoom import shown_live, waterfall_figure
 
@@ -48,7 +46,7 @@ class Fall(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Waterfall:
+class Waterfall(Picture):
     """Throughput step by step. A notebook displays it as a picture.
 
     Parameters
@@ -90,24 +88,6 @@ class Waterfall:
         first, *rest = self.falls
         changes = [f"{b.name} ×{b.rate / a.rate:.2f}" for a, b in zip(self.falls, rest, strict=False)]
         return f"<Waterfall {self.title!r}: {first.name} {first.rate:.3g}, {', '.join(changes)}>"
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/html": image(self.svg(), repr(self).strip("<>")), "text/plain": repr(self)}
-
-    def to_svg(self, path: str | os.PathLike[str]) -> Path:
-        """Write the picture to a file.
-
-        Parameters
-        ----------
-        path
-            The file; MeasureError if it cannot be written.
-
-        Returns
-        -------
-        Path
-            The file written.
-        """
-        return write_svg(path, self.svg())
 
     def zoom(self) -> Any:
         """The steps to hover over, in a notebook whose page shows widgets; elsewhere the waterfall itself.
