@@ -24,6 +24,7 @@ from typing import Any
 from result_file import write
 
 from cbviz.models import load
+from cbviz.models.device import device_name
 from cbviz.run.decompose import decompose
 from cbviz.run.decompose_file import load_decomposition
 from cbviz.run.decompose_plan import BENCHMARKS, DecomposeStep
@@ -31,7 +32,7 @@ from cbviz.run.decompose_result import Decomposition
 from cbviz.run.progress import SilentProgress
 
 FORECASTS = Path(__file__).parent / "results" / "decompose" / "forecasts.json"
-COSTS = ("h100-opt-13b-derived", "a100-40gb-opt-13b")
+COSTS = ("h200-opt-13b", "h100-opt-13b-derived", "a100-40gb-opt-13b")
 EAGER_CORE = ("iteration_level", "paged", "batch_longest", "dataset_longest")
 FUSED = ("paged", "batch_longest", "iteration_level", "paged_double", "dataset_longest", "tgi", "lengths_declared")
 EAGER_REST = ("tgi", "lengths_declared", "paged_double", "request_level")
@@ -50,7 +51,7 @@ BOTH_WAYS = "paged_double/fused"
 
 
 def forecasts() -> list[dict[str, Any]]:
-    """What the simulator says of every cap, on both devices."""
+    """What the simulator says of every cap, on every device."""
     found = []
     for cost in COSTS:
         for cap in BENCHMARKS["article"][0]:
@@ -137,7 +138,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.benchmark == "article":
         made = BENCHMARKS["article"][1]
         cap, requests = options.cap or made.cap, options.requests or made.requests
-        asked["forecast"] = forecast_for(cap, requests, COSTS[0], options.json)
+        card = next((cost for cost in COSTS if cost.split("-")[0] in device_name(loaded.device).lower()), COSTS[0])
+        asked["forecast"] = forecast_for(cap, requests, card, options.json)
     found = decompose(loaded, **asked)
     for order in found.chains:
         print(found.table(order), "", sep="\n")

@@ -1,8 +1,9 @@
 """Forecasts of real runs, written down before the runs are made, and what the runs then said.
 
-    python benchmarks/fidelity.py forecast          # writes benchmarks/results/fidelity/forecasts.json: commit it
-    python benchmarks/fidelity_runs.py --set held-out --out benchmarks/results/fidelity
+    python benchmarks/fidelity.py forecast          # writes benchmarks/results/fidelity/h200/forecasts.json: commit it
+    python benchmarks/fidelity_runs.py --set held-out --out benchmarks/results/fidelity/h200
     python benchmarks/fidelity.py score             # writes scores.json and prints the table
+    python benchmarks/fidelity.py forecast --card h100 --folder benchmarks/results/fidelity    # for an H100
 
 The runs differ from those that the calibrations were fitted to: other seeds and numbers of slots, arrivals at a rate.
 """
@@ -25,19 +26,19 @@ from cbviz.measure import latencies
 from cbviz.simulator import Work, load_cost, shipped
 from cbviz.workload import AllAtOnce, ExponentialClipped, Poisson
 
-FOLDER = Path(__file__).parent / "results" / "fidelity"
+FOLDER = Path(__file__).parent / "results" / "fidelity" / "h200"
 FORECASTS, SCORES = "forecasts.json", "scores.json"
-CALIBRATIONS = {
-    "random:llama-3.1-8b": "h100-llama-3.1-8b",
-    "random:smollm2-135m": "h100-smollm2-135m",
-    "random:opt-13b": "h100-opt-13b",
-}
 GOALS = {"tokens_per_second": 0.03, "tpot": 0.05, "e2e": 0.05, "ttft": 0.15}
 SPEEDUP_GOAL, RANKING_GAP = 0.05, 0.10
 
 
-def forecast_of(run: Planned) -> dict[str, Any]:
-    """What the simulator says of a run, from its plan alone."""
+def calibration(card: str, run: Planned) -> str:
+    """The name of the calibration of a run's model on a card."""
+    return f"{card}-{run.model.removeprefix('random:')}"
+
+
+def forecast_of(run: Planned, card: str) -> dict[str, Any]:
+    """What the simulator says of a run on a card, from its plan alone."""
     work = Work.draw(
         run.requests,
         ExponentialClipped(128, run.longest),
@@ -48,7 +49,7 @@ def forecast_of(run: Planned) -> dict[str, Any]:
     found = cbviz.forecast(
         work,
         run.policy,
-        cost=CALIBRATIONS[run.model],
+        cost=calibration(card, run),
         slots=run.slots,
         block_size=BLOCK_SIZE,
         kv_blocks=None if run.kv_tokens is None else run.kv_tokens // BLOCK_SIZE,
@@ -82,14 +83,14 @@ def measured_of(path: Path) -> dict[str, Any]:
     }
 
 
-def forecast(folder: Path) -> int:
+def forecast(folder: Path, card: str) -> int:
     """Write a forecast of every planned run whose model has a calibration."""
     found: dict[str, Any] = {}
     for run in SETS["held-out"]:
-        if CALIBRATIONS[run.model] not in shipped():
-            print(f"{run.name}: no calibration {CALIBRATIONS[run.model]}")
+        if calibration(card, run) not in shipped():
+            print(f"{run.name}: no calibration {calibration(card, run)}")
             continue
-        found[run.name] = forecast_of(run)
+        found[run.name] = forecast_of(run, card)
         print(f"{run.name}: {found[run.name]['seconds']:.3f} s, {found[run.name]['tokens_per_second']:,.0f} tokens/s")
     costs = sorted({entry["calibration"] for entry in found.values()})
     coefficients = {name: load_cost(name).coefficients for name in costs}
@@ -138,8 +139,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("forecast", "score"))
     parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--card", default="h200", choices=("h100", "h200"), help="whose calibrations forecast")
     options = parser.parse_args(argv)
-    return {"forecast": forecast, "score": score}[options.what](options.folder)
+    return forecast(options.folder, options.card) if options.what == "forecast" else score(options.folder)
 
 
 if __name__ == "__main__":

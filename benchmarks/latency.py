@@ -30,7 +30,7 @@ from cbviz.simulator import Work, load_cost
 from cbviz.view.load_charts import quantile_cdf, slo_curve
 from cbviz.workload import ExponentialTruncated, Poisson
 
-RESULT = Path(__file__).parent / "results" / "latency.json"
+RESULT = Path(__file__).parent / "results" / "latency_h200.json"
 POLICIES = ("static", "tgi", "orca", "vllm_v1", "sarathi")
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.1)
 RUN_POLICIES, RUN_SHARES = ("vllm_v1", "tgi", "static"), (0.8, 0.5, 0.95, 0.3)
@@ -181,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="a folder: one JSON a run")
     parser.add_argument("--draw", type=Path, metavar="FOLDER", help="write the charts of --json here, and do no more")
     parser.add_argument("--model", default="random:opt-13b")
-    parser.add_argument("--cost", default="h100-opt-13b-derived", help="the calibration of the forecast")
+    parser.add_argument("--cost", default="h200-opt-13b", help="the calibration of the forecast")
     parser.add_argument("--slots", type=int, default=64)
     parser.add_argument("--kv-tokens", type=int, default=40_000)
     parser.add_argument("--block-size", type=int, default=16)

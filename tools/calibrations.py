@@ -1,6 +1,7 @@
 """Make the calibrations that ship, each from its runs, by one command.
 
     python tools/calibrations.py h100      # from the recorded runs in cbviz and in benchmarks/results/fidelity
+    python tools/calibrations.py h200      # from the runs in benchmarks/results/fidelity/h200
     python tools/calibrations.py a100      # derived from published figures and the roofline
     python tools/calibrations.py h100-opt  # derived from one measured run of OPT-13B's shape and the roofline
     python tools/calibrations.py cpu       # records runs on this machine first: leave it alone meanwhile
@@ -15,8 +16,9 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,8 @@ from cbviz.workload import ExponentialTruncated
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "benchmarks" / "results" / "fidelity"
-H100 = {"h100-llama-3.1-8b": "llama", "h100-smollm2-135m": "smollm2", "h100-opt-13b": "opt"}
-RECORDED = {"llama": ("llama-8b-32", "llama-8b-128")}
+SHAPES = {"llama": "llama-3.1-8b", "smollm2": "smollm2-135m", "opt": "opt-13b"}
+RECORDED = {"h100-llama-3.1-8b": ("llama-8b-32", "llama-8b-128")}
 
 # What is published of OPT-13B on an A100-40GB (Anyscale, June 2023), and of that card.
 PUBLISHED_TOKENS = 81.0
@@ -40,19 +42,20 @@ REACHED_BANDWIDTH, REACHED_FLOPS = 3.02 / 3.35, 798 / 989
 """Shares of the data sheet that an H100 reached, measured; taken for the A100, too."""
 
 
-def h100() -> None:
-    """Fit to the runs that are there for fitting; those that test forecasts are never among them."""
+def measured(card: str, runs: Path) -> None:
+    """Fit to the runs of a card that are there for fitting; those that test forecasts are never among them."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     from fidelity_runs import SETS
 
-    for name, model in H100.items():
-        paths = [RUNS / f"{run.name}.cbviz" for run in SETS["fit"] if run.name.startswith(f"{model}-")]
+    for prefix, shape in SHAPES.items():
+        name = f"{card}-{shape}"
+        paths = [runs / f"{run.name}.cbviz" for run in SETS["fit"] if run.name.startswith(f"{prefix}-")]
         traces = [cbviz.load(path) for path in paths if path.exists()]
-        traces += [trace for recording in RECORDED.get(model, ()) for trace in cbviz.recorded(recording)]
+        traces += [trace for recording in RECORDED.get(name, ()) for trace in cbviz.recorded(recording)]
         if traces:
             write(cbviz.calibrate(traces, name=name))
         else:
-            print(f"{name}: no runs in {RUNS}")
+            print(f"{name}: no runs in {runs}")
 
 
 def a100() -> None:
@@ -163,14 +166,20 @@ def write(cost: CostModel) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Make what was asked for; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("which", nargs="+", choices=("h100", "a100", "h100-opt", "cpu"))
+    parser.add_argument("which", nargs="+", choices=("h100", "h200", "a100", "h100-opt", "cpu"))
     parser.add_argument("--threads", type=int, default=2, help="of the CPU runs (2)")
     options = parser.parse_args(argv)
     for which in options.which:
         if which == "cpu":
             cpu(options.threads)
         else:
-            {"h100": h100, "a100": a100, "h100-opt": h100_opt}[which]()
+            made: dict[str, Callable[[], None]] = {
+                "h100": partial(measured, "h100", RUNS),
+                "h200": partial(measured, "h200", RUNS / "h200"),
+                "a100": a100,
+                "h100-opt": h100_opt,
+            }
+            made[which]()
     return 0
 
 

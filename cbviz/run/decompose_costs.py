@@ -1,8 +1,8 @@
 """Forecasts of a decomposition: the simulator's seconds for every step, with what kernels add to an iteration.
 
 A calibration is of one engine, so it knows one kind of kernels. What the others add to an iteration is taken from
-measurements on an H100 (`benchmarks/results/ladder_h100.json`): it is launching and small kernels, so it grows with the
-layers and hardly with the rows. Such costs are derived, not fitted, and every forecast made from them says so.
+measurements on an H100 and an H200 (`benchmarks/results/ladder_*.json`): it is launching and small kernels, so it grows
+with the layers and hardly with the rows. Such costs are derived, not fitted, and every forecast made from them says so.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from cbviz.simulator.cost import CostModel
 
 LADDER_ROWS, LADDER_LAYERS = 32, 32
 """Rows and layers of the step that was measured: Llama-3.1-8B's shape."""
-LADDER_SECONDS = {"eager": 31.105e-3, "graphs": 9.718e-3, "fused": 6.770e-3}
+LADDER_SECONDS = {
+    "H100": {"eager": 31.105e-3, "graphs": 9.718e-3, "fused": 6.770e-3},
+    "H200": {"eager": 31.226e-3, "graphs": 8.178e-3, "fused": 5.126e-3},
+}
 """Of one decode step at a context of 400: launched kernel by kernel, as one CUDA graph, and compiled and fused."""
 REACHED = 0.869
 """Share of the roofline that the fused engine reached with OPT-13B's shape (`opt13b_16_h100.json`)."""
@@ -68,18 +71,20 @@ def kernel_costs(cost: CostModel) -> KernelCosts:
     whole_derived = origin is not None and origin.method == "derived"
     if cost.name == A100:
         layers, fused = LAYERS["opt-13b"], A100_ROOFLINE / REACHED
-        added = {"eager": cost.iteration, "graphs": fused + _added("graphs", layers), "fused": fused}
+        added = {"eager": cost.iteration, "graphs": fused + _added("graphs", layers, "H100"), "fused": fused}
         return _made(cost, added, tuple(KERNELS))
     model = "" if origin is None else origin.model.removeprefix("random:")
     if origin is None or model not in LAYERS or "NVIDIA" not in origin.device:
         return KernelCosts({"eager": cost}, ("eager",) if whole_derived else ())
-    added = {name: cost.iteration + _added(name, LAYERS[model]) for name in KERNELS}
+    card = next((card for card in LADDER_SECONDS if card in origin.device), "H100")
+    added = {name: cost.iteration + _added(name, LAYERS[model], card) for name in KERNELS}
     return _made(cost, added, tuple(KERNELS) if whole_derived else ("eager", "graphs"))
 
 
-def _added(kernels: str, layers: int) -> float:
-    """Seconds that kernels add to an iteration of fused ones."""
-    return (LADDER_SECONDS[kernels] - LADDER_SECONDS["fused"]) * layers / LADDER_LAYERS
+def _added(kernels: str, layers: int, card: str) -> float:
+    """Seconds that kernels add to an iteration of fused ones, on a card whose ladder was measured."""
+    measured = LADDER_SECONDS[card]
+    return (measured[kernels] - measured["fused"]) * layers / LADDER_LAYERS
 
 
 def _made(cost: CostModel, iteration: dict[str, float], derived: tuple[str, ...]) -> KernelCosts:
