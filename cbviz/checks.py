@@ -19,6 +19,7 @@ import math
 import os
 import reprlib
 from collections.abc import Iterable
+from importlib import import_module
 from operator import index
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
@@ -281,3 +282,54 @@ def path(name: str, value: object, *, error: type[CbvizError] = CbvizError) -> P
     except Exception:  # `__fspath__` is the caller's code
         given = None
     raise error(f"{name} must be the path of a file or folder, not {shown(value)}.")
+
+
+# ------------------------------------------------------------------------------------- names that another function has
+
+KNOWN_BY = {
+    "cbviz.recorded": ("cbviz.trace", "RECORDINGS"),
+    "cbviz.trace.compared": ("cbviz.trace", "COMPARISONS"),
+    "cbviz.policies.get": ("cbviz.policies", "POLICIES"),
+    "cbviz.workload.fetch_trace": ("cbviz.workload", "PUBLIC_TRACES"),
+    "cbviz.simulator.load_cost": ("cbviz.simulator", "shipped"),
+    "cbviz.models.load": ("cbviz.models", "catalogue"),
+    "cbviz.bench": ("cbviz.run.bench_work", "WORKLOADS"),
+}
+"""A function that takes names → the module and the name of what holds them. Imported only where a name is refused."""
+
+
+def known_elsewhere(name: object) -> str:
+    """Who knows a name that is being refused, as the end of the sentence that refuses it.
+
+    Parameters
+    ----------
+    name
+        What was refused: any object.
+
+    Returns
+    -------
+    str
+        Such as "; cbviz.trace.compared knows it"; empty if no function does.
+    """
+    if not is_a(name, str):
+        return ""
+    knows = []
+    for function, (module, held) in KNOWN_BY.items():
+        try:
+            names = getattr(import_module(module), held)
+        except ImportError:  # a browser's Python has only some of the rooms
+            continue
+        if str.__str__(name) in (names() if callable(names) else names):
+            knows.append(function)
+    return f"; {' and '.join(knows)} {'knows' if len(knows) == 1 else 'know'} it" if knows else ""
+
+
+def three_digits(value: float) -> str:
+    """A number as people read it: three digits, with commas instead of an exponent where it is large.
+
+    Examples
+    --------
+    >>> three_digits(1448.2), three_digits(0.12345), three_digits(227.4)
+    ('1,448', '0.123', '227')
+    """
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -336,9 +336,13 @@ def test_a_forecast_is_shown_beside_and_must_be_of_the_same_work(
 
 
 def test_the_kernels_seconds_are_the_ladders() -> None:
-    ladder = json.loads((ROOT / "benchmarks" / "results" / "ladder_h100.json").read_text("utf-8"))["ladder"]
-    rungs = [one["milliseconds"] / 1e3 for one in ladder if one["model"] == "random:llama-3.1-8b" and one["rows"] == 32]
-    assert list(LADDER_SECONDS.values()) == pytest.approx([rungs[0], rungs[1], rungs[-1]], abs=5e-6)
+    for card, seconds in LADDER_SECONDS.items():
+        path = ROOT / "benchmarks" / "results" / f"ladder_{card.lower()}.json"
+        ladder = json.loads(path.read_text("utf-8"))["ladder"]
+        rungs = [
+            one["milliseconds"] / 1e3 for one in ladder if one["model"] == "random:llama-3.1-8b" and one["rows"] == 32
+        ]
+        assert list(seconds.values()) == pytest.approx([rungs[0], rungs[1], rungs[-1]], abs=5e-6)
     calibrations = importlib.import_module("calibrations")
     bandwidth = calibrations.BANDWIDTH * calibrations.REACHED_BANDWIDTH
     assert pytest.approx(2 * calibrations.PARAMETERS / bandwidth, rel=1e-3) == A100_ROOFLINE
@@ -370,7 +374,9 @@ def test_a_calibration_of_ones_own_knows_its_own_kernels() -> None:
         ({"orders": ["backwards"]}, MeasureError, "orders must be one or both of schedule_first, kernels_first"),
         ({"benchmark": "large"}, MeasureError, "the benchmark must be one of article, small"),
         ({"cap": 100}, MeasureError, "has the caps 32, 128, 512, 1,536, not 100"),
-        ({"requests": 3}, MeasureError, "requests must be a whole number of at least 16"),
+        ({"requests": 0}, MeasureError, "requests must be a whole number of at least 1, not 0"),
+        ({"requests": 3}, MeasureError, "at least 16 at a cap of 1,536, four static batches of 4, not 3"),
+        ({"requests": 20, "cap": 512}, MeasureError, "at least 32 at a cap of 512, four static batches of 8, not 20"),
         ({"both_ways": "paged"}, MeasureError, "a step is written SCHEME/KERNELS"),
         ({"both_ways": "paged/eager"}, MeasureError, "a simulation runs nothing"),
         ({"resume": True}, MeasureError, "resume needs save"),

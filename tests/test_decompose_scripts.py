@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from cbviz.cli import main
 from cbviz.errors import MeasureError, TraceError
 from cbviz.run.decompose import decompose
-from cbviz.run.decompose_file import load_decomposition
+from cbviz.run.decompose_file import load_decomposition, recorded_decomposition
 from cbviz.run.decompose_plan import ORDERS, DecomposeStep, chain, checked_names
 from cbviz.run.decompose_result import Decomposition
 from cbviz.simulator import load_cost
@@ -117,9 +118,10 @@ def test_latency_on_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert [path.stat().st_mtime_ns for path in files][1:] == times[1:], "what was there is kept"
 
 
-def test_the_shipped_latencies(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["latency.json", "latency_h200.json"])
+def test_the_shipped_latencies(file: str, tmp_path: Path) -> None:
     script = importlib.import_module("latency")
-    found = json.loads((RESULTS / "latency.json").read_text("utf-8"))
+    found = json.loads((RESULTS / file).read_text("utf-8"))
     rows = found["rows"]
     assert [(row["policy"], row["share"]) for row in rows] == [(p, s) for p in script.POLICIES for s in script.SHARES]
     assert all(100 <= row["requests"] <= 5_000 for row in rows)
@@ -130,10 +132,11 @@ def test_the_shipped_latencies(tmp_path: Path) -> None:
     p99 = {(row["policy"], row["share"]): row["p99_ttft"] for row in rows}
     saturated = {(row["policy"], row["share"]): row["saturated"] for row in rows}
     readme = (ROOT / "benchmarks" / "README.md").read_text("utf-8")
-    assert f"{p99['vllm_v1', 0.5]:.2g} s with it, {p99['tgi', 0.5]:.2g} s" in readme.replace("\n", " ")
+    if file == "latency_h200.json":
+        assert f"{p99['vllm_v1', 0.5]:.2g} s with it, {p99['tgi', 0.5]:.2g} s" in readme.replace("\n", " ")
     assert saturated["static", 0.5]
     assert not saturated["vllm_v1", 0.5]
-    script.draw(RESULTS / "latency.json", tmp_path)
+    script.draw(RESULTS / file, tmp_path)
     assert len(list(tmp_path.glob("*.svg"))) == 9
 
 
@@ -164,7 +167,7 @@ def test_a_comparison_on_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["replay", "engines-tiny", "--html", str(page)]) == 0
     assert "All 32 answers are the same, token by token." in capsys.readouterr().out
     assert page.stat().st_size > 100_000
-    with pytest.raises(TraceError, match="there is no comparison 'gpu'; there are engines-tiny"):
+    with pytest.raises(TraceError, match="there is no comparison 'gpu'; there is engines-tiny"):
         compared("gpu")
 
 
@@ -178,3 +181,39 @@ def test_a_comparison_is_written_only_if_the_answers_agree(tmp_path: Path, monke
     importlib.import_module("cbviz").recorded("smollm2-8")[0].save(other)
     assert script.main(["--out", str(tmp_path / "new"), "--vllm", str(other)]) == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_the_page_has_the_measured_table() -> None:
+    found = recorded_decomposition()
+    assert found.table("kernels_first") in PAGE
+    drawn = (ROOT / "docs" / "waterfall-h200.svg").read_text("utf-8")
+    assert drawn == found.waterfall("kernels_first").svg()
+    assert "e+" not in drawn
+    factors = {factor.name: factor for factor in found.factors("kernels_first")}
+    schedule = math.prod(factor.ratio for name, factor in factors.items() if name != "fused")
+    memory = math.prod(factors[name].ratio for name in ("lengths_declared", "paged", "paged_double"))
+    said = PAGE.replace("\n", " ")
+    assert f"it is {schedule:.1f}×" in said
+    assert f"longest output is worth {factors['batch_longest'].ratio:.2f}×" in said
+    assert f"every iteration {factors['iteration_level'].ratio:.2f}×" in said
+    assert f"twice the memory, {memory:.2f}× without" in said
+    errors = [factor.forecast / factor.ratio - 1 for name, factor in factors.items() if name != "fused"]
+    assert max(map(abs, errors)) < 0.026
+    apart = found.results["paged_double/fused"].apart
+    assert apart is not None
+    assert f"agree within {abs(apart):.1%}".replace("%", " %") in said
+
+
+def test_the_ledger_is_what_the_files_say() -> None:
+    assert importlib.import_module("ledger").main(["--check"]) == 0
+
+
+def test_the_recorded_one_on_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    picture = tmp_path / "fall.svg"
+    assert main(["decompose", "--recorded", "--svg", str(picture)]) == 0
+    assert recorded_decomposition().table("kernels_first") in capsys.readouterr().out
+    assert picture.read_text("utf-8") == (ROOT / "docs" / "waterfall-h200.svg").read_text("utf-8")
+    assert main(["decompose", "--recorded", "--cap", "32"]) == 2
+    assert "leave --cap out" in capsys.readouterr().err
+    with pytest.raises(MeasureError, match="opt-13b-h200"):
+        recorded_decomposition("opt-66b")

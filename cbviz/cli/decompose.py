@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cbviz.cli.option_types import above_zero, between, names
 from cbviz.cli.signals import Answered
 from cbviz.cli.streams import everything_to_stderr
 from cbviz.cli.targets import Writing, write_all
 from cbviz.cli.words import print_json, say
+from cbviz.errors import MeasureError
 from cbviz.limits import MOST_REQUESTS, MOST_SEED, MOST_TOKENS
 from cbviz.messages import languages
 from cbviz.paths import new_file, printable, short
 
+if TYPE_CHECKING:
+    from cbviz.run.decompose_result import Decomposition
+
 COST = "a100-40gb-opt-13b"
 """The calibration of the article's own device."""
+NOT_RECORDED = {
+    "model": "tiny", "benchmark": None, "cap": None, "requests": None, "seed": 0, "simulate": False, "cost": None,
+    "steps": None, "orders": None, "two_by_two": False, "both_ways": None, "only": None, "limit": None, "device": None,
+    "dtype": None, "forecast": None, "save": None, "resume": False,
+}  # fmt: skip
+"""Options that shape a run, and what they are where they are left out."""
 
 
 def run_decompose(options: argparse.Namespace) -> int:
@@ -24,36 +34,8 @@ def run_decompose(options: argparse.Namespace) -> int:
         options.svg = new_file(options.svg, "--svg", suffix=".svg")
     if options.save is not None:
         options.save = new_file(options.save, "--save", suffix=".json")
-    simulated = options.simulate or options.cost is not None
     with everything_to_stderr():
-        from cbviz.run.decompose import decompose
-        from cbviz.run.decompose_plan import ORDERS
-        from cbviz.run.progress import progress_for
-
-        if not simulated:
-            from transformers.utils import logging
-
-            logging.set_verbosity_error()
-        found = decompose(
-            options.model,
-            benchmark=options.benchmark,
-            cap=options.cap,
-            requests=options.requests,
-            seed=options.seed,
-            simulate=(options.cost or COST) if simulated else None,
-            steps=options.steps,
-            orders=ORDERS if options.orders is None else options.orders,
-            two_by_two=options.two_by_two,
-            both_ways=options.both_ways,
-            only=options.only,
-            limit=options.limit,
-            device=options.device,
-            dtype=options.dtype,
-            forecast=options.forecast,
-            save=options.save,
-            resume=options.resume,
-            progress=progress_for(options.quiet),
-        )
+        found = _recorded(options) if options.recorded else _made(options)
     say([note.in_language(options.language) if hasattr(note, "in_language") else note for note in found.notes],
         quiet=options.quiet)  # fmt: skip
     if options.json:
@@ -66,12 +48,55 @@ def run_decompose(options: argparse.Namespace) -> int:
     if options.save is not None:
         targets.append((lambda: None, f"The numbers are in {short(options.save)}"))
     if options.svg is not None and found.chains and len(found.results) > 1:
-        picture = found.waterfall(language=options.language)
+        order = max(found.chains, key=lambda order: len(found.factors(order)))
+        picture = found.waterfall(order, language=options.language)
         targets.append((lambda: picture.to_svg(options.svg), f"The picture is in {short(options.svg)}"))
     code = write_all(targets, quiet=options.json) if targets else 0
     if found.stopped:
         raise Answered
     return code
+
+
+def _recorded(options: argparse.Namespace) -> Decomposition:
+    from cbviz.run.decompose_file import recorded_decomposition
+
+    for name, unset in NOT_RECORDED.items():
+        if getattr(options, name) != unset:
+            option = name.replace("_", "-")
+            raise MeasureError(f"--recorded shows a run that was made before; leave --{option} out, or --recorded.")
+    return recorded_decomposition()
+
+
+def _made(options: argparse.Namespace) -> Decomposition:
+    from cbviz.run.decompose import decompose
+    from cbviz.run.decompose_plan import ORDERS
+    from cbviz.run.progress import progress_for
+
+    simulated = options.simulate or options.cost is not None
+    if not simulated:
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+    return decompose(
+        options.model,
+        benchmark=options.benchmark,
+        cap=options.cap,
+        requests=options.requests,
+        seed=options.seed,
+        simulate=(options.cost or COST) if simulated else None,
+        steps=options.steps,
+        orders=ORDERS if options.orders is None else options.orders,
+        two_by_two=options.two_by_two,
+        both_ways=options.both_ways,
+        only=options.only,
+        limit=options.limit,
+        device=options.device,
+        dtype=options.dtype,
+        forecast=options.forecast,
+        save=options.save,
+        resume=options.resume,
+        progress=progress_for(options.quiet),
+    )
 
 
 def add_decompose(commands: Any) -> None:
@@ -91,6 +116,7 @@ def add_decompose(commands: Any) -> None:
     decompose.add_argument("--requests", type=between(1, MOST_REQUESTS), help="how many (the benchmark's own)")
     decompose.add_argument("--seed", type=between(0, MOST_SEED), default=0, help="seed of lengths and prompts (0)")
     decompose.add_argument("--simulate", action="store_true", help="run nothing: the simulator's seconds")
+    decompose.add_argument("--recorded", action="store_true", help="run nothing: what was measured on an H200")
     decompose.add_argument("--cost", help=f"simulate with this calibration, by name or file ({COST})")
     decompose.add_argument("--steps", type=names, help="schemes and kernels, with commas between them (all)")
     decompose.add_argument("--orders", type=names, help="schedule_first, kernels_first (both)")

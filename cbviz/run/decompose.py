@@ -135,7 +135,7 @@ def decompose(
         cost = load_cost(simulate)
         source: Measured | Simulated = Simulated(kernel_costs(cost), cost, work)
     else:
-        if device == "cpu" and dtype is None:
+        if device == "cpu" and dtype is None and isinstance(model, str):
             dtype = "float32"
         if dtype is None and isinstance(model, str) and model.endswith("opt-13b"):
             dtype = "float16"

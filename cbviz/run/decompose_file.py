@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from cbviz.checks import finite
+from cbviz.checks import finite, one_of
 from cbviz.errors import CbvizError, FileError, MeasureError
 from cbviz.paths import path_of, short, why, write_whole
 from cbviz.run.decompose_measure import StepResult
@@ -17,6 +17,11 @@ from cbviz.run.decompose_result import Decomposition
 
 LARGEST_DECOMPOSITION = 2**22
 METHODS = ("whole", "counted", "simulated")
+_FOLDER = Path(__file__).parent / "decompositions"
+DECOMPOSITIONS = {
+    "opt-13b-h200": "the article's benchmark at its highest cap, OPT-13B's shape with random weights on an H200",
+}
+"""Name and description of each decomposition that ships, to look at without a GPU."""
 
 
 def save_decomposition(found: Decomposition, path: str | os.PathLike[str]) -> Path:
@@ -40,6 +45,34 @@ def save_decomposition(found: Decomposition, path: str | os.PathLike[str]) -> Pa
         It cannot be written; what it held before is still there.
     """
     return write_whole(path, json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n", "the decomposition")
+
+
+def recorded_decomposition(name: str = "opt-13b-h200") -> Decomposition:
+    """Load a decomposition that was measured on a large GPU and ships with cbviz.
+
+    Parameters
+    ----------
+    name
+        A key of `DECOMPOSITIONS`.
+
+    Returns
+    -------
+    Decomposition
+        The measured steps, each with the forecast that was written down before the run.
+
+    Raises
+    ------
+    MeasureError
+        There is no such decomposition; the message lists those there are.
+
+    Examples
+    --------
+    >>> found = recorded_decomposition()
+    >>> {factor.name: round(factor.ratio, 2) for factor in found.factors("kernels_first")}["iteration_level"]
+    1.94
+    """
+    chosen = one_of("the recorded decomposition", name, DECOMPOSITIONS, error=MeasureError)
+    return load_decomposition(_FOLDER / f"{chosen}.json")
 
 
 def load_decomposition(given: str | os.PathLike[str] | dict[str, Any]) -> Decomposition:

@@ -152,11 +152,22 @@ def benchmark_of(
             raise MeasureError(f"the benchmark {name!r} has the caps {known}, not {cap!r:.80}.")
         made = replace(made, cap=cap, level=levels[cap])
     if requests is not None:
-        least = 4 * made.level.batch
-        made = replace(made, requests=whole("requests", requests, least, MOST_REQUESTS, error=MeasureError))
+        made = replace(made, requests=_enough(made, requests))
     if limit is not None:
         made = replace(made, limit=limit)
     return replace(made, seed=whole("seed", seed, 0, MOST_SEED, error=MeasureError))
+
+
+def _enough(made: Benchmark, requests: int) -> int:
+    """The number of requests, if it fills four static batches: the size of a batch follows the cap."""
+    batch = made.level.batch
+    given = whole("requests", requests, 1, MOST_REQUESTS, error=MeasureError)
+    if given < 4 * batch:
+        raise MeasureError(
+            f"requests must be at least {4 * batch:,} at a cap of {made.cap:,}, four static batches of {batch}, not "
+            f"{given:,}."
+        )
+    return given
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from cbviz.paths import printable
 from cbviz.run.decompose_measure import StepResult
 from cbviz.run.decompose_plan import Benchmark, DecomposeStep, factor_name
 from cbviz.run.decompose_words import sentences, table
+from cbviz.view.language import chosen
 from cbviz.view.waterfall import Fall, Waterfall
 
 
@@ -165,7 +166,7 @@ class Decomposition:
         return found
 
     def ranges(self) -> dict[str, tuple[float, float]]:
-        """What each factor was worth over the orders that were run.
+        """What each factor was worth over the orders, if it was run in all of them.
 
         Returns
         -------
@@ -176,7 +177,8 @@ class Decomposition:
         for order in self.chains:
             for factor in self.factors(order):
                 found.setdefault(factor.name, []).append(factor.ratio)
-        return {name: (min(values), max(values)) for name, values in found.items()}
+        orders = len(self.chains)
+        return {name: (min(values), max(values)) for name, values in found.items() if len(values) == orders}
 
     def total(self, order: str) -> float | None:
         """How many times faster the last step of an order is than its first.
@@ -196,7 +198,7 @@ class Decomposition:
             return None
         return self.results[steps[0].key].seconds / self.results[steps[-1].key].seconds
 
-    def waterfall(self, order: str | None = None, language: str = FIRST) -> Waterfall:
+    def waterfall(self, order: str | None = None, language: str | None = None) -> Waterfall:
         """The steps of an order as a picture, each from where the one before it ended.
 
         Parameters
@@ -204,7 +206,7 @@ class Decomposition:
         order
             One of the orders that were run; None takes the first.
         language
-            Of names and labels.
+            Of names and labels; None takes that of the notebook.
 
         Returns
         -------
@@ -216,12 +218,13 @@ class Decomposition:
         MeasureError
             There is no such order, or nothing to draw.
         """
-        chosen = next(iter(self.chains), "") if order is None else order
-        if chosen not in self.chains:
-            raise MeasureError(f"the orders that were run are {', '.join(self.chains)}, not {chosen!r:.80}.")
+        spoken = chosen(language)
+        asked = next(iter(self.chains), "") if order is None else order
+        if asked not in self.chains:
+            raise MeasureError(f"the orders that were run are {', '.join(self.chains)}, not {asked!r:.80}.")
         falls: list[Fall] = []
         before: DecomposeStep | None = None
-        for step in self.chains[chosen]:
+        for step in self.chains[asked]:
             result = self.results.get(step.key)
             if result is None:
                 continue
@@ -230,15 +233,15 @@ class Decomposition:
             before = step
             falls.append(
                 Fall(
-                    say(language, f"decompose.step.{name}"),
+                    say(spoken, f"decompose.step.{name}"),
                     self.output_tokens / result.seconds,
                     (self.output_tokens / result.high, self.output_tokens / result.low),
                     None if forecast is None else self.output_tokens / forecast.seconds,
                 )
             )
         key = "decompose.title_simulated" if self.cost else "decompose.title"
-        facts = {"device": self.device, "model": self.model, "cap": self.benchmark.cap, "cost": self.cost}
-        return Waterfall(say(language, key, facts), tuple(falls), language)
+        facts = {"device": self.device, "model": self.model, "cap": f"{self.benchmark.cap:,}", "cost": self.cost}
+        return Waterfall(say(spoken, key, facts), tuple(falls), spoken)
 
     # ------------------------------------------------------------------------------------------------ for people
 

@@ -6,6 +6,7 @@ import io
 import math
 from typing import TYPE_CHECKING, Any
 
+from cbviz.checks import three_digits as _few
 from cbviz.measure.headline import HEADLINE
 from cbviz.messages import FIRST, Message, say
 from cbviz.run.decompose_plan import KERNELS, DecomposeStep
@@ -28,7 +29,12 @@ def sentences(of: Decomposition) -> list[Message]:
         ratio = of.total(order)
         if ratio is not None:
             first, last = (of.rates(step.key) for step in (of.chains[order][0], of.chains[order][-1]))
-            rates = {"a": _few(first[0]), "b": _few(last[0]), "c": _few(first[1]), "d": _few(last[1])}
+            rates = {
+                "a": _few(first[0]),
+                "b": _few(last[0]),
+                "c": _few(first[1]),
+                "d": _few(last[1]),
+            }
             said.append(Message("decompose.total", ratio=_few(ratio), **rates))
             break
     if len(of.chains) > 1:
@@ -107,13 +113,17 @@ def table(of: Decomposition, order: str | None = None, language: str = FIRST) ->
             continue
         factor, (output, everything) = factors.get(step.key), of.rates(step.key)
         name = step.scheme if factor is None else factor.name
-        cells = {"step": say(language, f"decompose.step.{name}"), "output": _few(output), "all": _few(everything)}
+        cells = {
+            "step": say(language, f"decompose.step.{name}"),
+            "output": _few(output),
+            "all": _few(everything),
+        }
         if factor is not None:
-            low, high = ranges[factor.name]
+            both = ranges.get(factor.name)
             cells |= {
                 "worth": f"×{factor.ratio:.2f}",
                 "spread": "" if factor.low == factor.high else f"{factor.low:.2f}–{factor.high:.2f}",
-                "orders": f"{low:.2f}–{high:.2f}",
+                "orders": "" if both is None else f"{both[0]:.2f}–{both[1]:.2f}",
                 "article": _times(factor.article),
                 "theory": _times(factor.theory),
                 "forecast": _times(factor.forecast),
@@ -122,11 +132,6 @@ def table(of: Decomposition, order: str | None = None, language: str = FIRST) ->
     out = io.StringIO()
     Console(file=out, width=200, highlight=False, markup=False, emoji=False).print(rows)
     return "\n".join(line.rstrip() for line in out.getvalue().rstrip().splitlines())
-
-
-def _few(value: float) -> str:
-    """A number with about three digits."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _times(value: float | None) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from cbviz.checks import three_digits
 from cbviz.measure.definitions import LATENCIES, TOOLS, Defined, Moments
 from cbviz.measure.goodput import Targets
 from cbviz.measure.saturation import Saturation
@@ -141,7 +142,7 @@ class Diagnosis:
         said += self.differences()
         said += self.reported()
         if self.goodput:
-            values = ", ".join(f"{TOOLS[tool]} {rate:.3g}" for tool, rate in self.goodput.items())
+            values = ", ".join(f"{TOOLS[tool]} {three_digits(rate)}" for tool, rate in self.goodput.items())
             said.append(Message("doctor.goodput", values=values))
         if self.options is not None:
             said += what_if_sentences(self.options)
@@ -340,12 +341,12 @@ def _verdict(s: Saturation, good: int) -> Message:
         reasons = {"no times": "no_times", "few": "few", "at once": "at_once"}
         return Message(f"doctor.unknown.{reasons[s.why]}", n=good)
     facts = {
-        "growth": f"{s.concurrency.per_second:.3g}",
+        "growth": three_digits(s.concurrency.per_second),
         "growth_margin": f"{s.concurrency.margin:.2g}",
-        "wait": f"{s.ttft.per_second:.3g}",
+        "wait": three_digits(s.ttft.per_second),
         "wait_margin": f"{s.ttft.margin:.2g}",
-        "in_rate": f"{s.in_rate:.3g}",
-        "out_rate": f"{s.out_rate:.3g}",
+        "in_rate": three_digits(s.in_rate),
+        "out_rate": three_digits(s.out_rate),
     }
     return Message("doctor.over_saturated" if s.verdict == "over-saturated" else "doctor.keeps_up", **facts)
 

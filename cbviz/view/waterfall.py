@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
-from cbviz.checks import finite, is_a, shown
+from cbviz.checks import finite, is_a, shown, three_digits
 from cbviz.errors import MeasureError
 from cbviz.messages import FIRST, Message, check_language
 from cbviz.view.chart import FONT
@@ -87,7 +87,7 @@ class Waterfall(Picture):
     def __repr__(self) -> str:
         first, *rest = self.falls
         changes = [f"{b.name} ×{b.rate / a.rate:.2f}" for a, b in zip(self.falls, rest, strict=False)]
-        return f"<Waterfall {self.title!r}: {first.name} {first.rate:.3g}, {', '.join(changes)}>"
+        return f"<Waterfall {self.title!r}: {first.name} {three_digits(first.rate)}, {', '.join(changes)}>"
 
     def zoom(self) -> Any:
         """The steps to hover over, in a notebook whose page shows widgets; elsewhere the waterfall itself.
@@ -162,7 +162,8 @@ class Waterfall(Picture):
     def _row(self, n: int, fall: Fall, begin: float, end: float, spread: tuple[float, float]) -> list[str]:
         top, tall = HEAD + n * ROW + 4, ROW - 14
         look = f'fill="{BLUE}"' if n == 0 else f'fill="{GREEN}"' if end >= begin else 'fill="url(#loss)"'
-        text = f"{fall.rate:.3g}" if n == 0 else f"×{fall.rate / self.falls[n - 1].rate:.2f}  ({fall.rate:,.3g})"
+        rate = three_digits(fall.rate)
+        text = rate if n == 0 else f"×{fall.rate / self.falls[n - 1].rate:.2f}  ({rate})"
         left, right = min(begin, end), max(begin, end)
         found = [
             f'<text x="{LEFT_EDGE - 8}" y="{top + tall / 2 + 4:g}" text-anchor="end">{escape(fall.name)}</text>',
