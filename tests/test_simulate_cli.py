@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,9 @@ def test_what_lies_outside_the_calibration_is_said(run) -> None:  # type: ignore
         (("simulate", "--kv-blocks", "2"), "it can never run"),
         (("simulate", "--lag", "2"), "--lag"),
         (("simulate", "--workload", "nothing.csv"), "there is no file nothing.csv"),
+        (("simulate", "--prompt-tokens", "2000000000"), "request 0 is too long: its prompt of 2,000,000,000 tokens"),
+        (("simulate", "--burstiness", "2"), "--burstiness is about arrivals at a rate; give --rate, too"),
+        (("simulate", "--lengths", "fixed", "--max-new-tokens", "200"), "leave --max-new-tokens out"),
         (("simulate", "--workload", "nothing.cbviz"), "there is no file nothing.cbviz"),
         (("simulate", "--workload", "x", "--output-tokens", "5"), "--output-tokens describes requests that are drawn"),
         (("simulate", "--workload", "x", "--lengths", "fixed"), "--lengths describes requests that are drawn"),
@@ -158,6 +162,34 @@ def test_a_mistake_gets_one_sentence(run, argv: tuple[str, ...], sentence: str) 
     assert (code, out) == (2, "")
     assert sentence in err
     assert err.count("\n") == 1
+
+
+HEADER = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
+AT_ONCE = HEADER + "2023-11-16 18:15:46.0000000,10,10\n" * 3
+ONE_LONG = f"{AT_ONCE}2023-11-16 18:15:47.0000000,2000000000,9\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "sentence"),
+    [
+        (
+            AT_ONCE,
+            ("--rate", "3"),
+            "come at once, and --rate stretches the gaps between requests; leave it out",
+        ),
+        (AT_ONCE, ("--requests", "4"), "has 3 requests, fewer than --requests 4; leave that out to serve them all."),
+        (AT_ONCE, ("--seed", "1"), "--seed describes requests that are drawn"),
+        (ONE_LONG, (), "request 3 is too long: its prompt of 2,000,000,000 tokens and its output of at most 10 make"),
+    ],
+    ids=["rate", "requests", "seed", "long"],
+)
+def test_what_a_file_cannot_give_is_said_in_options(run, tmp_path, content, options, sentence) -> None:  # type: ignore[no-untyped-def]
+    """The reader of a command line has options, and neither methods of Python nor blocks of memory."""
+    (tmp_path / "file.csv").write_text(content)
+    code, out, err = run("simulate", "--workload", str(tmp_path / "file.csv"), *options)
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert not re.search(r"with_arrivals|first\(|clipped|blocks", err)
 
 
 def test_a_calibration_of_simulated_runs_is_asked_for(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -22,9 +22,10 @@ from cbviz.run.forecast import _looped
 from cbviz.run.progress import SilentProgress
 from cbviz.run.under_load import little_of
 from cbviz.run.virtual import VirtualSetup
-from cbviz.simulator import CostModel, Forecast, Work
+from cbviz.simulator import CostModel, Forecast, Work, fast
 from cbviz.simulator.asking import AskingLoop, GaveUpError
 from cbviz.simulator.fast import Memory, can_skip, plain_work, skipping_forecast
+from cbviz.simulator.growing import until_growth
 from cbviz.simulator.skip import span, until_arrival
 from cbviz.workload import ExponentialClipped, Poisson
 from tests.schedulers import UNDER_TEST
@@ -34,16 +35,43 @@ COST = CostModel(iteration=1.0, decode=0.25, kv_token=0.125, prefill_token=0.5, 
 
 
 def compare(
-    policy: Policy, work: Work, memory: Memory, cost: CostModel, lag: int, clients: int | None, *, plain: bool = True
+    policy: Policy,
+    work: Work,
+    memory: Memory,
+    cost: CostModel,
+    lag: int,
+    clients: int | None,
+    *,
+    plain: bool = True,
+    quantum: int = fast.QUANTUM_PLAIN,
 ) -> Forecast:
-    """Both ways to serve; returns the fast one."""
+    """Both ways to serve; returns the fast one, which puts its state down after every `quantum` requests."""
     setup = VirtualSetup(
         memory.slots, memory.block_size, memory.blocks, memory.context_limit, lag, KVOptions(), clients
     )
     slow = _looped(work, work, fresh(policy), cost, setup, SilentProgress())
-    served = skipping_forecast(policy, work, cost, memory, lag, clients=clients, plain=plain)
+    quick = skipped(policy, work, memory, cost, lag, clients, plain=plain, quantum=quantum)
+    same(quick, slow)
+    return quick
+
+
+def skipped(
+    policy: Policy,
+    work: Work,
+    memory: Memory,
+    cost: CostModel,
+    lag: int,
+    clients: int | None,
+    *,
+    plain: bool,
+    quantum: int,
+) -> Forecast:
+    """From event to event."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast, "QUANTUM_PLAIN", quantum)
+        patch.setattr(fast, "QUANTUM_COMPILED", quantum)
+        served = skipping_forecast(policy, work, cost, memory, lag, clients=clients, plain=plain)
     assert served is not None
-    same(served[0], slow)
     return served[0]
 
 
@@ -64,7 +92,7 @@ def same(quick: Forecast, slow: Forecast) -> None:
 def cases(draw: st.DrawFn) -> tuple[Policy, Work, Memory, CostModel, int, int | None]:
     """Small work under tight limits. Half of it is on a grid of exact fractions, where times tie."""
     whole = st.integers
-    n, slots, size = draw(whole(1, 12)), draw(whole(1, 4)), draw(st.sampled_from([1, 2, 4, 16]))
+    n, slots, size = draw(whole(1, 12)), draw(whole(1, 6)), draw(st.sampled_from([1, 2, 4, 16]))
     prompts = draw(st.lists(whole(1, 12), min_size=n, max_size=n))
     outputs = draw(st.lists(whole(1, 9), min_size=n, max_size=n))
     most = [length + draw(whole(0, 6)) for length in outputs]
@@ -104,11 +132,13 @@ def cases(draw: st.DrawFn) -> tuple[Policy, Work, Memory, CostModel, int, int | 
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
-@given(cases())
-def test_events_give_the_times_of_iterations(case: tuple[Policy, Work, Memory, CostModel, int, int | None]) -> None:
+@given(cases(), st.sampled_from([1, 3, fast.QUANTUM_PLAIN]))
+def test_events_give_the_times_of_iterations(
+    case: tuple[Policy, Work, Memory, CostModel, int, int | None], quantum: int
+) -> None:
     policy, work, memory, cost, lag, clients = case
     if can_skip(policy, work, memory):
-        compare(policy, work, memory, cost, lag, clients)
+        compare(policy, work, memory, cost, lag, clients, quantum=quantum)
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
@@ -149,6 +179,50 @@ def drawn(n: int = 40, rate: float = 0.05, seed: int = 3) -> Work:
 def test_memory_that_runs_out_preempts_alike(policy: Policy, lag: int) -> None:
     """Prompts in chunks, and more than a few preemptions: what hypothesis seldom draws."""
     assert compare(policy, drawn(), TIGHT, COST, lag, None).preemptions.sum() > 5
+
+
+LONG = Memory(slots=12, blocks=60, block_size=4, context_limit=120)
+GROWING = [
+    VllmV1(24),  # a budget for all decodes, and for some chunks beside them
+    VllmV1(40, 5),  # rows behind a prompt in chunks decode already
+    VllmV1(7, 0, False),  # a budget that decodes alone exceed
+    VllmV1(9, 3, False),
+    Sarathi(24),
+    Sarathi(5, watermark=0.1),  # decodes beyond the budget
+]
+
+
+@pytest.mark.parametrize("policy", GROWING, ids=str)
+def test_long_runs_agree_with_the_plain_loop(policy: Policy) -> None:
+    """Hundreds of requests, with preemptions in all states of a row; the plain loop is held to the engine's above."""
+    rng = np.random.default_rng(5)
+    n = 200
+    work = Work(np.cumsum(rng.exponential(9.0, n)), rng.integers(1, 40, n), rng.integers(1, 60, n))
+    for lag, quantum in ((0, 7), (1, n)):
+        loop = AskingLoop(fresh(policy), work, COST, LONG, lag, None)
+        assert loop.run(lambda done: None)
+        for plain in (True, False):  # without numba both are plain
+            found = skipped(policy, work, LONG, COST, lag, None, plain=plain, quantum=quantum)
+            same(found, loop.forecast())
+        assert found.preemptions.sum() > 5
+
+
+@given(
+    st.lists(st.integers(0, 5), min_size=1, max_size=9),
+    st.integers(0, 40),
+    st.integers(1, 60),
+    st.integers(0, 90),
+)
+def test_growth_is_found_by_arithmetic(due: list[int], iteration: int, k: int, free: int) -> None:
+    """Counting iterations one by one finds the same."""
+    rows = sum(due)
+    if not rows:
+        return
+    fit = taken = 0
+    while fit < k and taken + due[(iteration + fit) % len(due)] <= free:
+        taken += due[(iteration + fit) % len(due)]
+        fit += 1
+    assert until_growth(due, iteration, k, rows, free) == (fit, taken)
 
 
 @pytest.mark.parametrize("policy", [Continuous(), Static(), VllmV1(6), Sarathi(6)], ids=lambda policy: policy.name)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
-import socket
-import time
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ import cbviz
 from cbviz.cli import main
 from cbviz.errors import CbvizError, FileError, SweepError
 from cbviz.run import sweep_work
+from cbviz.run.progress import SilentProgress
 from cbviz.run.sweep import Sweep, sweep
 from tests.sweep_cells import always_dies, dies_once, double, fails_at_two, takes_anything
 
 GRID = {"x": [1, 2, 3]}
+ROOT = Path(__file__).parents[1]
 
 
 def test_the_table_is_tidy() -> None:
@@ -117,6 +120,83 @@ def test_a_full_disk_in_the_middle_loses_no_row(tmp_path: Path) -> None:
     found = sweep(GRID, work=work, output_dir=tmp_path, resume=True)
     assert [row["y"] for row in found.rows] == [1, 2, 3]
     assert len(kept.read_text().splitlines()) == 3
+
+
+LIMITED = """
+import resource, sys
+from cbviz.errors import FileError
+from cbviz.run.sweep import sweep
+from tests.sweep_cells import double
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+try:
+    sweep({"x": list(range(20))}, work=double, output_dir=sys.argv[1])
+except FileError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("limit", [500, 900])
+def test_a_disk_that_fills_within_a_row_loses_that_row_only(limit: int, tmp_path: Path) -> None:
+    """The system itself ends the file in the middle of a line."""
+    pytest.importorskip("resource", reason="limits of processes are Unix's")
+    said = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(tmp_path), str(limit)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert "cells.jsonl cannot be written: " in said.stdout, said.stderr
+    assert said.stdout.rstrip().endswith("The rows before are kept; make room, and continue with resume.")
+    kept = (tmp_path / "cells.jsonl").read_bytes()
+    assert len(kept) == limit
+    assert kept[-1:] != b"\n"
+    found = sweep({"x": list(range(20))}, work=double, output_dir=tmp_path, resume=True)
+    assert found.to_csv() == sweep({"x": list(range(20))}, work=double).to_csv()
+    whole = (tmp_path / "cells.jsonl").read_bytes()
+    assert whole.startswith(kept[: kept.rindex(b"\n") + 1])
+    assert whole.count(b"\n") == 20
+
+
+def test_a_table_that_cannot_be_written_loses_no_row(tmp_path: Path) -> None:
+    blocked = tmp_path / "results.csv"
+    blocked.mkdir()
+    with pytest.raises(FileError, match=r"results\.csv"):
+        sweep(GRID, work=double, output_dir=tmp_path)
+    blocked.rmdir()
+    asked: list[int] = []
+    found = sweep(GRID, work=double, output_dir=tmp_path, resume=True, progress=_Counting(asked))
+    assert asked == [0]  # nothing was left to compute
+    assert blocked.read_text() == found.to_csv() == sweep(GRID, work=double).to_csv()
+
+
+def test_a_plan_that_cannot_be_written_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: object, **named: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        with pytest.raises(FileError, match="No space left on device"):
+            sweep(GRID, work=double, output_dir=tmp_path / "new")
+    assert not sweep(GRID, work=double, output_dir=tmp_path / "new").failed
+
+
+class _Counting(SilentProgress):
+    """Notes how many runs a sweep is about to compute."""
+
+    def __init__(self, asked: list[int]) -> None:
+        self._asked = asked
+
+    def start(self, title: str, total: int) -> None:
+        """See `Progress.start`."""
+        self._asked.append(total)
+
+
+def test_an_interrupt_with_workers_keeps_what_was_done(tmp_path: Path) -> None:
+    class Interrupting(SilentProgress):
+        def advance(self, title: str, steps: int = 1, note: str = "") -> None:
+            raise KeyboardInterrupt
+
+    first = sweep(GRID, num_runs=3, work=double, workers=2, output_dir=tmp_path, progress=Interrupting())
+    assert (first.stopped, len(first)) == (True, 1)
+    second = sweep(GRID, num_runs=3, work=double, workers=2, output_dir=tmp_path, resume=True)
+    assert second.to_csv() == sweep(GRID, num_runs=3, work=double).to_csv()
 
 
 def test_a_row_that_was_cut_off_is_computed_again(tmp_path: Path) -> None:
@@ -255,6 +335,14 @@ def test_a_trace_is_resampled_at_the_rate() -> None:
     assert row["simulated_seconds"] >= 399 / 5.0
 
 
+def test_clients_make_a_closed_loop_of_laws_and_of_traces() -> None:
+    trace = str(Path(__file__).parent / "traffic" / "azure_2023_conversation.csv.gz")
+    for more in ({}, {"trace": trace}):
+        few, many = sweep({"clients": [2, 6]}, requests=60, slots=8, **more).rows
+        assert few["in_system"] < 2.001 < many["in_system"] < 6.001
+        assert many["simulated_seconds"] < few["simulated_seconds"]
+
+
 def test_targets_give_goodput_and_a_budget_reaches_the_policy() -> None:
     found = sweep({"budget": [64, 2048]}, policy="vllm_v1", requests=40, rate=20.0, target_ttft=0.5)
     small, large = found.rows
@@ -308,6 +396,8 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "a budget without a bound": (["policy=static,sarathi", "budget=64"], "policy=static, seed=0"),
     "no such law": (["lengths=fixed,gauss"], "lengths=gauss, seed=0"),
     "a rate below zero": (["rate=1,-1"], "rate=-1, seed=0"),
+    "a rate in a closed loop": (["clients=none,4", "rate=3"], "clients=4, seed=0"),
+    "clients that are none": (["clients=4,0"], "clients=0, seed=0"),
     "requests that are none": (["requests=10,0"], "requests=0, seed=0"),
     "a target that is none": (["target_ttft=1,-1"], "target_ttft=-1, seed=0"),
     "no such file": (["trace=nothing,none"], "trace=nothing, seed=0"),
@@ -371,35 +461,6 @@ def test_without_ray_the_sentence_says_how_to_install_it(monkeypatch: pytest.Mon
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(SweepError, match=r"install it with: pip install cbviz\[ray\]"):
         sweep(GRID, "local", work=double)
-
-
-def test_a_cluster_that_does_not_answer_is_refused_in_seconds() -> None:
-    pytest.importorskip("ray", reason="Ray is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    began = time.process_time()
-    for address in (f"ray://127.0.0.1:{port}", f"127.0.0.1:{port}", "ray://127.0.0.1:port", "auto"):
-        with pytest.raises(SweepError, match=r"no Ray cluster answers|an address of Ray is"):
-            sweep(GRID, address, work=double)
-    assert time.process_time() - began < 60
-
-
-def test_ray_gives_the_same_table_and_shuts_down_its_own(tmp_path: Path) -> None:
-    ray = pytest.importorskip("ray", reason="Ray is not installed")
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    there = sweep(GRID, "local", workers=1, num_runs=2, work=double, plus=3)
-    assert there.to_csv() == sweep(GRID, num_runs=2, work=double, plus=3).to_csv()
-    assert not ray.is_initialized()
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
-    try:
-        assert not sweep(GRID, "auto", work=dies_once, folder=str(tmp_path)).failed
-        assert (tmp_path / "died").exists()
-        named = sweep(GRID, "auto", work=fails_at_two)
-        assert [row["x"] for row in named.failed] == [2]
-        assert ray.is_initialized()  # not ours, so it stays
-    finally:
-        ray.shutdown()
 
 
 def test_errors_of_sweeps_are_cbviz_errors() -> None:

@@ -120,31 +120,54 @@ class TGI:
         """The front of the queue that fits the budgets, the slots and the pool, and why the first misfit does not."""
         total = self.max_batch_total_tokens or view.total_blocks * view.block_size
         prefill = self.max_batch_prefill_tokens or total
-        room = total - self._tokens(view.running)
+        room = total - _Sums(self.padded, view.running).tokens
         blocks = view.free_blocks
         batch: list[RequestView] = []
+        taken = _Sums(self.padded)
         for request in view.waiting:
             if len(batch) == view.free_slots:
                 break
             within(request, request.most, "prompt + max_new_tokens", "max_batch_total_tokens", total)
             within(request, request.known, "its prompt", "max_batch_prefill_tokens", prefill)
-            taken = [*batch, request]
+            taken.add(request)
             needed = view.blocks_taken(request, request.most)
-            if self._inputs(taken) > prefill:
-                return batch, {request.id: Reason("prefill_budget", tokens=self._inputs(taken), budget=prefill)}
-            if self._tokens(taken) > room:
-                return batch, {request.id: Reason("total_budget", tokens=self._tokens(taken), left=room, total=total)}
+            if taken.inputs > prefill:
+                return batch, {request.id: Reason("prefill_budget", tokens=taken.inputs, budget=prefill)}
+            if taken.tokens > room:
+                return batch, {request.id: Reason("total_budget", tokens=taken.tokens, left=room, total=total)}
             if needed > blocks:
                 return batch, {request.id: Reason("lacks_blocks", needed=needed, free=max(0, blocks))}
-            batch, blocks = taken, blocks - needed
+            batch.append(request)
+            blocks -= needed
         return batch, {}
 
-    def _inputs(self, batch: Sequence[RequestView]) -> int:
-        """Tokens that the batch holds now, with padding if rows are padded."""
-        if self.padded:
-            return len(batch) * max((request.known for request in batch), default=0)
-        return sum(request.known for request in batch)
 
-    def _tokens(self, batch: Sequence[RequestView]) -> int:
+class _Sums:
+    """Tokens of a batch, with padding to its longest row if rows are padded; requests are added one by one."""
+
+    __slots__ = ("_known", "_left", "_longest", "_padded", "_rows")
+
+    def __init__(self, padded: bool, batch: Sequence[RequestView] = ()) -> None:
+        self._padded = padded
+        self._rows = self._known = self._longest = self._left = 0
+        for request in batch:
+            self.add(request)
+
+    def add(self, request: RequestView) -> None:
+        """The batch has one more request."""
+        known = request.known
+        self._rows += 1
+        self._known += known
+        if known > self._longest:
+            self._longest = known
+        self._left += request.max_new_tokens - request.generated
+
+    @property
+    def inputs(self) -> int:
+        """Tokens that the batch holds now."""
+        return self._rows * self._longest if self._padded else self._known
+
+    @property
+    def tokens(self) -> int:
         """Tokens that the batch may come to hold."""
-        return self._inputs(batch) + sum(request.max_new_tokens - request.generated for request in batch)
+        return self.inputs + self._left

@@ -11,6 +11,7 @@ from cbviz.policies import Policy, fresh, get, identity
 from cbviz.run.progress import Progress, SilentProgress
 from cbviz.run.simulate import facts_of, warnings_of
 from cbviz.run.tally import Tally
+from cbviz.run.under_load import little_of
 from cbviz.run.virtual import VirtualSetup, blocks_of, check_clients, limit_of, served, virtual_engine
 from cbviz.simulator.asking import AskingLoop, GaveUpError
 from cbviz.simulator.cost import CostModel
@@ -60,6 +61,8 @@ def forecast(
 
     Raises
     ------
+    MeasureError
+        The times break Little's law, which every run is checked against.
     CbvizError
         As `cbviz.simulate`.
 
@@ -84,6 +87,7 @@ def forecast(
             found = _looped(workload, work, chosen, costs, setting, bars)
     finally:
         bars.close()
+    little_of(found)
     return replace(found, wall_seconds=perf_counter() - began - found.compile_seconds)
 
 

@@ -100,11 +100,11 @@ def on_ray(
     Raises SweepError where Ray is not installed, or no cluster answers within seconds.
     """
     ray, started = connect(address, workers)
+    flight: dict[Any, SweepCell] = {}
     try:
         task = ray.remote(max_retries=TRIES - 1)(attempt)
         rest = iter(cells)
         most = max(1, int(ray.cluster_resources().get("CPU", 1))) * AHEAD
-        flight: dict[Any, SweepCell] = {}
         while True:
             for cell in rest:
                 flight[task.remote(work, _arguments(cell, fixed))] = cell
@@ -120,6 +120,9 @@ def on_ray(
                     found = {}, f"its worker was lost {TRIES} times ({one_line(error, 100)})"
                 yield (cell, *found)
     finally:
+        for reference in flight:  # stopped in the middle: nothing waits for these cells
+            with contextlib.suppress(Exception):
+                ray.cancel(reference, force=True)
         if started:
             ray.shutdown()
 

@@ -22,9 +22,10 @@ LEFT_OUT = ("policy", "slots", "cost", "wall_seconds", "compile_seconds", "reque
 """Figures that are parameters already, or that differ from run to run of the same cell."""
 
 WORK_PARAMETERS = (
-    "seed", "requests", "rate", "burstiness", "lengths", "output_tokens", "max_new_tokens", "prompt_tokens", "trace"
+    "seed", "requests", "rate", "clients", "burstiness", "lengths", "output_tokens", "max_new_tokens", "prompt_tokens",
+    "trace",
 )  # fmt: skip
-SERVING_PARAMETERS = ("policy", "budget", "cost", "slots", "block_size", "kv_blocks", "lag")
+SERVING_PARAMETERS = ("policy", "budget", "cost", "slots", "block_size", "kv_blocks", "lag", "clients")
 
 
 def simulated(
@@ -45,6 +46,7 @@ def simulated(
     kv_blocks: int | None = None,
     budget: int | None = None,
     lag: int = 0,
+    clients: int | None = None,
     target_ttft: float | None = None,
     target_tpot: float | None = None,
     target_e2e: float | None = None,
@@ -62,6 +64,9 @@ def simulated(
         How many.
     rate
         Requests a second; None lets all come at once, or, with a trace, at the trace's own rate.
+    clients
+        A closed loop of so many clients, each of which sends its next request when its last one has ended. Not with a
+        rate.
     burstiness
         Shape of the gaps: 1 is Poisson. Not with a trace.
     lengths, output_tokens, max_new_tokens, prompt_tokens
@@ -92,6 +97,7 @@ def simulated(
         seed=seed,
         requests=requests,
         rate=rate,
+        clients=clients,
         burstiness=burstiness,
         lengths=lengths,
         output_tokens=output_tokens,
@@ -100,7 +106,15 @@ def simulated(
         trace=trace,
     )
     found = _served(
-        work, policy=policy, budget=budget, cost=cost, slots=slots, block_size=block_size, kv_blocks=kv_blocks, lag=lag
+        work,
+        policy=policy,
+        budget=budget,
+        cost=cost,
+        slots=slots,
+        block_size=block_size,
+        kv_blocks=kv_blocks,
+        lag=lag,
+        clients=clients,
     )
     table: dict[str, Any] = {}
     for name, value in figures(found, _targets(target_ttft, target_tpot, target_e2e), dollars_per_hour).items():
@@ -159,10 +173,14 @@ def _targets(ttft: float | None, tpot: float | None, e2el: float | None) -> Targ
     return None if ttft is tpot is e2el is None else Targets(ttft, tpot, e2el)
 
 
-def _work(*, trace: str | None, requests: int, seed: int, rate: float | None, **law: Any) -> Work:
+def _work(*, trace: str | None, requests: int, seed: int, rate: float | None, clients: int | None, **law: Any) -> Work:
     """The requests of a cell."""
+    if rate is not None and clients is not None:
+        raise WorkloadError("rate and clients exclude each other: in a closed loop the clients set the rate.")
     if trace is not None:
         traffic = _traffic(trace).resampled(requests, seed)
+        if clients is not None:
+            traffic = traffic.with_arrivals(AllAtOnce())
         return work_of(traffic if rate is None else traffic.at_rate(rate))
     lengths = _law(law["lengths"], law["output_tokens"], law["max_new_tokens"])
     arrivals = AllAtOnce() if rate is None else GammaBursty(rate, law["burstiness"])

@@ -33,6 +33,10 @@ BETWEEN_LOOKS = 256
 """Iterations between two looks at interrupts and progress."""
 
 
+_new = tuple.__new__
+"""A `RequestView` from a tuple of its fields, as `cbviz.core.views` makes them."""
+
+
 class GaveUpError(Exception):
     """The engine's loop must say what is wrong."""
 
@@ -63,6 +67,8 @@ class AskingLoop(ViewMaker):
         self._ids, self._most = work.id.tolist(), work.max_new_tokens.tolist()
         self._client: Sequence[str | None] = work.client or [None] * n
         self._priority: list[int] = [0] * n if work.priority is None else work.priority.tolist()
+        self._asked: list[tuple[int, float, int, int, str | None, int]] = []
+        """What the requests that have arrived declared: the first fields of a `RequestView`."""
         self._row = {request: row for row, request in enumerate(self._ids)}
         self._computed, self._generated, self._blocks, self._highest, self._preempted, self._slot = (
             [0] * n for _ in range(6)
@@ -105,25 +111,30 @@ class AskingLoop(ViewMaker):
             last_admission=self._last_admission,
         )
 
-    def _declared(self, row: int) -> tuple[int, float, int, int, str | None, int, int]:
-        asked = self._ids[row], self._arrival[row], self._prompt[row], self._most[row]
-        return *asked, self._client[row], self._priority[row], self._generated[row]
-
     def _front(self, begin: int, end: int) -> list[RequestView]:
+        asked, generated, entered, preempted = self._asked, self._generated, self._entered, self._preempted
         return [
-            RequestView(*self._declared(row), 0, None, self._entered[row], self._preempted[row])
+            _new(RequestView, (*asked[row], generated[row], 0, None, entered[row], preempted[row], 0, 0, 0))
             for row in islice(self._waits, begin, end)
         ]
 
     def _seated(self, rows: list[int], begin: int, end: int) -> list[RequestView]:
+        asked, generated, computed, slot = self._asked, self._generated, self._computed, self._slot
+        entered, preempted, blocks = self._entered, self._preempted, self._blocks
         return [
-            RequestView(
-                *self._declared(row),
-                self._computed[row],
-                self._slot[row],
-                self._entered[row],
-                self._preempted[row],
-                self._blocks[row],
+            _new(
+                RequestView,
+                (
+                    *asked[row],
+                    generated[row],
+                    computed[row],
+                    slot[row],
+                    entered[row],
+                    preempted[row],
+                    blocks[row],
+                    0,
+                    0,
+                ),
             )
             for row in rows[begin:end]
         ]
@@ -152,7 +163,10 @@ class AskingLoop(ViewMaker):
         """Plan and compute one iteration, or let time pass. False when every request has ended."""
         arrival, n = self._arrival, len(self._arrival)
         while self._head < n and arrival[self._head] <= self._now:
-            self._waits.append(self._head)
+            row = self._head
+            self._waits.append(row)
+            declared = self._ids[row], arrival[row], self._prompt[row], self._most[row]
+            self._asked.append((*declared, self._client[row], self._priority[row]))
             self._head += 1
         wait: float | None = None
         if self._waits or self._runs or self._ended:
@@ -190,9 +204,13 @@ class AskingLoop(ViewMaker):
         if not plan.admit and not held and all(changes.get(row, 1) == 0 for row in self._runs):
             self._release(held)
             return False
-        if changes or plan.admit or not self._decoding or self._free < len(self._runs):
+        unchanged = self._decoding and not changes and not plan.admit
+        if not unchanged or self._free < len(self._runs):
             self._check_growth(plan, held, changes)
         self._release(held)
+        if unchanged and not held:
+            self._decode_all()
+            return True
         for request in plan.preempt:
             row = row_of[request]
             self._runs.remove(row)
@@ -244,6 +262,49 @@ class AskingLoop(ViewMaker):
             context = max(context, after)
             if after == known:
                 given.append(row)
+        self._pass_time(decodes, read, prefill, attention, context, useful)
+        self._decoding = len(given) == len(self._runs)
+        ended = []
+        for row in given:
+            generated[row] += 1
+            if generated[row] == 1:
+                self.first[row] = self._end
+            if generated[row] >= self._output[row]:
+                ended.append(row)
+        self._finish(ended)
+        self._idle = 0 if given or useful else self._idle + 1
+        if self._idle > STUCK_AFTER:
+            raise GaveUpError
+        return True
+
+    def _decode_all(self) -> None:
+        """An iteration in which all running requests decode, as most do: nothing else has to be looked at.
+
+        All have their first token, and recompute nothing: a row that gets a token is at a position that it never had.
+        """
+        computed, generated, blocks, output = self._computed, self._generated, self._blocks, self._output
+        size, read, context, ended = self._memory.block_size, 0, self.reached[3], []
+        for row in self._runs:
+            after = computed[row] + 1
+            computed[row] = after
+            read += after
+            if after > context:
+                context = after
+            if after > blocks[row] * size:
+                blocks[row] += 1
+                self._free -= 1
+            tokens = generated[row] + 1
+            generated[row] = tokens
+            if tokens >= output[row]:
+                ended.append(row)
+        rows = len(self._runs)
+        self._pass_time(rows, read, 0, 0.0, context, rows)
+        self._finish(ended)
+        self._idle = 0
+
+    def _pass_time(self, decodes: int, read: int, prefill: int, attention: float, context: int, useful: int) -> None:
+        """The iteration takes what it costs."""
+        start = self._end
         self._end = start + self._cost.seconds(decodes, read, prefill, attention)
         self._now = start if self._lag else self._end
         self._flying = bool(self._lag)
@@ -251,29 +312,17 @@ class AskingLoop(ViewMaker):
         self.useful += useful
         most = self.reached
         self.reached = [max(most[0], decodes), max(most[1], read), max(most[2], prefill), context]
-        self._decoding = len(given) == len(self._runs)
-        self._deliver(given)
-        self._idle = 0 if given or useful else self._idle + 1
-        if self._idle > STUCK_AFTER:
-            raise GaveUpError
-        return True
 
-    def _deliver(self, rows: list[int]) -> None:
-        """These rows got a token; some of them have ended."""
-        over = False
+    def _finish(self, rows: list[int]) -> None:
+        """These rows have got their last token; in a closed loop each lets another request arrive."""
         for row in rows:
-            self._generated[row] += 1
-            if self._generated[row] == 1:
-                self.first[row] = self._end
-            if self._generated[row] >= self._output[row]:
-                self.finished[row] = self._end
-                self._ended.append(row)
-                self.completed += 1
-                over = True
-                if self._opened < len(self._arrival):
-                    self._arrival[self._opened] = self._end
-                    self._opened += 1
-        if over:
+            self.finished[row] = self._end
+            self._ended.append(row)
+            self.completed += 1
+            if self._opened < len(self._arrival):
+                self._arrival[self._opened] = self._end
+                self._opened += 1
+        if rows:
             self._runs = [row for row in self._runs if self._generated[row] < self._output[row]]
 
     def _check_growth(self, plan: CheckedPlan, held: list[int], changes: dict[int, int]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from cbviz.checks import as_int, finite, shown
+from cbviz.checks import as_int, finite, known_elsewhere, shown
 from cbviz.errors import CalibrationError
 from cbviz.paths import path_of, read_file, short, write_whole
 from cbviz.simulator.cost import COEFFICIENTS, CostModel, Extent, HeldOut, Origin
@@ -72,7 +72,7 @@ def load_cost(given: str | os.PathLike[str] | CostModel) -> CostModel:
         if not os.path.lexists(path):
             raise CalibrationError(
                 f"there is no calibration {short(given)}; it must be the path of a file, or one of "
-                f"{', '.join(shipped())}."
+                f"{', '.join(shipped())}{known_elsewhere(given)}."
             )
     return from_text(read_file(path, "the calibration", most=MOST_BYTES), short(path))
 

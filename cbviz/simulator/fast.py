@@ -190,7 +190,8 @@ def _serving(policy: Policy, work: Work, memory: Memory) -> Serving:
 
         columns |= times
         columns |= {
-            name: np.zeros(n, np.int64) for name in ("computed", "generated", "blocks", "highest", "preemptions")
+            name: np.zeros(n, np.int64)
+            for name in ("computed", "generated", "blocks", "ends", "highest", "preemptions")
         }
         columns["running"] = np.zeros(memory.slots, np.int64)
         columns["returned"] = np.zeros(memory.slots, np.int64)
