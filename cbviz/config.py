@@ -40,6 +40,63 @@ class KVOptions:
 
 
 NO_OPTIONS = KVOptions()
+MOST_DRAFTS = 64
+"""The most tokens that a pass may guess for one request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speculation:
+    """How tokens are guessed ahead: what followed the last `n_max` … `n_min` tokens when they came before.
+
+    Prompt lookup decoding (Saxena, 2023). The names in vLLM: `num_speculative_tokens`, `prompt_lookup_max`,
+    `prompt_lookup_min`.
+
+    Parameters
+    ----------
+    k
+        The most tokens that are guessed for a request in a pass, 1 to `MOST_DRAFTS`.
+    n_max, n_min
+        How many of the last tokens must have come before: the longest n-gram that is looked for, and the shortest.
+
+    Raises
+    ------
+    CbvizError
+        A value out of bounds.
+    """
+
+    k: int = 4
+    n_max: int = 3
+    n_min: int = 2
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "k", whole("k, the drafts of a pass,", self.k, 1, MOST_DRAFTS, error=CbvizError))
+        put(self, "n_max", whole("n_max", self.n_max, 1, MOST_DRAFTS, error=CbvizError))
+        put(self, "n_min", whole("n_min", self.n_min, 1, self.n_max, error=CbvizError))
+
+    @classmethod
+    def of(cls, given: int | Speculation | None) -> Speculation | None:
+        """What a caller means by `speculate=…`.
+
+        Parameters
+        ----------
+        given
+            How many tokens to draft, or a rule; 0 or None drafts none.
+
+        Returns
+        -------
+        Speculation or None
+            The rule, None without drafts.
+
+        Raises
+        ------
+        CbvizError
+            It is none of these.
+        """
+        if given is None or type(given) is cls:
+            return given
+        drafts = whole("speculate", given, 0, MOST_DRAFTS, error=CbvizError)
+        return cls(drafts) if drafts else None
 
 
 class KVBlocks(Protocol):
@@ -80,11 +137,15 @@ class EngineConfig:
         The most positions that a request may have; None takes what the longest request of the workload needs.
     ignore_generation_config
         Serve the model without what its generation config does to logits, END excepted.
+    speculation
+        How tokens are guessed ahead, so that a pass may give a request several; None guesses none. It needs lag 0 and
+        the backend "sdpa": a CUDA graph is captured for one token a slot.
 
     Raises
     ------
     CbvizError
-        A value that is not one of these; CapacityError for a size out of bounds.
+        A value that is not one of these, or speculation with what it cannot go with; CapacityError for a size out of
+        bounds.
     """
 
     slots: int
@@ -96,6 +157,7 @@ class EngineConfig:
     compiled: bool = False
     context_limit: int | None = None
     ignore_generation_config: bool = False
+    speculation: Speculation | None = None
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -109,6 +171,16 @@ class EngineConfig:
         put(self, "backend", one_of("backend", self.backend, BACKENDS, error=CbvizError))
         for name in ("compiled", "ignore_generation_config"):
             put(self, name, flag(name, getattr(self, name), error=CbvizError))
+        put(self, "speculation", Speculation.of(self.speculation))
+        if self.speculation is not None and self.graphs:
+            raise CbvizError(
+                "backend 'graphs' cannot speculate: a CUDA graph is captured for one token a slot; backend='sdpa' "
+                "checks drafts in eager passes."
+            )
+        if self.speculation is not None and self.lag:
+            raise CbvizError(
+                "speculation needs lag 0: the host must have seen the last token to guess what follows it."
+            )
 
     @property
     def graphs(self) -> bool:

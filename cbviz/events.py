@@ -94,6 +94,20 @@ class Reuse:
 
 
 @dataclass(frozen=True, slots=True)
+class Drafted:
+    """A slot checked `drafts` guessed tokens besides computing its own (speculative decoding).
+
+    `tokens` are the output tokens that it gave after `Iteration.token`, one for each draft that was accepted. The other
+    drafts were rejected: computed and discarded.
+    """
+
+    request: int
+    slot: int
+    drafts: int
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Iteration:
     """One forward pass, slot by slot.
 
@@ -115,7 +129,8 @@ class Iteration:
     context
         int32 [slots]: positions of this slot whose keys and values are in the cache after the iteration.
     token
-        int32 [slots]: the output token that this slot gave, `NO_REQUEST` if none. Held slots give none.
+        int32 [slots]: the output token that this slot gave, `NO_REQUEST` if none. Held slots give none. Where a slot
+        gave several, this is the first; `drafted` has the others.
     allotted
         int32 [slots]: positions that its KV blocks have room for.
     arrived
@@ -144,6 +159,8 @@ class Iteration:
         KV blocks copied to host memory before the pass, because their requests were preempted, and from there.
     padded
         Rows that only pad a CUDA graph's batch; they are no slots.
+    drafted
+        Slots that checked drafts, and what came of them.
     """
 
     index: int
@@ -172,6 +189,7 @@ class Iteration:
     swapped_out: int = 0
     swapped_in: int = 0
     padded: int = 0
+    drafted: tuple[Drafted, ...] = ()
 
     @property
     def slots(self) -> int:
@@ -181,7 +199,17 @@ class Iteration:
     @property
     def generated(self) -> int:
         """Output tokens that requests asked for and got in this iteration."""
-        return int(np.count_nonzero(self.token != NO_REQUEST))
+        return int(np.count_nonzero(self.token != NO_REQUEST)) + sum(len(entry.tokens) for entry in self.drafted)
+
+    @property
+    def given(self) -> dict[int, tuple[int, ...]]:
+        """Slot → the output tokens that it gave, of the slots that gave any."""
+        given: dict[int, tuple[int, ...]] = {}
+        for slot in np.flatnonzero(self.token != NO_REQUEST).tolist():
+            given[slot] = (int(self.token[slot]),)
+        for entry in self.drafted:
+            given[entry.slot] += entry.tokens
+        return given
 
     @property
     def useful(self) -> int:

@@ -238,7 +238,7 @@ def test_hostile_text_stays_text_in_every_view(text: str, tmp_path: Path, monkey
     import cbviz.view.raster as raster
 
     fonts = raster._pillow()[2]
-    monkeypatch.setattr(raster, "_chinese_font", lambda _, pixels: fonts.load_default(size=pixels))
+    monkeypatch.setattr(raster, "chinese_font", lambda _, pixels: fonts.load_default(size=pixels))
     content = copy.deepcopy(SOUND)
     for name in ("policy", "policy_summary", "model", "device", "workload"):
         content["meta"][name] = text

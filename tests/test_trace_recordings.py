@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from importlib import import_module
+from typing import Any
+
 import pytest
 
 import cbviz
-from cbviz.errors import TraceError
+from cbviz import models
+from cbviz.checks import KNOWN_BY, known_elsewhere
+from cbviz.errors import CbvizError, TraceError
 from cbviz.measure import static_iterations
-from cbviz.trace.recordings import _FOLDER, RECORDINGS, recorded
-from cbviz.workload import yardstick
+from cbviz.policies import get
+from cbviz.run.bench_work import named_workload
+from cbviz.simulator import load_cost
+from cbviz.trace.recordings import _FOLDER, RECORDINGS, compared, recorded
+from cbviz.workload import fetch_trace, read_traffic, yardstick
 
 
 def test_all_together_they_are_small() -> None:
@@ -39,6 +48,41 @@ def test_the_questions_were_answered() -> None:
     static, refill = cbviz.recorded("smollm2-8")
     assert len(static.iterations) / len(refill.iterations) > 1.4
     assert all("".join(pieces).strip() for pieces in refill.requests.pieces)
+
+
+def named_for_tiny(name: str) -> object:
+    return named_workload(name, models.load("tiny", device="cpu", progress=False))
+
+
+@pytest.mark.parametrize(
+    ("refuse", "name", "knows"),
+    [
+        (cbviz.recorded, "engines-tiny", "cbviz.trace.compared"),
+        (compared, "smollm2-8", "cbviz.recorded"),
+        (cbviz.load, "smollm2-8", "cbviz.recorded"),
+        (cbviz.recorded, "orca", "cbviz.policies.get"),
+        (get, "tiny", "cbviz.models.load"),
+        (models.load, "static", "cbviz.policies.get"),
+        (load_cost, "azure-2023-code", "cbviz.workload.fetch_trace"),
+        (fetch_trace, "h100-llama-3.1-8b", "cbviz.simulator.load_cost"),
+        (read_traffic, "azure-2023-code", "cbviz.workload.fetch_trace"),
+        (named_for_tiny, "tiny", "cbviz.models.load"),
+    ],
+)
+def test_a_name_that_another_function_knows_is_sent_there(refuse: Any, name: str, knows: str) -> None:
+    with pytest.raises(CbvizError, match=rf"; {re.escape(knows)} knows it\.$"):
+        refuse(name)
+    with pytest.raises(CbvizError) as other:
+        refuse("no-such-name-anywhere")
+    assert "know" not in str(other.value)
+
+
+def test_a_function_that_takes_names_knows_its_own() -> None:
+    for function, (module, held) in KNOWN_BY.items():
+        names = getattr(import_module(module), held)
+        for name in names() if callable(names) else names:
+            assert function in known_elsewhere(name)
+    assert known_elsewhere(3) == known_elsewhere("") == ""
 
 
 def test_unknown_recordings_are_refused() -> None:

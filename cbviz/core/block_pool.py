@@ -119,6 +119,23 @@ class BlockPool(Blocks):
             self._free.pop(block, None)
         self._owned[owner] = tuple(blocks)
 
+    def shrink(self, owner: int, blocks: int) -> None:
+        """Take back a request's last blocks, which it shares with no other.
+
+        Parameters
+        ----------
+        owner
+            Id of the request.
+        blocks
+            How many it keeps; one that has fewer keeps them all.
+        """
+        kept, given_back = self._owned.get(owner, ())[:blocks], self._owned.get(owner, ())[blocks:]
+        for block in reversed(given_back):
+            self._users[block] -= 1
+            self._free[block] = None
+        if given_back:
+            self._owned[owner] = kept
+
     def check_fits(self, owner: int, positions: int) -> None:
         """Check that a request fits the empty pool.
 

@@ -31,6 +31,15 @@ class Seat:
 
 
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """Tokens that are guessed to follow a slot's last one: `tokens` (int32 [drafts]) at positions `start` and on."""
+
+    slot: int
+    start: int
+    tokens: IntArray
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One forward pass over ragged rows. All row arrays have R entries; rows that fed nothing are not listed.
 
@@ -41,7 +50,8 @@ class Step:
     seats
         Who was admitted just now.
     slot
-        int32 [R], ascending: the slot of each row.
+        int32 [R], ascending: the slot of each row. It names a slot once; where drafts are checked, also once more for
+        each of them: such a row feeds the draft at its own position, and draws what follows it.
     start, count
         int32 [R]: the row feeds positions start … start + count - 1 of its slot.
     draw
@@ -53,6 +63,9 @@ class Step:
         (KV block, block in host memory): what to copy to host memory before everything else.
     swap_in
         (block in host memory, KV block): what to copy back, after that and before the pass.
+    drafts
+        Tokens that rows of this step feed and that no pass has drawn (`cbviz.core.speculation`). Only executors with a
+        true attribute `takes_drafts` are given any. What they draw themselves takes the places of the drafts.
     """
 
     iteration: int
@@ -64,6 +77,7 @@ class Step:
     tables: IntArray
     swap_out: Copies = ()
     swap_in: Copies = ()
+    drafts: tuple[Draft, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,9 @@ class NullExecutor:
         Never produced here; requests of this executor end by length.
     """
 
+    takes_drafts = True
+    """It looks no token up, so guesses change nothing."""
+
     def __init__(
         self,
         context_limit: int = 4096,

@@ -9,7 +9,7 @@ from cbviz.trace.files import digest, load, save
 from cbviz.trace.frames import to_pandas
 from cbviz.trace.perfetto import to_perfetto
 from cbviz.trace.recorder import Recorder
-from cbviz.trace.recordings import RECORDINGS, recorded
+from cbviz.trace.recordings import COMPARISONS, RECORDINGS, compared, recorded
 from cbviz.trace.trace import (
     MARK_KINDS,
     IterationTable,
@@ -21,6 +21,7 @@ from cbviz.trace.trace import (
 )
 
 __all__ = [
+    "COMPARISONS",
     "MARK_KINDS",
     "NO_REQUEST",
     "RECORDINGS",
@@ -38,6 +39,7 @@ __all__ = [
     "Trace",
     "TraceMeta",
     "check",
+    "compared",
     "load",
     "recorded",
     "save",

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from cbviz.config import MOST_DRAFTS
 from cbviz.errors import TraceError
 from cbviz.events import FinishReason, State
 from cbviz.limits import (
@@ -30,6 +31,7 @@ from cbviz.trace.check_columns import check_columns, first_id, request_rows, req
 from cbviz.trace.check_events import SpanLookup, check_marks, check_tokens
 from cbviz.trace.trace import (
     HANDED_OVER,
+    SPECULATION,
     IterationTable,
     RequestTable,
     SpanTable,
@@ -99,6 +101,11 @@ def check_meta(meta: TraceMeta) -> None:
     require(plain, "meta.versions must map names to texts")
     require(isinstance(meta.extra, dict), "meta.extra must be a dictionary")
     _check_json(meta.extra, DEEPEST_EXTRA)
+    if SPECULATION in meta.extra:
+        how = meta.extra[SPECULATION]
+        drafts = how.get("k") if isinstance(how, dict) else None
+        sensible = type(drafts) is int and 1 <= drafts <= MOST_DRAFTS
+        require(sensible, f"meta.extra.{SPECULATION} must say how many tokens are drafted, k, from 1 to {MOST_DRAFTS}")
 
 
 def check_size(slots: int, iterations: int) -> None:
@@ -242,7 +249,10 @@ def _check_spans(sp: SpanTable, rq: RequestTable, it: IterationTable, meta: Trac
     require(same, "iterations.recompute_tokens does not sum to what the spans took in")
     fed = sp.tokens
     decode, stalled = sp.state == State.DECODE, sp.state == State.STALLED
-    require(bool((fed[decode] == length[decode]).all()), "a decode span did not feed one token an iteration")
+    drafted = decode & (fed > length)
+    require(bool((fed[decode] >= length[decode]).all()), "a decode span has an iteration without a token fed")
+    require(bool((length[drafted] == 1).all()), "a decode span fed more than one token an iteration")
+    require(not drafted.any() or SPECULATION in meta.extra, "a decode span fed drafts in a run without speculation")
     require(not fed[stalled].any(), "a stalled span fed tokens")
     taking = prefill | recompute
     require(bool((fed[taking] >= length[taking]).all()), "a prefill or recompute span has an iteration without tokens")

@@ -38,7 +38,10 @@ class SpanLookup:
 
 
 def check_tokens(trace: Trace, lookup: SpanLookup) -> None:
-    """Require that every output token came in a span that computes one, and every decode iteration gave one."""
+    """Require that every output token came in a span that computes one, and every decode iteration gave one.
+
+    Where drafts were checked it gave one to as many as were computed.
+    """
     rq, it, sp = trace.requests, trace.iterations, trace.spans
     counts = row_lengths(rq.token_iterations)
     try:
@@ -49,7 +52,7 @@ def check_tokens(trace: Trace, lookup: SpanLookup) -> None:
     within(at, 0, len(it) - 1, "requests.token_iterations")
     within(ids, 0, MOST_TOKENS, "requests.tokens")
     row = np.repeat(np.arange(len(rq)), counts)
-    back = (np.diff(row) == 0) & (np.diff(at) <= 0)
+    back = (np.diff(row) == 0) & (np.diff(at) < 0)
     require(not back.any(), f"the tokens of request {first_id(rq.id[row[1:]], back)} are not in order")
     same = bool((np.bincount(at, minlength=len(it)) == it.generated).all())
     require(same, "iterations.generated does not count the output tokens")
@@ -61,9 +64,14 @@ def check_tokens(trace: Trace, lookup: SpanLookup) -> None:
     require(not silent.any(), f"request {first_id(rq.id[row], silent)} got a token while it was held or stalled")
     early = (state != State.DECODE) & (at != sp.end[span] - 1)
     require(not early.any(), f"request {first_id(rq.id[row], early)} got a token before its prompt was computed")
+    drafted = (sp.state == State.DECODE) & (sp.tokens > sp.end - sp.first)
+    twice = (np.diff(row) == 0) & (np.diff(at) == 0) & ~drafted[span[1:]]
+    require(not twice.any(), f"request {first_id(rq.id[row[1:]], twice)} got two tokens in an iteration without drafts")
     given = np.bincount(span, minlength=len(sp))
-    short = (sp.state == State.DECODE) & (given != sp.end - sp.first)
+    short = (sp.state == State.DECODE) & (given != sp.end - sp.first) & ~(drafted & (given >= 1))
     require(not short.any(), f"request {first_id(sp.request, short)} has a decode iteration without a token")
+    many = drafted & (given > sp.tokens)
+    require(not many.any(), f"request {first_id(sp.request, many)} got more tokens than were computed")
     last = np.full(len(rq), -1, np.int64)
     last[row] = at  # the last write wins: tokens are in order
     wrong = (rq.reason >= 0) & (rq.reason != FinishReason.CANCELLED) & (last != rq.finished)

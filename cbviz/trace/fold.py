@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cbviz.errors import TraceError
-from cbviz.events import NO_REQUEST, Finish, FinishReason, Mark, Reuse, State
+from cbviz.events import NO_REQUEST, Drafted, Finish, FinishReason, Mark, Reuse, State
 from cbviz.trace.check import SLOT_COLUMNS
 from cbviz.trace.fragmentation import unwritten
 from cbviz.trace.marks import ADMIT, ARRIVE, CANCEL, FINISH, PREEMPT, SET, STALL, MarkRow, rows_of
@@ -42,9 +43,9 @@ Detokenize = Callable[[Sequence[int]], list[str]]
 """Turns the output tokens of one request into the text that each of them added, a list as long."""
 Marks = tuple[Mark, ...]
 Events = tuple[tuple[int, ...], Marks, Marks, Marks, Marks, tuple[Finish, ...], Marks]
-Row = tuple[float, float, tuple[int, ...], Events | None, tuple[Reuse, ...]]
+Row = tuple[float, float, tuple[int, ...], Events | None, tuple[Reuse, ...], tuple[Drafted, ...]]
 """What is kept of an iteration beside its arrays: t_start, t_end, its counts, its marks if it has any, requests looked
-up in the prefix cache."""
+up in the prefix cache, slots that checked drafts."""
 
 
 def fold(
@@ -56,7 +57,7 @@ def fold(
     pieces: Detokenize | None,
 ) -> Trace:
     """The trace of what was recorded. Raises TraceError where it contradicts itself."""
-    grid = Grid(chunks, len(rows))
+    grid = Grid(chunks, [row[5] for row in rows])
     grid.check()
     marks = _mark_table(rows, untold, meta.slots)
     table = _request_table(requests, grid, marks, [entry for row in rows for entry in row[4]], pieces)
@@ -78,9 +79,13 @@ class Chunk:
 
 
 class Grid:
-    """All iterations at once: arrays [iterations, slots]."""
+    """All iterations at once: arrays [iterations, slots]; and what drafts added, where there were any."""
 
-    def __init__(self, chunks: list[Chunk], rows: int) -> None:
+    def __init__(self, chunks: list[Chunk], drafted: list[tuple[Drafted, ...]]) -> None:
+        rows = len(drafted)
+        self.drafted = {(i, entry.slot): entry for i, entries in enumerate(drafted) for entry in entries}
+        self.added = np.array([sum(len(entry.tokens) for entry in entries) for entries in drafted], np.int64)
+
         def joined(name: str) -> npt.NDArray[np.signedinteger | np.unsignedinteger]:
             parts = [getattr(chunk, name) for chunk in chunks]
             return np.concatenate(parts)[:rows] if parts else np.empty((0, 0), np.int32)
@@ -108,6 +113,10 @@ class Grid:
             if broken.any():
                 iteration, slot = np.argwhere(broken)[0]
                 raise TraceError(f"slot {slot} {complaint} in iteration {iteration}.")
+        for (iteration, slot), entry in self.drafted.items():
+            decoded = 0 <= slot < self.state.shape[1] and self.state[iteration, slot] == State.DECODE
+            if not decoded or self.request[iteration, slot] != entry.request or len(entry.tokens) > entry.drafts:
+                raise TraceError(f"slot {slot} has drafts that it cannot have checked in iteration {iteration}.")
 
 
 def _iteration_table(grid: Grid, rows: list[Row], marks: MarkTable) -> IterationTable:
@@ -126,7 +135,7 @@ def _iteration_table(grid: Grid, rows: list[Row], marks: MarkTable) -> Iteration
         idle_slots=_frozen(np.count_nonzero(state == State.IDLE, axis=1)),
         prefill_tokens=_frozen(np.where(state == State.PREFILL, grid.tokens, 0).sum(axis=1)),
         recompute_tokens=_frozen(np.where(state == State.RECOMPUTE, grid.tokens, 0).sum(axis=1)),
-        generated=_frozen(np.count_nonzero(grid.token != NO_REQUEST, axis=1)),
+        generated=_frozen(np.count_nonzero(grid.token != NO_REQUEST, axis=1) + grid.added),
         kv_used=counts.pop("written"),
         kv_reserved=_frozen(later),
         kv_internal=_frozen(never),
@@ -138,7 +147,7 @@ def _mark_table(iterations: list[Row], untold: Marks, slots: int) -> MarkTable:
     """All marks in the order of `cbviz.trace.marks`; a stall only where it begins."""
     rows: list[MarkRow] = []
     stalls: dict[int, tuple[int, str]] = {}
-    for i, (_, _, _, events, _) in enumerate(iterations):
+    for i, (_, _, _, events, *_) in enumerate(iterations):
         if events is None:
             continue
         for row in rows_of(i, *events):
@@ -226,7 +235,7 @@ def _stays(request: npt.NDArray[np.integer], marks: MarkTable) -> npt.NDArray[np
 
 
 def _spans(grid: Grid, marks: MarkTable) -> SpanTable:
-    """Runs of equal (request, state) along each slot; an admission begins a new one."""
+    """Runs of equal (request, state) along each slot; an admission begins a new one, and drafts have their own."""
     rows, slots = grid.request.shape
     if not rows:
         none = _whole(())
@@ -234,6 +243,8 @@ def _spans(grid: Grid, marks: MarkTable) -> SpanTable:
     request, state = grid.request.T, grid.state.T  # [slots, iterations]: spans lie along the rows
     begins = _stays(grid.request, marks)
     begins[:, 1:] |= state[:, 1:] != state[:, :-1]
+    for iteration, slot in grid.drafted:
+        begins[slot, iteration : iteration + 2] = True
     starts = np.flatnonzero(begins.ravel())
     stops = np.append(starts[1:], slots * rows)
     # Totals of a span are differences of running totals.
@@ -269,6 +280,17 @@ def _outputs(
             raise TraceError(f"iteration {iteration[start]} names request {owner}, which was never submitted.")
         tokens[row_of[owner]] = tuple(token[start:stop].tolist())
         iterations[row_of[owner]] = tuple(iteration[start:stop].tolist())
+    more: defaultdict[int, dict[int, tuple[int, ...]]] = defaultdict(dict)
+    for (at, _), entry in grid.drafted.items():
+        if entry.tokens:
+            more[row_of[entry.request]][at] = entry.tokens
+    for row, added in more.items():
+        pairs = [
+            (at, value)
+            for at, first in zip(iterations[row], tokens[row], strict=True)
+            for value in (first, *added.get(at, ()))
+        ]
+        iterations[row], tokens[row] = tuple(at for at, _ in pairs), tuple(value for _, value in pairs)
     return tuple(tokens), tuple(iterations)
 
 

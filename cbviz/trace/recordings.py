@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cbviz.checks import shown
+from cbviz.checks import known_elsewhere, shown
 from cbviz.errors import TraceError
 from cbviz.trace.files import load
 from cbviz.trace.trace import Trace
@@ -56,7 +56,8 @@ def compared(name: str) -> tuple[Trace, ...]:
     ['continuous', 'transformers fifo']
     """
     if not isinstance(name, str) or name not in COMPARISONS:
-        raise TraceError(f"there is no comparison {shown(name)}; there are {', '.join(COMPARISONS)}.")
+        known = ", ".join(COMPARISONS)
+        raise TraceError(f"there is no comparison {shown(name)}; there is {known}{known_elsewhere(name)}.")
     paths = [_COMPARED / f"{name}.{engine}.cbviz" for engine in ENGINES]
     return tuple(load(path) for path in paths if path.exists())
 
@@ -86,5 +87,6 @@ def recorded(name: str) -> tuple[Trace, ...]:
     ['static', 'continuous']
     """
     if not isinstance(name, str) or name not in RECORDINGS:
-        raise TraceError(f"there is no recording {shown(name)}; there are {', '.join(RECORDINGS)}.")
+        known = ", ".join(RECORDINGS)
+        raise TraceError(f"there is no recording {shown(name)}; there are {known}{known_elsewhere(name)}.")
     return tuple(load(_FOLDER / f"{name}.{lane}.cbviz") for lane in _LANES)

@@ -77,7 +77,7 @@ class Tape:
         chunk = self._chunks[-1]
         chunk.request[place], chunk.state[place], chunk.tokens[place], chunk.context[place] = columns[:4]
         chunk.token[place], chunk.allotted[place] = columns[4:]
-        self._rows.append((it.t_start, it.t_end, _counts(it), _events(it), it.reused))
+        self._rows.append((it.t_start, it.t_end, _counts(it), _events(it), it.reused, it.drafted))
         self._now = it.t_end
         self._seen = (len(self._rows), tuple(untold))
 

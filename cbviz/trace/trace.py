@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cbviz.checks import noun
+from cbviz.events import State
 from cbviz.paths import printable
 
 if TYPE_CHECKING:
@@ -23,8 +25,16 @@ if TYPE_CHECKING:
 HANDED_OVER = "kv_from"
 """In `TraceMeta.extra` of a lane whose requests another lane has begun: the name of that lane."""
 
+SPECULATION = "speculation"
+"""In `TraceMeta.extra` of a run that drafted tokens: how (see `cbviz.config.Speculation`)."""
+
 FloatArray = npt.NDArray[np.float64]
 IntColumn = npt.NDArray[np.int64]
+
+
+def lane_title(policy: str, drafts: int) -> str:
+    """What a lane is called that drafts so many tokens for a slot in a pass."""
+    return f"{policy} k={drafts}" if drafts else policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,11 @@ class TraceMeta:
     extra: dict[str, Any] = field(default_factory=dict)
     """Policy parameters and the like: JSON values only."""
 
+    @property
+    def lane(self) -> str:
+        """What a lane with this run is called: its policy, and how many tokens it drafts if it does."""
+        return lane_title(self.policy, self.extra[SPECULATION]["k"] if SPECULATION in self.extra else 0)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RequestTable:
@@ -62,7 +77,7 @@ class RequestTable:
 
     Columns that hold an iteration are -1 if the event never happened. `tokens[i]` are the output token ids, `pieces[i]`
     the text that each added (empty if the model has no tokenizer), and `token_iterations[i]` the iteration that
-    produced each.
+    produced each: the same for several where drafts were accepted.
     """
 
     id: IntColumn
@@ -172,6 +187,8 @@ class SpanTable:
 
     Sorted by slot, then by `first`. `end` is the iteration after the last one. `tokens` counts the tokens that the
     model computed for the request in the span, `context` its cached positions after the last iteration.
+
+    An iteration in which a slot checked drafts is a decode span of its own: `tokens` is 1 + the drafts.
     """
 
     slot: IntColumn
@@ -269,6 +286,19 @@ class Trace:
     def tokens_per_second(self) -> float:
         """Output tokens per lane second; 0 for a run without duration."""
         return self.output_tokens / self.seconds if self.seconds else 0.0
+
+    @property
+    def drafts(self) -> IntColumn:
+        """Drafts checked in each iteration, int64 [iterations] (speculative decoding)."""
+        spans = self.spans
+        checked = (spans.state == State.DECODE) & (spans.tokens > spans.end - spans.first)
+        return np.bincount(spans.first[checked], spans.tokens[checked] - 1, len(self.iterations)).astype(np.int64)
+
+    @property
+    def accepted(self) -> IntColumn:
+        """Drafts that became output tokens in each iteration, int64 [iterations]. The others were rejected."""
+        again = [at for given in self.requests.token_iterations for last, at in pairwise(given) if last == at]
+        return np.bincount(np.array(again, np.int64), minlength=len(self.iterations))
 
     @property
     def useful_slot_iterations(self) -> int:
