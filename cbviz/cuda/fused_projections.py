@@ -15,8 +15,7 @@ from operator import getitem
 import torch
 from torch import Tensor, fx, nn
 
-GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
-"""Attribute names of linears that read the same input, as transformers' models call them."""
+from cbviz.eager.sibling_linear import GROUPS
 
 
 @torch.no_grad()
@@ -55,10 +54,8 @@ def _adjoin(parameters: list[Tensor]) -> None:
 def fuse_projections(graph_module: fx.GraphModule, *, equal: bool = True) -> int:
     """Replace linears of one input over neighbouring weights by one linear and a split; return how many groups.
 
-    `equal` False leaves those of equal size alone.
-
-    The weights are graph inputs; the merged weight is a view over the first one's memory that reaches across the
-    others, so nothing is copied.
+    `equal` False leaves those of equal size alone. The weights are graph inputs; the merged weight is a view over the
+    first one's memory that reaches across the others, so nothing is copied.
     """
     readers: defaultdict[fx.Node, list[fx.Node]] = defaultdict(list)
     for node in _linears(graph_module):

@@ -20,7 +20,8 @@ from cbviz.cuda.static_sdpa import SdpaStaticAttention
 from cbviz.eager.kv_cache import cache_for
 from cbviz.eager.logit_rules import LogitRules, SlotRules
 from cbviz.eager.serving import checked_limit, vocabulary_rows
-from cbviz.errors import ModelError
+from cbviz.errors import CbvizError, ModelError
+from cbviz.models.compiler_cache import start_afresh
 from cbviz.models.served import attention_needs, end_tokens_of
 
 
@@ -119,9 +120,21 @@ class GraphExecutor(GraphReplay):
             if progress:
                 progress(i, len(shapes))
             with interrupts_deferred(lambda: False):
-                self._captured(shape, sampled=False)
+                self._capture(shape)
         if progress:
             progress(len(shapes), len(shapes))
+
+    def _capture(self, shape: Shape) -> None:
+        """Capture one, and compile what it needs; once more if what an earlier process has compiled is of no use."""
+        try:
+            self._captured(shape, sampled=False)
+        except CbvizError:
+            raise
+        except Exception as error:  # Inductor, Triton and the driver each raise their own
+            if not start_afresh(error):
+                raise
+            torch.compiler.reset()
+            self._captured(shape, sampled=False)
 
     @property
     def ready(self) -> int:

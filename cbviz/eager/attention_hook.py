@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from cbviz._moved import moved_name
 from cbviz.errors import EngineError
 from cbviz.models.needs import AttentionNeeds
 
@@ -117,3 +118,7 @@ def check_calls(needs: AttentionNeeds, calls: int) -> None:
             f"this {needs.kind!r} model attended {calls} times in a pass and {len(needs.layers)} times when it was "
             "made ready; this engine serves models that attend equally often in every pass."
         )
+
+
+def __getattr__(name: str) -> Any:
+    return moved_name("eager.attention_hook", name)

@@ -3,7 +3,7 @@
 A decode iteration multiplies a few rows with every weight, so it should take as long as reading the weights. PyTorch's
 own product of 8 rows takes 2 to 4 times as long, because it lays a weight out anew for every call. oneDNN can keep the
 layout (torch.compile's freezing uses the same operator); it costs a second copy of the weights, made when an engine is
-built and shared by all engines of a model.
+built and shared by all engines of a model. Linears that read the same input are laid out as one (`sibling_linear`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cbviz.eager.sibling_linear import JointProduct, SiblingLinear, joined_bias, sibling_groups
 from cbviz.models.host_memory import available_bytes
 
 FEW_ROWS = 64
 """Rows up to which the layout is used: a pass over a long prompt computes more than it reads."""
 LEAST_GAIN = 1.1
 """A layout is kept where it makes products of this shape faster by this factor."""
+LEAST_GAIN_TOGETHER = 1.02
+"""Linears of one input become one product where that is faster than their packed products by this factor."""
 SMALLEST = 2**16
 """Weights below this many entries stay as they are: all their products together take no time."""
 ROOM = 2
@@ -34,14 +37,14 @@ REPEATS = 5
 
 @dataclass(slots=True, weakref_slot=True)
 class PackedWeight:
-    """A weight as oneDNN wants it.
+    """A weight, or several one below the other, as oneDNN wants it.
 
     Attributes
     ----------
     packed
         float32 [out, in] in a layout of oneDNN's own; only its operator can read it.
     witness
-        float32 [1, out]: the plain product of a fixed row with the weight when it was laid out. A weight that has
+        float32 [1, out]: the plain product of a fixed row with the weights when they were laid out. A weight that has
         changed since, through any view of its memory, gives another one.
     """
 
@@ -50,10 +53,10 @@ class PackedWeight:
 
 
 _lock = threading.Lock()
-_layouts: WeakValueDictionary[tuple[int, torch.Size], PackedWeight] = WeakValueDictionary()
-"""Address and shape of a weight → its layout, as long as an engine uses it."""
-_faster: dict[tuple[torch.Size, int], bool] = {}
-"""Shape of a weight and rows → whether the layout paid here. Timed once, so that all lanes of a race compute alike."""
+_layouts: WeakValueDictionary[tuple[tuple[int, torch.Size], ...], PackedWeight] = WeakValueDictionary()
+"""Addresses and shapes of weights → their layout, as long as an engine uses it."""
+_faster: dict[tuple[tuple[torch.Size, ...], int], bool] = {}
+"""Shapes of weights and rows → whether the layout paid here. Timed once, so that all lanes of a race compute alike."""
 
 
 class PackedLinear(nn.Module):
@@ -67,15 +70,15 @@ class PackedLinear(nn.Module):
         """[…, in] → […, out]."""
         if x.numel() > FEW_ROWS * x.shape[-1]:
             return functional.linear(x, self.weight, self.bias)
-        return _product(x, self.layout.packed, self.bias)
+        return _laid_out(self.layout, self.bias, x)
 
 
 def pack_linears(model: nn.Module, rows: int) -> int:
     """Replace the linear layers of an engine's own modules by packed ones, where that is faster.
 
-    Each shape is timed once in a process, plain and packed. Nothing happens on other devices and dtypes, without
-    oneDNN, or where memory has no room for a second copy of the weights. The weights must not change while an engine
-    lives.
+    Each shape is timed once in a process: plain, packed, and together with the others of its input. Nothing happens on
+    other devices and dtypes, without oneDNN, or where memory has no room for a second copy of the weights. The weights
+    must not change while an engine lives.
 
     Parameters
     ----------
@@ -97,12 +100,17 @@ def pack_linears(model: nn.Module, rows: int) -> int:
         return 0
     used: dict[int, int] = {}
     with _lock, torch.inference_mode():
-        for owner, name, linear in found:
-            if _faster.get((linear.weight.shape, rows), True):
-                layout = _layout(linear.weight, rows)
-                if _pays(linear.weight, layout, rows):
-                    setattr(owner, name, PackedLinear(linear, layout))
+        for owner, names, linears in sibling_groups(model):
+            if all(_eligible(linear) for linear in linears) and (layout := _worthwhile(linears, rows)) is not None:
+                product = functools.partial(_laid_out, layout, joined_bias(linears))
+                joint = JointProduct(product, [linear.out_features for linear in linears], FEW_ROWS)
+                for number, (name, linear) in enumerate(zip(names, linears, strict=True)):
+                    setattr(owner, name, SiblingLinear(linear, joint, number))
                     used[linear.weight.data_ptr()] = linear.weight.nbytes
+        for owner, name, linear in _linears(model):
+            if (layout := _worthwhile([linear], rows)) is not None:
+                setattr(owner, name, PackedLinear(linear, layout))
+                used[linear.weight.data_ptr()] = linear.weight.nbytes
     return sum(used.values())
 
 
@@ -118,20 +126,22 @@ def onednn_packs() -> bool:
 
 
 def _linears(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
-    """Every ordinary float32 linear layer on a CPU, with the module that holds it and its name there."""
+    """Every linear layer that can be packed, with the module that holds it and its name there."""
     for owner in list(model.modules()):
         for name, child in list(owner.named_children()):
-            if type(child) is nn.Linear and _ordinary(child.weight) and not any(_hooks(child)):
+            if type(child) is nn.Linear and _eligible(child):
                 yield owner, name, child
 
 
-def _ordinary(weight: Tensor) -> bool:
+def _eligible(linear: nn.Linear) -> bool:
+    """Whether it is an ordinary float32 layer on a CPU, of which a call is nothing but its product."""
+    weight = linear.weight
     return (
         type(weight.data) is Tensor
         and weight.device.type == "cpu"
         and weight.dtype == torch.float32
         and weight.is_contiguous()
-        and weight.numel() >= SMALLEST
+        and not any(_hooks(linear))
     )
 
 
@@ -140,26 +150,47 @@ def _hooks(module: nn.Module) -> tuple[object, ...]:
     return module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
 
 
-def _layout(weight: Tensor, rows: int) -> PackedWeight:
+def _worthwhile(linears: list[nn.Linear], rows: int) -> PackedWeight | None:
+    """The layout of one linear, or of several together, where it pays; None elsewhere."""
+    weights = [linear.weight for linear in linears]
+    key = (tuple(weight.shape for weight in weights), rows)
+    if not _faster.get(key, sum(weight.numel() for weight in weights) >= SMALLEST):
+        return None
+    layout = _layout(weights, rows)
+    if key not in _faster:
+        _faster[key] = _pays(weights, layout, rows)
+    return layout if _faster[key] else None
+
+
+def _layout(weights: list[Tensor], rows: int) -> PackedWeight:
     """The layout that an engine uses already, or a new one."""
-    key = (weight.data_ptr(), weight.shape)
-    witness = functional.linear(torch.linspace(-1, 1, weight.shape[1]).unsqueeze(0), weight)
+    key = tuple((weight.data_ptr(), weight.shape) for weight in weights)
+    row = torch.linspace(-1, 1, weights[0].shape[1]).unsqueeze(0)
+    witness = torch.cat([functional.linear(row, weight) for weight in weights], 1)
     known = _layouts.get(key)
     if known is None or not torch.equal(known.witness, witness):
-        known = _layouts[key] = PackedWeight(_packed(weight, rows), witness)
+        whole = weights[0] if len(weights) == 1 else torch.cat(weights)
+        known = _layouts[key] = PackedWeight(_packed(whole, rows), witness)
     return known
 
 
-def _pays(weight: Tensor, layout: PackedWeight, rows: int) -> bool:
-    key = (weight.shape, rows)
-    if key not in _faster:
-        x = torch.linspace(-1, 1, rows * weight.shape[1]).reshape(rows, -1)
-        plain, packed = _fastest(lambda: functional.linear(x, weight), lambda: _product(x, layout.packed, None))
-        _faster[key] = plain > LEAST_GAIN * packed
-    return _faster[key]
+def _pays(weights: list[Tensor], layout: PackedWeight, rows: int) -> bool:
+    """Whether products over the layout are faster than plain ones, and than those over a layout of each weight."""
+    x = torch.linspace(-1, 1, rows * weights[0].shape[1]).reshape(rows, -1)
+    if len(weights) == 1:
+        plain, packed = _fastest(lambda: functional.linear(x, weights[0]), lambda: _product(x, layout.packed, None))
+        return plain > LEAST_GAIN * packed
+    each = [_packed(weight, rows) for weight in weights]
+    joint = JointProduct(lambda x: _product(x, layout.packed, None), [len(weight) for weight in weights], FEW_ROWS)
+    plain, apart, together = _fastest(
+        lambda: [functional.linear(x, weight) for weight in weights],
+        lambda: [_product(x, packed, None) for packed in each],
+        lambda: [joint.part(number, x) for number in range(len(weights))],
+    )
+    return plain > LEAST_GAIN * together and apart > LEAST_GAIN_TOGETHER * together
 
 
-def _fastest(*products: Callable[[], Tensor]) -> list[float]:
+def _fastest(*products: Callable[[], object]) -> list[float]:
     """The least seconds of each product, taken in turns."""
     seconds = [float("inf")] * len(products)
     for _ in range(REPEATS + 1):  # the first call of each fills caches, and is never the fastest
@@ -173,6 +204,11 @@ def _fastest(*products: Callable[[], Tensor]) -> list[float]:
 def _packed(weight: Tensor, rows: int) -> Tensor:
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
     return packed
+
+
+def _laid_out(layout: PackedWeight, bias: Tensor | None, x: Tensor) -> Tensor:
+    """[…, in] → […, out], by a layout that lives as long as its user."""
+    return _product(x, layout.packed, bias)
 
 
 def _product(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from cbviz.checks import shown
+from cbviz.checks import known_elsewhere, shown
 from cbviz.errors import FileError, ModelError
 from cbviz.models.device import check_device, fallback, full_device_refused, pick_device, pick_dtype
 from cbviz.models.folder import load_folder, ready
@@ -143,7 +143,19 @@ def as_loaded(
     if not isinstance(model, LoadedModel):
         raise ModelError(f"model must be a name, or a model from cbviz.models.load, not {shown(model)}; {_allowed()}")
     check_device(model.device)
+    _as_it_is(model, device=device, dtype=dtype, weights=weights)
     return model
+
+
+def _as_it_is(model: LoadedModel, **asked: object) -> None:
+    """Raise ModelError if a loaded model is asked to be on another device, or in another type: it stays as it is."""
+    for name, wanted in asked.items():
+        has, said = (str(value).removeprefix("torch.") for value in (getattr(model, name), wanted))
+        if wanted is not None and said != has and not (name == "device" and said == model.device.type):
+            raise ModelError(
+                f"{name}={said!r} cannot be had of a model that is loaded, with {has!r}; pass it to cbviz.models.load, "
+                "or pass the name of the model."
+            )
 
 
 def _loaded(name: str, where: torch.device, what: torch.dtype, progress: bool) -> LoadedModel:
@@ -159,7 +171,8 @@ def _loaded(name: str, where: torch.device, what: torch.dtype, progress: bool) -
         return load_folder(name, folder, where, what)
     repository = SMOLLM2_HUB if name == "smollm2-135m@hub" else name
     if not HUB_ID.fullmatch(repository):
-        raise ModelError(f"there is no model and no folder called {shown(name)}; {_allowed()}")
+        allowed = f"{_allowed().removesuffix('.')}{known_elsewhere(name)}."
+        raise ModelError(f"there is no model and no folder called {shown(name)}; {allowed}")
     from cbviz.models.hub import fetch
 
     return load_folder(name, fetch(repository, progress), where, what)

@@ -9,6 +9,8 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 
+from cbviz.models.compiler_cache import keep_compiled, start_afresh
+
 Answer = TypeVar("Answer")
 
 _DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/dev/kfd"))
@@ -122,7 +124,16 @@ class TorchProbes:
         """See `Probes`."""
         from cbviz.models.trial import doubled
 
-        return doubled(torch.device("cuda", index))
+        device = torch.device("cuda", index)
+        keep_compiled()
+        try:
+            return doubled(device)
+        except ModuleNotFoundError:
+            raise
+        except Exception as error:  # a damaged cache, or the compiler or driver itself: then it fails again
+            if not start_afresh(error):
+                raise
+            return doubled(device)
 
     def free(self, index: int) -> int:
         """See `Probes`."""
