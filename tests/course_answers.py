@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -309,6 +310,30 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda cached, prompt, block: 99, "the engine finds 4"),
         (lambda cached, prompt, block: None, "no whole number"),
     ],
+    "09.rest": [
+        (20, "Factors multiply"),
+        (96, "multiplies the whole"),
+        (4, "what padding is worth"),
+        (24, "padding included"),
+        (1 / 6, "upside down"),
+        (5, "times 4 is not 24"),
+    ],
+    "09.factors": [
+        (lambda rates: [1.0, *(b / a for a, b in itertools.pairwise(rates))], "has no factor"),
+        (lambda rates: [b / rates[0] for b in rates[1:]], "divided by the first rate"),
+        (lambda rates: [b - a for a, b in itertools.pairwise(rates)], "those are differences"),
+        (lambda rates: [a / b for a, b in itertools.pairwise(rates)], "upside down"),
+        (lambda rates: [2.0] * (len(rates) - 1), "and it is"),
+        (lambda rates: rates[-1] / rates[0], "no list of numbers"),
+        (4, "hand over its name"),
+    ],
+    "09.credit": [
+        ("A", "add to a paged engine"),
+        ("B", "add under static batching"),
+        ("C", "no engine at all"),
+        ("E", "this is 'E'"),
+        (4.3, "this is 4.3"),
+    ],
     "10.little": [
         (100, "one divided by the other"),
         (0.0625, "seconds between arrivals"),
@@ -348,6 +373,14 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (256, "32 KV heads"),
         (2, "one layer"),
         (65, "is not it"),
+    ],
+    "12.drafts": [
+        (4.2, "after a wrong one"),
+        (3.2, "after a wrong one"),
+        (2.36, "the token that comes after"),
+        (5, "if every draft is right"),
+        (1.41, "all or nothing"),
+        (3, "is not it"),
     ],
     "11.single": [
         (Continuous(), "one iteration admits"),

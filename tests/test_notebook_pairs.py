@@ -19,7 +19,7 @@ TEXT = """%%% md title
 from cbviz import course
 
 course.language("en")
-%%% code race nbval-ignore-output slow
+%%% code race folded nbval-ignore-output slow
 1 + 1
 %%% md end
 The end.
@@ -40,7 +40,8 @@ def test_a_text_becomes_two_notebooks_and_the_same_text_again() -> None:
     assert [cell.id for cell in en.cells] == [cell.id for cell in zh.cells] == ["title", "start", "race", "end"]
     assert zh.cells[0].source == "# 一次一个 token\uff0c慢慢来"
     assert 'course.language("zh")' in zh.cells[1].source
-    assert en.cells[2].metadata.tags == ["nbval-ignore-output", "slow"]
+    assert en.cells[2].metadata == {"tags": ["nbval-ignore-output", "slow"], "jupyter": {"source_hidden": True}}
+    assert "jupyter" not in en.cells[1].metadata
     assert notebook_pairs.stale(en, zh) == []
     assert notebook_pairs.parse(notebook_pairs.unparse(notebook_pairs.cells_of(en, zh))) == notebook_pairs.parse(TEXT)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import chinese
 import nbformat
 import normalise_notebooks
+import notebook_minutes
 import notebook_pairs
 import pytest
 from nbformat import NotebookNode
@@ -39,10 +40,18 @@ COURSE = {
     "06_prefill_gets_in_the_way.ipynb",
     "07_paging.ipynb",
     "08_sharing_and_giving_back.ipynb",
+    "09_where_23x_comes_from.ipynb",
     "10_under_load.ipynb",
     "11_your_scheduler.ipynb",
     "12_beyond.ipynb",
     "13_their_engines.ipynb",
+}
+MOST_LINES = 60
+"""Lines of code in sight, at most, beside those cells of a notebook that are its lesson."""
+LESSON = {
+    "01": {"loop", "cached-loop"},
+    "05": {"rule"},
+    "11": {"three-policies", "try-single", "try-sooner", "try-fewer", "try-capstone"},
 }
 CDN = re.compile(r"cdn\.|unpkg\.com|jsdelivr|cdnjs|esm\.sh|skypack|<(?:script|link|iframe)[^>]+https?://")
 """What a page would fetch when it is shown: libraries from a content network, plotly's among them."""
@@ -134,6 +143,14 @@ def test_cells_that_show_a_board_are_ignored_and_a_checked_cell_follows(path: Pa
             assert following, f"{path.name}: no checked cell after\n{cell.source}"
 
 
+@every_notebook
+def test_little_code_is_in_sight(path: Path) -> None:
+    """What a reader need not read is folded, or one call; the loop and the policies are what the lesson is about."""
+    shown = [cell for cell in code_cells(read(path)) if cell.id not in LESSON.get(path.name[:2], ())]
+    lines = notebook_minutes.reading(new_notebook(cells=shown)).lines
+    assert lines <= MOST_LINES, f"{path.name} shows {lines} lines of code"
+
+
 @every_pair
 def test_both_languages_have_the_same_cells(name: str) -> None:
     """The same ids in the same order, the same tags, the same code but for the language, and every output in both."""
@@ -143,7 +160,8 @@ def test_both_languages_have_the_same_cells(name: str) -> None:
     for english, translated in zip(code_cells(en), code_cells(zh), strict=True):
         assert translated.source == notebook_pairs.in_chinese(english.source), f"{name}: code of {english.id} differs"
         languages += translated.source != english.source
-        assert translated.metadata.get("tags") == english.metadata.get("tags"), f"{name}: tags of {english.id} differ"
+        for key in ("tags", "jupyter"):
+            assert translated.metadata.get(key) == english.metadata.get(key), f"{name}: {key} of {english.id} differ"
         kinds = [[sorted(o.get("data", {})) or o.output_type for o in cell.outputs] for cell in (english, translated)]
         assert kinds[0] == kinds[1], f"{name}: {english.id} has other outputs in Chinese"
     assert languages == 1, f"{name}: one cell, and one only, says the language"

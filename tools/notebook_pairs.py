@@ -14,8 +14,9 @@ the same in both:
     %%% code race nbval-ignore-output
     race = cbviz.race("tiny")
 
-The word after the kind is the cell's id, the same in both notebooks; words after it are its tags. The one cell that
-says `course.language("en")` says "zh" in the Chinese notebook.
+The word after the kind is the cell's id, the same in both notebooks; words after it are its tags, but for `folded`: the
+code of such a cell is hidden until a reader opens it. The one cell that says `course.language("en")` says "zh" in the
+Chinese notebook.
 
 Each Chinese text cell records in its metadata which English it translates: `translates` holds the first 16 digits of
 the SHA-256 of the English source. `pack` writes it for a cell that is new or whose Chinese has changed. If only the
@@ -32,6 +33,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from chinese import fullwidth
@@ -41,6 +43,9 @@ from normalise_notebooks import NOTEBOOKS, normalised
 
 LANGUAGE_LINE = re.compile(r'^course\.language\("(en|zh)"\)$', re.MULTILINE)
 HEAD = re.compile(r"^%%% (md|code|zh)(?: ([a-z0-9][a-z0-9-]*)((?: [a-z-]+)*))?$")
+
+
+FOLDED = "folded"
 
 
 @dataclass(slots=True)
@@ -120,11 +125,21 @@ def cells_of(en: NotebookNode, zh: NotebookNode) -> list[Cell]:
     if [(c.id, c.cell_type) for c in en.cells] != [(c.id, c.cell_type) for c in zh.cells]:
         raise ValueError("the two notebooks have different cells.")
     return [
-        Cell("md" if e.cell_type == "markdown" else "code", e.id, list(e.metadata.get("tags", [])), e.source)
-        if e.cell_type == "code"
-        else Cell("md", e.id, [], e.source, z.source)
+        Cell("code", e.id, _words(e), e.source) if e.cell_type == "code" else Cell("md", e.id, [], e.source, z.source)
         for e, z in zip(en.cells, zh.cells, strict=True)
     ]
+
+
+def _words(cell: NotebookNode) -> list[str]:
+    """The words after the id of a code cell."""
+    hidden = cell.metadata.get("jupyter", {}).get("source_hidden")
+    return [*([FOLDED] if hidden else []), *cell.metadata.get("tags", [])]
+
+
+def _metadata(words: Sequence[str]) -> dict[str, Any]:
+    """The metadata that these words stand for."""
+    tags = [word for word in words if word != FOLDED]
+    return {**({"jupyter": {"source_hidden": True}} if FOLDED in words else {}), **({"tags": tags} if tags else {})}
 
 
 def build(
@@ -137,7 +152,7 @@ def build(
         was = before.get(cell.id)
         if cell.kind == "code":
             source = in_chinese(cell.en) if language == "zh" else cell.en
-            new = new_code_cell(source, id=cell.id, metadata={"tags": cell.tags} if cell.tags else {})
+            new = new_code_cell(source, id=cell.id, metadata=_metadata(cell.tags))
             if was is not None and was.cell_type == "code" and was.source == source:
                 new.outputs, new.execution_count = was.outputs, was.execution_count
         elif language == "en":

@@ -7,6 +7,7 @@ guess = course.predict(range(1, 41))
 course.check("01.spell", 20)
 """
 
+from cbviz.course.by_hand_control import by_hand
 from cbviz.course.capstone import grade
 from cbviz.course.chart import chart
 from cbviz.course.exercise import check, progress, solution
@@ -16,27 +17,40 @@ from cbviz.course.predict import predict
 from cbviz.course.ref import ref
 from cbviz.course.results import numbers, seconds, slot_use, sooner
 from cbviz.course.show import memory, table, tokens
+from cbviz.course.sliders.arrivals import arrivals
+from cbviz.course.sliders.capacity import capacity
+from cbviz.course.sliders.drag import drag
+from cbviz.course.sliders.pool import pool
+from cbviz.course.sliders.roofline import roofline
+from cbviz.course.sliders.spread import spread
 from cbviz.course.still import still
 from cbviz.course.timed import timed
 from cbviz.course.timeline import timeline
 from cbviz.course.words import language, term
 
 __all__ = [
+    "arrivals",
+    "by_hand",
+    "capacity",
     "chart",
     "check",
+    "drag",
     "grade",
     "knobs",
     "language",
     "mask",
     "memory",
     "numbers",
+    "pool",
     "predict",
     "progress",
     "ref",
+    "roofline",
     "seconds",
     "slot_use",
     "solution",
     "sooner",
+    "spread",
     "still",
     "table",
     "term",

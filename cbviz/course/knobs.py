@@ -18,7 +18,7 @@ from typing import Any
 from cbviz.checks import listed, shown
 from cbviz.course.control import CourseControl
 from cbviz.course.show import Shown
-from cbviz.course.words import term
+from cbviz.course.words import knob, term
 from cbviz.errors import CbvizError
 
 
@@ -32,11 +32,16 @@ class Knobs(CourseControl):
     """
 
     def __init__(
-        self, show: Callable[..., Shown | Sequence[Shown]], values: dict[str, tuple[Any, ...]], chosen: dict[str, Any]
+        self,
+        show: Callable[..., Shown | Sequence[Shown]],
+        values: dict[str, tuple[Any, ...]],
+        chosen: dict[str, Any],
+        upright: bool = False,
     ) -> None:
         self.show = show
         self.values = values
         self.chosen = chosen
+        self.upright = upright
         self._page: Any = None
 
     def _shown(self) -> Shown:
@@ -50,7 +55,7 @@ class Knobs(CourseControl):
         return Shown("".join(f"<div>{part.html}</div>" for part in parts), "\n".join(part.text for part in parts))
 
     def _still(self) -> Shown:
-        settings = ", ".join(f"{term(name)} = {value}" for name, value in self.chosen.items())
+        settings = ", ".join(f"{knob(name)} = {term(value)}" for name, value in self.chosen.items())
         shown = self._shown()
         return Shown(shown.html, f"{settings}\n{shown.text}")
 
@@ -60,15 +65,17 @@ class Knobs(CourseControl):
         sliders = []
         for name, offered in self.values.items():
             slider = widgets.SelectionSlider(
-                options=[(str(value), value) for value in offered],
+                options=[(str(term(value)), value) for value in offered],
                 value=self.chosen[name],
-                description=str(term(name)),
-                continuous_update=False,
-                style={"description_width": "190px"},
-                layout={"width": "520px"},
+                description=knob(name),
+                orientation="vertical" if self.upright else "horizontal",
+                style={} if self.upright else {"description_width": "190px"},
+                layout={"height": "190px", "width": "72px"} if self.upright else {"width": "520px"},
             )
             slider.observe(self._moved(name), names="value")
             sliders.append(slider)
+        if self.upright:
+            sliders = [widgets.HBox(sliders)]
         return widgets.VBox([*sliders, self._page])
 
     def _moved(self, name: str) -> Callable[[dict[str, Any]], None]:
@@ -88,7 +95,7 @@ def knobs(show: Callable[..., Shown | Sequence[Shown]], /, **values: Sequence[An
         Called with one value of every knob, by name; the sliders start at its defaults. It returns the result of
         `course.table`, `course.timeline` or the like, or a list of such.
     values
-        For each knob what can be chosen, in order. Names are translated by the catalogue's `term.` lines.
+        For each knob what can be chosen, in order. Names are translated by the catalogue's `knob.` and `term.` lines.
 
     Returns
     -------

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cbviz.checks import shown
+from cbviz.course.lanes import HELD, HELD_ART
 from cbviz.course.show import Shown, table
 from cbviz.course.words import term
 from cbviz.errors import CbvizError
@@ -24,8 +25,6 @@ from cbviz.view.svg import image
 
 NAMES, WIDE, ROW = 150, 600, 46
 """Pixels: for the names of the lanes, for the longest bar, and for each lane."""
-HELD = "#666c74"
-"""White letters read on it, and it shows on white and on dark pages."""
 
 
 def numbers(runs: Any) -> Shown:
@@ -144,14 +143,9 @@ def slot_use(runs: Any) -> Shown:
                 parts.append(_words(x + wide + 6, y + 19, said, "start", INK))
             x += wide
     height = ROW * len(counted)
-    held_art = (
-        f'<pattern id="held" width="6" height="6" patternUnits="userSpaceOnUse"><rect width="6" height="6" '
-        f'fill="{HELD}"/><path d="M1.6 1.6L4.4 4.4M4.4 1.6L1.6 4.4" stroke="#ffffff" stroke-opacity="0.45" '
-        'stroke-width=".9"/></pattern>'
-    )
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{NAMES + WIDE + 110}" height="{height}" font-size="13" '
-        f'font-family="system-ui, sans-serif"><defs>{held_art}</defs>{"".join(parts)}</svg>'
+        f'font-family="system-ui, sans-serif"><defs>{HELD_ART}</defs>{"".join(parts)}</svg>'
     )
     return Shown(image(svg, repr(text)), repr(text))
 
@@ -201,7 +195,7 @@ def _traces(runs: Any) -> tuple[Trace, ...]:
 
 
 def _named(traces: Sequence[Trace]) -> list[tuple[str, Trace]]:
-    return list(zip(distinct_names([trace.meta.policy for trace in traces]), traces, strict=True))
+    return list(zip(distinct_names([trace.meta.lane for trace in traces]), traces, strict=True))
 
 
 def _counts(trace: Trace) -> tuple[int, int, int, int]:

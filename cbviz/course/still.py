@@ -6,6 +6,7 @@ picture. An SVG image and plain text, the same bytes for the same run.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from html import escape
 
@@ -81,12 +82,12 @@ def still(trace: Trace, *, first: int = 0, iterations: int = 10) -> Shown:
 def _words(trace: Trace, first: int, end: int) -> dict[tuple[int, int], str]:
     """(request, iteration) → the text of the token given there; "" for END."""
     table = trace.requests
-    return {
-        (request, at): piece
-        for request, pieces, given in zip(table.id.tolist(), table.pieces, table.token_iterations, strict=True)
-        for piece, at in zip(pieces, given, strict=False)
-        if first <= at < end
-    }
+    words: defaultdict[tuple[int, int], str] = defaultdict(str)
+    for request, pieces, given in zip(table.id.tolist(), table.pieces, table.token_iterations, strict=True):
+        for piece, at in zip(pieces, given, strict=False):
+            if first <= at < end:
+                words[request, at] += piece
+    return dict(words)
 
 
 def _text(trace: Trace, first: int, states: np.ndarray, owners: np.ndarray, words: dict[tuple[int, int], str]) -> str:

@@ -63,3 +63,8 @@ def term(word: object) -> str:
     except Exception:  # what is shown may be a learner's object, or an integer too long for `str`
         text = shown(word)
     return messages.lines(spoken()).get(f"term.{text}", text)
+
+
+def knob(name: str) -> str:
+    """The label of a function's parameter that the learner sets: what it counts, or the term of that name."""
+    return messages.lines(spoken()).get(f"knob.{name}") or term(name)

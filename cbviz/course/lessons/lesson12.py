@@ -22,7 +22,23 @@ def judge_bytes(answer: Any) -> None:
     raise Mistake(f"12.bytes {known.get(round(given, 9), 'other')}", given=shown(answer))
 
 
+def judge_drafts(answer: Any) -> None:
+    """(1 − p⁵) / (1 − p) with p = 0.8 is 3.36 (Leviathan et al., ICML 2023, equation 1): it ends at the first wrong."""
+    given = number(answer)
+    if abs(given - (1 - 0.8**5) / 0.2) < 0.006:
+        return
+    known = {4.2: "independent", 3.2: "independent, no token", 2.36: "no token", 5.0: "all", 1.41: "all or nothing"}
+    raise Mistake(f"12.drafts {known.get(round(given, 2), 'other')}", given=shown(answer))
+
+
 EXERCISES = (
     Exercise("12.lift", judge_lift, "12.lift right", ("12.lift hint 1", "12.lift hint 2"), 'answer = "C"'),
     Exercise("12.bytes", judge_bytes, "12.bytes right", ("12.bytes hint 1", "12.bytes hint 2"), "answer = 64"),
+    Exercise(
+        "12.drafts",
+        judge_drafts,
+        "12.drafts right",
+        ("12.drafts hint 1", "12.drafts hint 2"),
+        "answer = sum(0.8**i for i in range(5))",
+    ),
 )

@@ -1,0 +1,1 @@
+"""Sliders with a picture each: one call in a notebook, one idea a file."""
