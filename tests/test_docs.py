@@ -16,12 +16,12 @@ import docs_benchmarks
 import docs_site
 import pytest
 from nbformat.v4 import new_code_cell, new_output
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from cbviz import lab
 from cbviz.course.exercise import exercises
 from cbviz.trace import RECORDINGS
-from tests.clocks import HANGS
+from tests.clocks import HANGS, until
 from tests.static_host import hosted
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,15 +114,29 @@ def test_the_watch_page_holds_a_player_that_needs_no_kernel(site: Path) -> None:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["file", "http"])
-def test_search_finds_pages_from_a_folder_and_from_a_static_host(site: Path, page: Page, scheme: str) -> None:
+@pytest.mark.parametrize(
+    ("words", "where"),
+    [("preemption", ""), ("抢占", "zh"), ("静态批处理", "zh"), ("空闲槽位", "zh")],
+)
+def test_search_finds_pages_from_a_folder_and_from_a_static_host(
+    site: Path, page: Page, scheme: str, words: str, where: str
+) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     with hosted(site) if scheme == "http" else nullcontext(site.as_uri()) as address:
         page.goto(f"{address}/course/index.html")
-        page.locator("input.md-search__input").press_sequentially("preemption")
+        page.locator("input.md-search__input").press_sequentially(words)
         first = page.locator(".md-search-result__link").first
-        first.wait_for(state="visible", timeout=1000 * HANGS)
-        assert str(first.get_attribute("href")).startswith(f"{address}/")
+
+        def found() -> bool:
+            page.keyboard.press("End")  # the search listens to keys, and may miss those before its index is there
+            page.wait_for_timeout(250)
+            return first.is_visible()
+
+        until(found)
+        in_language = re.compile(f"^{re.escape(address)}/.*{where}")  # a page in the language of the words
+        expect(first).to_have_attribute("href", in_language, timeout=1000 * HANGS)
+        expect(page.locator(".md-search-result mark").first).to_be_visible(timeout=1000 * HANGS)
         assert all(one.startswith((address, "data:", "blob:")) for one in asked)
 
 

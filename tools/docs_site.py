@@ -135,9 +135,11 @@ def teaching_page() -> str:
         target = found[2]
         if target.endswith(".ipynb"):
             return f"[{found[1]}]({target.replace('notebooks/', 'course/').removesuffix('.ipynb')}.md)"
+        if target.startswith("docs/"):
+            return f"[{found[1]}]({target.removeprefix('docs/')}{found[3] or ''})"
         return found[1]
 
-    return ALONE + LINK.sub(link, (ROOT / "TEACHING.md").read_text("utf-8"))
+    return LINK.sub(link, (ROOT / "TEACHING.md").read_text("utf-8"))
 
 
 def players() -> dict[str, str]:
@@ -209,4 +211,5 @@ def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files
         return _pieces[found[1] or found[2]]
 
     html = re.sub(r"<p>(cbviz-piece-\d+)</p>|(cbviz-piece-\d+)", piece, html)
-    return f'<div lang="zh">{html}</div>' if page.file.src_uri.startswith("course/zh/") else html
+    chinese = page.file.src_uri.startswith("course/zh/") or page.file.src_uri.endswith("_zh.md")
+    return f'<div lang="zh">{html}</div>' if chinese else html

@@ -1,7 +1,8 @@
 // The search of this site runs in a worker, and a browser gives none to a page that was opened from a disk. There a hidden
-// frame takes its place: it loads the same script, and messages go to and fro in the same way.
+// frame takes its place: it loads the same script, and messages go to and fro in the same way. The name IFrameWorker tells
+// the theme's script to look for the languages of the search beside itself, not beside the page.
 if (location.protocol === "file:")
-  globalThis.Worker = class extends EventTarget {
+  globalThis.IFrameWorker = globalThis.Worker = class extends EventTarget {
     constructor(address) {
       super();
       this.onmessage = null;
