@@ -35,7 +35,7 @@ class Race:
     def names(self) -> tuple[str, ...]:
         same = [self.lanes[: i + 1].count(name) for i, name in enumerate(self.lanes)]
         return tuple(
-            name if self.lanes.count(name) == 1 else f"{name} {n}" for name, n in zip(self.lanes, same, strict=True)
+            name if self.lanes.count(name) == 1 else f"{name} #{n}" for name, n in zip(self.lanes, same, strict=True)
         )
 
 
@@ -98,12 +98,25 @@ def ours() -> Any:
     return in_node("verdict.mjs", {"facts": facts(), "races": races, "answers": known})
 
 
+LESS_MEMORY = ["page.choice", {"knob": ["page.memory", {}], "value": ["page.tight", {}]}]
+
+
+def as_on_the_page(text: Any) -> Any:
+    """A line as the page says it: its own control in place of an argument, and nothing about what it cannot compare."""
+    if not isinstance(text, list):
+        return text
+    key, facts = text
+    if key == "verdict.try_compare":
+        return ["verdict.try", {"what": ["verdict.try_others", {}]}]
+    return [key, {name: LESS_MEMORY if name == "kv_tokens" else as_on_the_page(fact) for name, fact in facts.items()}]
+
+
 def theirs(race: Race) -> Any:
     found = verdict(*(trace(race, lane) for lane in range(len(race.lanes))), names=race.names())
     return {
-        "headline": as_json(found.headline) if found.headline is not None else None,
-        "beside": as_json(found.beside) if found.beside is not None else None,
-        "lines": [as_json(line) for line in found.lines],
+        "headline": as_on_the_page(as_json(found.headline)) if found.headline is not None else None,
+        "beside": as_on_the_page(as_json(found.beside)) if found.beside is not None else None,
+        "lines": [as_on_the_page(as_json(line)) for line in found.lines],
         "timed": found.timed,
     }
 

@@ -59,7 +59,7 @@ def story() -> bytes:
     traces = [cbviz.schedule(policy, workload, slots=4) for policy in ("static", "continuous")]
     meta = player.describe(traces, None, Message("board.title_race"), None)
     for lane in meta["lanes"]:  # the page has two boards, and a screen reader lists their lanes by name
-        lane["name"] += " on 4 slots"
+        lane["name"] += " × 4"
     return meta_block(meta) + b"".join(trace_blocks(number, trace) for number, trace in enumerate(traces))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from cbviz.messages import say
 from tests.browser.the_page import (
@@ -143,6 +143,51 @@ def test_the_three_steps_wait_for_a_guess_and_follow_the_reader(opened, page: Pa
     text = page.locator(".step").nth(2).inner_text()
     received = page.get_attribute("#story-board .cbviz", "data-received").split()
     assert all(n in text for n in received)
+
+
+def test_a_request_in_a_step_and_its_bar_light_each_other_up(opened, page: Page) -> None:
+    page.emulate_media(reduced_motion="reduce")  # each step is at its end at once
+    opened()
+    ready(page)
+    page.click("#guess-skip")
+
+    def step(number: int) -> Locator:
+        shown = page.locator(".step").nth(number)
+        shown.evaluate("(step) => step.scrollIntoView({ block: 'center', behavior: 'instant' })")
+        page.wait_for_selector(f"#story-board[data-step='{number}']")
+        return shown
+
+    def lit(request: str) -> None:
+        page.wait_for_selector(f"#story-board .cbviz[data-lit='{request}']")
+
+    first = step(0).locator(".cbviz-ref")
+    request = first.inner_text()
+    first.hover()
+    lit(request)
+    page.mouse.move(2, 2)
+    lit("-1")
+    first.focus()
+    lit(request)
+    first.evaluate("(mark) => mark.blur()")
+    lit("-1")
+    # And back: the pointer on its bar, which is in the row of its words.
+    lane = page.locator("#story-board .cb-lane").first
+    words = lane.locator(f".cb-answer[data-request='{request}']").bounding_box()
+    cells = lane.locator(".cb-base").bounding_box()
+    page.mouse.move(cells["x"] + 3, words["y"] + words["height"] / 2)
+    lit(request)
+    expect(first).to_have_attribute("data-lit", "true")
+    page.mouse.move(2, 2)
+    lit("-1")
+    expect(first).not_to_have_attribute("data-lit", "true")
+    # The second step holds its request, and a click on a mark of the third holds that one.
+    held = step(1).locator(".cbviz-ref")
+    lit(held.inner_text())
+    expect(held).to_have_attribute("data-lit", "true")
+    successor = step(2).locator(".cbviz-ref").first
+    successor.click()
+    page.mouse.move(2, 2)
+    lit(successor.inner_text())
 
 
 def test_nothing_is_drawn_off_screen_while_a_race_computes(opened, page: Page, board) -> None:

@@ -39,6 +39,15 @@ STOPS = """() => new Promise((resolve) => {
   document.getElementById("stop").click();
 })"""
 """Presses Stop; milliseconds until the race has stopped."""
+UP = "body[data-spare=up]"
+"""Python is up in a worker that no race has yet."""
+SAYS = """() => {
+  globalThis.said_ = [];
+  new MutationObserver(() => globalThis.said_.push(document.getElementById("status").textContent))
+    .observe(document.getElementById("status"), { childList: true });
+}"""
+"""Keeps every sentence of the status from now on."""
+LEFT = "module 'cbviz.policies' has no attribute 'left'"
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +123,28 @@ def test_an_endless_plan_is_ended_and_stop_waits_for_no_plan(opened, page: Page)
     milliseconds = page.evaluate(STOPS)
     expect(page.locator("#status")).to_have_text(say("en", "page.stopped"))
     assert milliseconds < 2_000  # 60 of our own; a busy machine may take its time
+
+
+def test_python_is_up_before_a_race_and_no_scheduler_meets_what_another_one_left(opened, page: Page) -> None:
+    opened()
+    choose(page, 2, 4, "yours")
+    page.select_option("#written-in", "python")
+    page.wait_for_selector(UP, timeout=LONG)
+    page.fill(
+        "#code", mine("import cbviz.policies as p\n        p.left = True\n        return Plan(admit=view.fitting())")
+    )
+    race_to_the_end(page)
+    page.wait_for_selector(UP, timeout=LONG)  # the next one, which starts unasked
+    assert len(page.workers) == 1, "the race's own has ended"
+    page.fill("#code", mine("import cbviz.policies as p\n        p.left"))
+    page.evaluate(SAYS)
+    stopped_with(page, f"policy 'mine' raised AttributeError while planning iteration 0: {LEFT}")
+    assert say("en", "page.python_starting") not in page.evaluate("said_")
+    page.wait_for_selector(UP, timeout=LONG)
+    page.fill("#code", mine("while True: pass"))
+    stopped_with(page, say("en", "page.endless"))
+    page.wait_for_selector(UP, timeout=LONG)
+    assert len(page.workers) == 1
 
 
 def test_errors_get_pythons_sentences_and_nothing_reaches_a_network(opened, page: Page) -> None:

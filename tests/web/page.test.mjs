@@ -12,6 +12,8 @@ const { EXAMPLES } = await load("page/examples.js");
 const { RequestView, View } = await load("engine/view.js");
 const { check } = await load("engine/check.js");
 const { plainPlan } = await load("engine/plan.js");
+const { nothingToWin } = await load("measure/ties.js");
+const tallies = await load("measure/tally.js");
 
 const packed = (value) => `#race=${Buffer.from(JSON.stringify(value)).toString("base64url")}`;
 
@@ -90,4 +92,22 @@ test("every lane has room for the longest request, tight or not", () => {
     for (const tight of [false, true]) assert.ok(16 * blocksOf({ slots, tight }, 384) >= 384);
     assert.ok(blocksOf({ slots, tight: true }, 384) <= blocksOf({ slots, tight: false }, 384));
   }
+});
+
+test("what a tie advises is within the page's reach", () => {
+  const { Tally } = tallies, tally = new Tally();
+  tally.waited = true;
+  [[0, [0, 1]], [1, [0, 1, 2, 3]], [2, [2, 3]]].forEach(([id, given]) => {
+    tally.given.set(id, given);
+    tally.admitted.set(id, given[0]);
+    tally.finished.set(id, given.at(-1));
+  });
+  const lane = (policy, tight) => ({ name: policy, policy, summary: "", slots: 2, tight, tally, outputs: [[1, 2], [1, 2, 3, 4], [1, 2]] });
+  const advice = (tight) => nothingToWin(["continuous", "orca"].map((policy) => lane(policy, tight)));
+  const [ample, less] = advice(false);
+  assert.equal(ample, "verdict.nothing_memory");
+  assert.deepEqual(less.advice[1].what[1].kv_tokens, ["page.choice", { knob: ["page.memory", {}], value: ["page.tight", {}] }]);
+  const [tight, others] = advice(true);
+  assert.equal(tight, "verdict.nothing_memory");
+  assert.deepEqual(others.advice, ["verdict.try", { what: ["verdict.try_others", {}] }], "tight memory cannot be made tighter here");
 });

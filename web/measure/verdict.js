@@ -5,7 +5,7 @@ import { nothingToWin, samePolicy } from "./ties.js";
 /** @import { Text } from "../../cbviz/view/js/catalogue.js" */
 /** @import { Tally } from "./tally.js" */
 
-/** A lane that has served everything; `outputs` are the tokens of each request, in the same order in every lane. @typedef {{name: string, policy: string, summary: Text, slots: number, tally: Tally, outputs: number[][]}} Finished */
+/** A lane that has served everything; `outputs` are the tokens of each request, in the same order in every lane. @typedef {{name: string, policy: string, summary: Text, slots: number, tight?: boolean, tally: Tally, outputs: number[][]}} Finished */
 /** A lane's iterations and its place, from 1; lanes that tie share one. @typedef {{lane: Finished, place: number}} Standing */
 /** What the board shows: `RaceVerdict` of Python. @typedef {{headline: Text | null, beside: Text | null, lines: Text[], timed: boolean}} RaceVerdict */
 
@@ -22,9 +22,9 @@ export function verdict(lanes) {
   const even = leaders.length === ranking.length;
   const why = even ? null : cause(last[0].lane, leaders[0].lane);
   const behind = lanes.length > 2 && !even ? line("verdict.behind_iterations", { lanes: joined(ranking.slice(leaders.length).map(then)) }) : null;
-  const beside = behind ?? (lanes.length === 2 ? why : null);
   const nothing = even || samePolicy(lanes) ? nothingToWin(lanes) : null;
-  const lines = [...ratio(leaders, last, even), ...(why && why !== beside ? [why] : []), ...seconds(lanes, timed), ...(nothing ? [nothing] : []), ...answers(lanes)];
+  const beside = behind ?? (lanes.length === 2 ? why : null) ?? (even ? nothing : null);
+  const lines = [...ratio(leaders, last, even), ...(why && why !== beside ? [why] : []), ...seconds(lanes, timed), ...(nothing && nothing !== beside ? [nothing] : []), ...answers(lanes)];
   return { headline: headline(lanes, leaders, even), beside, lines, timed };
 }
 

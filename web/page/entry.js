@@ -7,10 +7,12 @@ import { LiveRace } from "./live_race.js";
 import { PYTHON, SettingsError, USUAL } from "./options.js";
 import { dataOf, modelParts } from "./parts.js";
 import { pythonParts } from "./python_parts.js";
+import { SparePython } from "./spare_python.js";
 import { Stage } from "./stage.js";
 import { Story } from "./story.js";
 import { pageLine, speakPage, spoken } from "./words.js";
 /** @import { Parts } from "./live_race.js" */
+/** @import { PythonParts } from "./python_parts.js" */
 
 class Page {
   constructor() {
@@ -22,6 +24,10 @@ class Page {
     this.stop = /** @type {HTMLButtonElement} */ (byId("stop"));
     /** @type {Parts | null} */
     this.parts = null;
+    /** @type {PythonParts | null} */
+    this.python = null;
+    /** @type {SparePython | null} */
+    this.spare = null;
     /** @type {LiveRace | null} */
     this.race = null;
     /** How often a race was asked for. */
@@ -55,6 +61,8 @@ class Page {
     try {
       if (typeof Worker !== "function") throw new SettingsError("no_worker");
       this.parts = await modelParts();
+      this.spare = new SparePython(this.parts.code);
+      if (this.python) this.spare.warm(this.python); // chosen before the model was here
       this.start.disabled = false;
       /** @type {HTMLButtonElement} */ (byId("race-yours")).disabled = false;
       if (!this.shared) this.tell(() => pageLine(typeof WebAssembly === "object" ? "ready" : "ready_slow"));
@@ -87,8 +95,9 @@ class Page {
     const python = settings.lanes.includes("yours") && settings.language === PYTHON ? await this.getPython() : null;
     if (python === undefined || turn !== this.turn) return;
     this.race?.end("", "");
-    this.race = new LiveRace(this.parts, python, settings, { begun: (race) => this.begun(race), changed: () => this.changed(), ended: (how) => this.ended(how) });
-    this.tell(() => pageLine(python ? "python_starting" : "computing"));
+    const up = python && this.spare ? this.spare.take(python) : null;
+    this.race = new LiveRace(this.parts, up, settings, { begun: (race) => this.begun(race), changed: () => this.changed(), ended: (how) => this.ended(how) });
+    this.tell(() => pageLine(up?.started === false ? "python_starting" : "computing"));
     this.changed();
   }
 
@@ -102,13 +111,14 @@ class Page {
     }
   }
 
-  /** Python, which is loaded once; undefined if there is none, which the page says. */
+  /** Python, which is loaded once, and starts at once; undefined if there is none, which the page says. */
   async getPython() {
     try {
-      this.tell(() => pageLine("python_loading"));
-      const python = await pythonParts();
+      if (!this.python) this.tell(() => pageLine("python_loading"));
+      this.python = await pythonParts();
+      this.spare?.warm(this.python);
       this.tell(() => pageLine("python_ready"));
-      return python;
+      return this.python;
     } catch (error) {
       this.refuse(error);
       return undefined;
@@ -140,6 +150,7 @@ class Page {
   /** @param {{stopped: boolean, note: string, key: string}} how */
   ended({ stopped, note, key }) {
     this.changed();
+    if (this.python) this.spare?.warm(this.python);
     if (note || key) this.tell(() => note || pageLine(key), true);
     else this.tell(() => pageLine(stopped ? "stopped" : "finished"));
   }

@@ -2,7 +2,6 @@
 import { Run } from "../../cbviz/view/js/run.js";
 /** @import { Host } from "../../cbviz/view/js/view.js" */
 /** @import { Settings } from "./options.js" */
-/** @import { PythonParts } from "./python_parts.js" */
 
 /** Milliseconds that the worker has to stop by itself; then it is ended, and what it sent is kept. */
 const TO_STOP = 60;
@@ -31,8 +30,18 @@ const numeral = (value) => value.toLocaleString("en-US");
 /** The text of a worker: the written scheduler first, so that the lines of its errors are its own, then the engine. @param {string} code @param {string} written */
 export const workerText = (code, written) => `globalThis.written = function () { "use strict";\n${written}\n; return { plan: typeof plan === "undefined" ? undefined : plan, name: typeof name === "undefined" ? "" : name }; };\n(() => {\n${code}\n})();\n`;
 
+/** A worker of the text. Throws where none can be made. @param {string} text @param {WorkerType} type */
+export function workerOf(text, type) {
+  const address = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+  try {
+    return new Worker(address, { type });
+  } finally {
+    URL.revokeObjectURL(address);
+  }
+}
+
 export class LiveRace {
-  /** Throws where no worker can be made. @param {Parts} parts @param {PythonParts | null} python for a scheduler in Python @param {Settings} settings @param {Listener} listener */
+  /** Throws where no worker can be made. @param {Parts} parts @param {{worker: Worker, started: boolean} | null} python for a scheduler in Python: a worker in which that is up, or starting @param {Settings} settings @param {Listener} listener */
   constructor({ code, model }, python, settings, listener) {
     this.listener = listener;
     this.run = new Run();
@@ -43,21 +52,16 @@ export class LiveRace {
     /** Milliseconds from the start to the first iteration; NaN before it. */
     this.untilFirst = NaN;
     /** Whether Python is starting, which takes as long as the machine needs. */
-    this.starting = python !== null;
-    const uses = settings.lanes.includes("yours") && !python;
-    const text = workerText(code, uses ? settings.code : "") + (python?.runtime ?? "");
-    const address = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
-    this.worker = new Worker(address, { type: python ? "module" : "classic" }); // Pyodide starts in modules alone
-    URL.revokeObjectURL(address);
+    this.starting = python?.started === false;
+    const { slots, requests, seed, tight, lanes } = settings;
+    this.worker = python?.worker ?? workerOf(workerText(code, lanes.includes("yours") ? settings.code : ""), "classic");
     this.worker.onmessage = ({ data }) => this.message(data);
     this.worker.onerror = (event) => {
       event.preventDefault();
       // The first line of the worker's text is ours.
       this.end(event.lineno > 1 && !this.run.lanes.length ? `${event.message} (${event.lineno - 1}:${event.colno})` : event.message || "", event.message ? "" : "worker_failed");
     };
-    const { slots, requests, seed, tight, lanes } = settings;
-    const sent = python && { wasm: python.wasm, library: python.library, sources: python.sources, text: settings.code };
-    this.worker.postMessage({ type: "start", model, python: sent, options: { slots, requests, seed, tight, lanes } });
+    this.worker.postMessage({ type: "start", model, text: settings.code, options: { slots, requests, seed, tight, lanes } });
     this.looking = setInterval(() => this.look(), LOOK);
   }
 

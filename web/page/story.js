@@ -1,5 +1,6 @@
 /* Three steps that scroll: static batching, the law of the longest, continuous batching. A guess comes first. */
 import { Board } from "../../cbviz/view/js/board.js";
+import { h } from "../../cbviz/view/js/dom.js";
 import { Run } from "../../cbviz/view/js/run.js";
 import { byId } from "./form.js";
 import { dataOf } from "./parts.js";
@@ -10,6 +11,15 @@ const still = () => window.matchMedia("(prefers-reduced-motion: reduce)").matche
 
 /** Milliseconds of an iteration. */
 const TICK = 60;
+
+/** A request in a line of the story, as `pageLine` is given it and as it is found in the line. */
+const marked = (/** @type {number} */ request) => `\u27E6${request}\u27E7`;
+const MARKED = /\u27E6(.+?)\u27E7/;
+
+/** Shows a line; its requests are marks, which light up their bars and are lit by them (`refs.js`). @param {Element} element @param {string} line */
+function showLine(element, line) {
+  element.replaceChildren(...line.split(MARKED).map((part, k) => (k % 2 ? h("span", { class: "cbviz-ref", tabindex: "0" }, part) : part)));
+}
 
 export class Story {
   constructor() {
@@ -55,6 +65,13 @@ export class Story {
     return first.reduce((longest, other) => (other.finished > longest.finished ? other : longest)).id;
   }
 
+  /** What the lines say of the run. */
+  facts() {
+    const [a, b] = this.run.have();
+    const { request = -1, replaced = -1 } = this.run.lanes[1].refill ?? {};
+    return { a, b, longest: this.firstBatch(), last: marked(this.longest()), first: marked(replaced), next: marked(request) };
+  }
+
   /** @param {number} step */
   show(step) {
     if (!this.board || step === this.at) return;
@@ -81,7 +98,7 @@ export class Story {
     view.moveTo(now);
     const step = this.at;
     this.playing = setInterval(() => {
-      now = this.board?.visible && !document.hidden ? now + 1 : end;
+      now = this.board?.visible && !document.hidden ? Math.min(end, now + 1) : end;
       if (this.at === step) view.moveTo(now);
       if (this.at !== step || now >= end) clearInterval(this.playing);
     }, TICK);
@@ -99,10 +116,10 @@ export class Story {
   speak() {
     if (!this.board) return;
     this.board.root.setAttribute("aria-label", pageLine("story_label")); // two regions of a page need two names
-    const [a, b] = this.run.have();
-    const longest = this.firstBatch();
+    const facts = this.facts();
+    const { a, b } = facts;
     byId("guess-question").textContent = pageLine("guess_question", { iterations: a });
-    for (const element of document.querySelectorAll("[data-story]")) element.textContent = pageLine(/** @type {HTMLElement} */ (element).dataset.story ?? "", { a, b, longest });
+    for (const element of document.querySelectorAll("[data-story]")) showLine(element, pageLine(/** @type {HTMLElement} */ (element).dataset.story ?? "", facts));
     const off = Math.abs(this.guess - b);
     this.said.textContent = Number.isNaN(this.guess) ? pageLine("guess_none", { b }) : pageLine(off === 0 ? "guess_right" : "guess_off", { guess: this.guess, b });
   }

@@ -1,4 +1,4 @@
-/* The worker: it computes, and hears the page between iterations. A worker serves one race. */
+/* The worker: it computes, and hears the page between iterations. A worker serves one race; Python may be up long before it. */
 import { said } from "../engine/errors.js";
 import { block } from "../engine/pack.js";
 import { Tokenizer } from "../executor/tokenizer.js";
@@ -6,11 +6,11 @@ import { Weights } from "../executor/weights.js";
 import { byLength, taskWorkload } from "../workload/task_workload.js";
 import { allTasks } from "../workload/tasks.js";
 import { learnedPolicy } from "./learned.js";
-import { pythonPolicy } from "./python_policy.js";
+import { pythonPolicy, startedPython } from "./python_policy.js";
 import { Serving } from "./serving.js";
 /** @import { Policy } from "../engine/check.js" */
 /** @import { Facts } from "../workload/tasks.js" */
-/** @import { SentPython } from "./python_policy.js" */
+/** @import { Bridge, SentPython } from "./python_policy.js" */
 /** @import { Model, Options } from "./serving.js" */
 
 /** The model as it comes from the page. @typedef {{config: any, tokenizer: any, facts: Facts, weights: ArrayBuffer, kernel: ArrayBuffer | null}} Sent */
@@ -96,11 +96,23 @@ function modelOf({ config, tokenizer: file, facts, weights, kernel }) {
 /** @type {Race | null} */
 let race = null;
 
-/** Makes the race; with a scheduler in Python once that has started, which the page is told. @param {{model: Sent, options: Options, python: SentPython | null}} start */
-async function start({ model, options, python }) {
+/** Python, once the page has asked for it. @type {Promise<Bridge> | null} */
+let python = null;
+
+/** Starts Python, and tells the page when it is up. If it cannot start, the race that needs it says why. @param {SentPython} sent */
+function startPython(sent) {
+  python = startedPython(sent);
+  python.then(
+    () => send({ type: "started" }),
+    () => undefined,
+  );
+}
+
+/** Makes the race; one with a scheduler in Python waits until that is up. @param {{model: Sent, options: Options, text: string}} start */
+async function start({ model, options, text }) {
   try {
     if (python) {
-      const policy = await pythonPolicy(python, () => send({ type: "started" }));
+      const policy = pythonPolicy(await python, text);
       race = new Race(model, options, () => policy);
     } else race = new Race(model, options, learnedPolicy);
   } catch (error) {
@@ -112,7 +124,8 @@ async function start({ model, options, python }) {
 export function begin() {
   let before = Promise.resolve();
   globalThis.onmessage = ({ data }) => {
-    if (race) race.obey(data.action);
+    if (data.type === "python") startPython(data.python);
+    else if (race) race.obey(data.action);
     else before = before.then(() => (data.type === "start" ? start(data) : race?.obey(data.action)));
   };
 }

@@ -3,15 +3,16 @@ import { PolicyError } from "../engine/errors.js";
 /** @import { Policy } from "../engine/check.js" */
 /** @import { RequestView, View } from "../engine/view.js" */
 
-/** Pyodide and what runs in it, as they come from the page. @typedef {{wasm: ArrayBuffer, library: ArrayBuffer, sources: Record<string, string>, text: string}} SentPython */
+/** Pyodide and what runs in it, as they come from the page. @typedef {{wasm: ArrayBuffer, library: ArrayBuffer, sources: Record<string, string>}} SentPython */
+/** The functions of `web/python/bridge.py`. @typedef {{make: (text: string) => string, plan: (view: string) => string}} Bridge */
 
 /** Where the sources are in Pyodide's file system. */
 const ROOT = "/page";
 /** Pyodide's files have an address, and are given from memory: a worker of the page has no network. */
 const INDEX = "pyodide:/";
 
-/** Starts Python, says so, and makes the scheduler of a text. Throws a PolicyError that says what is wrong with it. @param {SentPython} sent @param {() => void} started @returns {Promise<Policy>} */
-export async function pythonPolicy({ wasm, library, sources, text }, started) {
+/** Starts Python. @param {SentPython} sent @returns {Promise<Bridge>} */
+export async function startedPython({ wasm, library, sources }) {
   const python = await pyodide({ "pyodide.asm.wasm": wasm, "python_stdlib.zip": library });
   for (const [path, source] of Object.entries(sources)) {
     const file = `${ROOT}/${path}`;
@@ -19,8 +20,11 @@ export async function pythonPolicy({ wasm, library, sources, text }, started) {
     python.FS.writeFile(file, source);
   }
   python.runPython(`import sys; sys.path.insert(0, ${JSON.stringify(ROOT)})`);
-  const bridge = python.pyimport("bridge");
-  started();
+  return python.pyimport("bridge");
+}
+
+/** The scheduler of a text. Throws a PolicyError that says what is wrong with it. @param {Bridge} bridge @param {string} text @returns {Policy} */
+export function pythonPolicy(bridge, text) {
   const answered = (/** @type {string} */ json) => {
     const answer = JSON.parse(json);
     if (answer.refused !== undefined) throw PolicyError.named(answer.refused);

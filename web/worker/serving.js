@@ -114,7 +114,7 @@ export class Serving {
     const found = [];
     for (const name of names) {
       let title = name;
-      if (names.filter((other) => other === name).length > 1) for (let n = 1; found.includes(title) || names.includes(title); n++) title = `${name} ${n}`;
+      if (names.filter((other) => other === name).length > 1) for (let n = 1; found.includes(title) || names.includes(title); n++) title = `${name} #${n}`;
       found.push(title);
     }
     return found;
@@ -123,7 +123,7 @@ export class Serving {
   /** The result of a race that has ended, as `Outcome` of `cbviz/view/summary.py` gives it to the board. */
   outcome() {
     const { names } = this;
-    const lanes = this.lanes.map(({ engine, policy, tally }, i) => ({ name: names[i], policy: policy.name, summary: policy.summary, slots: this.options.slots, tally, outputs: this.requests.map(({ id }) => engine.state.live(id).output) }));
+    const lanes = this.lanes.map(({ engine, policy, tally }, i) => ({ name: names[i], policy: policy.name, summary: policy.summary, slots: this.options.slots, tight: this.options.tight, tally, outputs: this.requests.map(({ id }) => engine.state.live(id).output) }));
     const answers = lanes.length > 1 ? { identical: identical(lanes), compared: this.requests.length } : { identical: 0, compared: 0 };
     return { ...answers, clock: "lane", stopped: false, note: "", ...verdict(lanes) };
   }
