@@ -105,7 +105,7 @@ def test_a_policy_of_ones_own_races(tiny: LoadedModel) -> None:
 
 def test_a_policy_may_race_against_itself(tiny: LoadedModel) -> None:
     lanes = race(tiny, (Static(), Static(run_to=40)), slots=2, requests=4, repeats=1, live=False, max_new_tokens=20)
-    assert [lane.policy for lane in lanes.lanes] == ["static 1", "static 2"]
+    assert [lane.policy for lane in lanes.lanes] == ["static #1", "static #2"]
     assert lanes.lanes[1].iterations == 80
     assert lanes.traces[1].meta.extra["run_to"] == 40
 
@@ -144,6 +144,22 @@ def test_turns_go_to_the_lane_whose_clock_is_behind(tiny: LoadedModel) -> None:
         ({"prompts": []}, "prompts must be a list of at least one text"),
         ({"prompts": ["Spell " + "x" * 400]}, "in a context of 384"),
         ({"prompts": ["a"], "workload": Workload("w", (Request(0, (5,), 3),))}, "a workload or prompts, not both"),
+        (
+            {"workload": Workload("w", (Request(0, (5,), 3),)), "requests": 9},
+            "requests=9 is for requests that are drawn",
+        ),
+        (
+            {"workload": Workload("w", (Request(0, (5,), 3),)), "max_new_tokens": 9},
+            "max_new_tokens=9 is for requests that are drawn",
+        ),
+        (
+            {"workload": Workload("w", (Request(0, (5,), 3),)), "seed": 9},
+            "seed=9 is for requests that are drawn; workload has its own",
+        ),
+        ({"prompts": ["a"], "requests": 2}, "there is 1 prompt, fewer than the 2 requests that were asked for"),
+        ({"dtype": "float16"}, "dtype='float16' cannot be had of a model that is loaded, with 'float32'"),
+        ({"device": "cuda"}, "device='cuda' cannot be had of a model that is loaded, with 'cpu'"),
+        ({"weights": "int8"}, "weights='int8' cannot be had of a model that is loaded"),
         ({"max_new_tokens": 0}, "max_new_tokens must be a whole number of at least 1"),
         ({"seed": -1}, "seed must be a whole number of at least 0"),
         ({"workload": Workload("w", (Request(0, (5,) * 300, 100),))}, "the context has 384"),

@@ -217,6 +217,7 @@ def test_a_policy_that_is_wrong_is_no_lost_replica(tiny: LoadedModel, work: Work
 @pytest.mark.parametrize(
     ("options", "error", "complaint"),
     [
+        ({"address": "auto"}, WorkloadError, "address is that of a Ray cluster, and where is 'here'"),
         ({"replicas": 0}, WorkloadError, "replicas must be a whole number of at least 1"),
         ({"routing": "random"}, WorkloadError, "routing must be one of round_robin"),
         ({"routing": 5}, WorkloadError, "routing must be one of .* or a Router, not 5"),
@@ -233,6 +234,12 @@ def test_nonsense_is_one_sentence(
 ) -> None:
     with pytest.raises(error, match=complaint):
         replicate(work, **({"model": tiny} | options))
+
+
+def test_a_result_is_shown_in_sentences(tiny: LoadedModel, work: Workload) -> None:
+    found = replicate(work, tiny, replicas=2, slots=2)
+    assert repr(found) == f"<Replicated: {found.sentences()[0]}>"
+    assert len(repr(found)) < 300
 
 
 def test_a_router_that_names_no_replica_is_said(tiny: LoadedModel, work: Workload) -> None:
@@ -253,18 +260,6 @@ def test_without_ray_it_says_how_to_install_it(work: Workload, monkeypatch: pyte
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(SweepError, match=r"a replica on Ray needs Ray; install it with: pip install cbviz\[ray\]"):
         replicate(work, "tiny", where="ray", device="cpu")
-
-
-def test_ray_serves_the_same(tmp_path: Path, work: Workload, alone: dict[int, tuple[int, ...]]) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed")
-    found = replicate(work, "tiny", slots=3, where="ray", device="cpu")
-    assert found.answers == alone
-    policy = KillsItsProcess(str(tmp_path / "died"))
-    found = replicate(work, "tiny", policy, slots=3, where="ray", device="cpu")
-    assert found.answers == alone
-    assert found.moved
-    with pytest.raises(SweepError, match="no Ray cluster answers"):
-        replicate(work, "tiny", where="ray", device="cpu", address="127.0.0.1:9")
 
 
 def test_a_router_never_sees_how_long_an_output_is(tiny: LoadedModel) -> None:

@@ -16,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cbviz
+from cbviz.cli.reading import reading
 from cbviz.errors import CbvizError, MeasureError
 from cbviz.measure.lane_times import Spread, decimals, two_digits
 from cbviz.measure.standings import COMPARED, first_tokens, longest_gap
 from cbviz.measure.verdict import RaceVerdict, verdict
-from cbviz.messages import languages
+from cbviz.messages import in_language, languages
 from cbviz.models import LoadedModel, load
 from cbviz.policies import TGI, Plan, Sarathi, View, VllmV0
 from cbviz.run.progress import SilentProgress
@@ -137,6 +138,10 @@ def equal_lengths(tiny: LoadedModel) -> RaceVerdict:
     return small(tiny, slots=2, workload=work([6] * 8)).verdict
 
 
+def one_token(tiny: LoadedModel) -> RaceVerdict:
+    return verdict(*(schedule(p, work([1] * 6), slots=8) for p in ("static", "continuous")))
+
+
 def idle_queue(tiny: LoadedModel) -> RaceVerdict:
     return small(tiny, slots=2, workload=work([3, 2, 4, 3], arrivals=[0, 10, 20, 30])).verdict
 
@@ -183,6 +188,11 @@ class Renamed:
         return cbviz.Continuous().plan(view)
 
 
+ONE_DECIDES = ([20, 5, 2, 3], [0, 3, 2, 1])
+BY_CHANCE = ([3, 5, 4, 4], [3, 2, 1, 0])
+EQUAL_WAITS = ([4, 4, 4, 5], [0, 2, 1, 3])
+
+
 def reordered(lengths: Sequence[int], order: Sequence[int], compare: Any = "iterations") -> RaceVerdict:
     made = work(lengths)
     return verdict(*(schedule(OrderOf(o), made, slots=2) for o in (range(len(lengths)), order)), compare=compare)
@@ -203,15 +213,15 @@ def same_decisions(tiny: LoadedModel) -> RaceVerdict:
 
 
 def one_request_decides(tiny: LoadedModel) -> RaceVerdict:
-    return reordered([20, 5, 2, 3], [0, 3, 2, 1])
+    return reordered(*ONE_DECIDES)
 
 
 def equal_by_chance(tiny: LoadedModel) -> RaceVerdict:
-    return reordered([3, 5, 4, 4], [3, 2, 1, 0])
+    return reordered(*BY_CHANCE)
 
 
 def equal_waits(tiny: LoadedModel) -> RaceVerdict:
-    return reordered([4, 4, 4, 5], [0, 2, 1, 3], "ttft")
+    return reordered(*EQUAL_WAITS, "ttft")
 
 
 def equal_gaps(tiny: LoadedModel) -> RaceVerdict:
@@ -267,6 +277,7 @@ SITUATIONS: dict[str, tuple[Callable[[LoadedModel], RaceVerdict], tuple[str, ...
     "recorded runs of two engines with one rule": (two_engines, ("every_iterations", "nothing_engines")),
     "one slot": (one_slot, ("every_iterations", "nothing_one_slot")),
     "answers of equal length": (equal_lengths, ("every_iterations", "nothing_lengths")),
+    "answers of one token, all with a slot at once": (one_token, ("every_iterations", "nothing_slots")),
     "a queue that is always empty": (idle_queue, ("every_iterations", "nothing_queue")),
     "two prompts of your own (the answers follow)": (own_prompts, ("every_iterations", "nothing_requests", "same")),
     "random weights in 16 bits": (random_weights, ("differ", "differ_random_half", "differ_see")),
@@ -289,6 +300,65 @@ SITUATIONS: dict[str, tuple[Callable[[LoadedModel], RaceVerdict], tuple[str, ...
 """Situation → what makes it, and the keys of the sentences that the page shows for it."""
 
 
+def static_beside_continuous(
+    slots: int, lengths: Sequence[int], arrivals: Sequence[float] | None = None
+) -> RaceVerdict:
+    return verdict(*(schedule(name, work(lengths, arrivals), slots=slots) for name in ("static", "continuous")))
+
+
+@pytest.mark.parametrize("slots", [1, 2, 4, 8])
+@pytest.mark.parametrize(
+    "lengths", [[1] * 4, [5] * 4, [5] * 12, [3, 9, 2, 30], [4], [1], [4, 7], [1] * 12, [2, 2, 7, 7, 3, 3]], ids=str
+)
+def test_what_is_advised_makes_a_difference(slots: int, lengths: list[int]) -> None:
+    """Advice that cannot help is none: after everything that it asks for, the lanes no longer tie."""
+    said = static_beside_continuous(slots, lengths)
+    if len(said.ranking) and said.ranking[-1].place > 1:
+        return
+    advice = str(said.beside)
+    assert " Try " in advice, advice
+    tried = [part for part in ("more requests", "more slots", "fewer slots", "different lengths") if part in advice]
+    if "more requests" in tried:
+        lengths = [20, *lengths * 12]
+    if "more slots" in tried:
+        slots = 3
+    if number := re.search(r"fewer slots, such as (\d+)", advice):
+        assert 2 <= int(number[1]) < slots
+        slots = int(number[1])
+    if "different lengths" in tried:
+        lengths = [lengths[0] + 20, *lengths[1:]]
+    again = static_beside_continuous(slots, lengths)
+    assert again.ranking[-1].place > 1, (advice, slots, lengths, str(again))
+
+
+def test_advice_never_names_what_is_already_so() -> None:
+    two_slots = static_beside_continuous(2, [3, 9, 2], [0, 20, 40])
+    assert str(two_slots.beside).endswith("Try arrivals closer together."), "fewer slots than two would be one"
+    same = verdict(*(schedule("static", work([5] * 3), slots=8) for _ in range(2)))
+    assert str(same.beside).endswith(
+        "Try another policy in one of them, and fewer slots, such as 2, and answers of different lengths."
+    )
+    single = [schedule(policy, work([1] * 6), slots=2) for policy in ("static", "continuous")]
+    assert str(verdict(*single, compare="longest_gap").beside).endswith("Try answers of more than one token.")
+
+
+@pytest.mark.parametrize(("lengths", "order"), [ONE_DECIDES, BY_CHANCE, EQUAL_WAITS])
+@pytest.mark.parametrize("compare", COMPARED)
+def test_another_measure_is_advised_only_if_these_runs_differ_in_it(
+    lengths: list[int], order: list[int], compare: Any
+) -> None:
+    said = reordered(lengths, order, compare)
+    advised = re.search(r"Compare (.*) instead", str(said.beside))
+    if not said.ranking or said.ranking[-1].place > 1:
+        assert advised is None
+        return
+    if said.beside is not None and said.beside.key == "verdict.nothing_gap":
+        return
+    others = {name for name in ("iterations", "longest_gap", "ttft") if name != compare}
+    telling = {name for name in others if reordered(lengths, order, name).ranking[-1].place > 1}
+    assert set(advised[1].split(" or ") if advised else ()) == telling
+
+
 def words(said: RaceVerdict, keys: tuple[str, ...], language: str) -> str:
     """The sentences with these keys, as the page's table shows them."""
     chosen = [line for line in said.sentences if line.key.removeprefix("verdict.") in keys]
@@ -300,8 +370,14 @@ def words(said: RaceVerdict, keys: tuple[str, ...], language: str) -> str:
 def test_each_situation_gets_its_sentences_in_both_languages(situation: str, tiny: LoadedModel) -> None:
     make, keys = SITUATIONS[situation]
     said = make(tiny)
-    row = f"| {situation} | {words(said, keys, 'en')} | {words(said, keys, 'zh')} |"
-    assert row in PAGE.read_text("utf-8").splitlines()
+    rows = [line.strip("| ").split(" | ") for line in PAGE.read_text("utf-8").splitlines() if "<br>" in line]
+    (row,) = [row for row in rows if row[0] == situation]
+    _, english, named, chinese = row
+    assert (english, chinese) == (words(said, keys, "en"), words(said, keys, "zh"))
+    assert re.search(r"[\u4e00-\u9fff]", named), "the situation has a name in Chinese, too"
+    for language, lines in (("en", english), ("zh", chinese)):
+        page = reading(language)
+        assert "\n".join(f"  {line}" for line in lines.split("<br>")) in page, "cbviz results has the whole table"
 
 
 def test_the_page_shows_no_situation_that_nothing_makes() -> None:
@@ -368,6 +444,15 @@ def test_a_policy_does_not_beat_itself_by_the_machine() -> None:
     assert said.lines[-1].key == "verdict.same"
 
 
+def test_identical_lanes_are_never_said_to_differ_in_time() -> None:
+    """However far apart the repeats are: the machine made the difference."""
+    for seconds in ((0.2, 0.201), (0.2, 0.201, 0.2)):
+        said = verdict(repeats("static", *seconds), repeats("static", *(1.3 * each for each in seconds)))
+        assert "times as long" not in str(said)
+        assert f"Median and range of {len(seconds)} runs: static #1 8.4 s" in str(said)
+        assert "only the machine can make a difference in time" in str(said.beside)
+
+
 def test_one_lane_says_what_it_did_and_a_race_how_to_add_another() -> None:
     alone = verdict(*[repeats("continuous", 0.187, 0.18, 0.19)], raced=True)
     assert str(alone.headline) == "continuous: 30 iterations"
@@ -409,6 +494,9 @@ def test_a_race_gives_programs_no_ratio_that_it_cannot_show(tiny: LoadedModel) -
     assert (once["speedup"], once["speedup_doubt"]) == (None, "timed_once")
     assert [one["seconds"] for one in once["lanes"]] == [7.9, 3.0]
     assert [one["seconds"] for one in once["table"].values()] == [7.9, 3.0]
+    two = facts(repeats("static", 0.1, 0.2), repeats("continuous", 0.1, 0.1))
+    for name, one in zip(("static", "continuous"), two["lanes"], strict=True):
+        assert two["table"][name]["seconds"] == pytest.approx(one["seconds"], rel=0.05), "one median, of two digits"
     wild = facts(repeats("static", 0.12, 1.3), repeats("continuous", 0.1, 0.1))
     assert wild["speedup_doubt"] is None
     assert wild["speedup_range"] == pytest.approx([1.68, 18.2])
@@ -416,6 +504,14 @@ def test_a_race_gives_programs_no_ratio_that_it_cannot_show(tiny: LoadedModel) -
     assert "2 runs could show no difference" in str(ran.verdict), "two runs that disagree by ten times decide nothing"
     assert wild["identical_outputs"] is True
     assert wild["iteration_ratio"] == 1.4
+
+
+def test_a_gap_of_nothing_is_called_a_tie() -> None:
+    static, other = lane("static"), lane("continuous")
+    tokens = [(*given[:-1], given[-1] + 1) for given in other.requests.tokens]
+    other = replace(other, requests=replace(other.requests, tokens=tokens))
+    assert "the two best logits are equal." in str(verdict(static, other, gap=0.0))
+    assert "the two best logits are at most 0.0031 apart." in str(verdict(static, other, gap=0.0031))
 
 
 def test_runs_of_different_requests_are_not_compared() -> None:
@@ -462,6 +558,8 @@ def test_a_direction_needs_repeats_that_agree() -> None:
     assert Spread.of([1.4, 1.42, 1.39]).decided
     assert Spread.of([0.7, 0.72, 0.71]).decided
     assert not Spread.of([0.97, 1.3, 1.2]).decided
+    assert not Spread.of([1.08, 1.22]).decided, "two runs lie on one side half of the time"
+    assert Spread.of([2.1, 2.5]).decided
     assert not Spread.of([1.02, 1.3, 1.2]).decided, "on one side, but scattered further than it is away"
     assert not Spread.of([1.001, 1.002, 1.003]).decided, "a thousandth is no difference"
 
@@ -508,8 +606,8 @@ def _counted(said: RaceVerdict) -> str:
 
 
 def _names(count: int) -> list[str]:
-    names = ("static", "continuous", "static", "continuous")[:count]
-    return [n if names.count(n) == 1 else f"{n} {names[: i + 1].count(n)}" for i, n in enumerate(names)]
+    four = ["static #1", "continuous #1", "static #2", "continuous #2"]
+    return {2: ["static", "continuous"], 3: ["static #1", "continuous", "static #2"]}.get(count, four)
 
 
 def _significant(line: str) -> list[str]:
@@ -550,13 +648,17 @@ def test_a_name_of_a_policy_is_text_everywhere() -> None:
     assert "&lt;img src=x&gt;" in paragraphs(table.verdict, "en")
 
 
-def test_answers_to_prompts_of_ones_own_are_shown(tiny: LoadedModel) -> None:
+def test_answers_to_prompts_of_ones_own_are_shown(tiny: LoadedModel, tmp_path: Path) -> None:
     ran = small(tiny, slots=2, prompts=["Count to 7", "Repeat ab 2 times"])
     assert ran.shows_answers
     assert str(ran.answers) == "0  Count to 7\n   → 1 2 3 4 5 6 7\n1  Repeat ab 2 times\n   → ab ab"
     bundle = ran.kept()
+    assert ran.workload.name == "your prompts"
+    assert in_language(ran.workload.name, "zh") == "自己的提示词"
     assert "1 2 3 4 5 6 7</td>" in bundle["text/html"]
     assert str(ran.answers) in bundle["text/plain"]
+    page = ran.to_html(tmp_path / "race.html").read_text("utf-8")
+    assert "1 2 3 4 5 6 7</td>" in page.partition("</main>")[2].partition("<script")[0], "the page prints them, too"
     assert ran.to_json()["answers"][1] == {"request": 1, "prompt": "Repeat ab 2 times", "answers": ["ab ab"]}
     assert not small(tiny, slots=2, requests=2).shows_answers
     odd = small(tiny, slots=2, prompts=["Repeat ab 0 times", "Count to 2\n<b>now</b>"])
@@ -565,6 +667,33 @@ def test_answers_to_prompts_of_ones_own_are_shown(tiny: LoadedModel) -> None:
     assert "Count to 2 &lt;b&gt;now&lt;/b&gt;" in odd.answers.html()
     assert odd.to_json()["answers"][0]["answers"] == [""]
     assert "→ （空回答）" in str(AnswerTable.of(odd.traces[:1], ["static"], "zh"))
+
+
+class Breaks:
+    """Continuous batching with a bug in iteration 5."""
+
+    name, summary = "breaks", "raises in iteration 5"
+
+    def plan(self, view: View) -> Plan:
+        if view.iteration >= 5:
+            raise ValueError("a bug")
+        return cbviz.Continuous().plan(view)
+
+
+@pytest.mark.parametrize("repeats", [0, 1])
+def test_a_race_that_failed_says_so_wherever_it_is_shown(tiny: LoadedModel, repeats: int) -> None:
+    """The lanes that ran before the error are not a result, and nothing asks for a lane that was there."""
+    ran = race(tiny, ["static", Breaks()], slots=2, requests=6, repeats=repeats, live=False, run=False)
+    with pytest.raises(CbvizError, match="a bug"):
+        ran.run()
+    assert repr(ran).startswith("<Race of static, breaks: 6 requests on 2 slots, failed>\nThe race failed, so nothing")
+    assert "raised ValueError while planning iteration 5: a bug" in repr(ran)
+    said = ran.verdict
+    assert (said.headline, said.ranking, said.speedup, said.doubt) == (None, (), None, "failed")
+    for text in (str(said), str(ran.table()), ran.kept()["text/plain"]):
+        assert "a bug" in text
+        assert "nothing to be compared with" not in text
+    assert "竞赛因出错而结束" in said.in_language("zh")
 
 
 def test_an_answer_that_has_not_begun_says_so(tiny: LoadedModel) -> None:

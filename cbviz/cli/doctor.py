@@ -25,6 +25,9 @@ def run_doctor(options: argparse.Namespace) -> int:
         targets = Targets(**wanted) if any(value is not None for value in wanted.values()) else None
         tried = [_option(text) for text in options.what_if]
         ran = None if options.ran is None else _option(options.ran)
+        if options.cost is None and (tried or ran is not None):
+            given = "--what-if" if tried else "--ran"
+            raise MeasureError(f"{given} is simulated, which needs --cost: a calibration by name, or a file of one.")
         settings = {
             "targets": targets,
             "cost": options.cost,

@@ -24,6 +24,9 @@ def run_load(options: argparse.Namespace) -> int:
     """Run `cbviz load`; returns the exit code. Raises CbvizError for bad input."""
     from cbviz.adapters.openai import load
 
+    if options.burstiness is not None and options.request_rate is None:
+        raise AdapterError("--burstiness is about arrivals at a rate; give --request-rate, too.")
+    options.burstiness = options.burstiness or 1.0
     if options.save is not None:
         options.save = new_file(options.save, "--save", suffix=".json")
     if options.svg is not None:

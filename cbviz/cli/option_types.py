@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from cbviz.config import MOST_DRAFTS
+
 
 def between(least: int, most: int) -> Any:
     """An argparse type: a whole number from `least` to `most`."""
@@ -42,6 +44,11 @@ def names(text: str) -> tuple[str, ...]:
             f"must be names with commas between them, such as static,continuous, not {text!r}"
         )
     return listed
+
+
+def drafts(text: str) -> tuple[int, ...]:
+    """An argparse type: how many tokens to draft, one number or one for each lane."""
+    return tuple(map(between(0, MOST_DRAFTS), text.split(",")))
 
 
 def compared(text: str) -> str:

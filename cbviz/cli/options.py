@@ -10,7 +10,7 @@ from cbviz.cli.bench import run_bench
 from cbviz.cli.decompose import add_decompose
 from cbviz.cli.doctor import run_doctor
 from cbviz.cli.load import run_load
-from cbviz.cli.option_types import above_zero, between, compared, names
+from cbviz.cli.option_types import above_zero, between, compared, drafts, names
 from cbviz.cli.others import list_models, replay_runs, run_lab, run_slides
 from cbviz.cli.parser import POLICY_NAMES, Parser
 from cbviz.cli.race import run_race
@@ -89,6 +89,14 @@ def build_parser() -> Parser:
     add_ignore(race)
     add_backend(race)
     race.add_argument(
+        "--speculate",
+        type=drafts,
+        default=(0,),
+        metavar="K",
+        help="draft up to K tokens of a request in a pass and check them there; one number, or one for each lane with "
+        "commas between them, as in --policies continuous,continuous --speculate 0,4 (0)",
+    )
+    race.add_argument(
         "--compare",
         type=compared,
         default="iterations",
@@ -145,7 +153,7 @@ def add_load(commands: Any) -> None:
     load.add_argument("--model", help="the model's name (the first that the endpoint names)")
     load.add_argument("--requests", type=REQUESTS, default=48, help="how many (48)")
     load.add_argument("--request-rate", type=above_zero, help="arrivals a second (all at once)")
-    load.add_argument("--burstiness", type=above_zero, default=1.0, help="1 is Poisson, less comes in bursts (1)")
+    load.add_argument("--burstiness", type=above_zero, help="1 is Poisson, less comes in bursts (1)")
     load.add_argument("--max-concurrency", type=SLOTS, help="the most requests that are open at once")
     load.add_argument("--max-new-tokens", type=TOKENS, default=128, help="the most tokens of an answer (128)")
     load.add_argument(
@@ -307,7 +315,7 @@ def add_simulate(commands: Any) -> None:
     simulate.add_argument("--rate", type=above_zero, help="requests a second (all arrive at once; as in the file)")
     simulate.add_argument("--burstiness", type=above_zero, help="1 is Poisson; less is burstier (1)")
     simulate.add_argument("--clients", type=SLOTS, help="a closed loop: each client sends its next request at an end")
-    simulate.add_argument("--seed", type=SEED, default=0, help="seed of the workload (0)")
+    simulate.add_argument("--seed", type=SEED, help="seed of the workload (0)")
     simulate.add_argument("--block-size", type=BLOCK_SIZE, default=16, help="positions in a KV block (16)")
     simulate.add_argument("--kv-blocks", type=BLOCKS, help="KV blocks (enough for every slot)")
     simulate.add_argument("--lag", type=int, choices=(0, 1), default=0, help="1 plans one iteration ahead (0)")

@@ -8,6 +8,7 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cbviz.cli.words import of_recordings
 from cbviz.errors import FileError
 from cbviz.paths import new_file, new_folder, printable, short, why, write_whole
 
@@ -66,7 +67,7 @@ def replay_runs(options: argparse.Namespace) -> int:
     else:
         write_whole(target, page, "--html")
     if len(traces) > 1:
-        print(*(printable(str(line)) for line in verdict(*traces).sentences), sep="\n")
+        print(*(printable(of_recordings(line)) for line in verdict(*traces).sentences), sep="\n")
     print(f"{'Opened' if opened else 'Open in a browser:'} {short(target)}")
     return 0
 

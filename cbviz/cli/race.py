@@ -84,6 +84,7 @@ def prepare(options: argparse.Namespace) -> Race:
         swap_blocks=options.swap_blocks,
         backend=options.backend,
         ignore_generation_config=options.ignore_generation_config,
+        speculate=options.speculate[0] if len(options.speculate) == 1 else options.speculate,
         live=False,
         language=options.language,
         compare=options.compare,

@@ -12,6 +12,9 @@ from cbviz.paths import printable
 
 _HEADING = re.compile(r"^#{1,2} ", re.MULTILINE)
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
+_ROW = re.compile(r"^\| (?!situation)(.*<br>.*) \|$", re.MULTILINE)
+_BELOW = "`tests/test_verdict.py`"
+"""The section that names it is the one below which the situations are listed."""
 
 
 def print_reading(options: argparse.Namespace) -> int:
@@ -21,7 +24,7 @@ def print_reading(options: argparse.Namespace) -> int:
 
 
 def reading(language: str) -> str:
-    """The prose of docs/results.md in a language, without its table of situations.
+    """docs/results.md in one language: its sections, and the situations of its table as a list.
 
     Parameters
     ----------
@@ -41,8 +44,22 @@ def reading(language: str) -> str:
     text = _page()
     starts = [found.start() for found in _HEADING.finditer(text)]
     sections = [text[at:end].strip() for at, end in zip(starts, [*starts[1:], len(text)], strict=True)]
-    prose = [section for section in sections if "\n|" not in section]
-    return "\n\n".join(section for section in prose if _is_in(section, language))
+    chosen = []
+    for section in sections:
+        if _is_in(section, language):
+            prose = "\n".join(line for line in section.splitlines() if not line.startswith("|")).strip()
+            chosen.append(f"{prose}\n\n{situations(text, language)}" if _BELOW in section else prose)
+    return "\n\n".join(chosen)
+
+
+def situations(text: str, language: str) -> str:
+    """The rows of the table in one language: each situation, and under it what a result says."""
+    found = []
+    for row in _ROW.findall(text):
+        english, said, chinese, said_in_chinese = row.split(" | ")
+        name, words = (english, said) if language == FIRST else (chinese, said_in_chinese)
+        found.append("\n".join([f"- **{name}**", *(f"  {line}" for line in words.split("<br>"))]))
+    return "\n".join(found)
 
 
 def _is_in(section: str, language: str) -> bool:

@@ -6,6 +6,7 @@ import argparse
 import math
 from typing import Any
 
+from cbviz.checks import counted
 from cbviz.cli.streams import everything_to_stderr
 from cbviz.cli.targets import write_all
 from cbviz.cli.words import print_json, say
@@ -16,7 +17,13 @@ from cbviz.paths import new_file, short
 LONG_COMPILE = 0.1
 """Seconds of compiling that a reader would notice."""
 REQUESTS = 1_000
-OF_LAWS: dict[str, Any] = {"lengths": "exponential", "output_tokens": 128, "prompt_tokens": 128, "burstiness": 1.0}
+OF_LAWS: dict[str, Any] = {
+    "lengths": "exponential",
+    "output_tokens": 128,
+    "prompt_tokens": 128,
+    "burstiness": 1.0,
+    "seed": 0,
+}
 """Options of requests that are drawn, and what they are by default; a file of requests has its own."""
 
 
@@ -157,10 +164,14 @@ def _work(options: argparse.Namespace) -> Any:
         raise WorkloadError("--rate and --clients exclude each other: in a closed loop the clients set the rate.")
     if options.workload is not None:
         return _of_file(options)
-    lengths, mean, prompt, shape = (
+    if options.burstiness is not None and options.rate is None:
+        raise WorkloadError("--burstiness is about arrivals at a rate; give --rate, too.")
+    lengths, mean, prompt, shape, seed = (
         getattr(options, name) if getattr(options, name) is not None else usual for name, usual in OF_LAWS.items()
     )
     most = options.max_new_tokens
+    if lengths == "fixed" and most is not None:
+        raise WorkloadError("--lengths fixed gives every output --output-tokens tokens, so leave --max-new-tokens out.")
     if lengths != "fixed" and most is None:
         most = 4 * mean if lengths == "exponential" else 2 * mean - 1
     if most is not None and most < mean:
@@ -171,7 +182,7 @@ def _work(options: argparse.Namespace) -> Any:
         law = Fixed(mean) if lengths == "fixed" else Uniform(1, most)
     arrivals = AllAtOnce() if options.rate is None else GammaBursty(options.rate, shape)
     requests = REQUESTS if options.requests is None else options.requests
-    return Work.draw(requests, law, arrivals, prompt_tokens=prompt, seed=options.seed)
+    return Work.draw(requests, law, arrivals, prompt_tokens=prompt, seed=seed)
 
 
 def _of_file(options: argparse.Namespace) -> Any:
@@ -187,12 +198,22 @@ def _of_file(options: argparse.Namespace) -> Any:
             )
     traffic = traffic_at(options.workload)
     if options.requests is not None:
+        if options.requests > len(traffic):
+            raise WorkloadError(
+                f"{traffic.name} has {counted(len(traffic), 'request')}, fewer than --requests {options.requests:,}; "
+                "leave that out to serve them all."
+            )
         traffic = traffic.first(options.requests)
     if options.max_new_tokens is not None:
         traffic = traffic.clipped(output_tokens=options.max_new_tokens)
     if options.clients is not None:
         traffic = traffic.with_arrivals(AllAtOnce())
     elif options.rate is not None:
+        if math.isinf(traffic.rate):
+            raise WorkloadError(
+                f"all requests of {traffic.name} come at once, and --rate stretches the gaps between requests; leave "
+                "it out, or give --clients."
+            )
         traffic = traffic.at_rate(options.rate)
     return work_of(traffic)
 

@@ -99,10 +99,23 @@ def comparison(facts: dict[str, Any], language: str = "en") -> list[str]:
 
 
 def known(facts: dict[str, Any]) -> dict[str, Any]:
-    """The facts of a line as JSON holds them, with messages in them made again."""
+    """The facts of a line as JSON holds them, with messages in them made again, for a reader of the command line."""
     return {
-        name: Message(fact[0], **known(fact[1])) if isinstance(fact, list) else fact for name, fact in facts.items()
+        name: Message(fact[0], **known(fact[1])) if isinstance(fact, list) else _option(name, fact)
+        for name, fact in facts.items()
     }
+
+
+def _option(name: str, fact: Any) -> Any:
+    """The option of the command line, where a line names an argument of Python."""
+    from cbviz.measure.ties import ARGUMENTS  # numpy, which `--help` does not need
+
+    return f"--{fact.replace('_', '-')}" if name in ARGUMENTS and fact == ARGUMENTS[name] else fact
+
+
+def of_recordings(line: Message) -> str:
+    """A line of the verdict without what to try: a recorded run cannot be changed."""
+    return str(Message(line.key, **{**line.facts, "advice": ""}) if "advice" in line.facts else line)
 
 
 def say(notes: Sequence[str], *, quiet: bool) -> None:

@@ -15,9 +15,10 @@ SHORTEST_RUN = 1.0
 NEGLIGIBLE = 0.01
 """Ratios closer to 1 than this are called the same."""
 MOST_DIGITS = 3
-DOUBTS = ("one_lane", "other_work", "stopped", "too_short_to_time", "timed_once", "timed_in_turns")
-"""Why a result has no speed-up: there is nothing to compare, the lanes served different requests or were stopped, a run
-took less than `SHORTEST_RUN`, each lane was timed once, or the only times are those of lanes that took turns."""
+DOUBTS = ("one_lane", "other_work", "stopped", "failed", "too_short_to_time", "timed_once", "timed_in_turns")
+"""Why a result has no speed-up: there is nothing to compare, the lanes served different requests, were stopped or
+failed, a run took less than `SHORTEST_RUN`, each lane was timed once, or the only times are those of lanes that took
+turns."""
 
 
 def decimals(value: float, spread: float) -> int:
@@ -91,8 +92,11 @@ class Spread:
 
     @property
     def decided(self) -> bool:
-        """For a ratio: whether all repeats lie clear of 1, by half their range and by one per cent at least."""
-        clear = max((self.high - self.low) / 2, NEGLIGIBLE)
+        """For a ratio: whether all repeats lie clear of 1, by half their range and by one per cent at least.
+
+        Two values are on one side of 1 half of the time by chance, so they must be clear of it by their whole range.
+        """
+        clear = max((self.high - self.low) / (1 if self.count == 2 else 2), NEGLIGIBLE)
         return self.low - 1 >= clear or 1 - self.high >= clear
 
     def texts(self) -> tuple[str, str, str]:

@@ -14,10 +14,12 @@ from cbviz.checks import shown
 from cbviz.errors import MeasureError
 from cbviz.events import State
 from cbviz.measure.checks import listed, one_of
+from cbviz.measure.lane_names import distinct_names
 from cbviz.measure.lane_times import rounded, two_digits, worth_showing
 from cbviz.measure.summary import summary
 from cbviz.measure.verdict import RaceVerdict
 from cbviz.trace import Trace
+from cbviz.trace.trace import SPECULATION
 
 ROWS = {
     "iterations": "{:,.0f}",
@@ -31,6 +33,9 @@ ROWS = {
     "stalls": "{:,.0f}",
     "preemptions": "{:,.0f}",
     "recomputed tokens": "{:,.0f}",
+    "tokens a decode": "{:.2f}",
+    "drafts accepted": "{:,.0f}",
+    "drafts rejected": "{:,.0f}",
     "TTFT p50 (ms)": "four digits",
     "TTFT p99 (ms)": "four digits",
     "ITL p50 (ms)": "four digits",
@@ -41,6 +46,9 @@ MORE_ROWS = tuple(ROWS)[4:]
 """The rows on KV memory and waiting."""
 KV_ROWS = tuple(row for row in ROWS if row.startswith("KV"))
 """Shares of the KV memory; the last is what the others leave, so that the rows as shown sum to 100 %."""
+DRAFT_ROWS = ("tokens a decode", "drafts accepted", "drafts rejected")
+"""Speculative decoding: a table has them if a run drafted tokens."""
+_EVERY_RUN = tuple(row for row in ROWS if row not in DRAFT_ROWS)
 TIMES = ("seconds", "output tokens/s", *tuple(ROWS)[-4:])
 """The rows that are timed."""
 EXACT, ONE_RUN, HIDDEN = 4, 2, 0
@@ -74,7 +82,7 @@ class SideBySide:
         return f"{table}\n\n{said.in_language(self.language)}" if said is not None and said.sentences else table
 
     def rows(self, among: Sequence[str] = tuple(ROWS)) -> list[str]:
-        """The rows worth showing: without times where a run was too short to time.
+        """The rows worth showing: no times where a run was too short to time, no drafts where there were none.
 
         Parameters
         ----------
@@ -86,7 +94,9 @@ class SideBySide:
         list of str
             Names of `ROWS`, in order.
         """
-        return [row for row in among if self.digits != HIDDEN or row not in TIMES]
+        drafts = any(row in column for column in self.numbers.values() for row in DRAFT_ROWS)
+        shown = [row for row in among if drafts or row not in DRAFT_ROWS]
+        return [row for row in shown if self.digits != HIDDEN or row not in TIMES]
 
     def text(self, rows: Sequence[str]) -> str:
         """Some rows of the table as plain text, in its language.
@@ -165,7 +175,7 @@ class SideBySide:
             return ["–"] * len(self.numbers)
         if row == KV_ROWS[-1]:
             return [ROWS[row].format(_left(column)) for column in self.numbers.values()]
-        values = [column[row] for column in self.numbers.values()]
+        values = [column.get(row, math.nan) for column in self.numbers.values()]
         return ["–" if math.isnan(value) else self._number(value, row) for value in values]
 
     def _number(self, value: float, row: str) -> str:
@@ -196,9 +206,12 @@ def side_by_side(*traces: Trace, names: Sequence[str] | None = None, language: s
     """Iterations, time, occupancy, KV memory, stalls, preemptions and latencies of several runs.
 
     - *Occupancy* is useful slot-iterations / all slot-iterations.
-    - *KV memory used*, *reserved* and *never used* are shares of the pool's positions, averaged over the time of the
-      iterations: written; allocated and written later; allocated and never written. The rest is *free*.
+    - *KV memory used*, *reserved* and *never used* are shares of the pool's positions, averaged over the
+      iterations: written; allocated and written later; allocated and never written. The rest is *free*. Runs of the
+      same schedule have the same shares, whatever their clocks said.
     - A *stall* is a stretch of iterations in which an admitted request got no token.
+    - *Tokens a decode*, *drafts accepted* and *rejected*: what a slot gave in a decode iteration on average, and what
+      became of the guesses (speculative decoding).
     - Latencies are those of `cbviz.measure.latency`, on the lane's clock, in milliseconds.
 
     Parameters
@@ -228,20 +241,18 @@ def side_by_side(*traces: Trace, names: Sequence[str] | None = None, language: s
                             static   continuous
     iterations                 631          288
     occupancy                31.1%        65.9%
-    of KV memory: written    46.8%        24.1%
+    of KV memory: written    46.9%        24.3%
     """
     if not traces or not all(isinstance(trace, Trace) for trace in traces):
         raise MeasureError("a table needs at least one trace, and nothing but traces.")
-    called = [trace.meta.policy for trace in traces] if names is None else listed("names", names, "texts")
+    called = [trace.meta.lane for trace in traces] if names is None else listed("names", names, "texts")
     if not all(isinstance(name, str) for name in called):
         raise MeasureError(f"names must be a list of texts, not {shown(names)}.")
     one_of("language", language, messages.languages())
     if len(called) != len(traces):
         raise MeasureError(f"there are {len(traces)} traces and {len(called)} names; give one name for each.")
-    distinct = [n if called.count(n) == 1 else f"{n} {called[: i + 1].count(n)}" for i, n in enumerate(called)]
-    return SideBySide(
-        {name: _numbers(trace) for name, trace in zip(distinct, traces, strict=True)}, language, _digits(traces)
-    )
+    columns = {name: _numbers(trace) for name, trace in zip(distinct_names(called), traces, strict=True)}
+    return SideBySide(columns, language, _digits(traces))
 
 
 def _numbers(trace: Trace) -> dict[str, float]:
@@ -263,4 +274,9 @@ def _numbers(trace: Trace) -> dict[str, float]:
         found.itl.median * 1e3,
         found.itl.percentiles[99] * 1e3,
     )
-    return {row: float(value) for row, value in zip(ROWS, values, strict=True)}
+    numbers = {row: float(value) for row, value in zip(_EVERY_RUN, values, strict=True)}
+    if SPECULATION in trace.meta.extra:
+        drafts, accepted, decodes = trace.drafts.sum(), trace.accepted.sum(), trace.iterations.decode_slots.sum()
+        rate = (decodes + accepted) / decodes if decodes else math.nan
+        numbers |= dict(zip(DRAFT_ROWS, (float(rate), float(accepted), float(drafts - accepted)), strict=True))
+    return numbers

@@ -80,7 +80,7 @@ def longest_gap(trace: Trace) -> tuple[int, int]:
         Iterations, and the tokens that the model computed in them; (0, 0) if no request got two tokens.
     """
     it = trace.iterations
-    work = it.prefill_tokens + it.recompute_tokens + it.decode_slots + it.held_slots
+    work = it.prefill_tokens + it.recompute_tokens + it.decode_slots + it.held_slots + trace.drafts
     done = np.concatenate([[0], np.cumsum(work)])
     longest = (0, 0)
     for given in trace.requests.token_iterations:
@@ -114,7 +114,7 @@ def first_tokens(trace: Trace) -> float:
     return float(np.mean(waits)) if waits else 0.0
 
 
-_COUNTS: dict[str, Callable[[Trace], tuple[float, int]]] = {
+MEASURES: dict[str, Callable[[Trace], tuple[float, int]]] = {
     "iterations": lambda trace: (float(len(trace.iterations)), 0),
     "longest_gap": lambda trace: (float(longest_gap(trace)[0]), longest_gap(trace)[1]),
     "ttft": lambda trace: (first_tokens(trace), 0),
@@ -143,7 +143,7 @@ def standings(
         values: list[tuple[float, int]] = [(value, 0) for value in medians]
         texts = ["" if times is None else times.seconds[lane].texts()[0] for lane in lanes]
     else:
-        values = [_COUNTS[compare](trace) for trace in traces]
+        values = [MEASURES[compare](trace) for trace in traces]
         order = sorted(lanes, key=lambda lane: values[lane])
         tied = [values[order[n - 1]] == values[order[n]] for n in range(1, len(order))]
         texts = [f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}" for value, _ in values]

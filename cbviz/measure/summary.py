@@ -43,7 +43,8 @@ class Summary:
         How often a running request lost its slot.
     kv_used, kv_reserved, kv_internal
         Shares of the pool's positions: written; allocated and written later; allocated and never written (internal
-        fragmentation). Means over the time of the iterations; the rest is free.
+        fragmentation). Means over the iterations, so that runs of one schedule agree whatever their clocks said; the
+        rest is free.
     kv_peak
         The largest share of the pool's blocks allocated in any iteration.
     prefix_queries, prefix_hits, evictions
@@ -125,8 +126,7 @@ def summary(trace: Trace, percentiles: Sequence[float] = (99,), delivery: Delive
     output = trace.output_tokens
     pool = trace.meta.total_blocks or 1
     positions = pool * trace.meta.block_size
-    weight = it.t_end - it.t_start
-    busy = float(weight.sum()) or 1.0
+    counted = positions * (len(it) or 1)
     return Summary(
         policy=trace.meta.policy,
         slots=trace.meta.slots,
@@ -147,9 +147,9 @@ def summary(trace: Trace, percentiles: Sequence[float] = (99,), delivery: Delive
         slot_iterations=slot_use(trace),
         slot_seconds=slot_use(trace, "seconds"),
         preemptions=int(rq.preemptions.sum()),
-        kv_used=float(it.kv_used @ weight) / busy / positions,
-        kv_reserved=float(it.kv_reserved @ weight) / busy / positions,
-        kv_internal=float(it.kv_internal @ weight) / busy / positions,
+        kv_used=int(it.kv_used.sum()) / counted,
+        kv_reserved=int(it.kv_reserved.sum()) / counted,
+        kv_internal=int(it.kv_internal.sum()) / counted,
         kv_peak=float(np.max(it.blocks_used + it.blocks_reserved, initial=0)) / pool,
         prefix_queries=int(it.prefix_queries.sum()),
         prefix_hits=int(it.prefix_hits.sum()),
@@ -222,9 +222,7 @@ def serving_table(trace: Trace, percentiles: Sequence[float] = (99,), delivery: 
         _row("Slot occupancy, by iterations (%):", s.slot_iterations.occupancy * 100),
         _row("Slot occupancy, by seconds (%):", s.slot_seconds.occupancy * 100),
         _row("Preemptions:", s.preemptions),
-        _row("Mean KV memory used (%):", s.kv_used * 100),
-        _row("Mean KV memory reserved (%):", s.kv_reserved * 100),
-        _row("Mean KV memory never used (%):", s.kv_internal * 100),
+        *(_row(label, f"{share:.2f}") for label, share in _kv_shares(s)),
     ]
     if s.prefix_queries:
         lines.append(_row("Prefix cache hits (% of tokens):", s.prefix_hits / s.prefix_queries * 100))
@@ -234,6 +232,13 @@ def serving_table(trace: Trace, percentiles: Sequence[float] = (99,), delivery: 
         lines.append(_row("Swapped in (MiB):", s.swapped_in_bytes / 2**20))
     lines.append("=" * WIDTH)
     return "\n".join(lines)
+
+
+def _kv_shares(s: Summary) -> list[tuple[str, float]]:
+    """Labels and percentages of the KV memory by iterations; as shown they sum to 100: the last is what is left."""
+    named = {"written": s.kv_used, "reserved for later": s.kv_reserved, "never written": s.kv_internal}
+    shares = [(f"Of KV memory, {name} (%):", round(share * 100, 2)) for name, share in named.items()]
+    return [*shares, ("Of KV memory, free (%):", max(0.0, 100 - sum(share for _, share in shares)))]
 
 
 def _row(label: str, value: str | int | float) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from cbviz.measure.latency import completed
-from cbviz.measure.standings import Compare, longest_gap
+from cbviz.measure.standings import MEASURES, Compare, longest_gap
 from cbviz.messages import Message
 from cbviz.trace import Trace
+
+ARGUMENTS = {name: name for name in ("compare", "kv_tokens", "policies", "repeats")}
+"""What an advice calls the settings of a race: its arguments. The command line puts its options in their place."""
 
 
 def nothing_to_win(traces: Sequence[Trace], compare: Compare = "iterations") -> Message:
@@ -25,24 +29,59 @@ def nothing_to_win(traces: Sequence[Trace], compare: Compare = "iterations") -> 
     Returns
     -------
     Message
-        One sentence.
+        One sentence, and one with what to try: everything that has to change before lanes can differ.
     """
+    missing = [] if compare == "longest_gap" else _missing(traces)
     if same_policy(traces):
-        return Message("verdict.nothing_same_policy", policy=traces[0].meta.policy)
+        advice = advised("verdict.try_policy", *missing)
+        return Message("verdict.nothing_same_policy", policy=traces[0].meta.policy, advice=advice)
     if compare == "longest_gap":
         if all(longest_gap(trace)[0] <= 1 for trace in traces):
-            return Message("verdict.nothing_gap")
+            long = "verdict.try_prompts" if _longest_answer(traces[0]) > 1 else "verdict.try_longer"
+            return Message("verdict.nothing_gap", advice=advised(long))
     elif (reason := _no_contest(traces)) is not None:
-        return reason
+        key, facts = reason
+        return Message(key, **facts, advice=advised(*missing))
     if not _same_schedule(traces):
         return _different_schedules(traces, compare)
     if any("engine" in trace.meta.extra for trace in traces):
         return Message("verdict.nothing_engines")
     if len({trace.meta.policy for trace in traces}) == 1:
-        return Message("verdict.nothing_options", policy=traces[0].meta.policy)
+        return Message("verdict.nothing_options", policy=traces[0].meta.policy, advice=advised("verdict.try_options"))
     if any(_short_of_memory(trace) for trace in traces):
-        return Message("verdict.nothing_decided")
-    return Message("verdict.nothing_together" if _ended_together(traces[0]) else "verdict.nothing_memory")
+        return Message("verdict.nothing_decided", advice=advised("verdict.try_others"))
+    if _ended_together(traces[0]):
+        return Message("verdict.nothing_together", advice=advised("verdict.try_lengths"))
+    return Message("verdict.nothing_memory", advice=advised("verdict.try_memory"))
+
+
+def advised(*keys: str | Message) -> str:
+    """What to try, as the end of a line: all of it together. Empty if there is nothing."""
+    parts = [key if isinstance(key, Message) else Message(key, **ARGUMENTS) for key in keys]
+    if not parts:
+        return ""
+    what = parts[0]
+    for part in parts[1:]:
+        what = Message("verdict.try_and", first=what, second=part)
+    return Message("verdict.try", what=what)
+
+
+def _missing(traces: Sequence[Trace]) -> list[str | Message]:
+    """What has to change, all of it, before any policy could finish these requests sooner than another."""
+    slots, requests = traces[0].meta.slots, len(traces[0].requests)
+    waited = _waited(traces)
+    found: list[str | Message] = []
+    if requests < 3:
+        found.append("verdict.try_requests")
+    if slots == 1:
+        found.append("verdict.try_slots")
+    elif not waited and 3 <= requests <= slots:
+        found.append(Message("verdict.try_fewer_slots", fewer=(requests + 1) // 2))
+    elif not waited and requests > slots:
+        found.append("verdict.try_closer" if slots == 2 else "verdict.try_fewer_or_closer")
+    if requests > 1 and _equal_lengths(traces[0]):
+        found.append("verdict.try_lengths")
+    return found
 
 
 def _same_schedule(traces: Sequence[Trace]) -> bool:
@@ -51,33 +90,50 @@ def _same_schedule(traces: Sequence[Trace]) -> bool:
     return all(_given(trace) == first for trace in traces[1:])
 
 
-def _no_contest(traces: Sequence[Trace]) -> Message | None:
-    """Why no policy can finish these requests sooner than another; None if one could."""
+def _no_contest(traces: Sequence[Trace]) -> tuple[str, dict[str, Any]] | None:
+    """Why no policy can finish these requests sooner than another, as key and facts; None if one could."""
     slots, requests = traces[0].meta.slots, len(traces[0].requests)
-    waited = any((trace.iterations.waiting > 0).any() for trace in traces)
+    waited = _waited(traces)
     if slots == 1:
-        return Message("verdict.nothing_one_slot")
+        return "verdict.nothing_one_slot", {}
     if not waited and requests <= slots:
         if requests < 3:
-            return Message("verdict.nothing_requests", n=requests, slots=f"{slots:,}")
-        return Message("verdict.nothing_slots", requests=f"{requests:,}", slots=f"{slots:,}", fewer=(requests + 1) // 2)
+            return "verdict.nothing_requests", {"n": requests, "slots": f"{slots:,}"}
+        return "verdict.nothing_slots", {"requests": f"{requests:,}", "slots": f"{slots:,}"}
     if not waited:
-        return Message("verdict.nothing_queue")
+        return "verdict.nothing_queue", {}
     if _equal_lengths(traces[0]) and not traces[0].requests.arrived.any():
-        return Message("verdict.nothing_lengths")
+        return "verdict.nothing_lengths", {}
     return None
+
+
+def _waited(traces: Sequence[Trace]) -> bool:
+    return any((trace.iterations.waiting > 0).any() for trace in traces)
 
 
 def _different_schedules(traces: Sequence[Trace], compare: Compare) -> Message:
     """Schedules that differ and still tie: by the request that ends last, or by chance."""
+    advice = _compare_instead(traces, compare)
     if compare not in ("iterations", "seconds"):
-        return Message(f"verdict.nothing_even_{compare}")
+        return Message(f"verdict.nothing_even_{compare}", advice=advice)
     last = _last(traces[0])
     if last is not None and all(_last(trace) == last for trace in traces[1:]):
-        return Message("verdict.nothing_last", request=last[0], at=last[1])
+        return Message("verdict.nothing_last", request=last[0], at=last[1], advice=advice)
     lanes = [_given(trace) for trace in traces]
     moved = sum(any(lane[request] != given for lane in lanes) for request, given in lanes[0].items())
-    return Message("verdict.nothing_even", count=f"{moved:,}", all=f"{len(lanes[0]):,}")
+    return Message("verdict.nothing_even", count=f"{moved:,}", all=f"{len(lanes[0]):,}", advice=advice)
+
+
+def _compare_instead(traces: Sequence[Trace], compare: Compare) -> str:
+    """The measures in which these very runs differ; where they differ in none, other requests."""
+    kind = "iterations" if compare == "seconds" else compare
+    telling = [name for name, count in MEASURES.items() if name != kind and len({count(trace) for trace in traces}) > 1]
+    if not telling:
+        return advised("verdict.try_others")
+    measures = telling[0]
+    for name in telling[1:]:
+        measures = Message("verdict.try_or", first=measures, second=name)
+    return Message("verdict.try_compare", measures=measures, compare=ARGUMENTS["compare"])
 
 
 def _given(trace: Trace) -> dict[int, tuple[int, ...]]:
@@ -105,6 +161,10 @@ def same_policy(traces: Sequence[Trace]) -> bool:
         == (first.policy, str(first.policy_summary), first.extra)
         for trace in traces[1:]
     )
+
+
+def _longest_answer(trace: Trace) -> int:
+    return max((len(tokens) for tokens in trace.requests.tokens), default=0)
 
 
 def _equal_lengths(trace: Trace) -> bool:

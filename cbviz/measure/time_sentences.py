@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from cbviz.measure.lane_times import LaneTimes, two_digits
 from cbviz.measure.standings import listed as in_a_list
+from cbviz.measure.ties import ARGUMENTS
 from cbviz.messages import Message
 from cbviz.trace import Trace
 
 
-def about_seconds(times: LaneTimes | None, names: Sequence[str]) -> list[Message]:
+def about_seconds(times: LaneTimes | None, names: Sequence[str], *, alike: bool = False) -> list[Message]:
     """What the repeats say about time.
 
     Parameters
@@ -19,6 +20,8 @@ def about_seconds(times: LaneTimes | None, names: Sequence[str]) -> list[Message
         Of all lanes; None where a run took no time.
     names
         Of the lanes.
+    alike
+        Whether all lanes did the same under one policy, so that a difference would be the machine's: none is named.
 
     Returns
     -------
@@ -35,8 +38,8 @@ def about_seconds(times: LaneTimes | None, names: Sequence[str]) -> list[Message
             for name, lane in zip(names, times.seconds, strict=True)
         ]
         return [Message(_once(times), n=len(names), lanes=in_a_list(words))]
-    if len(names) != 2:
-        return _many_times(times, names)
+    if len(names) != 2 or alike:
+        return _many_times(times, names)[: 1 if alike else None]
     slow, fast = (0, 1) if times.ratios[0, 1].median >= 1 else (1, 0)
     spread = times.ratios[slow, fast]
     ratio, low, high = spread.texts()
@@ -52,7 +55,7 @@ def no_seconds(times: LaneTimes | None) -> Message:
     """Why a race that was to compare seconds compares iterations, and what to do about it."""
     if times is None or times.too_short:
         return Message("verdict.seconds_short")
-    return Message("verdict.seconds_turns" if times.in_turns else "verdict.seconds_once")
+    return Message("verdict.seconds_turns" if times.in_turns else "verdict.seconds_once", repeats=ARGUMENTS["repeats"])
 
 
 def about_clocks(traces: Sequence[Trace]) -> list[Message]:

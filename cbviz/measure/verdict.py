@@ -19,7 +19,7 @@ from cbviz.measure.lane_times import LaneTimes, Spread, lane_times
 from cbviz.measure.slot_use import slot_use
 from cbviz.measure.standings import COMPARED, Compare, Standing, best_of, headline, others, standings
 from cbviz.measure.standings import listed as in_a_list
-from cbviz.measure.ties import nothing_to_win, same_policy
+from cbviz.measure.ties import ARGUMENTS, nothing_to_win, same_policy
 from cbviz.measure.time_sentences import about_clocks, about_seconds, no_seconds, ratio_text
 from cbviz.messages import Message, as_json
 from cbviz.trace import Trace
@@ -175,6 +175,27 @@ def verdict(
     return _compared(traces, called, compare, times, gap, checked)
 
 
+def failed(error: str, traces: Sequence[Trace], names: Sequence[str], compare: Compare = "iterations") -> RaceVerdict:
+    """What a race says that ended by an error: the error, and how far the lanes came of which there is a run.
+
+    Parameters
+    ----------
+    error
+        The sentence of the error.
+    traces, names
+        The runs there are, and their lanes.
+    compare
+        What was to be compared.
+
+    Returns
+    -------
+    RaceVerdict
+        Without a headline: nothing is compared.
+    """
+    lines = (Message("verdict.failed", error=error), *_so_far(traces, names))
+    return RaceVerdict(compare, lines=lines, doubt="failed")
+
+
 def _alone(trace: Trace, name: str, compare: Compare, times: LaneTimes | None, raced: bool) -> RaceVerdict:
     """One lane: what it did, in counts."""
     timed = times is not None and not times.too_short
@@ -190,7 +211,8 @@ def _alone(trace: Trace, name: str, compare: Compare, times: LaneTimes | None, r
     did = Message("verdict.one_did", **{of: f"{number:,}" for of, number in numbers.items()})
     lines = [*wasted(name, trace), *about_seconds(times, [name]), *(about_clocks([trace]) if timed else [])]
     if raced:
-        lines.append(Message("verdict.one_lane", other="continuous" if trace.meta.policy == "static" else "static"))
+        other = "continuous" if trace.meta.policy == "static" else "static"
+        lines.append(Message("verdict.one_lane", other=other, policies=ARGUMENTS["policies"]))
     head = Message(f"verdict.best_{shown}", policy=name, **standing.facts())
     return RaceVerdict(compare, (), head, did, tuple(lines), timed, doubt="one_lane")
 
@@ -217,14 +239,15 @@ def _compared(
         why = cause(worst.policy, of[worst.policy], of[best.policy])
     behind = others(ranking, shown) if len(traces) > 2 else None
     alone = shown == "iterations" and len(traces) == 2
-    beside = behind if behind is not None else why if alone else None
+    tied = len(best_of(ranking)) == len(ranking)
+    nothing = nothing_to_win(traces, shown) if (tied and (even or shown != "seconds")) or same_policy(traces) else None
+    beside = behind if behind is not None else why if alone and why is not None else nothing if tied else None
     lines = [*_iterations(counted, even, shown), *([why] if why is not None and why is not beside else [])]
     lines += [no_seconds(times)] if fallen_back else []
     if timed or not fallen_back:
-        lines += [*about_seconds(times, names), *(about_clocks(traces) if timed else [])]
-    tied = len(best_of(ranking)) == len(ranking)
-    if (tied and (even or shown != "seconds")) or same_policy(traces):
-        lines.append(nothing_to_win(traces, shown))
+        seconds = about_seconds(times, names, alike=same_policy(traces))
+        lines += [*seconds, *(about_clocks(traces) if timed else [])]
+    lines += [nothing] if nothing is not None and nothing is not beside else []
     same, answered = same_answers(*traces)
     return RaceVerdict(
         compare,
@@ -277,13 +300,17 @@ def _answers(trace: Trace, same: int, answered: int, gap: float | None, checked:
     elif half:
         found.append(Message("verdict.differ_half", dtype=meta.dtype))
     if gap is not None:
-        found.append(Message("verdict.differ_gap", gap=f"{gap:.2g}"))
+        found.append(Message("verdict.differ_gap", gap=f"{gap:.2g}") if gap else Message("verdict.differ_tied"))
     return [*found, Message("verdict.differ_see")]
 
 
 def _stopped(traces: Sequence[Trace], names: Sequence[str]) -> tuple[Message, ...]:
-    """How far each lane came."""
-    words = [
+    """That the run was stopped, and how far each lane came."""
+    return (Message("verdict.stopped"), *_so_far(traces, names))
+
+
+def _so_far(traces: Sequence[Trace], names: Sequence[str]) -> list[Message]:
+    return [
         Message(
             "verdict.so_far",
             policy=name,
@@ -294,7 +321,6 @@ def _stopped(traces: Sequence[Trace], names: Sequence[str]) -> tuple[Message, ..
         )
         for name, trace in zip(names, traces, strict=True)
     ]
-    return (Message("verdict.stopped"), *words)
 
 
 def _same_work(traces: Sequence[Trace]) -> bool:
@@ -318,7 +344,7 @@ def _repeats(lane: Trace | Sequence[Trace]) -> Sequence[Trace]:
 
 def _names(traces: Sequence[Trace], names: Sequence[str] | None) -> tuple[str, ...]:
     """One name for each lane; equal ones get numbers."""
-    called = [trace.meta.policy for trace in traces] if names is None else list(listed("names", names, "texts"))
+    called = [trace.meta.lane for trace in traces] if names is None else list(listed("names", names, "texts"))
     if len(called) != len(traces) or not all(isinstance(name, str) for name in called):
         raise MeasureError(f"there are {len(traces)} lanes; give one name for each, as text.")
     return distinct_names(called)

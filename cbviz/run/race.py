@@ -8,10 +8,10 @@ live board shows these. *Alone*: every lane runs undisturbed, several times. Rep
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from cbviz.checks import flag, is_whole, one_of, shown, whole
-from cbviz.config import KVOptions, Preemption
+from cbviz.checks import counted, flag, is_whole, one_of, shown, whole
+from cbviz.config import KVOptions, Preemption, Speculation
 from cbviz.errors import CapacityError, CbvizError, PolicyError, WorkloadError
 from cbviz.limits import MOST_BLOCK_SIZE, MOST_EXACT, MOST_REPEATS
 from cbviz.measure.standings import Compare
@@ -26,6 +26,8 @@ from cbviz.workload import Workload
 from cbviz.workload.prompts import Prompt
 
 MOST_LANES = 4
+Speculate = int | Speculation | None
+"""How a lane drafts tokens: how many at most, or a rule; None or 0 drafts none."""
 Start = Literal["now", "button"]
 """When a live race starts."""
 REPEATS = 3
@@ -56,6 +58,7 @@ def race(
     max_new_tokens: int | None = None,
     backend: str | None = None,
     ignore_generation_config: bool = False,
+    speculate: Speculate | Sequence[Speculate] = None,
     live: bool | None = None,
     language: str | None = None,
     progress: Progress | None = None,
@@ -105,6 +108,10 @@ def race(
     ignore_generation_config
         Ignore the logit settings of the model's generation config (a repetition penalty, suppressed tokens). By
         default each is honoured as `generate` does it, or refused by name.
+    speculate
+        Draft up to so many tokens of a decoding request in a pass, copied from where its last tokens came before, and
+        check them in that pass (see `cbviz.config.Speculation`); answers stay the same. A list has an entry for each
+        lane, so that `policies=["continuous"] * 2, speculate=[0, 4]` races with and without. Needs the backend "sdpa".
     live
         True returns at once and runs in a thread, with a live board to watch and control it. False runs to the end
         before it returns. None means live in a notebook.
@@ -156,6 +163,12 @@ def race(
         raise WorkloadError(f"workload must be a Workload, not {shown(workload)}.")
     if workload is not None and prompts is not None:
         raise WorkloadError("pass a workload or prompts, not both.")
+    if workload is not None:
+        for name, value in (("requests", requests), ("max_new_tokens", max_new_tokens), ("seed", seed or None)):
+            if value is not None:
+                raise WorkloadError(
+                    f"{name}={value} is for requests that are drawn; workload has its own, so leave it out."
+                )
     loaded = as_loaded(model, device=device, dtype=dtype, weights=weights)
     if workload is None:
         workload = choose_workload(loaded, requests=requests, prompts=prompts, seed=seed, max_new_tokens=max_new_tokens)
@@ -175,6 +188,7 @@ def race(
         backend=backend,
         ignore_generation_config=ignore_generation_config,
         compare=compare,
+        speculations=_speculations(speculate, len(chosen)),
     )
     made.shows_answers = prompts is not None
     made.prepare()
@@ -186,6 +200,16 @@ def race(
         made.awaits_start = True
         return made
     return made.start() if live else made.run()
+
+
+def _speculations(given: object, lanes: int) -> tuple[Speculation | None, ...]:
+    """One rule for each lane."""
+    rules: list[Any] = list(given) if isinstance(given, list | tuple) else [given] * lanes
+    if len(rules) != lanes:
+        raise CbvizError(
+            f"speculate has {counted(len(rules), 'number')} for {counted(lanes, 'lane')}; give one, or one each."
+        )
+    return tuple(map(Speculation.of, rules))
 
 
 def _quota(kv_blocks: int | None, kv_tokens: int | None, block_size: int) -> int | None:

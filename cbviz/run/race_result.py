@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from cbviz.checks import counted, one_of
+from cbviz.config import Speculation
 from cbviz.eager.logit_rules import LogitRules
 from cbviz.errors import CbvizError, MeasureError
 from cbviz.measure.compare import iteration_ratio, speedup
 from cbviz.measure.lane_names import distinct_names
 from cbviz.measure.side_by_side import side_by_side
 from cbviz.measure.standings import COMPARED, Compare
-from cbviz.measure.verdict import RaceVerdict, verdict
+from cbviz.measure.verdict import RaceVerdict, failed, verdict
 from cbviz.models import LoadedModel
-from cbviz.paths import make_folder, new_file, write_whole
+from cbviz.paths import as_file_name, make_folder, new_file, write_whole
 from cbviz.policies import Policy, identity
 from cbviz.run.answers import TokenDivergence
 from cbviz.run.how import how_it_runs
@@ -30,6 +31,7 @@ from cbviz.run.reference import Reference
 from cbviz.run.run_control import ControlledRun
 from cbviz.run.why import Why, lane_why
 from cbviz.trace import Trace
+from cbviz.trace.trace import lane_title
 from cbviz.view import player
 from cbviz.view.answers import AnswerTable
 from cbviz.view.language import chosen
@@ -57,6 +59,8 @@ class RaceResult(ControlledRun):
         Whether the model's generation config is ignored.
     compare
         What the result compares: "iterations", "seconds", "longest_gap" or "ttft".
+    speculations
+        How each lane drafts tokens; empty if none does.
     """
 
     rules: LogitRules
@@ -74,6 +78,7 @@ class RaceResult(ControlledRun):
         backend: str | None,
         ignore_generation_config: bool,
         compare: Compare = "iterations",
+        speculations: Sequence[Speculation | None] = (),
     ) -> None:
         super().__init__("race")
         one_of("compare", compare, COMPARED, error=CbvizError)
@@ -92,7 +97,10 @@ class RaceResult(ControlledRun):
         """One short answer that `prepare` compares with transformers' own; None for models that the tests compare."""
         self.repeats = repeats
         """Timed runs of every lane: as many as requested, or as many as started within `enough` seconds."""
-        self.names = distinct_names([identity(policy)[0] for policy in policies])
+        self.speculations = tuple(speculations) or (None,) * len(policies)
+        """How each lane drafts tokens, None if it does not."""
+        served = zip(policies, self.speculations, strict=True)
+        self.names = distinct_names([lane_title(identity(policy)[0], rule.k if rule else 0) for policy, rule in served])
         self.joined: list[Request] = []
         """Requests that joined while it ran."""
         self._runs: list[list[Trace]] = [[] for _ in policies]
@@ -139,8 +147,7 @@ class RaceResult(ControlledRun):
         return tuple(self._result(number) for number in range(len(self.traces)))
 
     def _result(self, number: int) -> LaneResult:
-        trace, runs = self.traces[number], self._runs[number]
-        seconds = statistics.median(run.seconds for run in runs) if self.clock == "alone" else trace.seconds
+        trace, seconds = self.traces[number], self._seconds(number)
         return LaneResult(
             policy=self.names[number],
             iterations=len(trace.iterations),
@@ -151,6 +158,12 @@ class RaceResult(ControlledRun):
             trace=trace,
             policy_object=self._served[number],
         )
+
+    def _seconds(self, number: int) -> float:
+        """The median of a lane's undisturbed runs, or its part of the race in turns."""
+        if self.clock == "lane":
+            return self.traces[number].seconds
+        return statistics.median(run.seconds for run in self._runs[number])
 
     @property
     def iteration_ratio(self) -> float:
@@ -203,7 +216,7 @@ class RaceResult(ControlledRun):
     def table(self) -> RunTable:
         """Every lane in numbers: iterations, time, occupancy, KV memory, stalls, preemptions, TTFT and ITL.
 
-        They come from each lane's trace: the run with the median time if there were several.
+        Seconds and tokens per second are medians of the repeats; the rest is from the run with the median time.
 
         Returns
         -------
@@ -212,7 +225,11 @@ class RaceResult(ControlledRun):
         """
         self.settle()
         numbers = side_by_side(*self.traces, names=self.names[: len(self.traces)], language=self.language)
-        return RunTable.of(numbers, None if self.running or self.failure is not None else self.verdict)
+        for number, column in enumerate(numbers.numbers.values()):  # of an even number of runs none has the median
+            seconds = self._seconds(number)
+            tokens = self.traces[number].output_tokens
+            column |= {"seconds": seconds, "output tokens/s": tokens / seconds if seconds else 0.0}
+        return RunTable.of(numbers, None if self.running else self.verdict)
 
     @property
     def verdict(self) -> RaceVerdict:
@@ -221,6 +238,8 @@ class RaceResult(ControlledRun):
         traces = self.traces
         runs = self._runs if self.clock == "alone" else [[trace] for trace in traces]
         names = self.names[: len(traces)]
+        if self.failure is not None:
+            return failed(str(self.failure), traces, names, self.compare)
         gaps = [divergence.gap for divergence in self._divergences]
         checked = self.reference is None or not self.reference.note
         return verdict(
@@ -303,7 +322,8 @@ class RaceResult(ControlledRun):
         self.settle()
         spoken = self.language if language is None else language
         target = new_file(path)
-        return write_whole(target, player.html(self.traces, self._finish(), language=spoken))
+        below = self.answers.html() if self.shows_answers and self._has_run() else ""
+        return write_whole(target, player.html(self.traces, self._finish(), language=spoken, below=below))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         """In a notebook: the live board while it runs, then a picture that upgrades itself to the player."""
@@ -341,10 +361,11 @@ class RaceResult(ControlledRun):
 
     def __repr__(self) -> str:
         running = "running" if self.started else "not started"
-        state = running if self.running else "stopped" if self.stopped else "ended"
+        over = "failed" if self.failure is not None else "stopped" if self.stopped else "ended"
+        state = running if self.running else over
         work = f"{counted(len(self.workload), 'request')} on {counted(self.slots, 'slot')}"
         line = f"<Race of {', '.join(self.names)}: {work}, {state}>"
-        ended = not self.running and self.failure is None and self._has_run()
+        ended = not self.running and (self.failure is not None or self._has_run())
         return f"{line}\n{self.verdict.in_language(self.language)}" if ended else line
 
     def save(self, folder: str | Path) -> list[Path]:
@@ -371,15 +392,9 @@ class RaceResult(ControlledRun):
         failures: list[CbvizError] = []
         for number, (name, trace) in enumerate(zip(self.names, self.traces, strict=False)):
             try:
-                paths.append(trace.save(target / f"{number}-{_file_name(name)}.cbviz"))
+                paths.append(trace.save(target / f"{number}-{as_file_name(name)}.cbviz"))
             except CbvizError as error:
                 failures.append(error)
         if failures:
             raise failures[0]
         return paths
-
-
-def _file_name(name: str) -> str:
-    """A policy's name as part of a file name: ASCII letters, digits, - and _, at most 80."""
-    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in name)
-    return plain[:80]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from cbviz.checks import counted, whole
-from cbviz.config import NO_OPTIONS, Backend, EngineConfig, KVOptions
+from cbviz.config import NO_OPTIONS, Backend, EngineConfig, KVOptions, Speculation
 from cbviz.errors import CapacityError, CbvizError
 from cbviz.events import Iteration
 from cbviz.limits import MOST_SLOTS
@@ -47,6 +48,8 @@ class Race(RaceResult):
         Seconds of timed runs after which no more start; None runs all `repeats`.
     kv
         Prefix cache, preemption and swap blocks.
+    speculations
+        How each lane drafts tokens; empty if none does.
 
     Raises
     ------
@@ -72,6 +75,7 @@ class Race(RaceResult):
         backend: str | None = None,
         ignore_generation_config: bool = False,
         compare: Compare = "iterations",
+        speculations: Sequence[Speculation | None] = (),
     ) -> None:
         super().__init__(
             loaded,
@@ -83,10 +87,12 @@ class Race(RaceResult):
             backend=backend,
             ignore_generation_config=ignore_generation_config,
             compare=compare,
+            speculations=speculations,
         )
         self.block_size = block_size
         self.kv = kv
         self._enough = enough
+        self._asked_repeats = repeats
         self._progress = progress
         self._watched = watched
         whole("slots", slots, 1, MOST_SLOTS, error=CapacityError)
@@ -100,7 +106,8 @@ class Race(RaceResult):
             caches=caches,
         )
         check_swap(loaded, kv.swap_blocks, block_size)
-        self.backend: Backend = choose_backend(loaded, backend)
+        drafting = next((rule for rule in self.speculations if rule is not None), None)
+        self.backend: Backend = choose_backend(loaded, "sdpa" if drafting is not None and backend is None else backend)
         """What computes, in every lane (see `cbviz.config.EngineConfig`)."""
         self.config = EngineConfig(
             slots=slots,
@@ -109,8 +116,9 @@ class Race(RaceResult):
             kv=kv,
             backend=self.backend,  # never compiled: a race is over before that would have paid off
             ignore_generation_config=ignore_generation_config,
+            speculation=drafting,
         )
-        """How every lane is set up."""
+        """How every lane is set up, but for its own speculation."""
         self.rules = logit_rules(loaded, self.config)
         self.highest_id = max(workload.by_id)
         self._turns: tuple[Lane, ...] = ()
@@ -119,7 +127,9 @@ class Race(RaceResult):
         self.watch: Callable[[int, Lane, Any], None] = _unwatched
         """Called with lane number, lane and `Iteration` after every iteration of a watched race."""
         self.ended: Callable[[Race], None] = _nothing
-        """Called once, when the race has ended or was stopped."""
+        """Called when the race has ended or was stopped."""
+        self.filled: Callable[[], None] = lambda: None
+        """Called before a restart, to put the requests on the empty board."""
 
     @property
     def _in_turns(self) -> bool:
@@ -145,6 +155,17 @@ class Race(RaceResult):
             finally:
                 self._progress.close()
         return self
+
+    def _forget(self) -> None:
+        """As before the first iteration; what was learned about the model stays."""
+        self.repeats = self._asked_repeats
+        self._runs = [[] for _ in self.policies]
+        self._raced, self._divergences, self._seen = [], [], ()
+        self.joined.clear()
+        self.highest_id = max(self.workload.by_id)
+
+    def _fill_board(self) -> None:
+        self.filled()
 
     def prepare(self) -> None:
         """Check what needs no computing, make the first lane's executor, and compare one short answer with `generate`.
@@ -195,14 +216,20 @@ class Race(RaceResult):
     def _lane(self, number: int, clock: str) -> Lane:
         self._served[number] = fresh(self.policies[number])
         executor = self._executor(number)
-        return Lane(self.model, executor, self._served[number], self.workload, config=self.config, clock=clock)
+        config = replace(self.config, speculation=self.speculations[number])
+        return Lane(self.model, executor, self._served[number], self.workload, config=config, clock=clock)
 
     def _executor(self, number: int) -> ModelOrGraphs:
         """Lanes that take turns need a cache each; lanes that run one after another share one executor."""
         mine = number if self._in_turns else 0
         if mine not in self.executors:
-            progress = StoppableProgress(self._keep_going)
-            self.executors[mine] = build_executor(self.model, self.config, self.workload, reports_captures(progress))
+            progress = StoppableProgress(self._keep_going, self._progress)
+            try:
+                captured = reports_captures(progress)
+                self.executors[mine] = build_executor(self.model, self.config, self.workload, captured)
+            except BaseException:
+                self._progress.close()  # before the race runs, nothing else does
+                raise
         return self.executors[mine]
 
     def _race_in_turns(self) -> None:

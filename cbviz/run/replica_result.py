@@ -44,6 +44,9 @@ class Replicated:
     moved: tuple[Moved, ...] = ()
     lost: dict[int, str] | None = None
 
+    def __repr__(self) -> str:
+        return f"<Replicated: {' '.join(self.sentences())}>"
+
     @property
     def seconds(self) -> float:
         """When the last replica was done, on its clock."""

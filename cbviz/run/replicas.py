@@ -19,7 +19,7 @@ import torch
 
 from cbviz.checks import flag, is_a, one_of, shown, whole
 from cbviz.errors import EngineError, WorkloadError
-from cbviz.events import NO_REQUEST, Iteration
+from cbviz.events import Iteration
 from cbviz.models import LoadedModel, as_loaded
 from cbviz.policies import Policy, fresh, get
 from cbviz.run.ray_cluster import connect
@@ -55,9 +55,8 @@ class _Live:
     def record(self, events: Sequence[Iteration]) -> None:
         for event in events:
             self.recorder.add(event)
-            for request, token in zip(event.request.tolist(), event.token.tolist(), strict=True):
-                if token != NO_REQUEST:
-                    self.outputs.setdefault(request, []).append(token)
+            for slot, tokens in event.given.items():
+                self.outputs.setdefault(int(event.request[slot]), []).extend(tokens)
             for finish in event.finished:
                 self.finished.add(finish.request)
                 self.ended.append(event.t_end)
@@ -147,6 +146,10 @@ def replicate(
     place = one_of("where", where, ("here", "processes", "ray"), error=WorkloadError)
     if place != "here" and not is_a(model, str):
         raise WorkloadError("where replicas do not run in this process, model must be a name: each loads its own.")
+    if address is not None and place != "ray":
+        raise WorkloadError(
+            f"address is that of a Ray cluster, and where is {place!r}; leave it out, or pass where='ray'."
+        )
     prefix = flag("prefix_cache", prefix_cache, error=WorkloadError)
     chosen = get(policy)
     rule = router_of(routing, seed=seed, block_size=block_size)

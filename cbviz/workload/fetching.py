@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from cbviz.checks import one_of, shown
+from cbviz.checks import is_a, known_elsewhere, one_of, shown
 from cbviz.errors import FileError, WorkloadError
 from cbviz.paths import make_folder, new_file, sha256, short, why, write_whole
 
@@ -82,6 +82,9 @@ def fetch_trace(name: str, folder: str | os.PathLike[str] = ".") -> Path:
     FileError
         It cannot be fetched or written.
     """
+    if is_a(name, str) and name not in PUBLIC_TRACES:
+        known = f"{', '.join(PUBLIC_TRACES)}{known_elsewhere(name)}"
+        raise WorkloadError(f"there is no public trace {shown(name)}; choose one of {known}.")
     trace = PUBLIC_TRACES[one_of("the name of a trace", name, PUBLIC_TRACES, error=WorkloadError)]
     path = make_folder(folder) / trace.url.rpartition("/")[2]
     if path.is_file() and path.stat().st_size == trace.size and sha256(path) == trace.sha256:

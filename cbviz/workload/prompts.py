@@ -19,6 +19,7 @@ from typing import Any
 
 from cbviz.checks import is_a, shown
 from cbviz.errors import FileError, WorkloadError
+from cbviz.messages import Message
 from cbviz.paths import read_file, short, why
 from cbviz.workload.checks import elements, encoder, not_negative, text, token_ids, whole
 from cbviz.workload.request import Request, Workload
@@ -133,7 +134,7 @@ def prompt_workload(
     max_new_tokens: int = 160,
     *,
     context_limit: int | None = None,
-    name: str = "your prompts",
+    name: str | None = None,
 ) -> Workload:
     """Turn prompts into a workload, sorted by arrival.
 
@@ -150,7 +151,7 @@ def prompt_workload(
     context_limit
         The model's context in positions. It caps an answer at what the prompt leaves of it; None caps nothing.
     name
-        Name of the workload.
+        Name of the workload; None calls it "your prompts", in every language.
 
     Returns
     -------
@@ -190,7 +191,8 @@ def prompt_workload(
                 )
             most = min(most, context_limit - len(ids))
         requests.append(Request(id=i, prompt=ids, max_new_tokens=most, arrival=prompt.arrival, text=prompt.text))
-    return Workload(name=name, requests=tuple(requests), seed=seed)
+    called = Message("workload.prompts") if name is None else name
+    return Workload(name=called, requests=tuple(requests), seed=seed)
 
 
 def _as_prompt(given: Any) -> Prompt:

@@ -8,6 +8,7 @@ Field names are those that the tools' own code writes: vLLM 0.11 and later (`vll
 from __future__ import annotations
 
 import math
+from collections import Counter
 from itertools import pairwise
 from typing import Any
 
@@ -33,13 +34,10 @@ def _vllm_run(row: Row) -> LoadResults:
     lists = {name: row.get(name) for name in ("input_lens", "output_lens", "ttfts", "itls", "errors")}
     if any(not isinstance(column, list) for column in lists.values()):
         row.fail("it holds no requests; run `vllm bench serve` with --save-result --save-detailed.")
-    count = len(lists["ttfts"])
     for name in ("start_times", "queue_times", "latencies"):
         if isinstance(row.get(name), list):
             lists[name] = row.get(name)
-    for name, column in lists.items():
-        if len(column) != count:
-            row.fail(f"{name} has {len(column)} entries for {count} requests.")
+    count = _equally_long(row, lists)
     at_once = row.get("request_rate") in ("inf", math.inf) and row.get("max_concurrency") is None
     notes: tuple[str, ...] = ()
     if "start_times" not in lists:
@@ -84,6 +82,20 @@ def _vllm_run(row: Row) -> LoadResults:
         },
         notes=notes,
     )
+
+
+def _equally_long(row: Row, columns: dict[str, Any]) -> int:
+    """How many requests the columns have. A column that differs from most others is named."""
+    lengths = {name: len(column) for name, column in columns.items()}
+    (count, most), *rest = Counter(lengths.values()).most_common()
+    if not rest:
+        return count
+    if most > rest[0][1]:
+        for name, length in lengths.items():
+            if length != count:
+                entries = "1 entry" if length == 1 else f"{length:,} entries"
+                row.fail(f"{name} has {entries} where most columns have {count:,}.")
+    row.fail(f"its columns differ in length: {', '.join(f'{name} {length:,}' for name, length in lengths.items())}.")
 
 
 def aiperf(rows: Rows) -> tuple[LoadResults, ...]:
