@@ -19,7 +19,7 @@ from cbviz.errors import CbvizError
 from cbviz.events import State
 from cbviz.messages import as_json, say
 from cbviz.policies import POLICIES, Orca, RequestLevel, Static
-from cbviz.view import Board, colours, look, raster
+from cbviz.view import Board, colours, fonts, look, raster
 from cbviz.view.grid import coarse
 from cbviz.view.language import RACE, RUN
 from cbviz.view.picture import _fill, png, svg
@@ -222,7 +222,7 @@ def test_every_built_in_policy_is_summed_up_in_chinese_too():
 
 def test_pictures_speak_chinese_in_a_font_that_has_it(tmp_path):
     run = scheduled_trace([3, 6, 2, 3], 4, "static")
-    font = next((name for name in raster.CHINESE_FONTS if _installed(name)), None)
+    font = next((name for name in fonts.CHINESE_FONTS if _installed(name)), None)
     if font is None:
         with pytest.raises(CbvizError, match="no font for it is installed"):
             Board(run, language="zh").to_png(tmp_path / "zh.png")
@@ -248,7 +248,7 @@ def _installed(name: str) -> bool:
 
 
 def test_without_a_font_for_chinese_the_sentence_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr(raster, "CHINESE_FONTS", ("no-such-font.ttc",))
+    monkeypatch.setattr("cbviz.view.fonts.CHINESE_FONTS", ("no-such-font.ttc",))
     with pytest.raises(CbvizError, match="fonts-noto-cjk"):
         Board(wild_trace(1), language="zh").to_png(tmp_path / "zh.png")
     with pytest.raises(CbvizError, match="language must be"):

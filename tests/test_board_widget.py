@@ -140,7 +140,12 @@ def test_a_run_that_begins_anew_sends_nothing_of_the_old_one():
     until(lambda: page.have[0] == 10)
     board.finish()
     assert [header.get("n") for header, _ in read(board._run)] == [None, 10]
-    with pytest.raises(CbvizError, match="over"):
+    board.restart()  # a run that is over begins anew
+    assert (board._status, board._meta["epoch"], board._meta["finish"], board._run) == ("running", 2, None, b"")
+    board.push(0, events[0])
+    board.finish()
+    board.close()
+    with pytest.raises(CbvizError, match="this board has been closed"):
         board.restart()
 
 

@@ -2,15 +2,17 @@
 
     python tools/film_board.py gif                # docs/board-race.gif and docs/board-race-dark.gif
     python tools/film_board.py strip race.html    # what a page shows from open to finish, as race.png
+    python tools/film_board.py strip 00.ipynb     # a notebook in JupyterLab up to its first Start, and that race
 
-Needs Chromium and the development extra. The page's clock is driven frame by frame, so the film is the same on a slow
-machine: what the board would show after so many seconds.
+Needs Chromium and the development extra. The clock of a page is driven frame by frame, so its film is the same on a
+slow machine: what the board would show after so many seconds. A notebook is filmed as it runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import json
 import shutil
 import sys
 import tempfile
@@ -18,6 +20,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from lab_page import lab, wait_for_kernel
+from lab_page import opened as lab_opened
 from PIL import Image
 from playwright.sync_api import Page, ViewportSize, sync_playwright
 
@@ -39,6 +43,9 @@ MOST = 26.0
 """Seconds of the page after which a run that has not finished is an error."""
 STRIP = (0.0, 2.0, 4.0, 7.0, 11.0, 15.0, 18.0, 22.0)
 """Seconds of the frames of a strip."""
+MOMENTS = (6, 25, 60, 100, 150)
+"""Iterations at which a notebook's race is filmed, besides the top of the notebook, the Start and the end."""
+WAITS = 'start="button"'
 
 
 def frames(tab: Page, every: float) -> Iterator[tuple[float, Image.Image]]:
@@ -98,20 +105,62 @@ def strip(tab: Page, path: Path) -> Path:
         if len(found) < len(STRIP) and now >= STRIP[len(found)]:
             found.append(picture)
         last = picture
-    found = [*found[: len(STRIP) - 1], last]
+    return sheet([*found[: len(STRIP) - 1], last], path)
+
+
+def sheet(found: Sequence[Image.Image], path: Path) -> Path:
+    """Write frames two by two as one picture."""
     wide, high = max(p.width for p in found), max(p.height for p in found)
-    sheet = Image.new("RGB", (2 * wide + 12, ((len(found) + 1) // 2) * (high + 12)), "#808080")
+    page = Image.new("RGB", (2 * wide + 12, ((len(found) + 1) // 2) * (high + 12)), "#808080")
     for place, picture in enumerate(found):
-        sheet.paste(picture, ((place % 2) * (wide + 12), (place // 2) * (high + 12)))
-    sheet.save(path)
+        page.paste(picture, ((place % 2) * (wide + 12), (place // 2) * (high + 12)))
+    page.save(path)
     print(path)
     return path
+
+
+def notebook_strip(tab: Page, path: Path, folder: Path) -> Path:
+    """Write eight frames of a notebook whose race waits behind Start: as a reader runs it, cell by cell."""
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    race = next((number for number, cell in enumerate(cells) if WAITS in "".join(cell["source"])), None)
+    if race is None:
+        raise RuntimeError(f"{path.name} has no race that waits behind Start.")
+    shutil.copy(path, folder / path.name)
+    found: list[Image.Image] = []
+
+    def take() -> None:
+        found.append(Image.open(io.BytesIO(tab.screenshot())).convert("RGB"))
+
+    with lab(folder) as address:
+        lab_opened(tab, address, path.name)
+        tab.keyboard.press("Escape")
+        tab.locator(".jp-Notebook .jp-Cell").first.click()
+        tab.keyboard.press("Escape")
+        take()
+        for _ in range(race + 1):
+            tab.keyboard.press("Shift+Enter")
+            tab.wait_for_timeout(300)
+            wait_for_kernel(address)
+        start = tab.locator('[data-action="start"]')
+        start.wait_for(timeout=120_000)
+        tab.wait_for_timeout(3000)
+        take()
+        start.click()
+        board = ".cbviz[data-iteration]"
+        for iterations in MOMENTS:
+            wanted = f"() => Number(document.querySelector('{board}')?.dataset.iteration ?? 0) >= {iterations}"
+            tab.wait_for_function(wanted, timeout=120_000)
+            take()
+        tab.wait_for_selector('[data-cbviz="player"] .cbviz', timeout=300_000)
+        tab.wait_for_timeout(2000)
+        take()
+    return sheet(found, Path(path.stem + ".png"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Film the board's directed camera.")
     parser.add_argument("what", choices=("gif", "strip"))
-    parser.add_argument("page", nargs="?", type=Path, help="a page that cbviz wrote, for the strip")
+    parser.add_argument("page", nargs="?", type=Path, help="a page that cbviz wrote, or a notebook, for the strip")
     parser.add_argument("--width", type=int, default=WIDTH, help="of the window, in pixels")
     options = parser.parse_args(argv)
     if options.what == "strip" and options.page is None:
@@ -120,7 +169,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as name:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"])
         size = ViewportSize(width=options.width, height=HEIGHT)
-        if options.what == "strip":
+        if options.what == "strip" and options.page.suffix == ".ipynb":
+            notebook_strip(browser.new_page(viewport=size), options.page, Path(name))
+        elif options.what == "strip":
             tab = browser.new_page(viewport=size)
             opened(tab, options.page.resolve().as_uri())
             strip(tab, options.page.with_suffix(".png"))

@@ -1,6 +1,7 @@
 """Take the README's pictures of the board: docs/board-*. Run it from the repository's root, and check each picture.
 
-    python tools/shoot_board.py
+    python tools/shoot_board.py            # all of them
+    python tools/shoot_board.py live       # that of the race in JupyterLab alone
 
 Needs Chromium and the development extra; `tools/film_board.py` makes the animations. The pictures of two lanes show a
 recording; the others are races of the built-in model on this machine, so their numbers are measured during the run.
@@ -8,23 +9,20 @@ recording; the others are races of the built-in model on this machine, so their 
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from playwright.sync_api import Page, sync_playwright
+from lab_page import lab, opened, written
+from playwright.sync_api import Browser, Page, sync_playwright
 
 import cbviz
 from cbviz.view import Outcome
-from cbviz.view.player import html
+from cbviz.view.player import html, pack, page
 
 DOCS = Path("docs")
 
@@ -62,12 +60,18 @@ class Hand:
     def show_knob(self, name: str, value: object) -> None: ...
     def finish(self, summary: object) -> None: ...
     def fail(self, sentence: str) -> None: ...
+    def kept_as(self, element: str) -> None: ...
 
 
 def show(tab: Page, traces: list[cbviz.Trace], folder: Path, title: str = "Race") -> None:
     """Open the player of some runs."""
+    opened_page(tab, html(traces, Outcome.of(*traces), title=title, autoplay=False), folder)
+
+
+def opened_page(tab: Page, text: str, folder: Path) -> None:
+    """Open a page from its file."""
     path = folder / "board.html"
-    path.write_text(html(traces, Outcome.of(*traces), title=title, autoplay=False), encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     tab.goto(path.as_uri())
     tab.wait_for_selector(".cbviz[data-iteration]")
 
@@ -88,58 +92,33 @@ def shoot(tab: Page, name: str) -> None:
 
 def shoot_live(tab: Page, folder: Path) -> None:
     """A race in the middle of its run, in a separate JupyterLab on the loopback interface."""
-    cell: dict[str, Any] = {
-        "id": "race",
-        "cell_type": "code",
-        "metadata": {},
-        "execution_count": None,
-        "outputs": [],
-        "source": "import cbviz\nrace = cbviz.race('tiny', slots=8, requests=60, seed=5)\nrace",
-    }
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": kernel, "cells": [cell]}
-    (folder / "live.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"),
-            *("--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={folder}"),
-        ],
-        env=os.environ | {"PYTHONPATH": str(Path.cwd()), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "spaces")},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        address = f"http://127.0.0.1:{port}"
-        while True:
-            try:
-                urllib.request.urlopen(f"{address}/api/status", timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.3)
-        tab.goto(f"{address}/lab/tree/live.ipynb?reset")
-        tab.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
-        while True:
-            with urllib.request.urlopen(f"{address}/api/kernels", timeout=5) as answer:
-                if any(k["execution_state"] == "idle" and k["connections"] for k in json.load(answer)):
-                    break
-            time.sleep(0.2)
+    source = "import cbviz\nrace = cbviz.race('tiny', slots=8, requests=60, seed=5, start='button')\nrace"
+    with lab(folder) as address:
+        written(folder / "live.ipynb", [source])
+        opened(tab, address, "live.ipynb")
         tab.locator(".jp-CodeCell .cm-content").click()
         tab.keyboard.press("Control+Enter")
+        tab.locator('[data-action="start"]').click(timeout=120_000)
         tab.wait_for_function(
             "() => Number(document.querySelector('.cbviz')?.dataset.iteration ?? 0) >= 110", timeout=120_000
         )
         tab.locator('.cbviz[data-live="true"] [data-action="play"]').click()
         shoot(tab, "live")
-    finally:
-        server.terminate()
-        server.wait(20)
 
 
-def main() -> None:
+def main(argv: Sequence[str]) -> None:
     """Race, open, shoot."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as name:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        if list(argv) != ["live"]:
+            shoot_pages(browser, Path(name))
+        shoot_live(browser.new_page(viewport={"width": 1700, "height": 1250}, device_scale_factor=1.5), Path(name))
+        browser.close()
+
+
+def shoot_pages(browser: Browser, folder: Path) -> None:
+    """Everything that a page shows without a kernel."""
     pair = list(cbviz.recorded("smollm2-8"))
     lanes: list[str | cbviz.Policy] = [
         cbviz.Static(run_to=256, name="static, padded"),
@@ -148,50 +127,43 @@ def main() -> None:
         ShortPromptsFirst(),
     ]
     four = list(cbviz.race("tiny", lanes, slots=8, requests=40, seed=5, repeats=0).traces)
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"])
 
-        def tab(width: int, scheme: Literal["dark", "light"] = "light") -> Page:
-            return browser.new_page(
-                viewport={"width": width, "height": 900}, color_scheme=scheme, device_scale_factor=1.5
-            )
+    def tab(width: int, scheme: Literal["dark", "light"] = "light") -> Page:
+        return browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme, device_scale_factor=1.5)
 
-        wide = tab(1400)
-        show(wide, pair, folder)
-        at(wide, 0.5)
-        shoot(wide, "race")
-        wide.locator(".cbviz").focus()
-        for key in ("ArrowDown",) * 3:
-            wide.keyboard.press(key)
-        shoot(wide, "inspector")
-        dark = tab(1400, "dark")
-        show(dark, pair, folder)
-        shoot(dark, "dark")
-        chinese = tab(1400)
-        show(chinese, pair, folder)
-        chinese.locator('[data-action="language"]').click()
-        shoot(chinese, "zh")
-        narrow = tab(360)
-        show(narrow, pair, folder)
-        at(narrow, 0.6)
-        shoot(narrow, "360px")
-        compared = tab(1400)
-        show(compared, four, folder, title="Four policies, the same requests")
-        shoot(compared, "four-lanes")
-        played = cbviz.play(
-            "tiny", slots=6, most_slots=8, rate=25, mean=24, pace=240, iterations=340, live=False, run=False
-        )
-        played.board = Hand(played)
-        played.run()
-        tried = tab(1400)
-        show(tried, list(played.traces), folder, title="Playground")
-        shoot(tried, "play")
-        live = browser.new_page(viewport={"width": 1700, "height": 1250}, device_scale_factor=1.5)
-        shoot_live(live, folder)
-        browser.close()
+    wide = tab(1400)
+    show(wide, pair, folder)
+    at(wide, 0.5)
+    shoot(wide, "race")
+    wide.locator(".cbviz").focus()
+    for key in ("ArrowDown",) * 3:
+        wide.keyboard.press(key)
+    shoot(wide, "inspector")
+    dark = tab(1400, "dark")
+    show(dark, pair, folder)
+    shoot(dark, "dark")
+    chinese = tab(1400)
+    show(chinese, pair, folder)
+    chinese.locator('[data-action="language"]').click()
+    shoot(chinese, "zh")
+    narrow = tab(360)
+    show(narrow, pair, folder)
+    at(narrow, 0.6)
+    shoot(narrow, "360px")
+    compared = tab(1400)
+    show(compared, four, folder, title="Four policies, the same requests")
+    shoot(compared, "four-lanes")
+    played = cbviz.play(
+        "tiny", slots=6, most_slots=8, rate=25, mean=24, pace=240, iterations=340, live=False, run=False
+    )
+    played.board = Hand(played)
+    played.run()
+    tried = tab(1400)
+    knobs = [replace(knob, value=played.values[name]) for name, knob in played.knobs.items()]
+    run = pack(played.traces, played.finish(), "Playground", knobs=knobs)
+    opened_page(tried, page(run, "Playground", autoplay=False), folder)
+    shoot(tried, "play")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

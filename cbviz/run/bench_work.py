@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cbviz.checks import known_elsewhere
 from cbviz.errors import WorkloadError
 from cbviz.models import LoadedModel
 from cbviz.workload import Workload
@@ -68,7 +69,8 @@ def named_workload(
         An unknown name, an option that the workload does not take, or a model that cannot serve it.
     """
     if name not in WORKLOADS:
-        raise WorkloadError(f"there is no workload {name!r}; choose one of {', '.join(WORKLOADS)}.")
+        known = f"{', '.join(WORKLOADS)}{known_elsewhere(name)}"
+        raise WorkloadError(f"there is no workload {name!r}; choose one of {known}.")
     laws = name in ("exponential", "truncated")
     if prompt_tokens is not None and not laws:
         raise WorkloadError(

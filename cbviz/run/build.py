@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from cbviz.checks import one_line
 from cbviz.config import EngineConfig
 from cbviz.core import Engine, Executor
 from cbviz.core.block_pool import BlockPool
+from cbviz.core.speculation import SpeculativeEngine
 from cbviz.cuda.graph_executor import GraphExecutor
 from cbviz.eager.eager_executor import ModelExecutor
 from cbviz.eager.logit_rules import NO_RULES, LogitRules
+from cbviz.eager.speculative_executor import SpeculativeExecutor
 from cbviz.errors import ModelError
 from cbviz.models import LoadedModel
 from cbviz.policies import Policy
@@ -33,7 +36,9 @@ def build_pool(config: EngineConfig) -> BlockPool:
 
 def build_engine(executor: Executor, policy: Policy, config: EngineConfig, arrival_unit: ArrivalUnit) -> Engine:
     """An engine with a pool of its own. `Engine` says what it raises."""
-    return Engine(
+    rule = config.speculation
+    kind = Engine if rule is None else partial(SpeculativeEngine, speculation=rule)
+    return kind(
         executor,
         policy,
         slots=config.slots,
@@ -73,7 +78,8 @@ def build_executor(
     # Block tables need no more columns than the longest request has blocks.
     limit = min(config.context_limit or workload.longest, loaded.context_limit)
     if not config.graphs:
-        return ModelExecutor(loaded.model, slots=config.slots, pool=config, end_tokens=ends, limit=limit, rules=rules)
+        kind = ModelExecutor if config.speculation is None else SpeculativeExecutor
+        return kind(loaded.model, slots=config.slots, pool=config, end_tokens=ends, limit=limit, rules=rules)
     try:
         return GraphExecutor(
             loaded.model,
@@ -98,14 +104,23 @@ def build_executor(
 
 
 def reports_captures(progress: Progress) -> Callable[[int, int], None]:
-    """For `build_executor`: reports to a progress how many shapes are captured."""
-    title, shown = "shapes", 0
+    """For `build_executor`: reports to a progress how many shapes are captured, and what takes so long."""
+    title, shown = "CUDA graphs", 0
 
     def captured(done: int, total: int) -> None:
         nonlocal shown
         if not done:
             progress.start(title, total)
-        progress.advance(title, done - shown)
+        progress.advance(title, done - shown, _captures_note(done, total))
         shown = done
 
     return captured
+
+
+def _captures_note(done: int, total: int) -> str:
+    """What comes next: the first shape compiles what all need, and that of a single row has code of its own."""
+    if not done:
+        return "compiling for prompts (a later start finds it done)"
+    if done == total - 1:
+        return "compiling for a single row"
+    return "capturing" if done < total else "ready"

@@ -15,6 +15,7 @@ from cbviz.errors import CalibrationError
 from cbviz.measure.iteration_work import iteration_work
 from cbviz.simulator.cost import COEFFICIENTS, CostModel, Extent, HeldOut, Origin
 from cbviz.trace import Trace
+from cbviz.trace.trace import SPECULATION
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -72,6 +73,10 @@ def calibrate(traces: Trace | Sequence[Trace], *, name: str | None = None, simul
     runs = [traces] if isinstance(traces, Trace) else list(traces) if isinstance(traces, list | tuple) else []
     if not runs or not all(is_a(trace, Trace) for trace in runs):
         raise CalibrationError(f"traces must be one or more Traces, such as cbviz.load(path), not {shown(traces)}.")
+    if any(SPECULATION in trace.meta.extra for trace in runs):
+        raise CalibrationError(
+            "a cost model is fitted to runs of one token a slot; leave out those that drafted tokens (speculate)."
+        )
     notes = _simulated(runs, flag("simulated", simulated, error=CalibrationError))
     device, model, dtype = _same_origin(runs)
     work = [iteration_work(trace) for trace in runs]

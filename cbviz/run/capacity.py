@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from cbviz.checks import whole
+from cbviz.checks import counted, whole
 from cbviz.errors import CapacityError
 from cbviz.limits import MOST_BLOCK_SIZE, MOST_BLOCKS, MOST_EXACT, MOST_SLOTS
 from cbviz.models import LoadedModel
@@ -22,11 +22,29 @@ memory."""
 def kv_blocks_for(workload: Workload | Work, slots: int, block_size: int) -> int:
     """Blocks with which every slot can hold the workload's longest request (prompt + max_new_tokens).
 
-    Raises CapacityError if `slots` or `block_size` is no whole number from 1 to what `cbviz.limits` allows.
+    Raises CapacityError if `slots` or `block_size` is no whole number from 1 to what `cbviz.limits` allows, or if the
+    longest request is too long for so many slots.
     """
     whole("slots", slots, 1, MOST_SLOTS, error=CapacityError)
     whole("block_size", block_size, 1, MOST_BLOCK_SIZE, error=CapacityError)
-    return slots * -(-workload.longest // block_size)
+    blocks = slots * -(-workload.longest // block_size)
+    if blocks > MOST_BLOCKS:
+        request, prompt, output = _longest(workload)
+        raise CapacityError(
+            f"request {request} is too long: its prompt of {prompt:,} tokens and its output of at most {output:,} make "
+            f"{prompt + output:,} positions, and {counted(slots, 'slot')} of that length would need more KV memory "
+            f"than the {MOST_BLOCKS * block_size:,} positions there can be; take fewer slots, or leave the request out."
+        )
+    return blocks
+
+
+def _longest(workload: Workload | Work) -> tuple[int, int, int]:
+    """Id, prompt and longest output of the longest request."""
+    if isinstance(workload, Workload):
+        longest = max(workload, key=lambda request: request.positions)
+        return longest.id, len(longest.prompt), longest.max_new_tokens
+    row = int((workload.prompt_tokens + workload.max_new_tokens).argmax())
+    return int(workload.id[row]), int(workload.prompt_tokens[row]), int(workload.max_new_tokens[row])
 
 
 def choose_kv_blocks(

@@ -89,6 +89,10 @@ def doctor(
         raise MeasureError(
             "options can be simulated only with a calibration: pass cost=, such as a file of `cbviz calibrate`."
         )
+    if ran is not None and cost is None:
+        raise MeasureError(
+            "ran is where a simulation starts from, and only a calibration can simulate: pass cost=, too."
+        )
     before = ran if isinstance(ran, Option) else None
     if cost is not None:
         if before is None:

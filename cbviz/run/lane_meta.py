@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,11 +13,13 @@ import transformers
 from cbviz._version import __version__
 from cbviz.config import EngineConfig
 from cbviz.core import Engine, Executor
+from cbviz.core.speculation import DraftingExecutor
 from cbviz.eager.logit_rules import NO_RULES, LogitRules
 from cbviz.models import LoadedModel
 from cbviz.models.device import device_name
 from cbviz.policies import identity
 from cbviz.trace import TraceMeta
+from cbviz.trace.trace import SPECULATION
 from cbviz.workload import Workload
 
 
@@ -39,7 +41,10 @@ def lane_meta(loaded: LoadedModel, engine: Engine, config: EngineConfig, workloa
         arrival_unit=workload.arrival_unit,
         clock=clock,
         lag=engine.lag,
-        extra=policy_parameters(engine.policy) | _circumstances(loaded, engine.executor) | config.kv.chosen(),
+        extra=policy_parameters(engine.policy)
+        | _circumstances(loaded, engine.executor)
+        | config.kv.chosen()
+        | ({SPECULATION: asdict(config.speculation)} if config.speculation is not None else {}),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(),
     )
@@ -60,7 +65,8 @@ def _circumstances(loaded: LoadedModel, executor: Executor) -> dict[str, Any]:
     The context limit, how the weights are stored if not in the dtype, and the logit rules if any.
     """
     weights = {"weights": loaded.weights} if loaded.weights else {}
-    rules: LogitRules = getattr(executor, "rules", NO_RULES)
+    computes = executor.inner if isinstance(executor, DraftingExecutor) else executor
+    rules: LogitRules = getattr(computes, "rules", NO_RULES)
     return {"context_limit": executor.context_limit, **weights, **({"logit_rules": str(rules)} if rules else {})}
 
 

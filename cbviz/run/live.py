@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cbviz.errors import CbvizError
-from cbviz.events import NO_REQUEST, Iteration
+from cbviz.events import Iteration
 from cbviz.messages import Message
 from cbviz.models import LoadedModel
 from cbviz.models.detokenizer import PieceStream
@@ -51,23 +51,21 @@ def watched(race: Race, language: str = "en") -> LiveBoard:
         subtitle=dotted(race.model.name, device_name(race.model.device), slots, requests, seed),
         language=language,
         on_control=lambda control: _obey(race, board, control),
-        actions=(*TRANSPORT, "start", "burst", "cancel"),
+        actions=(*TRANSPORT, "start", "restart", "burst", "cancel"),
         waiting=True,
     )
-    board.add_requests(map(shown, race.workload))
-    words = [Words(race.model) for _ in race.names]
+    words: list[Words] = []
+
+    def fill() -> None:
+        words[:] = [Words(race.model) for _ in race.names]
+        board.add_requests(map(shown, race.workload))
 
     def show(number: int, lane: Lane, event: Iteration) -> None:
         board.push(number, event, words[number].of(event))
 
-    def end(ended: Race) -> None:
-        if ended.failure is None:
-            board.finish(ended.finish())
-        else:
-            board.fail(str(ended.failure))
-        ended.outputs.replace(ended.kept())
-
-    race.watch, race.ended, race.board = show, end, board
+    race.watch, race.filled, race.board = show, fill, board
+    race.ended = lambda ended: ended.show_end(ended.finish)
+    fill()
     CELLS.started(race)
     return board
 
@@ -84,9 +82,8 @@ class Words:
         if self._model.tokenizer is None:
             return {}
         given = {
-            slot: self._streams[int(event.request[slot])].add(int(token))
-            for slot, token in enumerate(event.token.tolist())
-            if token != NO_REQUEST
+            slot: "".join(map(self._streams[int(event.request[slot])].add, tokens))
+            for slot, tokens in event.given.items()
         }
         for end in event.finished:
             stream = self._streams.pop(end.request, None)
@@ -105,6 +102,7 @@ def _obey(race: Race, board: LiveBoard, control: Control) -> None:
         "resume": race.resume,
         "step": race.step_once,
         "stop": race.end,
+        "restart": race.restart,
         "burst": lambda: _burst(race, board),
         "cancel": lambda: race.cancel(control.request or 0),
     }

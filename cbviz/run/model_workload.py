@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cbviz.checks import whole
+from cbviz.checks import counted, whole
 from cbviz.errors import WorkloadError
 from cbviz.limits import MOST_REQUESTS, MOST_SEED, MOST_TOKENS
 from cbviz.models import LoadedModel
@@ -67,6 +67,9 @@ def choose_workload(
         if loaded.tokenizer is None:
             raise WorkloadError(f"{loaded.name} has random weights and no tokenizer; it cannot read prompts.")
         limit = max_new_tokens or ANSWER_LIMIT
+        if requests is not None and isinstance(prompts, list | tuple) and len(prompts) < requests:
+            given = f"there {'is' if len(prompts) == 1 else 'are'} {counted(len(prompts), 'prompt')}"
+            raise WorkloadError(f"{given}, fewer than the {requests:,} requests that were asked for.")
         asked = prompts if isinstance(prompts, str) else prompts[:requests]
         return prompt_workload(loaded.encode, asked, seed, limit, context_limit=loaded.context_limit)
     if loaded.tokenizer is None:

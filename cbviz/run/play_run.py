@@ -168,13 +168,14 @@ class Play(ControlledRun):
     def restart(self) -> None:
         """Begin again at iteration 0 with the same requests and the controls as they are now.
 
-        The run so far is dropped. It takes effect after the iteration in flight; a paused playground continues.
-        ControlError if it has ended.
+        The run so far is dropped. It takes effect after the iteration in flight; a paused playground continues, and one
+        that has ended runs again. CbvizError if its cell has run again.
         """
-        if not self.running or self.stopped:
-            raise ControlError("this playground has ended; call cbviz.play again for another.")
-        self._again.set()
-        self.resume()
+        if self.running and not self.stopped:
+            self._again.set()
+            self.resume()
+        else:
+            super().restart()
 
     def why(self, request: int) -> list[str]:
         """Why a request still waits, in each lane: the reason of the lane's last plan; "" where it does not wait.
@@ -210,11 +211,10 @@ class Play(ControlledRun):
         Play
             This run, ended. CbvizError if it was started before.
         """
-        with self._to_the_end(self._close_board):
+        with self._to_the_end(lambda: self.show_end(self.finish)):
             done = 0
             while done < self.iterations and self._may_go_on():
                 if self._again.is_set():
-                    self._again.clear()
                     done = 0
                     self._start_over()
                 began = perf_counter()
@@ -227,10 +227,17 @@ class Play(ControlledRun):
         return self
 
     def _start_over(self) -> None:
-        with self._lock:
-            self._begin_anew()
+        self._forget()
         if self.board is not None:
             self.board.restart()
+        self._fill_board()
+
+    def _forget(self) -> None:
+        self._again.clear()
+        with self._lock:
+            self._begin_anew()
+
+    def _fill_board(self) -> None:
         self._show(self._first.requests)
 
     def _step(self) -> bool:
@@ -310,18 +317,9 @@ class Play(ControlledRun):
             The board, also as `board`.
         """
         self.board = attached(self, self._lanes)
-        self._show(self._first.requests)
+        self._fill_board()
         CELLS.started(self)
         return self.board
-
-    def _close_board(self) -> None:
-        if self.board is None:
-            return
-        if self.failure is None:
-            self.board.finish(self.finish())
-        else:
-            self.board.fail(str(self.failure))
-        self.outputs.replace(self.kept())
 
     def _until_shown(self) -> None:
         """It may run for ever, so wait only until there is something to see."""

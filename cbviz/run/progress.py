@@ -62,24 +62,29 @@ class SilentProgress:
 
 
 class StoppableProgress(SilentProgress):
-    """Draws nothing, and checks at every step whether the work should continue.
+    """Checks at every step whether the work should continue, and passes the step on.
 
     Parameters
     ----------
     look
         Called at every step; an exception from it ends the work.
+    shown
+        Draws the steps.
     """
 
-    def __init__(self, look: Callable[[], None]) -> None:
+    def __init__(self, look: Callable[[], None], shown: Progress) -> None:
         self._look = look
+        self._shown = shown
 
     def start(self, title: str, total: int) -> None:
-        """Look."""
+        """Look, then open the bar."""
         self._look()
+        self._shown.start(title, total)
 
     def advance(self, title: str, steps: int = 1, note: str = "") -> None:
-        """Look."""
+        """Look, then advance the bar."""
         self._look()
+        self._shown.advance(title, steps, note)
 
 
 class LineProgress:

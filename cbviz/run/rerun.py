@@ -26,7 +26,7 @@ from cbviz.policies.plain import plain
 from cbviz.policies.plan import CheckedPlan
 from cbviz.run.build import build_engine
 from cbviz.trace import MARK_KINDS, Trace
-from cbviz.trace.trace import HANDED_OVER
+from cbviz.trace.trace import HANDED_OVER, SPECULATION
 from cbviz.workload import Request
 
 VARIED = ("orca", "shortest_first")
@@ -118,6 +118,8 @@ def _rerun(trace: Trace, policy: Policy, prompts: Mapping[int, Sequence[int]]) -
     """The engine of the rerun. Raises MeasureError if no engine could have made this trace."""
     if HANDED_OVER in trace.meta.extra:
         raise MeasureError("this lane cannot be rerun: its requests were begun, and their KV computed, by another one.")
+    if SPECULATION in trace.meta.extra:
+        raise MeasureError("this lane cannot be rerun: it drafted tokens, and which ones its trace does not say.")
     try:
         return _Rerun(trace, policy, prompts)
     except (CbvizError, TypeError, ValueError, OverflowError) as error:

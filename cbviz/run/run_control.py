@@ -14,6 +14,8 @@ from cbviz.core.watcher import hurry
 from cbviz.errors import CbvizError
 from cbviz.run.notebook import CellOutputs
 from cbviz.view.cell import attended
+from cbviz.view.player import element_of
+from cbviz.view.summary import Outcome
 
 LAST_THOUGHT = 0.2
 """Seconds that a policy may keep planning once its run has been stopped. Together with the polling interval
@@ -123,6 +125,61 @@ class ControlledRun(ABC):
         self._claim(for_a_thread=True)
         threading.Thread(target=work, name=f"cbviz {self._name}", daemon=True).start()
         return self
+
+    def restart(self) -> None:
+        """Drop the run that has ended, and run once more from the beginning, in a thread of its own, on the same board.
+
+        Raises
+        ------
+        CbvizError
+            It has not been started, has not ended, or its cell has run again.
+        """
+        if not self._begun:
+            raise CbvizError(f"this {self._name} has not been started; there is nothing to restart.")
+        if self._left:
+            raise CbvizError(f"the cell of this {self._name} has run again; restart the new one.")
+        if not (self._done.is_set() and self._reported.wait(LEAVING)):
+            raise CbvizError(f"this {self._name} is still running; stop it first.")
+        self._forget()
+        with self._claiming:
+            self._begun = self._handed_over = False
+            self._single_steps = threading.Semaphore(0)
+            self.failure = None
+            self._going.set()
+            for event in (self._stopping, self._done, self._reported):
+                event.clear()
+        if self.board is not None:
+            self.board.restart()
+            self._fill_board()
+            self.outputs.show_again(self.board)
+        self.start()
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """Drop the run that has ended, before a restart."""
+
+    @abstractmethod
+    def _fill_board(self) -> None:
+        """Put what the board shows before the first iteration on an empty board."""
+
+    def show_end(self, outcome: Callable[[], Outcome]) -> None:
+        """Show how the run ended on its board, and in the notebook what a saved one keeps.
+
+        Parameters
+        ----------
+        outcome
+            Its result, asked for if nothing broke the run.
+        """
+        board = self.board
+        if board is None:
+            return
+        if self.failure is None:
+            board.finish(outcome())
+        else:
+            board.fail(str(self.failure))
+        kept = self.kept()
+        board.kept_as(element_of(kept))
+        self.outputs.replace(kept)
 
     @property
     def started(self) -> bool:

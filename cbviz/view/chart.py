@@ -51,6 +51,8 @@ class Series:
         Number of its colour and dash; None means its index among the series.
     faint
         Drawn thinner, for a second line of the same style.
+    radius
+        Of a point, in px.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Series:
     kind: Literal["line", "steps", "points"] = "line"
     style: int | None = None
     faint: bool = False
+    radius: float = 2.5
 
     def look(self, place: int) -> tuple[str, int]:
         """How it is drawn; when the colours repeat, the dash differs.
@@ -272,7 +275,7 @@ def _drawn(s: Series, number: int, x: _Axis, y: _Axis) -> str:
     colour, dash = s.look(number)
     at_x, at_y = x.place(s.x), y.place(s.y)
     if s.kind == "points":
-        dots = "".join(f'<circle cx="{a:g}" cy="{b:g}" r="2.5"/>' for a, b in zip(at_x, at_y, strict=True))
+        dots = "".join(f'<circle cx="{a:g}" cy="{b:g}" r="{s.radius:g}"/>' for a, b in zip(at_x, at_y, strict=True))
         return f'<g fill="{colour}" fill-opacity="0.6">{dots}</g>'
     if s.kind == "steps":
         steps = "".join(f"H{a:g}V{b:g}" for a, b in zip(at_x[1:], at_y[1:], strict=True))

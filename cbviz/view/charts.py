@@ -13,6 +13,7 @@ import numpy as np
 from cbviz.checks import shown
 from cbviz.errors import MeasureError
 from cbviz.measure.checks import number
+from cbviz.measure.lane_names import distinct_names
 from cbviz.measure.latency import IntArray, completed, latencies
 from cbviz.trace import Trace
 from cbviz.view.chart import MOST_POINTS, Chart, FloatArray, Series
@@ -200,11 +201,8 @@ def _checked(traces: Sequence[Trace]) -> Sequence[Trace]:
 
 def _named(traces: Sequence[Trace]) -> list[tuple[str, Trace]]:
     """Each run with its policy's name; policies of the same name get numbers."""
-    names = [trace.meta.policy for trace in _checked(traces)]
-    return [
-        (name if names.count(name) == 1 else f"{name} {names[: i + 1].count(name)}", trace)
-        for i, (name, trace) in enumerate(zip(names, traces, strict=True))
-    ]
+    names = distinct_names([trace.meta.policy for trace in _checked(traces)])
+    return list(zip(names, traces, strict=True))
 
 
 def _thinned(n: int) -> IntArray:

@@ -11,7 +11,7 @@ from cbviz.events import State
 from cbviz.limits import MOST_PICTURE_ROWS
 from cbviz.trace.trace import Trace
 from cbviz.view.colours import PALETTE, Theme, rgb, stalled_ground
-from cbviz.view.look import CLOSED, WASTED, dense, ground_and_ink
+from cbviz.view.look import CLOSED, WASTED, bars, dense, ground_and_ink
 
 MOST_SPANS = 2500
 """A lane with more spans than this is drawn as columns."""
@@ -35,7 +35,7 @@ def check_rows(traces: Sequence[Trace]) -> None:
 
 def crowded(trace: Trace, scale: float) -> bool:
     """Whether spans would hide one another: too many, or narrower than six px on average."""
-    spans = len(trace.spans)
+    spans = len(bars(trace)) if trace.drafts.any() else len(trace.spans)
     return spans > MOST_SPANS or len(trace.iterations) * scale * trace.meta.slots < NARROW * spans
 
 
@@ -66,15 +66,15 @@ def ends_of(trace: Trace) -> set[tuple[int, int]]:
     return {(int(i), int(f)) for i, f, r in zip(table.id, table.finished, table.reason, strict=True) if r >= 0}
 
 
-def coarse(trace: Trace, columns: int, parts: int, extent: float, theme: Theme) -> np.ndarray:
-    """Pixels, uint8 [slots * parts, columns, 4], of a run in which `extent` iterations fill the columns.
+def coarse(trace: Trace, columns: int, parts: int, extent: float, theme: Theme, start: float = 0.0) -> np.ndarray:
+    """Pixels, uint8 [slots * parts, columns, 4], of a run whose iterations from `start` to `extent` fill the columns.
 
     Each slot and column stacks its states by share of time, useful on top and waste at the bottom, so that a state's
     area is its share of the time however many iterations a column covers.
     """
     state, request = dense(trace)
     slots, n = state.shape
-    edges = np.linspace(0, extent, columns + 1)
+    edges = np.linspace(start, extent, columns + 1)
     shares = np.zeros((8, slots, columns))
     for code in range(8):
         sums = np.concatenate([np.zeros((slots, 1)), np.cumsum(state == code, axis=1)], axis=1)

@@ -47,4 +47,4 @@ def policy_name(trace: Trace) -> str:
     chosen = [
         why for kind, why in zip(marks.kind, marks.reason, strict=True) if kind == SET and why.startswith(_SET_POLICY)
     ]
-    return str(chosen[-1]).removeprefix(_SET_POLICY) if chosen else trace.meta.policy
+    return str(chosen[-1]).removeprefix(_SET_POLICY) if chosen else trace.meta.lane

@@ -71,3 +71,38 @@ def dense(trace: Trace) -> tuple[np.ndarray, np.ndarray]:
         rank = np.cumsum(empty, axis=0)  # 1 for the lowest empty slot of an iteration
         state[empty & (rank > (empty.sum(axis=0) - closed)[None])] = CLOSED
     return state, request
+
+
+def bars(trace: Trace) -> list[tuple[int, int, int, int, int]]:
+    """Slot, request, state, first iteration and the one after the last, of every span as it is drawn.
+
+    Where drafts cut the decode of a request into spans of an iteration, it is one bar all the same.
+    """
+    spans = trace.spans
+    rows = zip(
+        *(column.tolist() for column in (spans.slot, spans.request, spans.state, spans.first, spans.end)), strict=True
+    )
+    found: list[tuple[int, int, int, int, int]] = []
+    fed = (spans.tokens - (spans.end - spans.first)).tolist()
+    drafted = False
+    for (slot, who, what, first, end), more in zip(rows, fed, strict=True):
+        cut = what == State.DECODE and (drafted or more > 0)
+        drafted = what == State.DECODE and more > 0
+        if cut and found and found[-1][:3] == (slot, who, what) and found[-1][4] == first:
+            found[-1] = (slot, who, what, found[-1][3], end)
+        else:
+            found.append((slot, who, what, first, end))
+    return found
+
+
+def rejected(trace: Trace) -> list[tuple[int, int, float]]:
+    """Slot, iteration, and the share of the cell's work that was rejected, of every cell with rejected drafts."""
+    spans = trace.spans
+    cells = []
+    for at in np.flatnonzero((spans.state == State.DECODE) & (spans.tokens > spans.end - spans.first)).tolist():
+        fed, first = int(spans.tokens[at]), int(spans.first[at])
+        times = trace.requests.token_iterations[trace.requests.row(int(spans.request[at]))]
+        given = int(np.searchsorted(times, first, side="right") - np.searchsorted(times, first))
+        if given < fed:
+            cells.append((int(spans.slot[at]), first, (fed - given) / fed))
+    return cells

@@ -10,6 +10,9 @@ header (UTF-8 JSON, padded with spaces) · arrays. Every part is padded to 8 byt
 
 Slots are stored as *changes*: one row whenever a slot's request or state differs from the iteration before, and one for
 every iteration of a prefill (whose tokens count). That is about three rows per request.
+
+Where slots checked drafts, a block also has ``draft_iteration``, ``draft_slot``, ``draft_checked`` and
+``draft_accepted``, a row for each such cell; its text is that of all tokens that it gave.
 """
 
 from __future__ import annotations
@@ -93,10 +96,13 @@ class LaneEncoder:
                 given = np.flatnonzero(iteration.token != NO_REQUEST)
                 texts += [pieces.get(int(slot), "") for slot in given]
             else:
-                texts += [""] * iteration.generated
+                texts += [""] * int(np.count_nonzero(iteration.token != NO_REQUEST))
         fresh = state == State.PREFILL
         again = state == State.RECOMPUTE
-        scalars = {
+        scalars = drafted(
+            (it.index, entry.slot, entry.drafts, len(entry.tokens)) for it in iterations for entry in it.drafted
+        )
+        scalars |= {
             "t0": np.array([it.t_start for it in iterations], dtype="<f8"),
             "t1": np.array([it.t_end for it in iterations], dtype="<f8"),
             "waiting": _column(it.waiting for it in iterations),
@@ -124,6 +130,13 @@ class LaneEncoder:
             self._request, self._state = request[-1].copy(), state[-1].copy()
         self.count += n
         return block
+
+
+def drafted(cells: Iterable[tuple[int, int, int, int]]) -> dict[str, Array]:
+    """Arrays for cells that checked drafts: iteration, slot, checked, accepted. None where there are no such cells."""
+    rows = np.array(list(cells), dtype="<i4").reshape(-1, 4)
+    names = ("draft_iteration", "draft_slot", "draft_checked", "draft_accepted")
+    return {name: rows[:, column].copy() for column, name in enumerate(names)} if len(rows) else {}
 
 
 def _column(values: Iterable[int]) -> Array:
@@ -236,7 +249,7 @@ def merge(blocks: Sequence[bytes]) -> bytes:
         return b"".join(blocks[:1])
     reasons: dict[str, int] = {}  # as JSON, for a message is a list
     texts: list[str] = []
-    columns: dict[str, list[Array]] = {name: [] for name in parts[0][1]}
+    columns: dict[str, list[Array]] = {name: [] for part in parts for name in part[1]}
     slots = parts[0][0]["slots"]
     for header, arrays in parts:
         codes = np.array([reasons.setdefault(json.dumps(r), len(reasons)) for r in header["reasons"]], dtype="<i4")
@@ -293,6 +306,7 @@ def trace_blocks(lane: int, trace: Trace) -> bytes:
     gave = np.zeros((n, slots), dtype=bool)
     rows = {int(request_id): row for row, request_id in enumerate(table.id)}
     given: list[tuple[int, int, str]] = []
+    cells: list[tuple[int, int, int, int]] = []
     for slot, who, what, first, end, fed in zip(
         spans.slot, spans.request, spans.state, spans.first, spans.end, spans.tokens, strict=True
     ):
@@ -304,8 +318,14 @@ def trace_blocks(lane: int, trace: Trace) -> bytes:
         low, high = np.searchsorted(times, [first, end])
         pieces = table.pieces[row]
         for index in range(int(low), int(high)):
+            text = pieces[index] if index < len(pieces) else ""
+            if gave[times[index], slot]:  # an accepted draft: its cell has the text of all
+                text = given.pop()[2] + text
             gave[times[index], slot] = True
-            given.append((times[index], int(slot), pieces[index] if index < len(pieces) else ""))
+            given.append((times[index], int(slot), text))
+        if what == State.DECODE and fed > end - first:
+            cells.append((int(first), int(slot), int(fed) - 1, int(high - low) - 1))
+    cells.sort()
     given.sort(key=lambda entry: entry[:2])
     marks = []
     for kind, iteration, who, slot, reason in zip(
@@ -316,7 +336,7 @@ def trace_blocks(lane: int, trace: Trace) -> bytes:
             reason = FinishReason(code).name.lower() if code >= 0 else ""
         marks.append((int(kind), int(iteration), int(who), int(slot), reason))
     marks.sort(key=in_order)
-    scalars = {
+    scalars = drafted(cells) | {
         "t0": its.t_start.astype("<f8"),
         "t1": its.t_end.astype("<f8"),
         "waiting": its.waiting.astype("<i4"),

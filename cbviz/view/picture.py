@@ -32,11 +32,13 @@ from cbviz.view.grid import (
     row_pitch,
 )
 from cbviz.view.lane_info import policy_name
-from cbviz.view.look import STATE_WORDS, WASTED, dense, ground_and_ink, labels
+from cbviz.view.look import STATE_WORDS, WASTED, bars, dense, ground_and_ink, labels, rejected
 from cbviz.view.ticks import whole_step
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Noto Sans', 'Noto Sans SC', sans-serif"
 _PREEMPT = MARK_KINDS.index("preempt")
+_REJECTED = 9
+"""A pattern that is no state: the share of a cell whose drafts were rejected."""
 _LEFT, _RIGHT, _TOP = 36, 16, 14
 
 
@@ -146,7 +148,7 @@ def _fill(state: int, request: int, theme: Theme, used: set[tuple[int, str]]) ->
         return theme.spare[0]
     if state == State.STALLED:
         return stalled_ground(colour_of(request), theme)
-    colour = "" if state in (State.HELD, WASTED) else colour_of(request)
+    colour = "" if state in (State.HELD, WASTED, _REJECTED) else colour_of(request)
     used.add((state, colour))
     return f"url(#{_pattern_name(state, colour)})"
 
@@ -156,13 +158,15 @@ def _pattern_name(state: int, colour: str) -> str:
 
 
 def _pattern(state: int, colour: str, theme: Theme) -> str:
-    ground, ink = ground_and_ink(state, colour, theme)
+    ground, ink = theme.held if state == _REJECTED else ground_and_ink(state, colour, theme)
     if state == State.HELD:
         art = f'<path d="M1.6 1.6L4.4 4.4M4.4 1.6L1.6 4.4" stroke="{ink}" stroke-width=".9"/>'
     elif state == WASTED:
         art = f'<circle cx="3" cy="3" r="1.15" fill="{ink}"/>'
     elif state == State.PREFILL:
         art = f'<path d="M-1 -1L7 7M-1 5L1 7M5 -1L7 1" stroke="{ink}" stroke-width="1.5"/>'
+    elif state == _REJECTED:
+        art = f'<path d="M-1 7L7 -1M-1 1L1 -1M5 7L7 5" stroke="{ink}" stroke-width="1.2"/>'
     else:
         art = f'<rect x="1" width="2" height="6" fill="{ink}"/>'
     return (
@@ -199,19 +203,11 @@ def _spans(trace: Trace, scale: float, pitch: float, theme: Theme, used: set[tup
             foot = _n(slot * pitch + high - 1)
             wide = _n((end - first) * scale)
             out.append(f'<rect x="{_n(first * scale)}" y="{foot}" width="{wide}" height="1" fill="{theme.spare[1]}"/>')
-    spans = trace.spans
     ends = ends_of(trace)
     mark = end_width(scale)
     called = labels(trace)
     names = []
-    for slot, who, what, first, end in zip(
-        spans.slot.tolist(),
-        spans.request.tolist(),
-        spans.state.tolist(),
-        spans.first.tolist(),
-        spans.end.tolist(),
-        strict=True,
-    ):
+    for slot, who, what, first, end in bars(trace):
         soft = ' rx="1.5"' if what == State.DECODE and pitch >= 14 and (end - first) * scale > 7 else ""
         out.append(cell(slot, first, end, _fill(what, who, theme, used), soft))
         if what == State.STALLED:
@@ -237,6 +233,13 @@ def _spans(trace: Trace, scale: float, pitch: float, theme: Theme, used: set[tup
                     ' font-weight="600" text-anchor="middle"',
                 )
             )
+    for slot, iteration, share in rejected(trace):
+        used.add((_REJECTED, ""))
+        y, tall = slot * pitch + high * (1 - share), high * share
+        out.append(
+            f'<rect x="{_n(iteration * scale)}" y="{_n(y)}" width="{_n(scale)}" height="{_n(tall)}" '
+            f'fill="url(#{_pattern_name(_REJECTED, "")})"/>'
+        )
     marks = trace.marks
     for kind, iteration, slot in zip(marks.kind, marks.iteration, marks.slot, strict=True):
         if kind == _PREEMPT and slot >= 0:
@@ -305,12 +308,13 @@ def _legend(theme: Theme, y: float, width: int, language: str, used: set[tuple[i
     out = []
     x = float(_LEFT)
     order = (State.PREFILL, State.DECODE, State.HELD, State.STALLED, State.RECOMPUTE, State.IDLE, WASTED)
-    for state in order:
-        words = say(language, f"board.{STATE_WORDS[state]}")
+    drafts = [_REJECTED] * ((_REJECTED, "") in used)
+    for state in (*order, *drafts):
+        words = say(language, f"board.{'rejected' if state == _REJECTED else STATE_WORDS[state]}")
         wide = 32 + sum(12 if ord(c) > 0x2E80 else 6.3 for c in words) + 14
         if x + wide > width - _RIGHT and x > _LEFT:
             x, y = float(_LEFT), y + 20
-        fill = _fill(state, 0, theme, used) if state != State.DECODE else colour
+        fill = colour if state == State.DECODE else _fill(state, 0, theme, used)
         out.append(f'<rect x="{_n(x)}" y="{_n(y)}" width="20" height="13" rx="2" fill="{fill}"/>')
         if state == State.IDLE:
             out.append(f'<rect x="{_n(x)}" y="{_n(y + 12)}" width="20" height="1" fill="{theme.spare[1]}"/>')

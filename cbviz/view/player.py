@@ -12,20 +12,22 @@ import gzip
 import hashlib
 import html as markup
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from cbviz.checks import noun
 from cbviz.errors import CbvizError
-from cbviz.messages import Message, as_json, check_language, in_language, lines
+from cbviz.measure.lane_names import distinct_names
+from cbviz.messages import Message, as_json, check_language, in_language, lines, say
 from cbviz.trace.check import check_size
 from cbviz.trace.trace import Trace
 from cbviz.view.controls import Knob
 from cbviz.view.grid import drawable
 from cbviz.view.js_source import joined
-from cbviz.view.lane_info import policy_name
+from cbviz.view.lane_info import LaneInfo, policy_name
 from cbviz.view.language import RACE, dotted
 from cbviz.view.pack import meta_block, trace_blocks
 from cbviz.view.picture import svg
@@ -34,6 +36,7 @@ from cbviz.view.summary import Outcome
 from cbviz.view.svg import data_uri
 
 _HERE = Path(__file__).parent
+_ELEMENT = re.compile(r'<div id="(cbviz-[0-9a-f]{16})" data-cbviz="player">')
 MOST_LANES = 4
 
 _POLICY = (
@@ -75,12 +78,12 @@ def describe(
         "subtitle": as_json(subtitle),
         "lanes": [
             {
-                "name": name if names.count(name) == 1 else f"{name} {names[: i + 1].count(name)}",
+                "name": name,
                 "summary": as_json(trace.meta.policy_summary),
                 "slots": trace.meta.slots,
                 "total_blocks": trace.meta.total_blocks,
             }
-            for i, (name, trace) in enumerate(zip(names, traces, strict=True))
+            for name, trace in zip(distinct_names(names), traces, strict=True)
         ],
         "finish": (finish or Outcome.of(*traces)).as_json(),
         **({"knobs": [knob.as_json() for knob in knobs]} if knobs else {}),
@@ -112,6 +115,7 @@ def html(
     subtitle: str | None = None,
     language: str = "en",
     autoplay: bool = True,
+    below: str = "",
 ) -> str:
     """A complete page with the player: one file that opens without a kernel or a network.
 
@@ -127,6 +131,8 @@ def html(
         One of `cbviz.messages.languages()`; the page has a switch.
     autoplay
         Whether to play when the page opens; a reader's preference for reduced motion overrides it.
+    below
+        HTML under the board, such as `AnswerTable.html()`; it must escape what it shows.
 
     Returns
     -------
@@ -140,16 +146,20 @@ def html(
     """
     check(traces, language)
     picture = data_uri(svg(traces, language=language)) if drawable(traces) else ""
-    return page(pack(traces, summary, title, subtitle), title, language=language, autoplay=autoplay, picture=picture)
+    run = pack(traces, summary, title, subtitle)
+    return page(run, title, language=language, autoplay=autoplay, picture=picture, below=below)
 
 
-def page(run: bytes, title: str, *, language: str = "en", autoplay: bool = True, picture: str = "") -> str:
+def page(
+    run: bytes, title: str, *, language: str = "en", autoplay: bool = True, picture: str = "", below: str = ""
+) -> str:
     """The page around a packed run. `picture` is the source of an image for browsers without scripts."""
     options = json.dumps({"language": language, "autoplay": bool(autoplay), "alone": True})
     name = markup.escape(in_language(title, language))
     # The module's text must not close the script element that contains it.
     module = joined().replace("</script", "<\\/script")
     image = f'<img alt="{name}" style="max-width:100%" src="{picture}">' if picture else ""
+    more = f'<section class="cbviz-below">{below}</section>\n' if below else ""
     return f"""<!doctype html>
 <html lang="{lines(language)["language.html"]}">
 <head>
@@ -163,12 +173,14 @@ def page(run: bytes, title: str, *, language: str = "en", autoplay: bool = True,
 @media (prefers-color-scheme: dark) {{ :root {{ background: #111418; }} }}
 body {{ margin: 0 auto; padding: 20px 24px; max-width: 2600px; }}
 @media (max-width: 560px) {{ body {{ padding: 10px 8px; }} }}
+.cbviz-below {{ font: 14px/1.45 system-ui, sans-serif; margin-top: 18px; overflow-x: auto; overflow-wrap: anywhere; }}
+.cbviz-below :is(th, td) {{ text-align: start; vertical-align: top; padding: 3px 14px 3px 0; }}
 {style()}
 </style>
 </head>
 <body>
 <main id="board">{image}</main>
-<script type="text/plain" id="run">{zipped(run)}</script>
+{more}<script type="text/plain" id="run">{zipped(run)}</script>
 <script type="module">
 {module}
 mount(document.getElementById("board"), document.getElementById("run").textContent, {options}).catch((error) => {{
@@ -213,7 +225,7 @@ def fragment(
   for (const place of places) {{
     place.dataset.up = "1";
     const inner = document.createElement("div");
-    await mount(inner, "{data}", {{ language: "{language}" }});
+    await mount(inner, "{data}", {{ language: "{language}", kept: "{name}" }});
     const look = document.createElement("style");
     look.textContent = {look};
     place.replaceChildren(look, inner);
@@ -222,17 +234,31 @@ def fragment(
 </script>"""
 
 
+def never_started(title: str, subtitle: str, lanes: Sequence[LaneInfo], language: str) -> str:
+    """HTML of a run that was never started, for a page without a kernel, which has no widgets."""
+    head = f"<strong>{markup.escape(in_language(title, language))}</strong>"
+    more = markup.escape(in_language(subtitle, language))
+    names = markup.escape(" · ".join(lane.name for lane in lanes))
+    return f"<p>{head} {more}<br>{names}<br><em>{markup.escape(say(language, 'board.still_start'))}</em></p>"
+
+
+def element_of(bundle: Mapping[str, str]) -> str:
+    """The id of the element in a bundle that `mimebundle` made; "" if it has none."""
+    found = _ELEMENT.search(bundle.get("text/html", ""))
+    return found[1] if found else ""
+
+
 def text(traces: Sequence[Trace]) -> str:
     """Iterations, occupancy and order of completion of each lane: no timings, so the same text on every machine."""
     lines = []
-    for trace in traces:
+    for name, trace in zip(distinct_names([policy_name(trace) for trace in traces]), traces, strict=True):
         table, iterations, slots = trace.requests, len(trace.iterations), trace.meta.slots
         done = [i for i in range(len(table)) if table.reason[i] >= 0]
         order = [int(table.id[i]) for i in sorted(done, key=lambda i: (int(table.finished[i]), int(table.slot[i])))]
         shown = " ".join(map(str, order[:32])) + (" …" if len(order) > 32 else "")
         requests = f"{len(done)}/{len(table)} {noun(len(table), 'request')}"
         lines.append(
-            f"{policy_name(trace)}: {iterations} {noun(iterations, 'iteration')} on {slots} {noun(slots, 'slot')}, "
+            f"{name}: {iterations} {noun(iterations, 'iteration')} on {slots} {noun(slots, 'slot')}, "
             f"occupancy {trace.occupancy:.1%}, {requests}, in the order {shown}"
         )
     return "\n".join(lines)
@@ -251,4 +277,5 @@ def mimebundle(
     The same traces give the same bundle, byte for byte. `knobs` are the controls that the run had.
     """
     shown = fragment(traces, summary, title=title, language=language, knobs=knobs)
-    return {"text/html": shown, "text/plain": text(traces)}
+    note = f"\n{summary.note}" if summary is not None and summary.note else ""
+    return {"text/html": shown, "text/plain": text(traces) + note}

@@ -20,7 +20,10 @@ from cbviz.limits import MOST_FRAME_PIXELS, MOST_PIXELS
 from cbviz.messages import check_language, say
 from cbviz.paths import new_file, write_whole
 from cbviz.trace.trace import Trace
+from cbviz.view.camera import Shot, shots
 from cbviz.view.colours import DARK, LIGHT, Theme, colour_of, text_on
+from cbviz.view.fonts import CHINESE_FONTS as CHINESE_FONTS
+from cbviz.view.fonts import chinese_font
 from cbviz.view.grid import check_rows, coarse, crowded, end_width, ends_of, numbered_every, row_gap, row_pitch
 from cbviz.view.lane_info import policy_name
 from cbviz.view.look import CLOSED, STATE_WORDS, WASTED, dense, ground_and_ink, labels
@@ -32,22 +35,6 @@ if TYPE_CHECKING:
 
 _LEFT, _RIGHT = 36, 20
 MOST_FRAMES = 240
-CHINESE_FONTS = (
-    "NotoSansCJK-Regular.ttc",
-    "NotoSansCJKsc-Regular.otf",
-    "NotoSansSC-Regular.otf",
-    "NotoSansSC-Regular.ttf",
-    "SourceHanSansSC-Regular.otf",
-    "PingFang.ttc",
-    "Hiragino Sans GB.ttc",
-    "STHeiti Light.ttc",
-    "msyh.ttc",
-    "simhei.ttf",
-    "wqy-microhei.ttc",
-    "wqy-zenhei.ttc",
-    "DroidSansFallbackFull.ttf",
-)
-"""File names of fonts with Chinese characters on Linux, macOS and Windows; Pillow searches the system's folders."""
 
 
 def png(
@@ -78,6 +65,7 @@ def gif(
     width: int = 900,
     seconds: float = 8.0,
     rate: int = 12,
+    camera: bool = False,
     language: str = "en",
 ) -> Path:
     """Write the run as a looping GIF: iterations appear one after another, then the picture rests.
@@ -96,6 +84,8 @@ def gif(
         How long it plays, above 0 and at most 120, before two seconds of rest.
     rate
         Frames per second, 1 to 30; at most 240 frames in all.
+    camera
+        Whether the board's directed camera shows it: near at first, then farther, to the whole (`cbviz.view.camera`).
     language
         One of `cbviz.messages.languages()`.
 
@@ -115,17 +105,23 @@ def gif(
         raise CbvizError(f"seconds must be above 0 and at most 120, not {seconds!r}.")
     target = new_file(path)
     count = max(2, min(MOST_FRAMES, int(seconds * rate)))
-    # The full picture and the empty page are drawn once; a frame is the page with part of the picture pasted over it.
     _check_pixels(count * width * _height(traces), MOST_FRAME_PIXELS)
     whole, empty = (_draw(traces, run, dark, width, 1, language) for run in (True, False))
+    film = list(shots(traces)) if camera else []
+
+    def frame(share: float) -> Image.Image:
+        if film:
+            return _draw(traces, True, dark, width, 1, language, film[round(share * (len(film) - 1))])
+        # The full picture and the empty page are drawn once; a frame is the page with part of the picture over it.
+        return _until(whole, empty, traces, share, dark, width, language)
+
     # One palette, from the last frame, which has every colour: no flicker, and small differences between frames.
     image_module, _, _ = _pillow()
-    last = _until(whole, empty, traces, 1.0, dark, width, language).quantize(colors=128)
+    last = frame(1.0).quantize(colors=128)
 
     def frames() -> Iterator[Image.Image]:  # one at a time: all at once would fill the memory
         for k in range(count):
-            frame = _until(whole, empty, traces, k / (count - 1), dark, width, language)
-            yield frame.quantize(palette=last, dither=image_module.Dither.NONE)
+            yield frame(k / (count - 1)).quantize(palette=last, dither=image_module.Dither.NONE)
 
     pictures = frames()
     first = next(pictures)
@@ -154,8 +150,10 @@ def _pillow() -> tuple[Any, Any, Any]:
     return Image, ImageDraw, ImageFont
 
 
-def _draw(traces: Sequence[Trace], run: bool, dark: bool, width: int, scale: int, language: str) -> Image.Image:
-    """The page, and if `run` is true, all lanes and their headings on it."""
+def _draw(
+    traces: Sequence[Trace], run: bool, dark: bool, width: int, scale: int, language: str, shot: Shot | None = None
+) -> Image.Image:
+    """The page, and if `run` is true, all lanes and their headings on it; by default all of the run."""
     if not traces:
         raise CbvizError("a picture needs at least one run.")
     for name, value, low, high in (("width", width, 240, 8000), ("scale", scale, 1, 4)):
@@ -165,23 +163,28 @@ def _draw(traces: Sequence[Trace], run: bool, dark: bool, width: int, scale: int
     check_rows(traces)
     image_module, draw_module, font_module = _pillow()
     theme = DARK if dark else LIGHT
-    longest, unit = _scale(traces, width)
+    longest, _ = _scale(traces, width)
+    shot = shot or Shot(longest, 0.0, longest * 1.01, None)
+    unit = (width - _LEFT - _RIGHT) / shot.columns
     places = _places(traces)
     height = _height(traces)
     _check_pixels(width * height * scale**2, MOST_PIXELS)
     image: Image.Image = image_module.new("RGB", (width * scale, height * scale), theme.ground)
     pen = _Pen(draw_module.Draw(image), font_module, scale, theme)
-    for trace, top in zip(traces, places, strict=True):
+    for lane, (trace, top) in enumerate(zip(traces, places, strict=True)):
         pitch = _pitch(trace, traces)
         pen.text(_LEFT, top - 18, policy_name(trace)[:48], theme.text, 16)
         for slot in range(0, trace.meta.slots, numbered_every(pitch)):
             pen.text(_LEFT - 8, top + slot * pitch + pitch / 2 - 1, str(slot), theme.faint, 11, "rm")
         if run:
-            _heading(pen, trace, len(trace.iterations), top, width, language)
-            _lane(pen, image_module, image, trace, top, unit, pitch)
+            _heading(pen, trace, int(min(len(trace.iterations), shot.at)), top, width, language)
+            _lane(pen, image_module, image, trace, top, unit, pitch, shot)
+            if shot.refill and shot.refill.lane == lane:
+                _caption(pen, trace, shot, top + (shot.refill.slot + 0.5) * pitch, unit, language)
         y = top + trace.meta.slots * pitch + 4
-        for value in range(0, longest + 1, whole_step(unit, 70)):
-            x = _LEFT + value * unit
+        step = whole_step(unit, 70)
+        for value in range(-int(-shot.first // step) * step, int(min(longest, shot.first + shot.columns)) + 1, step):
+            x = _LEFT + (value - shot.first) * unit
             pen.box(x, y, x + 1, y + 4, theme.faint)
             pen.text(x, y + 12, f"{value:,}", theme.faint, 11, "mm")
     _legend(pen, height - 30, language)
@@ -257,18 +260,6 @@ def _occupancy(trace: Trace, shown: int) -> float:
     return useful / (shown * trace.meta.slots - int(trace.closed_slots[:shown].sum())) if shown else 0.0
 
 
-def _chinese_font(fonts: Any, pixels: int) -> Any:
-    for name in CHINESE_FONTS:
-        try:
-            return fonts.truetype(name, pixels)
-        except OSError:
-            continue
-    raise CbvizError(
-        "this picture contains Chinese text, and no font for it is installed (looked for Noto Sans CJK, Source Han "
-        "Sans, PingFang, Microsoft YaHei, SimHei and WenQuanYi); install one (Debian: fonts-noto-cjk), or write SVG."
-    )
-
-
 class _Pen:
     """Draws in CSS pixels on an image with `scale` device pixels to each."""
 
@@ -286,7 +277,7 @@ class _Pen:
         chinese = any(ord(c) > 0x2E80 for c in clean)
         if (size, chinese) not in self.loaded:
             pixels = size * self.scale
-            made = _chinese_font(self.fonts, pixels) if chinese else self.fonts.load_default(size=pixels)
+            made = chinese_font(self.fonts, pixels) if chinese else self.fonts.load_default(size=pixels)
             self.loaded[size, chinese] = made
         place = (x * self.scale, y * self.scale)
         self.draw.text(place, clean, fill=fill, font=self.loaded[size, chinese], anchor=anchor)
@@ -321,26 +312,43 @@ class _Pen:
                     self.draw.line(ends, fill=ink, width=max(1, round(1.5 * s)))
 
 
-def _lane(pen: _Pen, image_module: Any, image: Image.Image, trace: Trace, top: int, unit: float, pitch: int) -> None:
+def _lane(
+    pen: _Pen, image_module: Any, image: Image.Image, trace: Trace, top: int, unit: float, pitch: int, shot: Shot
+) -> None:
     high = pitch - row_gap(pitch)
     slots, n = trace.meta.slots, len(trace.iterations)
-    if not n:
+    shown = min(n, shot.at)
+    x = _LEFT + (shown - shot.first) * unit
+    if shown < n:
+        pen.box(x, top - 2, x + 2, top + slots * pitch, pen.theme.cursor)
+    if shown <= shot.first:
         return
     if crowded(trace, unit):
-        columns = max(1, round(n * unit))
-        cells = image_module.fromarray(coarse(trace, columns, high, n, pen.theme)[..., :3].copy())
+        columns = max(1, round(x - _LEFT))
+        cells = image_module.fromarray(coarse(trace, columns, high, shown, pen.theme, shot.first)[..., :3].copy())
         for slot in range(slots):
             row = cells.crop((0, slot * high, columns, (slot + 1) * high))
             row = row.resize((columns * pen.scale, high * pen.scale), image_module.Resampling.NEAREST)
             image.paste(row, (_LEFT * pen.scale, (top + slot * pitch) * pen.scale))
     else:
-        _spans(pen, trace, top, unit, pitch, high)
-    x = _LEFT + n * unit + 1
-    for k in range(0, slots * pitch - 2, 3):
+        _spans(pen, trace, top, unit, pitch, high, shot)
+    x += 1
+    for k in range(0, slots * pitch - 2, 3) if shown >= n else ():
         pen.box(x + (3 if k // 3 % 2 else 0), top + k, x + (6 if k // 3 % 2 else 3), top + k + 3, pen.theme.end)
 
 
-def _spans(pen: _Pen, trace: Trace, top: int, unit: float, pitch: int, high: int) -> None:
+def _caption(pen: _Pen, trace: Trace, shot: Shot, y: float, unit: float, language: str) -> None:
+    """What has just happened in a slot, right of the cursor."""
+    assert shot.refill is not None
+    called = labels(trace)[shot.refill.request]
+    words = say(language, "board.caption_refill", {"slot": shot.refill.slot, "id": called})
+    x = _LEFT + (shot.at - shot.first) * unit + 10
+    wide = sum(13 if ord(c) > 0x2E80 else 7.2 for c in words) + 18
+    pen.box(x, y - 12, x + wide, y + 11, pen.theme.text)
+    pen.text(x + 9, y, words, pen.theme.ground, 13)
+
+
+def _spans(pen: _Pen, trace: Trace, top: int, unit: float, pitch: int, high: int, shot: Shot) -> None:
     state, request = dense(trace)
     ends = ends_of(trace)
     mark = end_width(unit)
@@ -351,11 +359,11 @@ def _spans(pen: _Pen, trace: Trace, top: int, unit: float, pitch: int, high: int
         y = top + slot * pitch
         for first, end in pairwise(edges):
             what, who = int(state[slot, first]), int(request[slot, first])
-            x0, x1 = _LEFT + first * unit, _LEFT + end * unit
-            if what == CLOSED:
+            x0, x1 = (_LEFT + (min(max(i, shot.first), shot.at) - shot.first) * unit for i in (first, end))
+            if what == CLOSED or x1 <= x0:
                 continue
             pen.cell(x0, y, x1, high, what, who)
-            if what in (State.PREFILL, State.DECODE, State.RECOMPUTE) and (who, end - 1) in ends:
+            if what in (State.PREFILL, State.DECODE, State.RECOMPUTE) and (who, end - 1) in ends and end <= shot.at:
                 pen.box(x1 - mark, y, x1, y + high, pen.theme.end)
             if what == State.DECODE and high >= 12 and x1 - x0 - mark >= 6.6 * len(called[who]) + 5:
                 pen.text((x0 + x1) / 2, y + high / 2, called[who], text_on(colour_of(who)), 11, "mm")

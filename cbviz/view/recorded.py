@@ -139,6 +139,7 @@ class Board:
         width: int = 900,
         seconds: float = 8.0,
         rate: int = 12,
+        camera: bool = False,
     ) -> Path:
         """Write a looping GIF. Needs Pillow.
 
@@ -152,10 +153,14 @@ class Board:
             Pixels.
         seconds, rate
             How long one round takes, and its frames a second.
+        camera
+            Whether the board's directed camera shows it: near at first, then farther, to the whole.
 
         Returns
         -------
         Path
             The file written.
         """
-        return raster.gif(self.traces, path, dark=dark, width=width, seconds=seconds, rate=rate, language=self.language)
+        return raster.gif(
+            self.traces, path, dark=dark, width=width, seconds=seconds, rate=rate, camera=camera, language=self.language
+        )

@@ -21,9 +21,13 @@ def data_uri(svg: str) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode("utf-8")).decode("ascii")
 
 
-def image(svg: str, alt: str = "") -> str:
-    """The picture as an HTML element; `alt` is for screen readers, empty if a text beside it says the same."""
-    return f'<img alt="{escape(alt)}" src="{data_uri(svg)}">'
+def image(svg: str, alt: str = "", size: tuple[float, float] | None = None) -> str:
+    """The picture as an HTML element; `alt` is for screen readers, empty if a text beside it says the same.
+
+    With its `size` in pixels the page keeps room for it at once: one that replaces another does not make the page jump.
+    """
+    room = f' width="{size[0]:g}" height="{size[1]:g}"' if size else ""
+    return f'<img alt="{escape(alt)}"{room} src="{data_uri(svg)}">'
 
 
 def write_svg(path: str | os.PathLike[str], svg: str) -> Path:

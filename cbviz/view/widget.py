@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from html import escape
 from typing import Any
 
 import anywidget
@@ -22,7 +21,7 @@ import traitlets
 
 from cbviz.errors import CbvizError
 from cbviz.events import Iteration
-from cbviz.messages import as_json, check_language, in_language, say
+from cbviz.messages import as_json, check_language
 from cbviz.view.cell import CELLS
 from cbviz.view.controls import Control, ControlError, Knob, parse, short
 from cbviz.view.js_source import LOADER, joined
@@ -30,7 +29,7 @@ from cbviz.view.lane_info import LaneInfo as LaneInfo
 from cbviz.view.language import RACE
 from cbviz.view.outbox import Outbox
 from cbviz.view.pack import Pieces, RequestText, requests_block
-from cbviz.view.player import MOST_LANES, style
+from cbviz.view.player import MOST_LANES, never_started, style
 from cbviz.view.summary import Outcome
 
 __all__ = ["Control", "Knob", "LaneInfo", "LiveBoard"]
@@ -47,7 +46,7 @@ BEFORE_THE_START = ("start", "stop", "set")
 
 
 class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
-    """Shows a run live.
+    """Shows a run live. Any thread may call its methods, and none of them waits for a page.
 
     Parameters
     ----------
@@ -71,11 +70,6 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
     ------
     CbvizError
         No lane or too many, an unknown language or action.
-
-    Notes
-    -----
-    `push`, `add_requests`, `finish` and `fail` may be called from any thread. None of them waits for a page: a run is
-    recorded even if no page shows it.
     """
 
     _esm = LOADER
@@ -150,16 +144,8 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
             return bundle
         kept = {**data, "text/plain": repr(self)}
         if self._status == "waiting":
-            kept["text/html"] = self._still()  # for a page without a kernel, which has no widgets
+            kept["text/html"] = never_started(*self._titles, self.lanes, str(self._language))
         return kept, metadata
-
-    def _still(self) -> str:
-        """What a saved notebook shows of a run that was never started."""
-        spoken = str(self._language)
-        title, subtitle = self._titles
-        head = f"<strong>{escape(in_language(title, spoken))}</strong> {escape(in_language(subtitle, spoken))}"
-        lanes = escape(" · ".join(lane.name for lane in self.lanes))
-        return f"<p>{head}<br>{lanes}<br><em>{escape(say(spoken, 'board.still_start'))}</em></p>"
 
     # ------------------------------------------------------------------ from the engine's thread
 
@@ -244,21 +230,34 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
             self._status = "running"
 
     def restart(self) -> None:
-        """Drop the run so far: the next iteration of every lane is number 0 again.
-
-        Messages say which of the runs they belong to, so that no page adds to the new run what was still on its way.
+        """Drop the run, which may be over: the next iteration of every lane is 0 again.
 
         Raises
         ------
         CbvizError
-            The run is over.
+            The board has been closed.
         """
         with self._due:
-            if self._over:
-                raise CbvizError("this board's run is over; make a new board for another run.")
+            if self._closed:
+                raise CbvizError("this board has been closed; make a new board for another run.")
+            over, self._over = self._over, False
             self._outbox.begin_anew()
             self._known = set()
-        self._meta = {**self._meta, "epoch": self._outbox.epoch}
+        with self.hold_sync():
+            self._run = b""
+            self._meta = {**self._meta, "finish": None, "kept": "", "epoch": self._outbox.epoch}
+            if over:
+                self._status = "running"
+
+    def kept_as(self, element: str) -> None:
+        """Tell every page which picture takes this board's place: its Restart button finds the board by it.
+
+        Parameters
+        ----------
+        element
+            The id of the picture's element; "" if there is none.
+        """
+        self._meta = {**self._meta, "kept": element}
 
     def tell_why(self, request: int, reasons: Sequence[str]) -> None:
         """Tell every page why a request waits.
@@ -347,7 +346,8 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
         try:
             if self._over and content.get("action") == "why":
                 return  # asked while it ended
-            if self._on_control is None or self._over:
+            again = content.get("action") == "restart" and not self._closed
+            if self._on_control is None or (self._over and not again):
                 raise ControlError("this run has ended, or can only be watched.")
             control = parse(content, self._actions, self._knob_table, self._known)
             if self._status == "waiting" and control.action not in BEFORE_THE_START:
@@ -356,7 +356,7 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
                 # Shown as stopping at once; it takes effect after the iteration in flight.
                 self._status = "stopping"
             self._on_control(control)
-            if control.action in ("pause", "resume", "restart") and self._status != "stopping":
+            if control.action in ("pause", "resume", "restart") and self._status in ("running", "paused"):
                 self._status = "paused" if control.action == "pause" else "running"
             if control.action == "set":
                 self.show_knob(control.name, control.value if control.value is not None else "")

@@ -46,7 +46,7 @@ def chart_figure(chart: Chart) -> Any:
             name=escape(s.name),  # plotly reads a little HTML in names
             mode="markers" if s.kind == "points" else "lines",
             line={**line, "shape": "hv" if s.kind == "steps" else "linear"},
-            marker={"color": colour, "size": 5, "opacity": 0.6},
+            marker={"color": colour, "size": 2 * s.radius, "opacity": 0.6},
         )
     axis = {"gridcolor": "rgba(116,122,130,0.3)", "linecolor": INK, "zeroline": False}
     zero = {"rangemode": "tozero"} if chart.y_scale == "linear" else {}

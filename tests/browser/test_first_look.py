@@ -44,6 +44,22 @@ def drawn(page: Page) -> list[dict[str, Any]]:
     return page.evaluate("() => window.drawn.splice(0)")
 
 
+def test_the_camera_is_near_at_first_and_shows_the_whole_after_twenty_seconds(page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "race.html"
+    path.write_text(html(cbviz.recorded("smollm2-8")), encoding="utf-8")
+    film_board.opened(page, path.as_uri())
+    columns, passed = {}, 0
+    for second in (0, 3, 10, 22):
+        # Frame by frame, as the page would run: a clock that jumps would be a tab that slept.
+        page.clock.run_for(1000 * (second - passed))
+        passed = second
+        columns[second] = float(page.locator(".cbviz").get_attribute("data-columns"))
+    assert 59 <= columns[0] <= 61
+    assert 59 <= columns[3] <= 61
+    assert 61 < columns[10] < 500
+    assert columns[22] >= 631
+
+
 def test_the_screen_answers_five_questions_within_twenty_seconds(page: Page, tmp_path: Path, errors: list[str]) -> None:
     static, continuous = cbviz.recorded("smollm2-8")
     path = tmp_path / "race.html"

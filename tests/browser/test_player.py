@@ -12,6 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+import cbviz
 from cbviz.trace import Trace
 from cbviz.view.colours import LIGHT, colour_of, rgb
 from cbviz.view.player import html, mimebundle
@@ -414,6 +415,23 @@ def test_what_the_shorter_lane_saved_is_drawn_where_it_was_saved(player, page: P
     assert saved.bounding_box()["width"] > 100
     page.locator(".cb-scrub").fill("5")
     expect(page.locator(".cb-saved:visible")).to_have_count(0)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_no_label_is_cut_on_a_phone(player, page: Page, language: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    saved = page.locator(".cb-saved:visible")
+    fits = "(box) => box.scrollWidth <= box.clientWidth && box.scrollHeight <= box.clientHeight"
+    for traces in (cbviz.recorded("smollm2-8"), pair()):
+        player(*traces, language=language)
+        spared = len(traces[0].iterations) - len(traces[1].iterations)
+        expect(saved).to_contain_text(str(spared))  # in words, or the number alone where they have no room
+        assert saved.evaluate(fits)
+    cut = """() => [...document.querySelectorAll('.cb-counter, .cb-legend-entry, .cb-lane h3, .cb-waiting, .cb-place')]
+        .filter((box) => box.offsetWidth)
+        .filter((box) => box.scrollWidth > box.clientWidth + 1 || box.getBoundingClientRect().right > innerWidth)
+        .map((box) => box.textContent)"""
+    assert page.evaluate(cut) == []
 
 
 def state_over_time(page: Page) -> list[dict[str, Any]]:

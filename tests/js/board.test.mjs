@@ -202,7 +202,7 @@ test("live knobs and buttons send controls, and a refusal is shown", () => {
   board.refresh();
   assert.deepEqual([draw().live, text("cb-status"), root.all("cb-controls")[0].hidden], ["false", "stopped", false]);
   assert.ok(root.all("cb-knob").every((label) => "disabled" in label.children[1].attributes), "what no longer acts says so");
-  assert.match(text("cb-over"), /^The run has ended; these were its last settings/);
+  assert.equal(text("cb-over"), "These were its last settings; call cbviz.play again to change them.");
   assert.equal(root.all("cb-acts")[0].children.length, 0);
 });
 
@@ -305,7 +305,7 @@ test("the table has a row for each request in each lane, and the changes", () =>
   assert.equal(lanes.children[1].children.length, 1);
   assert.match(changes.textContent, /31 slot$/);
   assert.equal(box.children[0].children[2].children.length, 1, "only request 0 has arrived");
-  assert.match(text("cb-legend"), /a control was changed/);
+  assert.match(text("cb-legend"), /a change/);
 });
 
 test("Escape closes what is open, and then releases the request", () => {
@@ -476,4 +476,44 @@ test("why a highlighted request waits is asked of the engine, and said in each l
   draw();
   assert.equal(root.all("cb-why")[0].hidden, true, "an answer about another request");
   assert.match(text("cb-inspector"), /waiting/);
+});
+
+test("a run that has ended offers Restart where its engine can begin anew, and says that it waits for the kernel", () => {
+  const knobs = [{ name: "slots", label: "Slots", low: 1, high: 8, step: 1, value: 2 }];
+  for (const [meta, name] of [[{ knobs }, "restart"], [{}, "run-again"]]) {
+    const run = storyRun({}, {});
+    Object.assign(run.meta, meta);
+    const { board, draw, root, engine, sent, text, press } = make({ run, status: "recorded", knobs: undefined, actions: ["restart"] });
+    draw();
+    const buttons = ["restart", "run-again"].map((action) => root.all(`cb-${action}`)[0]).map((found) => found !== undefined && !found.hidden);
+    assert.deepEqual(buttons, [name === "restart", name === "run-again"], "one button, wherever it is");
+    assert.equal(root.querySelector('[data-action="stop"]').hidden, true);
+    if (meta.knobs) assert.equal(text("cb-over"), "These were its last settings; Restart runs it again with them.");
+    press(name);
+    assert.deepEqual([sent, draw() && text("cb-status")], [[{ action: "restart" }], "starting: waits for the kernel"]);
+    engine.refusal = "its cell has run again.";
+    board.refresh();
+    draw();
+    assert.deepEqual([text("cb-status"), text("cb-message")], ["", "its cell has run again."]);
+    engine.actions = [];
+    root.fire("keydown", { key: "r" });
+    assert.equal(sent.length, 1, "its engine is gone");
+    board.destroy();
+  }
+});
+
+test("a race that still runs offers no Restart, and a playground does", () => {
+  const { draw, root, sent } = make({ status: "running", actions: ["restart"] });
+  draw();
+  assert.equal(root.all("cb-run-again")[0].hidden, true);
+  root.fire("keydown", { key: "r" });
+  assert.deepEqual(sent, []);
+});
+
+test("before the first iteration nothing is said of the queue", () => {
+  const run = storyRun({ to: 0 }, { to: 0 });
+  const { draw, root, text } = make({ run, status: "waiting" });
+  draw();
+  assert.deepEqual(root.all("cb-waiting").map((waiting) => waiting.textContent), ["", ""]);
+  assert.equal(text("cb-hidden"), "a: 2 slots, no iteration yet. b: 2 slots, no iteration yet.");
 });

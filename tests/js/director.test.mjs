@@ -21,8 +21,8 @@ function seconds(n, refill) {
 function long(n) {
   const run = new Run();
   run.setLanes([{ name: "a", slots: 2 }]);
-  const marks = [[0, 0, 0, -1], [0, 0, 1, -1], [0, 0, 2, -1], [1, 0, 0, 0, ""], [1, 0, 1, 1, ""], [2, 5, 1, 1, "end"], [1, 6, 2, 1, ""]];
-  run.lanes[0] = laneOf({ rows: [["D".repeat(n), "0".repeat(n)], ["D".repeat(n), "1".repeat(6) + "2".repeat(n - 6)]], marks });
+  const marks = [[0, 0, 0, -1], [0, 0, 1, -1], [0, 0, 2, -1], [1, 0, 0, 0, ""], [1, 0, 1, 1, ""], [2, 5, 1, 1, "end"], [1, 6, 2, 1, ""]].filter(([, at]) => at < n);
+  run.lanes[0] = laneOf({ rows: [["D".repeat(n), "0".repeat(n)], ["D".repeat(n), "1".repeat(Math.min(n, 6)) + "2".repeat(Math.max(0, n - 6))]], marks });
   return run;
 }
 
@@ -138,4 +138,45 @@ test("a director without lanes, or before it is measured, does nothing", () => {
   const { view } = play(storyRun({}));
   view.camera.width = 0;
   assert.equal(view.director.frame(10), false);
+});
+
+/** A view of a live run whose iterations come as a test says: `grow(n)` makes it n iterations long. */
+function growing() {
+  const run = long(1);
+  const made = play(run, { status: "running" });
+  let ms = 1000;
+  const grow = (n, pause = 16) => {
+    run.lanes[0] = long(n).lanes[0];
+    for (const time of [(ms += pause), (ms += 16)]) {
+      made.view.tick(time);
+      made.view.camera.measure(600);
+    }
+    return made.view.caption()?.refill.request ?? null;
+  };
+  return { ...made, grow };
+}
+
+test("a live run has a caption when its first refill happens before the viewer, for as long as it is in the picture", () => {
+  const { grow } = growing();
+  for (const n of [1, 6]) assert.equal(grow(n), null);
+  for (const [n, pause] of [[7, 16], [8, 1000], [9, 1000]]) assert.equal(grow(n, pause), 2);
+  assert.equal(grow(10, 2000), null, "it has been read");
+  const fast = growing();
+  fast.grow(6);
+  assert.equal(fast.grow(40), 2, "many iterations in one frame of a page that is awake");
+  let n = 40;
+  while (fast.grow((n += 40)) !== null) assert.ok(fast.view.camera.axis.x(6) >= 0);
+  assert.ok(n < 4000, "it goes with the column that it is about");
+});
+
+test("a page that is opened late, or slept, has no caption of what it has not seen", () => {
+  const late = growing();
+  assert.equal(late.grow(30), null);
+  assert.equal(late.grow(31), null);
+  const slept = growing();
+  slept.grow(5);
+  assert.equal(slept.grow(60, 20_000), null);
+  const slow = growing();
+  slow.grow(6);
+  assert.equal(slow.grow(7, 8000), 2, "an iteration of a slow model may take as long");
 });

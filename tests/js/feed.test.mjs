@@ -4,7 +4,7 @@ import { iterations, meta } from "./encode.mjs";
 import { load } from "./modules.mjs";
 import { STORY } from "./story.mjs";
 
-const { Feed } = await load("feed");
+const { Feed, hostBehind } = await load("feed");
 
 /** A widget's model that keeps what is sent and lets a test speak for the kernel. */
 function fakeModel(state) {
@@ -117,4 +117,26 @@ test("controls go to the engine, refusals come back, and every board hears of wh
   assert.equal(refreshed, 3);
   assert.deepEqual([feed.run.meta.title, feed.host().state().status], ["U", "paused"]);
   assert.equal(new Feed(fakeModel({ ...LIVE(), _status: "recorded" })).host(), null);
+});
+
+test("the picture of a run that has ended finds the engine behind it, until the run begins anew or the model is gone", () => {
+  const ended = { ...LIVE()._meta, kept: "cbviz-1" };
+  const model = fakeModel({ ...LIVE(), _actions: ["stop", "restart"] });
+  const feed = new Feed(model);
+  assert.equal(hostBehind("cbviz-1"), null);
+  model.change("_meta", ended);
+  assert.equal(hostBehind("cbviz-2"), null);
+  const host = hostBehind("cbviz-1");
+  assert.deepEqual(host.state(), { status: "recorded", actions: ["restart"], refusal: "" });
+  host.send({ action: "restart" });
+  assert.deepEqual(model.sent.at(-1), { type: "control", action: "restart" });
+  model.change("_meta", { ...ended, kept: "", epoch: 1 });
+  assert.deepEqual([hostBehind("cbviz-1"), host.state().actions], [null, []]);
+  model.change("_meta", { ...ended, kept: "cbviz-3", epoch: 1 });
+  assert.notEqual(hostBehind("cbviz-3"), null);
+  feed.close();
+  assert.equal(hostBehind("cbviz-3"), null);
+  const other = new Feed(fakeModel({ ...LIVE(), _actions: ["stop"], _meta: ended }));
+  assert.equal(hostBehind("cbviz-1"), null, "a run that cannot begin anew");
+  other.close();
 });

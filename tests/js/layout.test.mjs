@@ -26,3 +26,10 @@ test("rows fit from one slot to hundreds, and two lanes of eight in little heigh
   assert.ok(laneHeights(8, 2, false).height + laneHeights(8, 2, true).height <= 390);
   assert.ok(laneHeights(8, 2, true).pitch >= LINE, "with room for words");
 });
+
+test("a board with knobs has lower rows of up to eight slots, still with room for words", () => {
+  const [plain, knobs] = [false, true].map((with_) => laneHeights(8, 2, true, with_));
+  assert.equal(plain.height - knobs.height, 8);
+  assert.ok(knobs.pitch >= LINE);
+  assert.deepEqual(laneHeights(64, 2, true, true), laneHeights(64, 2, true, false));
+});

@@ -27,6 +27,7 @@ export class Announcer {
     const { view } = this;
     const lines = view.run.lanes.map((lane, index) => {
       const k = view.shown(lane);
+      if (!k) return view.say("aria_empty", { lane: lane.title(k), slots: view.num(lane.slots) });
       const c = lane.counters(k);
       return view.say("aria_grid", {
         lane: lane.title(k), slots: view.num(lane.slots), n: view.num(k), done: view.num(c.finished), all: view.num(view.run.total(index)),

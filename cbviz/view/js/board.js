@@ -107,7 +107,8 @@ export class Board {
     announcer.element.textContent = "";
     // What is pressed and what comes out stand above the lanes: they are in sight wherever the lanes end.
     root.replaceChildren(
-      parts.header.element, parts.transport.element, parts.knobs.element, parts.message, parts.verdict.element,
+      parts.header.element, parts.transport.element, parts.knobs.element, parts.message,
+      h("div", { class: "cb-outcome" }, parts.verdict.element, parts.knobs.line),
       h("div", { class: "cb-body" }, parts.lanes.element, parts.starter.element, parts.inspector.element), parts.legend.element,
       parts.table.element, parts.help, parts.tip.element, announcer.element,
     );

@@ -40,6 +40,20 @@ export class Brushes {
     return pattern;
   }
 
+  /** What fills the rejected share of a cell: the grey of held cells, slanted. @param {CanvasRenderingContext2D} ctx */
+  rejected(ctx) {
+    let pattern = this.made.get("rejected");
+    if (!pattern) {
+      const [tile, t] = this.tile(this.theme.held);
+      t.lineWidth = 1.2;
+      for (const x of [-6, 0, 6]) line(t, x - 1, 7, x + 7, -1);
+      pattern = ctx.createPattern(tile, "repeat") ?? this.theme.held[0];
+      if (typeof pattern !== "string") pattern.setTransform(new DOMMatrix([1 / this.ratio, 0, 0, 1 / this.ratio, 0, 0]));
+      this.made.set("rejected", pattern);
+    }
+    return pattern;
+  }
+
   /** Ground and ink of every state and request colour as ImageData keeps them: index state * 8 + the colour's number. Closed slots stay 0: nothing is there. */
   pixels() {
     if (!this.table) {
@@ -59,16 +73,22 @@ export class Brushes {
     return this.table;
   }
 
-  /** One tile of 6 × 6 px, repeated. @param {CanvasRenderingContext2D} ctx @param {number} state @param {number} request @returns {CanvasPattern | string} */
-  pattern(ctx, state, request) {
+  /** A tile of 6 × 6 px in a ground, and a context that draws on it in an ink. @param {[string, string]} inks @returns {[HTMLCanvasElement, CanvasRenderingContext2D]} */
+  tile([ground, ink]) {
     const tile = document.createElement("canvas");
     tile.width = tile.height = 6 * this.ratio;
     const t = /** @type {CanvasRenderingContext2D} */ (tile.getContext("2d"));
     t.scale(this.ratio, this.ratio);
-    const [ground, ink] = state === HELD ? this.theme.held : state === WASTED ? this.theme.wasted : [colourOf(request), inkOn(colourOf(request))];
     t.fillStyle = ground;
     t.fillRect(0, 0, 6, 6);
     t.fillStyle = t.strokeStyle = ink;
+    return [tile, t];
+  }
+
+  /** One tile of 6 × 6 px, repeated. @param {CanvasRenderingContext2D} ctx @param {number} state @param {number} request @returns {CanvasPattern | string} */
+  pattern(ctx, state, request) {
+    const [ground, ink] = state === HELD ? this.theme.held : state === WASTED ? this.theme.wasted : [colourOf(request), inkOn(colourOf(request))];
+    const [tile, t] = this.tile([ground, ink]);
     if (state === PREFILL) {
       t.lineWidth = 1.5;
       for (const x of [-6, 0, 6]) line(t, x - 1, -1, x + 7, 7);

@@ -21,6 +21,8 @@ const CALM = [2, 6];
 /** Iterations after a refill for which a recorded run shows its caption, and milliseconds for which a live one does. */
 const CAPTION = 7;
 const CAPTION_MS = 3500;
+/** Milliseconds between two frames of a page that is awake, at most. */
+const AWAKE_MS = 500;
 /** Where the cursor is, as a share of the width: while the view follows it, and when the whole run is in sight. */
 const FOLLOWS = 0.72;
 const WHOLE = 1 / 1.015;
@@ -74,8 +76,11 @@ export class Director {
     /** Iterations a second of a live run, averaged, and iterations at the last frame. */
     this.pace = 0;
     this.before = 0;
-    /** Page time in ms at which a live run's first refill was seen; -1 before. */
-    this.refilled = -1;
+    /** Page time in ms at which a live run's first refill happened before the viewer; -Infinity if it had happened before. */
+    this.refilled = -Infinity;
+    /** Page time in ms of the last look at a live run, -Infinity before, and whether its first refill had happened. */
+    this.looked = -Infinity;
+    this.known = false;
     /** @type {{key: string, pace: (c: number) => number}} */
     this.made = { key: "", pace: () => CALM[1] };
   }
@@ -98,6 +103,12 @@ export class Director {
     return lane ? convert(lane, value, this.time.mode, "iterations") : 0;
   }
 
+  /** A moment in units of the axis. @param {number} at in iterations of the longest lane */
+  value(at) {
+    const lane = this.time.guide();
+    return lane ? convert(lane, at, "iterations", this.time.mode) : 0;
+  }
+
   /** Iterations a second at the cursor, at speed 1. */
   rate() {
     const n = this.time.guide()?.n ?? 0;
@@ -113,8 +124,9 @@ export class Director {
     const first = this.refill();
     if (!first) return null;
     if (this.time.live() && this.time.follow) {
-      if (this.refilled < 0) this.refilled = now;
-      return now - this.refilled < CAPTION_MS ? first : null;
+      // What has left the picture is no longer its caption.
+      const seen = this.camera.axis.mode === this.time.mode && this.camera.axis.x(this.value(first.at)) >= 0;
+      return seen && now - this.refilled < CAPTION_MS ? first : null;
     }
     const since = this.iterations(this.time.now()) - first.at;
     return since >= 0 && since < CAPTION && !this.time.atEnd() ? first : null;
@@ -126,8 +138,18 @@ export class Director {
     this.glides = false;
     this.columns = this.last = this.pace = this.before = 0;
     this.share = FOLLOWS;
-    this.refilled = -1;
+    this.refilled = this.looked = -Infinity;
+    this.known = false;
     this.made = { key: "", pace: () => CALM[1] };
+  }
+
+  /** Looks whether a live run's first refill has just happened: a page that was opened later, or slept, has missed it. @param {number} ms of the page */
+  look(ms) {
+    const first = this.refill();
+    const since = first ? this.iterations(this.time.extent()) - first.at : 0;
+    if (first && !this.known) this.refilled = since < CAPTION || ms - this.looked < AWAKE_MS ? ms : -Infinity;
+    this.known = first !== null;
+    this.looked = ms;
   }
 
   /** The viewer takes the camera. */
@@ -150,6 +172,7 @@ export class Director {
   frame(ms) {
     const { time, camera } = this;
     const live = time.live() && time.follow;
+    if (time.live()) this.look(ms);
     const moves = time.playing || live;
     if (!this.directs || !camera.width || !time.guide() || (!moves && !this.glides)) {
       this.last = 0;

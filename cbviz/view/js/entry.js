@@ -1,7 +1,7 @@
 /* Where a page begins: anywidget's `initialize` and `render`, and `mount` for pages without a kernel. */
 
 import { Board } from "./board.js";
-import { Feed } from "./feed.js";
+import { Feed, hostBehind } from "./feed.js";
 import { Run } from "./run.js";
 
 /** @import { Language } from "./catalogue.js" */
@@ -35,11 +35,23 @@ function render({ model, el }) {
   };
 }
 
+/** Milliseconds between two looks for the engine behind a picture, and looks: what the kernel says of it may come after the picture. */
+const LOOK_BEHIND = 250;
+const LOOKS_BEHIND = 40;
+
+/** Gives a board the engine behind its picture once there is one. @param {Board} board @param {string} picture @param {number} [looks] */
+function lookBehind(board, picture, looks = LOOKS_BEHIND) {
+  if (board.gone || looks === 0) return;
+  board.view.host = hostBehind(picture);
+  if (board.view.host) board.refresh();
+  else setTimeout(() => lookBehind(board, picture, looks - 1), LOOK_BEHIND);
+}
+
 /**
  * Shows a packed run without a kernel. `packed` is base64 of gzip of the run's blocks.
  * @param {HTMLElement} element
  * @param {string} packed
- * @param {{language?: Language, autoplay?: boolean, alone?: boolean}} [options]
+ * @param {{language?: Language, autoplay?: boolean, alone?: boolean, kept?: string}} [options] `kept`: the id of the picture that this replaces
  */
 export async function mount(element, packed, options = {}) {
   const zipped = Uint8Array.from(atob(packed.trim()), (sign) => sign.charCodeAt(0));
@@ -48,9 +60,10 @@ export async function mount(element, packed, options = {}) {
   const run = new Run();
   run.add(bytes);
   const holder = document.createElement("div");
-  const board = new Board(holder, run, options);
+  const board = new Board(holder, run, { ...options, host: hostBehind(options.kept) });
   element.replaceChildren(holder);
   board.applyTheme(true); // only now is it attached, with a page behind it
+  if (options.kept && !board.view.host) lookBehind(board, options.kept);
   return board;
 }
 

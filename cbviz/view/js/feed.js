@@ -10,6 +10,16 @@ import { bytesOf } from "./wire.js";
 /** Milliseconds between two requests for missing data. */
 const ASK_EVERY = 100;
 
+/**
+ * The feeds whose ended runs have been replaced by a picture, by the picture's id. The picture is put on the page by a
+ * copy of this module of its own, so the page itself holds them.
+ * @returns {Map<string, Feed>}
+ */
+const keptFeeds = () => (/** @type {any} */ (globalThis).__cbviz_kept ??= new Map());
+
+/** The engine behind the picture of a run that has ended, which can begin anew; null if there is none. @param {string} [picture] its id @returns {Host | null} */
+export const hostBehind = (picture = "") => keptFeeds().get(picture)?.ended() ?? null;
+
 /** Receives increments, confirms every message, and asks for missing data. Each widget has one, shared by its boards. */
 export class Feed {
   /** @param {any} model an anywidget model */
@@ -55,6 +65,9 @@ export class Feed {
     if (!this.run.lanes.length && meta.lanes) this.run.setLanes(meta.lanes);
     this.run.meta = { ...this.run.meta, ...meta };
     this.run.version++;
+    this.forsake();
+    // A view may have a feed of its own, which goes with the view; the widget's came first, and stays.
+    if (meta.kept && !keptFeeds().has(meta.kept)) keptFeeds().set(meta.kept, this);
   }
 
   /** A new status, or new controls. A run that waited for its Start, and begins, comes into sight. */
@@ -134,7 +147,22 @@ export class Feed {
     };
   }
 
+  /** The engine of an ended run behind its picture: all it can do is begin anew. @returns {Host | null} */
+  ended() {
+    const can = (this.model.get("_actions") ?? []).includes("restart");
+    if (!can) return null;
+    // A model that is gone, or a run that has begun anew, is no longer behind the picture.
+    const actions = () => ([...keptFeeds().values()].includes(this) ? ["restart"] : []);
+    return { state: () => ({ status: "recorded", actions: actions(), refusal: this.refusal }), send: (message) => this.model.send({ type: "control", ...message }) };
+  }
+
+  /** Its picture is no longer backed by it. */
+  forsake() {
+    for (const [picture, feed] of keptFeeds()) if (feed === this) keptFeeds().delete(picture);
+  }
+
   close() {
+    this.forsake();
     this.model.off("msg:custom", this.onmessage);
     this.model.off("change:_run", this.onwhole);
     this.model.off("change:_meta", this.onmeta);

@@ -23,6 +23,8 @@ export class Header {
     this.table.title = view.say("table_title");
     for (const opener of [this.table, this.help]) opener.setAttribute("aria-expanded", "false");
     this.burst = button("burst", view.say("burst"), () => view.control({ action: "burst" }));
+    this.restart = button("run-again", view.say("restart"), () => view.startOver());
+    this.restart.title = view.say("restart_run_title");
     this.title = h("h2", { class: "cb-title", dir: "auto" });
     this.subtitle = h("p", { class: "cb-subtitle", dir: "auto" });
     this.element = h(
@@ -30,7 +32,7 @@ export class Header {
       h("div", { class: "cb-titles" }, this.title, this.subtitle),
       h(
         "div", { class: "cb-tools" },
-        this.burst,
+        this.burst, this.restart,
         h("div", { class: "cb-group", role: "group", "aria-label": view.say("units") }, this.iterations, this.seconds),
         h("div", { class: "cb-group" }, this.table, language, this.help),
       ),
@@ -43,7 +45,9 @@ export class Header {
     setText(this.subtitle, inWords(this.view.language, meta.subtitle ?? ""));
     this.subtitle.title = this.subtitle.textContent ?? "";
     // Among the knobs, where there are some.
-    const { actions = [], knobs = [] } = this.view.host?.state() ?? {};
+    const { actions = [] } = this.view.host?.state() ?? {};
+    const knobs = this.view.knobs();
+    this.restart.hidden = knobs.length > 0 || !this.view.canRestart();
     this.burst.hidden = !this.view.live() || this.view.status() === "waiting" || knobs.length > 0 || !actions.includes("burst");
     this.iterations.setAttribute("aria-pressed", String(this.view.time.mode === "iterations"));
     this.seconds.setAttribute("aria-pressed", String(this.view.time.mode === "seconds"));

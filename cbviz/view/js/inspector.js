@@ -109,6 +109,7 @@ export class Inspector {
       row("tpot", (seen) => roughly(language, seen.tpot), view.say("tpot_title"));
     }
     row("tokens", (seen) => view.num(seen.tokens));
+    if (views.some((seen) => seen && seen.drafts.checked)) row("drafts", (seen) => view.say("drafts_fact", { n: view.num(seen.drafts.accepted), all: view.num(seen.drafts.checked) }), view.say("drafts_title"));
     if (views.some((seen) => seen && seen.preemptions)) row("preemptions", (seen) => view.num(seen.preemptions));
     if (views.some((seen) => seen && seen.reason)) row("admitted_because", (seen) => inWords(language, seen.reason).slice(0, 200) || "–");
     table.append(body);

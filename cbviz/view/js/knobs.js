@@ -15,25 +15,31 @@ export class Knobs {
   constructor(view) {
     this.view = view;
     this.element = h("div", { class: "cb-controls", role: "group", "aria-label": view.say("controls") });
+    this.history = h("ol", { class: "cb-history cb-small", "aria-label": view.say("t_changes") });
+    this.over = h("span", { class: "cb-small cb-over", dir: "auto" });
+    /** What was changed, on the line of the result. */
+    this.line = h("div", { class: "cb-changed" }, this.over, this.history);
+    this.line.hidden = true;
     /** What it shows now, so that it is built again only when that changes. */
     this.shown = "";
-    this.history = h("ol", { class: "cb-history cb-small", "aria-label": view.say("t_changes") });
     /** Puts a value into a control. @type {Map<string, (value: any) => void>} */
     this.setters = new Map();
   }
 
   draw() {
     const { view } = this;
-    const { actions = [], knobs = view.run.meta.knobs ?? [] } = view.host?.state() ?? {};
+    const { actions = [] } = view.host?.state() ?? {};
+    const knobs = view.knobs();
     const live = view.live();
-    const shown = JSON.stringify([actions, knobs.map((/** @type {any} */ knob) => ({ ...knob, value: 0 })), live, view.language]);
+    const again = view.canRestart();
+    const shown = JSON.stringify([actions, again, knobs.map((/** @type {any} */ knob) => ({ ...knob, value: 0 })), live, view.language]);
     if (shown !== this.shown) {
       this.shown = shown;
-      this.build(actions, knobs, live);
+      this.build(actions, knobs, live, again);
     }
     // A new value is put into the control that is there: it keeps the focus, and one that is being moved its place.
     for (const knob of knobs) this.setters.get(knob.name)?.(knob.value);
-    if (!this.element.hidden) this.drawHistory();
+    if (knobs.length) this.drawHistory();
   }
 
   /** The last changes, newest first. */
@@ -52,12 +58,12 @@ export class Knobs {
     history.replaceChildren(...newest.map((text) => h("li", { dir: "auto" }, text)));
   }
 
-  /** @param {string[]} actions @param {any[]} knobs @param {boolean} live */
-  build(actions, knobs, live) {
+  /** @param {string[]} actions @param {any[]} knobs @param {boolean} live @param {boolean} again whether the run can begin anew */
+  build(actions, knobs, live, again) {
     const { view, element } = this;
     this.setters.clear();
     element.replaceChildren();
-    element.hidden = !knobs.length;
+    element.hidden = this.line.hidden = !knobs.length;
     element.dataset.live = String(live);
     if (element.hidden) return;
     for (const knob of knobs) {
@@ -65,16 +71,17 @@ export class Knobs {
       label.children[1].toggleAttribute("disabled", !live);
       element.append(label);
     }
-    if (!live) element.append(h("p", { class: "cb-small cb-over" }, view.say("knobs_over")));
+    this.over.hidden = live;
+    setText(this.over, view.say(again ? "knobs_again" : "knobs_over"));
+    this.over.title = this.over.textContent ?? "";
     const buttons = h("div", { class: "cb-acts" });
     if (live && actions.includes("burst")) buttons.append(wordButton(view.say("burst"), () => view.control({ action: "burst" })));
-    if (live && actions.includes("restart")) {
+    if (again) {
       const restart = button("restart", view.say("restart"), () => view.startOver());
       restart.title = view.say("restart_title");
       buttons.append(restart);
     }
     element.append(buttons);
-    element.append(this.history);
   }
 
   /** @param {any} knob */

@@ -1,5 +1,6 @@
 /* One lane of a run: its iterations, the spans of each slot, its marks. */
 
+import { recordDrafts } from "./drafts.js";
 import { Column, lastAtMost } from "./columns.js";
 import { Queue } from "./queue.js";
 import { ADMIT, ARRIVE, CANCEL, CLOSED, DECODE, ENDS, ENTERS, FINISH, HELD, IDLE, LOSES, MARKS, PREEMPT, PREFILL, RECOMPUTE, SET, STALLED, WASTED } from "./states.js";
@@ -16,11 +17,16 @@ import { ADMIT, ARRIVE, CANCEL, CLOSED, DECODE, ENDS, ENTERS, FINISH, HELD, IDLE
  * @property {{slot: number, span: number}[]} spans
  * @property {number[]} tokens iteration of each output token
  * @property {string[]} pieces
+ * @property {boolean} drafts whether any were checked for it
  * @property {number[]} marks indices into the lane's marks
  * @property {{at: number, slot: number, replaced: number, reason: string}[]} admissions
  */
 
+/** @typedef {import("./drafts.js").Drafts} Drafts */
+
 /** A slot that changes hands: `request` enters `slot` at iteration `at`, after `replaced`. @typedef {{at: number, slot: number, request: number, replaced: number}} Refill */
+
+const NONE = new Int32Array(0);
 
 /** One lane of a run, filled block by block. All queries are about the first `k` iterations. */
 export class Lane {
@@ -50,6 +56,11 @@ export class Lane {
       first: /** @type {number[]} */ ([]), request: /** @type {number[]} */ ([]), state: /** @type {number[]} */ ([]),
       tokens: /** @type {number[]} */ ([]), flags: /** @type {number[]} */ ([]),
     }));
+    /** The cells of each slot that checked drafts, in order. @type {Drafts[]} */
+    this.drafts = Array.from({ length: this.slots }, () => ({ at: [], checked: [], accepted: [] }));
+    /** Whether a draft was accepted, and whether one was rejected. */
+    this.accepts = false;
+    this.rejects = false;
     this.current = new Int32Array(this.slots).fill(-1);
     this.currentState = new Uint8Array(this.slots);
     this.counts = new Int32Array(8);
@@ -82,7 +93,7 @@ export class Lane {
   record(id) {
     let record = this.requests.get(id);
     if (!record) {
-      record = { id, arrived: -1, admitted: -1, finished: -1, why: "", spans: [], tokens: [], pieces: [], marks: [], admissions: [] };
+      record = { id, arrived: -1, admitted: -1, finished: -1, why: "", spans: [], tokens: [], pieces: [], drafts: false, marks: [], admissions: [] };
       this.requests.set(id, record);
     }
     return record;
@@ -101,16 +112,19 @@ export class Lane {
     const slots = this.slots;
     const gave = /** @type {Uint8Array} */ (arrays.gave);
     const { change_iteration: ci, change_slot: cs, change_request: cr, change_state: cq, change_tokens: ct } = arrays;
+    const { draft_iteration: di = NONE, draft_slot: ds = NONE, draft_checked: dc = NONE, draft_accepted: da = NONE } = arrays;
     const { mark_kind: mk, mark_iteration: mi, mark_request: mr, mark_slot: ms, mark_reason: mw } = arrays;
     let change = 0;
     let mark = 0;
     let piece = 0;
+    let draft = 0;
     for (let row = 0; row < header.n; row++) {
       const i = header.first + row;
       if (i < this.n) {
         // Already known: this block is a whole run, or the backlog for a view that opened later.
         while (mark < mi.length && mi[mark] === i) mark++;
         while (change < ci.length && ci[change] === i) change++;
+        while (draft < di.length && di[draft] === i) draft++;
         for (let bit = row * slots; bit < (row + 1) * slots; bit++) if (gave[bit >> 3] & (128 >> (bit & 7))) piece++;
         continue;
       }
@@ -158,6 +172,10 @@ export class Lane {
           generated++;
         }
       }
+      for (; draft < di.length && di[draft] === i; draft++) {
+        generated += da[draft];
+        recordDrafts(this, i, ds[draft], dc[draft], da[draft]);
+      }
       this.mostTokens = Math.max(this.mostTokens, generated);
       this.t0.push(arrays.t0[row]);
       this.t1.push(arrays.t1[row]);
@@ -198,6 +216,13 @@ export class Lane {
       this.shut[slot] = next[slot] === IDLE && open-- <= 0 ? 1 : 0;
       if (stays[slot] && next[slot] === IDLE && this.rows[slot].first.length) this.openSpan(i, slot, -1, IDLE, 0);
     }
+  }
+
+  /** Drafts checked and accepted in one cell, or null. @param {number} slot @param {number} i */
+  draftsAt(slot, i) {
+    const { at, checked, accepted } = this.drafts[slot];
+    const cell = lastAtMost(at, i);
+    return cell >= 0 && at[cell] === i ? { checked: checked[cell], accepted: accepted[cell] } : null;
   }
 
   /** Begins a span, or extends the last one if nothing changed. @param {number} i @param {number} slot @param {number} request @param {number} state @param {number} tokens */

@@ -130,6 +130,7 @@ export class LanePanel {
       chip.dataset.again = String(entry.again);
       chip.dataset.lit = String(entry.request === view.lit());
     });
-    setText(this.waiting, count ? view.say("waiting", { n: view.num(count) }) : view.say("none_waiting"));
+    // Before the first iteration nothing is known of the queue.
+    setText(this.waiting, count ? view.say("waiting", { n: view.num(count) }) : k ? view.say("none_waiting") : "");
   }
 }

@@ -12,16 +12,18 @@ const TOP = 12;
 const GAP = 3;
 /** Of 1, 2 and more lanes: px of one row at most, of up to eight rows, and of more. */
 const ROOM = [{ row: 26, few: 200, many: 420 }, { row: 24, few: 148, many: 280 }, { row: 18, few: 120, many: 200 }];
+/** px by which up to eight rows are lower where knobs stand above them. */
+const KNOBS = 10;
 /** px that a row needs for a line of text. */
 export const LINE = 13;
 
 /**
  * Heights of a lane's drawing in px: two lanes of eight slots, with all controls, take at most 560 px of a page.
- * @param {number} slots @param {number} lanes @param {boolean} last whether the axis is below this lane
+ * @param {number} slots @param {number} lanes @param {boolean} last whether the axis is below this lane @param {boolean} [knobs] whether the board has knobs
  */
-export function laneHeights(slots, lanes, last) {
+export function laneHeights(slots, lanes, last, knobs = false) {
   const room = ROOM[Math.min(lanes, ROOM.length) - 1];
-  const pitch = Math.max(2, Math.min(room.row, Math.floor((slots <= 8 ? room.few : room.many) / slots)));
+  const pitch = Math.max(2, Math.min(room.row, Math.floor((slots <= 8 ? room.few - (knobs ? KNOBS : 0) : room.many) / slots)));
   const gap = pitch >= 18 ? 3 : pitch >= 10 ? 2 : pitch >= 5 ? 1 : 0;
   const rows = pitch * slots;
   const [strip, axis] = [14, last ? 20 : 5];

@@ -33,7 +33,8 @@ export class Legend {
     const { lanes } = this.view.run;
     const states = ENTRIES.filter(([state]) => lanes.some((lane) => lane.occurs[state])).map(([, words]) => words);
     const marks = /** @type {[number, string][]} */ ([[FINISH, "end_mark"], [PREEMPT, "preempt_mark"]]).filter(([kind]) => lanes.some((lane) => lane.byKind[kind].length)).map(([, words]) => words);
-    return [...states, ...marks, ...(lanes.some((lane) => lane.changes.length) ? ["change_mark"] : [])].join(" ");
+    const drafts = [...(lanes.some((lane) => lane.accepts) ? ["accepted"] : []), ...(lanes.some((lane) => lane.rejects) ? ["rejected"] : [])];
+    return [...states, ...drafts, ...marks, ...(lanes.some((lane) => lane.changes.length) ? ["change_mark"] : [])].join(" ");
   }
 
   build() {
@@ -55,6 +56,18 @@ export class Legend {
           ctx.fillStyle = stalledInk(PALETTE[0], theme);
           ctx.fillRect(0, 6, 20, 2);
         }
+      });
+    if (shown.has("accepted"))
+      this.entry("accepted", 20, (ctx) => {
+        ctx.fillStyle = PALETTE[0];
+        ctx.fillRect(0, 0, 20, 14);
+        ctx.fillStyle = theme.end;
+        for (let n = 0; n < 3; n++) ctx.fillRect(1 + 3 * n, 0, 2, 3);
+      });
+    if (shown.has("rejected"))
+      this.entry("rejected", 20, (ctx) => {
+        ctx.fillStyle = brushes.rejected(ctx);
+        ctx.fillRect(0, 0, 20, 14);
       });
     if (shown.has("end_mark"))
       this.entry("end_mark", 7, (ctx) => {

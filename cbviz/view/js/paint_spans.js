@@ -2,6 +2,7 @@
 
 import { batchOf } from "./batches.js";
 import { line } from "./brushes.js";
+import { lastAtMost } from "./columns.js";
 import { LINE } from "./layout.js";
 import { CLOSED, DECODE, ENDS, ENTERS, HELD, IDLE, LOSES, STALLED, WASTED } from "./states.js";
 import { colourOf, stalledInk, textOn } from "./theme.js";
@@ -26,7 +27,8 @@ export function paintSpans(ctx, scene) {
 }
 
 /** One row: the spans of the wanted requests. @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {number} slot @param {(request: number) => boolean} wanted */
-function paintRow(ctx, { lane, axis, heights, from, to, brushes }, slot, wanted) {
+function paintRow(ctx, scene, slot, wanted) {
+  const { lane, axis, heights, from, to, brushes } = scene;
   const theme = brushes.theme;
   const row = lane.rows[slot];
   const y = heights.top + slot * heights.pitch;
@@ -64,6 +66,7 @@ function paintRow(ctx, { lane, axis, heights, from, to, brushes }, slot, wanted)
         ctx.fillRect(x0 + 4.2, y + h / 2 - 4, 1.8, 8);
       }
     }
+    if (state === DECODE && lane.drafts[slot].at.length) paintDrafts(ctx, scene, slot, j);
     const flags = row.flags[j];
     if (flags & ENDS) {
       ctx.fillStyle = theme.end;
@@ -85,6 +88,32 @@ function paintRow(ctx, { lane, axis, heights, from, to, brushes }, slot, wanted)
       ctx.lineTo(x0, y + 5);
       ctx.fill();
     }
+  }
+}
+
+/**
+ * Drafts in the cells of a span: from the top a notch for each accepted one, and from below, hatched, the share of the
+ * cell's work that was rejected.
+ * @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {number} slot @param {number} span
+ */
+function paintDrafts(ctx, { lane, axis, heights, from, to, brushes }, slot, span) {
+  const { at, checked, accepted } = lane.drafts[slot];
+  const y = heights.top + slot * heights.pitch;
+  const h = heights.pitch - heights.gap;
+  const end = lane.endOf(slot, span);
+  for (let cell = lastAtMost(at, lane.rows[slot].first[span] - 1) + 1; cell < at.length && at[cell] < end; cell++) {
+    const x0 = axis.left(lane, at[cell]);
+    const wide = Math.max(axis.right(lane, at[cell] + 1) - x0, 0.5);
+    if (x0 > to) return;
+    if (x0 + wide < from) continue;
+    const share = (checked[cell] - accepted[cell]) / (checked[cell] + 1);
+    if (share > 0) {
+      ctx.fillStyle = brushes.rejected(ctx);
+      ctx.fillRect(x0, y + h * (1 - share), wide, h * share);
+    }
+    if (wide < 4 || h < 8) continue;
+    ctx.fillStyle = brushes.theme.end;
+    for (let n = 0; n < accepted[cell] && 3 * n + 2 < wide; n++) ctx.fillRect(x0 + 1 + 3 * n, y, 2, 3);
   }
 }
 

@@ -75,7 +75,11 @@ export function paintChanges(ctx, { lane, axis, heights, from, to, brushes, font
     if (x > to + 6 || Math.min(next, x + WIDEST_LABEL) < from - 6) return;
     ctx.fillStyle = brushes.theme.stroke;
     const words = lane.changes.filter((change) => change.at === at).map((change) => changeInWords(language, change)).join(", ");
-    if (x + ctx.measureText(words).width + 6 <= Math.min(next, x + WIDEST_LABEL)) ctx.fillText(words, x + 3, heights.top - 6);
+    const wide = ctx.measureText(words).width;
+    if (x + wide + 6 <= Math.min(next, x + WIDEST_LABEL)) {
+      ctx.clearRect(x, 0, wide + 6, heights.top - 1); // a batch's bracket
+      ctx.fillText(words, x + 3, heights.top - 6);
+    }
     for (let y = heights.top; y < bottom; y += 5) ctx.fillRect(x - 0.5, y, 1.5, 3);
     ctx.beginPath();
     ctx.moveTo(x, bottom + 1);

@@ -14,8 +14,15 @@ import { paintBatches, paintChanges, paintStrip } from "./paint_strip.js";
 /** @import { Scene } from "./paint.js" */
 /** @import { View } from "./view.js" */
 
+/** Sizes in px of the words on what was saved, and px of its box around them. */
+const SAVED_SIZES = [17, 14, 12, 11];
+const SAVED_ROOM = 10;
+
 /** @param {HTMLCanvasElement} canvas */
 const contextOf = (canvas) => /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+
+/** px of rows from which the words at the finish and those on what was saved have room one above the other. */
+const BOTH_LABELS = 64;
 
 /** Slot numbers, cells and strip (cut off at the cursor by the style sheet), ticks, and a flag where the lane ended. */
 export class Plot {
@@ -37,7 +44,7 @@ export class Plot {
     this.caption = h("div", { class: "cb-caption" });
     this.caption.hidden = true;
     this.element = h("div", { class: "cb-plot" }, this.gutter, this.base, this.scale, this.saved, this.flag, this.chosen, this.cursor, this.caption);
-    this.heights = laneHeights(lane.slots, view.run.lanes.length, index === view.run.lanes.length - 1);
+    this.heights = laneHeights(lane.slots, view.run.lanes.length, index === view.run.lanes.length - 1, view.knobs().length > 0);
     /** px of the cells. */
     this.width = 0;
     /** Keys of what the cells, the slot numbers and the ticks show now; "" for nothing. */
@@ -95,8 +102,8 @@ export class Plot {
     if (stale && !waits) this.paintCells(scene, key);
     this.placeCells(waits);
     this.paintScale(scene);
-    this.placeFlag();
     this.placeSaved();
+    this.placeFlag(); // its words make room for those on what was saved
     this.placeCaption();
     this.paintSlots(scene);
     return !waits;
@@ -200,10 +207,22 @@ export class Plot {
     const x0 = Math.max(0, axis.right(lane, lane.n) + 8);
     const x1 = Math.min(width, axis.right(longest ?? lane, longest?.n ?? 0));
     const ended = !view.live() && view.time.atEnd() && view.run.lanes.every((other) => other.n > 0);
-    saved.hidden = !ended || spared <= 0 || x1 - x0 < 60;
+    const words = view.say("saved", { n: spared, count: view.num(spared) });
+    // The words, or the number alone where they have no room.
+    const [text, size] = [words, `−${view.num(spared)}`].map((each) => /** @type {[string, number]} */ ([each, this.sizeOf(each, x1 - x0)])).find((each) => each[1] > 0) ?? ["", 0];
+    saved.hidden = !ended || spared <= 0 || size === 0;
     if (saved.hidden) return;
-    setText(saved, view.say("saved", { n: spared, count: view.num(spared) }));
-    Object.assign(saved.style, { left: `${(GUTTER + x0).toFixed(1)}px`, width: `${(x1 - x0).toFixed(1)}px`, top: `${heights.top}px`, height: `${heights.rows - heights.gap}px` });
+    setText(saved, text);
+    saved.title = words;
+    Object.assign(saved.style, { fontSize: `${size}px`, left: `${(GUTTER + x0).toFixed(1)}px`, width: `${(x1 - x0).toFixed(1)}px`, top: `${heights.top}px`, height: `${heights.rows - heights.gap}px` });
+  }
+
+  /** The largest size in px at which no word of a text is cut in a box of this width; 0 if there is none. @param {string} words @param {number} width px */
+  sizeOf(words, width) {
+    const ctx = contextOf(this.gutter);
+    ctx.font = `700 100px ${this.look.font}`;
+    const longest = Math.max(...words.split(" ").map((word) => ctx.measureText(word).width)) / 100;
+    return SAVED_SIZES.find((size) => longest * size <= width - SAVED_ROOM) ?? 0;
   }
 
   /** The director's caption, if it is about this lane, right of the cursor, at the slot that it is about. */
@@ -236,6 +255,7 @@ export class Plot {
     ctx.font = `600 12px ${this.look.font}`;
     const ends = at + 30 + ctx.measureText(flagLabel.textContent ?? "").width;
     const cursor = axis.x(view.time.now());
-    flagLabel.hidden = ends > width || (cursor > at + 8 && cursor < ends);
+    const crowded = !this.saved.hidden && this.heights.rows < BOTH_LABELS; // the lane's head says its length, too
+    flagLabel.hidden = crowded || ends > width || (cursor > at + 8 && cursor < ends);
   }
 }

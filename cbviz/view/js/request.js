@@ -3,7 +3,7 @@
 import { lastAtMost } from "./columns.js";
 import { ADMIT, HELD, LOSES, PREEMPT, STALL, STALLED } from "./states.js";
 
-/** @import { Lane } from "./lane.js" */
+/** @import { Lane, RequestRecord } from "./lane.js" */
 /** @import { View } from "./view.js" */
 /** @typedef {NonNullable<ReturnType<typeof requestAt>>} RequestView */
 
@@ -35,6 +35,7 @@ export function requestAt(lane, id, k, arrival = null) {
   return {
     id, status, tokens, why: ended ? record.why : "",
     text: record.pieces.length ? record.pieces.slice(0, tokens).join("") : null,
+    drafts: draftsOf(lane, record, k),
     slot: admission ? admission.slot : -1,
     replaced: admission ? admission.replaced : -1,
     reason: admission ? admission.reason : "",
@@ -45,6 +46,21 @@ export function requestAt(lane, id, k, arrival = null) {
     admitted: record.admitted >= 0 && record.admitted < k ? record.admitted : -1,
     finished: ended ? record.finished : -1,
   };
+}
+
+/** Drafts checked for a request in the first k iterations, and those accepted. @param {Lane} lane @param {RequestRecord} record @param {number} k */
+function draftsOf(lane, record, k) {
+  const sum = { checked: 0, accepted: 0 };
+  if (!record.drafts) return sum;
+  for (const { slot, span } of record.spans) {
+    const { at, checked, accepted } = lane.drafts[slot];
+    const [from, to] = [lane.rows[slot].first[span], Math.min(k, lane.endOf(slot, span))];
+    for (let cell = lastAtMost(at, from - 1) + 1; cell < at.length && at[cell] < to; cell++) {
+      sum.checked += checked[cell];
+      sum.accepted += accepted[cell];
+    }
+  }
+  return sum;
 }
 
 /** The policy's reasons for a cell: why a request was admitted, preempted or stalled there. @param {Lane} lane @param {number} slot @param {number} span */

@@ -22,6 +22,8 @@ export function cellLines(view, lane, slot, span, i) {
   lines.push(h("div", {}, `${view.say("slot")} ${slot} · ${view.say("at", { n: view.num(i) })}${took}`));
   if (state === PREFILL) lines.push(h("div", {}, view.say("tip_prefill", { n: view.num(row.tokens[span]) })));
   if (state === RECOMPUTE) lines.push(h("div", {}, view.say("tip_recompute", { n: view.num(row.tokens[span]) })));
+  const drafts = lane.draftsAt(slot, i);
+  if (drafts) lines.push(h("div", {}, view.say("tip_drafts", { n: view.num(drafts.checked), accepted: view.num(drafts.accepted), given: view.num(drafts.accepted + 1) })));
   for (const mark of reasonsOf(lane, slot, span).slice(0, 4)) {
     if (!mark.reason) continue;
     const key = mark.kind === ADMIT ? "admitted_because" : mark.kind === STALL ? "stalled_because" : "preempted_because";

@@ -109,6 +109,7 @@ export class Transport {
     if (view.askedToStop) words = "asked_to_stop";
     else if (status === "waiting") words = view.askedToStart ? "starting" : "waits_for_start";
     else if (view.live()) words = status === "running" && view.time.follow ? "is_live" : status;
+    else if (view.askedAgain !== null && view.askedAgain === view.host?.state().refusal) words = "starting";
     else if (status === "stopped") words = "stopped";
     setText(this.status, words && view.say(words));
   }

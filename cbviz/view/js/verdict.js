@@ -35,7 +35,9 @@ export class Verdict {
     }
     element.dataset.key = key;
     element.dataset.ended = String(ended);
-    if (ended) element.replaceChildren(this.line(result), this.rest(this.notes(result).join(" ")));
+    const notes = ended ? this.notes(result).join(" ") : "";
+    // A playground has no result of its own: what it has is one line.
+    if (ended) element.replaceChildren(this.line(result), ...(notes || !view.knobs().length ? [this.rest(notes)] : []));
     else element.replaceChildren(h("p", { class: "cb-so-far", dir: "auto" }, h("span", { class: "cb-small" }, view.say("so_far_label")), " ", this.soFar(counts)));
   }
 
@@ -57,6 +59,7 @@ export class Verdict {
     const { lanes } = view.run;
     const [first, last] = [lanes[0], lanes[lanes.length - 1]];
     if (lanes.length === 1) return this.single(first, view.shown(first));
+    if (counts.every((count) => count === 0)) return view.say("none_finished");
     if (lanes.length > 2) return view.say("finished_each", { lanes: lanes.map((lane, index) => `${lane.title(view.shown(lane))} ${view.num(counts[index])}`).join(" · ") });
     const [a, z] = [counts[0], counts[counts.length - 1]];
     return view.say(a === z ? "more_finished" : "ahead", { first: first.title(view.shown(first)), last: last.title(view.shown(last)), a: view.num(z), b: view.num(a) });
@@ -91,7 +94,8 @@ export class Verdict {
   notes(result) {
     const { view } = this;
     const notes = (result.lines ?? []).map((/** @type {import("./catalogue.js").Text} */ line) => inWords(view.language, line));
-    if (result.stopped && !notes.length) notes.push(view.say("was_stopped"));
+    // A playground always ends by being stopped.
+    if (result.stopped && !notes.length && !view.knobs().length) notes.push(view.say("was_stopped"));
     if (result.note) notes.push(String(result.note));
     return notes;
   }

@@ -16,7 +16,7 @@ import { say } from "./words.js";
 /**
  * Where a live run is controlled; absent for recorded runs.
  * @typedef {object} Host
- * @property {() => {status: string, actions: string[], knobs: any[], refusal: string, why?: {request: number, reasons: Text[]} | null}} state
+ * @property {() => {status: string, actions: string[], knobs?: any[], refusal: string, why?: {request: number, reasons: Text[]} | null}} state
  * @property {(message: Record<string, any>) => void} send
  */
 
@@ -70,6 +70,8 @@ export class View {
     this.askedToStop = false;
     /** The same of Start. */
     this.askedToStart = false;
+    /** The engine's last refusal when a run that had ended was asked to begin anew; null if it was not asked, or has begun. @type {string | null} */
+    this.askedAgain = null;
     /** The request that the engine was asked about last, and when, in ms of the page. */
     this.askedWhy = { request: -1, at: -1e9 };
     /** Page time in ms from which numbers and texts may be updated again. */
@@ -96,6 +98,11 @@ export class View {
 
   status() {
     return this.host?.state().status ?? "recorded";
+  }
+
+  /** The run's controls: as they are, or in a recording as they were last. @returns {any[]} */
+  knobs() {
+    return this.host?.state().knobs ?? this.run.meta.knobs ?? [];
   }
 
   live() {
@@ -350,9 +357,17 @@ export class View {
 
   // The engine
 
+  /** Whether the run can begin anew: any that has ended, and one with knobs also while it runs. */
+  canRestart() {
+    return this.status() !== "waiting" && (this.host?.state().actions ?? []).includes("restart") && (!this.live() || this.knobs().length > 0);
+  }
+
   /** Begins a run anew that can do so. */
   startOver() {
-    if (this.status() !== "waiting" && this.host?.state().actions.includes("restart")) this.control({ action: "restart" });
+    if (!this.host || !this.canRestart()) return;
+    this.askedAgain = this.live() ? null : this.host.state().refusal;
+    this.host.send({ action: "restart" });
+    this.refresh();
   }
 
   /** Sends a control to a live run; does nothing otherwise. @param {Record<string, any>} message */
@@ -370,7 +385,7 @@ export class View {
     this.camera.fitted = true;
     this.director.restart();
     this.pinned = this.hovered = this.chosen.slot = -1;
-    this.pointed = null;
+    this.pointed = this.askedAgain = null;
     this.textDue = 0;
   }
 
