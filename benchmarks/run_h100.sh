@@ -72,10 +72,11 @@ lanes() {
         --kv-tokens 40000 --block-size 32 --repeats 1 --quiet --save "$OUT/lanes"
 }
 memory() { script memory memory.py; }
+first_minute() { script first_minute first_minute.py && script first_minute_compiled first_minute.py --compiled; }
 attention() { script attention attention.py; }
 peers() { bench w32_peers $LLAMA --requests 128 --slots 32 --repeats 1 --peer transformers-cb --peer transformers-static; }
 
-for part in "${@:-w32 w128 step static small opt recording long answers answers_models w128_static lanes stalls memory int8 peers ladder eager attention}"; do
+for part in "${@:-w32 w128 step static small opt recording long answers answers_models w128_static lanes stalls memory int8 peers ladder eager first_minute attention}"; do
     for name in $part; do
         echo "== $name, $(date -u +%H:%M:%S)"
         "$name" 2> >(tee "$OUT/$name.stderr" >&2) | tee "$OUT/$name.txt"

@@ -134,6 +134,7 @@ NAMES = {
 """Old public name in a room that still exists → the module that defines it now."""
 
 RENAMED = {
+    "eager.attention_hook._HARMLESS": "models.probe.HARMLESS",
     "eager.attention.RaggedBatch": "eager.attention.VarlenBatch",
     "events.NOBODY": "events.NO_REQUEST",
     "trace.NOBODY": "events.NO_REQUEST",

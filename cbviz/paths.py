@@ -16,7 +16,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from cbviz.checks import shown
+from cbviz.checks import known_elsewhere, shown
 from cbviz.errors import FileError
 
 Named = str | os.PathLike[str]
@@ -122,7 +122,7 @@ def existing_file(given: object, what: str = "the path") -> Path:
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        raise FileError(f"there is no file {said}.") from None
+        raise FileError(f"there is no file {said}{known_elsewhere(str(path))}.") from None
     except (OSError, ValueError) as error:
         raise FileError(f"{what} {said} cannot be read: {why(error)}.") from None
     if not stat.S_ISREG(mode):
@@ -257,3 +257,9 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file as hexadecimal digits. Raises OSError if it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def as_file_name(name: str) -> str:
+    """A policy's name as part of a file name: ASCII letters, digits, - and _, at most 80."""
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in name)
+    return plain[:80]

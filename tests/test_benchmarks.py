@@ -16,6 +16,7 @@ import pytest
 import cbviz
 from cbviz import cli
 from cbviz.cuda import compiled
+from cbviz.eager.packed_linear import onednn_packs
 from cbviz.run import rates
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -67,6 +68,36 @@ def test_a_rung_is_without_what_comes_later() -> None:
             there.append({name for name, one in whole.items() if getattr(compiled, name) is one})
         assert all(getattr(compiled, name) is one for name, one in whole.items())
     assert there == [set(), set(), set(), {"fuse_projections"}, {"fuse_projections", "fuse_rotary"}, set(whole)]
+
+
+def test_first_minute(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ("--slots", "2", "--prompt-tokens", "8", "--output-tokens", "4", "--starts", "2", "--backend", "graphs")
+    starts = run("first_minute", tmp_path, "--model", "tiny", *sizes)["starts"]
+    phases = set(script("first_minute").PHASES)
+    assert [set(one["seconds"]) for one in starts] == [phases] * 2
+    assert all(seconds >= 0 for one in starts for seconds in one["seconds"].values())
+    assert starts[0]["shapes"] == 3, "prompts of up to 64 tokens, two rows and one"
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.split()[:2] == ["in", "all"]
+    assert float(last.split()[2]) == pytest.approx(sum(starts[0]["seconds"].values()), abs=0.01)
+
+
+def test_cpu_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = script("cpu_step")
+    monkeypatch.setattr(module, "READ_BYTES", 2**22)
+    monkeypatch.setattr("cbviz.eager.forward.SMALL", 0)  # packed like a large model
+    monkeypatch.setattr("cbviz.eager.packed_linear.SMALLEST", 1)
+    sizes = ("--rows", "2", "--context", "20", "--steps", "10", "--repeats", "1")
+    (step,) = run("cpu_step", tmp_path, "--model", "tiny", *sizes)["steps"]
+    assert list(step["ways"]) == list(module.WAYS)
+    for one in step["ways"].values():
+        assert 0 < one["fastest_ms"] <= one["ms"]
+        assert one["share_of_the_floor"] == pytest.approx(step["floor_ms"] / one["ms"])
+    counted = {name: set(one["kinds"]) for name, one in step["ways"].items()}
+    assert counted["plain"] == {"Linear"}
+    if onednn_packs():
+        assert counted["packed"] == {"PackedLinear"}
+        assert counted["together"] == {"PackedLinear", "SiblingLinear"}
 
 
 def test_recording(tmp_path: Path) -> None:
@@ -244,7 +275,14 @@ def test_a_sweep_of_benchmarks_is_the_same_table_in_every_way(tmp_path: Path, mo
     sweeps = script("sweep")
     monkeypatch.setattr(sweeps, "POLICIES", ("static", "tgi"))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)  # Ray has a test of its own
-    found = run("sweep", tmp_path, "--requests", "5", "--seeds", "1", "--rates", "1")
+    words = ["--requests", "5", "--seeds", "1", "--rates", "1", "--output-dir", str(tmp_path / "kept")]
+    found = run("sweep", tmp_path, *words)
     assert found["same"]
-    assert {way: one["runs"] for way, one in found["ways"].items()} == {"one process": 6, "all cores": 6}
-    assert found["ways"]["all cores"]["policies_on_the_plain_loop"] == ["tgi"]
+    assert {way: one["runs"] for way, one in found["ways"].items()} == {"one-process": 6, "all-cores": 6}
+    assert found["ways"]["all-cores"]["policies_on_the_plain_loop"] == ["tgi"]
+    kept = tmp_path / "kept" / "one-process" / "cells.jsonl"
+    lines = kept.read_text("utf-8").splitlines(keepends=True)
+    kept.write_text("".join(lines[:4]), "utf-8")  # as if it had been stopped
+    again = run("sweep", tmp_path, *words, "--ways", "one-process")["ways"]["one-process"]
+    assert (again["sha256"], again["calls"]) == (found["ways"]["one-process"]["sha256"], 2)
+    assert kept.read_text("utf-8").splitlines(keepends=True)[:4] == lines[:4]

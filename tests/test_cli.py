@@ -13,6 +13,8 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import nbformat
@@ -20,9 +22,15 @@ import pytest
 
 import cbviz
 from cbviz import cli, lab
-from cbviz.cli import main
+from cbviz.cli import comparison, main
+from cbviz.measure.verdict import verdict
 from cbviz.messages import say
+from cbviz.run.schedule import schedule
+from cbviz.workload import Request, Workload
 
+LENGTHS = (9, 3, 20, 4)
+AHEAD = Workload("made", [Request(i, (20,) * 3, max_new_tokens=20, output_length=n) for i, n in enumerate(LENGTHS)])
+"""More requests than the two slots of a test, of different lengths."""
 Run = Callable[..., tuple[int, str, str]]
 SMALL = ("race", "--slots", "2", "--requests", "5", "--device", "cpu")
 
@@ -163,17 +171,51 @@ def test_results_explains_in_both_languages_what_a_result_points_to(run: Run) ->
     assert "## Where answers part" in out
     assert "105 of 128" in out
     assert not re.search(r"[\u4e00-\u9fff]", out)
+    headings, items = (len(re.findall(sign, out, re.MULTILINE)) for sign in (r"^#+ ", r"^(- |\d\. )"))
+    assert items > 30, "the situations of the table among them"
     code, out, _ = run("results", "--language", "zh")
     assert code == 0
     assert out.startswith("## 怎样读结果")
     assert "## 回答为何不同" in out
     assert "| situation" not in out
+    assert len(re.findall(r"^#+ ", out, re.MULTILINE)) == headings, "both languages have the same sections"
+    assert len(re.findall(r"^(- |\d\. )", out, re.MULTILINE)) == items, "and say as much in them"
     for language in ("en", "zh"):
         assert "`cbviz results" in say(language, "verdict.differ_see")
 
 
+def test_advice_names_options_on_the_command_line_and_arguments_in_python(run: Run) -> None:
+    lanes = [schedule(policy, AHEAD, slots=2) for policy in ("continuous", "orca")]
+    found = verdict(*lanes)
+    assert str(found.beside).endswith("Try less of it (kv_tokens), or another policy.")
+    facts = {"verdict": found.to_json()}
+    assert comparison(facts)[1].endswith("Try less of it (--kv-tokens), or another policy.")
+    assert "（--kv-tokens）" in comparison(facts, "zh")[1]
+    alone = {"verdict": verdict(lanes[0], raced=True).to_json()}
+    assert comparison(alone)[-1].endswith("Name another policy beside it (--policies), such as static.")
+    once = [replace(trace, meta=replace(trace.meta, clock="alone")) for trace in lanes]
+    seconds = comparison({"verdict": verdict(*once, compare="seconds").to_json()})
+    assert any(sentence.endswith("Ask for three (--repeats).") for sentence in seconds)
+    assert not any(re.search(r"\((kv_tokens|repeats|policies|compare)\)", line) for line in seconds)
+    for option in ("--kv-tokens", "--policies", "--repeats", "--compare"):
+        assert option in help_of("race")
+
+
+def test_a_replay_advises_nothing_that_a_recording_cannot_follow(run: Run, tmp_path: Path) -> None:
+    paths = [str(schedule(name, AHEAD, slots=2).save(tmp_path / f"{name}.cbviz")) for name in ("continuous", "orca")]
+    code, out, _ = run("replay", *paths, "--html", str(tmp_path / "page.html"))
+    assert code == 0
+    assert "KV memory never ran short." in out
+    assert "Try" not in out
+
+
+def help_of(command: str) -> str:
+    (commands,) = [action for action in cli.build_parser()._actions if action.dest == "command"]
+    return commands.choices[command].format_help()  # type: ignore[index]
+
+
 def test_what_libraries_print_never_reaches_the_json(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    import cbviz.run.race as module
+    module = import_module("cbviz.run.race")
 
     honest = module.race
 
@@ -214,7 +256,7 @@ def test_own_prompts_print_their_answers(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "prompts.txt"
     file.write_text("Count to 3\nCount to 12\n", "utf-8")
     _, out, _ = run("race", "--prompts", str(file), "--slots", "4", "--device", "cpu", "--repeats", "1", "--quiet")
-    assert "Nothing to win: 2 requests on 4 slots never wait. Try more requests." in out
+    assert "Nothing to win: 2 requests on 4 slots never wait. Try more requests than slots." in out
     assert out.endswith("0  Count to 3\n   → 1 2 3\n1  Count to 12\n   → 1 2 3 4 5 6 7 8 9 10 11 12\n")
 
 
@@ -358,8 +400,9 @@ def test_by_default_nothing_is_shared_and_the_preempted_are_computed_again(comma
 
 
 def test_a_benchmark_passes_on_how_memory_is_handled(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    import cbviz.run.bench as module
     from cbviz.errors import MeasureError
+
+    module = import_module("cbviz.run.bench")
 
     def refuse(*_: object, **options: object) -> object:
         raise MeasureError(f"{options['prefix_cache']} {options['preemption']} {options['swap_blocks']}.")
@@ -482,6 +525,7 @@ def test_slides_are_written_for_every_recording(run: Run, tmp_path: Path, monkey
     code, out, err = run("slides", str(tmp_path / "pictures"), "--dark")
     assert (code, err) == (0, "")
     paths = [tmp_path / "pictures" / f"smollm2-8.{kind}" for kind in ("svg", "png", "gif")]
+    paths.append(tmp_path / "pictures" / "slides.md")
     assert out.split() == [str(path) for path in paths]
     assert paths[0].read_text("utf-8").startswith("<svg")
     assert paths[1].read_bytes().startswith(b"\x89PNG")

@@ -253,6 +253,7 @@ def test_what_if_needs_times_and_a_calibration() -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
+        ({"ran": {"slots": 4}}, "ran is where a simulation starts from, .* pass cost=, too"),
         ({"run": 0}, "run must be a whole number of at least 1"),
         ({"targets": "fast"}, "there is no preset 'fast'"),
         ({"targets": 5}, "targets must be Targets"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -281,7 +282,7 @@ class Brooding(ShortestFirst):
 
 
 def test_a_policy_that_broods_when_it_is_asked_again_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cbviz.run.why.SECONDS_TO_REPLAN", 0.2)
+    monkeypatch.setattr(import_module("cbviz.run.why"), "SECONDS_TO_REPLAN", 0.2)
     work = [Request(i, (1,) * n, 3, output_length=3) for i, n in enumerate([1, 2])]
     trace = trace_of(Brooding(), 3, work, blocks=20)
     reason = said(Brooding(), trace, 1, 1)[2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -189,8 +190,8 @@ def test_the_constraints_satisfy_what_pyproject_asks_for() -> None:
 # Dependencies that no file imports by name, and why they are there.
 NOT_IMPORTED = {
     "accelerate": "transformers asks for it when it reads a GGUF file",
-    "gguf": "transformers reads GGUF files with it",
     "hatchling": "builds the wheel, in tests without a network",
+    "jieba": "mkdocs-material divides Chinese into words with it",
     "mkdocs-material": "the theme that mkdocs.yml names",
     "mkdocstrings": "the plugin that mkdocs.yml names",
     "mkdocstrings-python": "its reader of Python",
@@ -246,6 +247,41 @@ def test_no_folder_takes_the_place_of_a_name_of_its_package() -> None:
             if (path.parent / name).is_dir() or (path.parent / f"{name}.py").exists():
                 importlib.import_module(f"{package.__name__}.{name}")
             assert getattr(package, name) is before, f"import {package.__name__}.{name} hides what it exports"
+
+
+def documented() -> list[str]:
+    return re.findall(r"^::: ([\w.]+)$", (ROOT / "docs" / "api.md").read_text("utf-8"), re.MULTILINE)
+
+
+def test_a_package_gives_the_function_and_not_the_module_of_its_name() -> None:
+    """`from cbviz.run import race`, before `cbviz.run.race` was imported and after."""
+    found = {}
+    for path in documented():
+        home, _, name = path.rpartition(".")
+        if home.endswith(f".{name}"):
+            room = home.rpartition(".")[0]
+            found[room, name] = getattr(importlib.import_module(home), name)
+            assert getattr(importlib.import_module(room), name) is found[room, name]
+    assert ("cbviz.run", "disaggregate") in found
+    lines = [f"from {room} import {name}; print(type({name}).__name__)" for room, name in found]
+    fresh = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert fresh.stdout.split() == ["function"] * len(found)
+
+
+def test_the_room_that_runs_gives_every_function_that_is_documented() -> None:
+    run = importlib.import_module("cbviz.run")
+    functions = {
+        name
+        for home, _, name in (path.rpartition(".") for path in documented() if path.startswith("cbviz.run."))
+        if inspect.isfunction(getattr(importlib.import_module(home), name))
+    }
+    assert functions == set(run._HOME)
+    for name in functions:
+        assert getattr(run, name) is getattr(importlib.import_module(f"cbviz.run.{run._HOME[name]}"), name)
+    with pytest.raises(AttributeError, match=r"cbviz\.run has no 'rase'; it has bench, "):
+        run.rase  # noqa: B018
 
 
 def test_an_unknown_name_is_refused_in_one_sentence() -> None:

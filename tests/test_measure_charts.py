@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cbviz.errors import MeasureError
-from cbviz.measure import latencies, slot_use, summary
+from cbviz.measure import latencies, slot_use
 from cbviz.trace import Recorder, Trace
 from cbviz.view.chart import HEIGHT, MOST_POINTS, WIDTH, Chart, Series
 from cbviz.view.charts import kv_over_time, latency_cdf, occupancy_over_time, roofline, throughput_by_variance
@@ -95,7 +95,8 @@ def test_the_area_below_the_kv_cache_is_its_mean_use(traces: tuple[Trace, Trace]
     assert [s.name for s in chart.series] == ["static, used", "continuous, used"]
     for s, trace in zip(chart.series, traces, strict=True):
         area = float((s.y[:-1] * np.diff(s.x)).sum())
-        assert area / trace.seconds == pytest.approx(summary(trace).kv_used)
+        it, positions = trace.iterations, trace.meta.total_blocks * trace.meta.block_size
+        assert area == pytest.approx(float(it.kv_used @ (it.t_end - it.t_start)) / positions)
 
 
 def test_reserved_blocks_get_a_line_of_their_own(traces: tuple[Trace, Trace]) -> None:
@@ -131,7 +132,7 @@ def test_a_long_run_is_thinned() -> None:
 
 def test_two_runs_of_one_policy_are_kept_apart() -> None:
     chart = latency_cdf(scheduled_trace([3, 2], 1), scheduled_trace([2, 4], 1))
-    assert [s.name for s in chart.series] == ["continuous 1", "continuous 2"]
+    assert [s.name for s in chart.series] == ["continuous #1", "continuous #2"]
 
 
 # ---------------------------------------------------------------- pictures

@@ -62,10 +62,10 @@ def test_how_it_is_shown(traces: tuple[Trace, ...]) -> None:
 def test_a_run_of_nothing_and_equal_names() -> None:
     nothing = Recorder(meta(2)).trace()
     table = side_by_side(nothing, nothing)
-    assert list(table.numbers) == ["fake 1", "fake 2"]
+    assert list(table.numbers) == ["fake #1", "fake #2"]
     assert "TTFT p50 (ms)" not in table.rows(), "a run of nothing is too short to time"
     assert table.cells("TTFT p50 (ms)") == ["–", "–"]
-    assert table.to_json()["fake 1"]["TTFT p50 (ms)"] is None
+    assert table.to_json()["fake #1"]["TTFT p50 (ms)"] is None
 
 
 def test_a_budget_of_sarathi_never_stalls_a_decode() -> None:

@@ -96,7 +96,7 @@ def test_the_summary_by_hand() -> None:
     assert s.request_throughput == pytest.approx(0.5)
     assert s.output_throughput == pytest.approx(1.0)
     assert s.total_throughput == pytest.approx(2.5)
-    # KV blocks of 4 tokens, contexts 3 3 | 4 3 | 5 4: 2, 2 and 3 blocks, 6, 7 and 9 positions, in equal times.
+    # KV blocks of 4 tokens, contexts 3 3 | 4 3 | 5 4: 2, 2 and 3 blocks, 6, 7 and 9 positions, on average.
     assert s.kv_used * 400_000 == pytest.approx(22 / 3)
     assert (s.kv_used + s.kv_reserved + s.kv_internal) * 100_000 == pytest.approx(7 / 3)
     assert s.kv_peak * 100_000 == pytest.approx(3)
@@ -108,6 +108,24 @@ def test_an_empty_run_has_no_latencies_and_no_rates() -> None:
     assert s.ttft.count == 0
     assert math.isnan(s.ttft.mean)
     assert "n/a" in serving_table(Recorder(meta(2)).trace())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_runs_of_one_schedule_share_memory_alike_whatever_their_clocks_said(seed: int) -> None:
+    """Counts are the same on every machine, and so are shares of KV memory: the iterations are counted, not timed."""
+    trace = wild_trace(seed)
+    it = trace.iterations
+    ends = np.cumsum(np.random.default_rng(seed).uniform(0.001, 5.0, len(it)))
+    slower = replace(trace, iterations=replace(it, t_start=np.concatenate([[0.0], ends[:-1]])[: len(it)], t_end=ends))
+    for share in ("kv_used", "kv_reserved", "kv_internal", "kv_peak"):
+        assert getattr(summary(slower), share) == getattr(summary(trace), share)
+    positions = trace.meta.total_blocks * trace.meta.block_size
+    assert summary(trace).kv_used == pytest.approx(float(np.mean(it.kv_used)) / positions)
+    lines = [line.rsplit(maxsplit=1) for line in serving_table(slower).splitlines() if "Of KV memory" in line]
+    assert [label for label, _ in lines] == [
+        f"Of KV memory, {part} (%):" for part in ("written", "reserved for later", "never written", "free")
+    ]
+    assert sum(round(100 * float(share)) for _, share in lines) == 10_000
 
 
 def test_the_table_reads_like_vllm_s() -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import pytest
 
-import cbviz.run.race as race_module
 from cbviz.errors import CbvizError
 from cbviz.models import LoadedModel, load
 from cbviz.run.play import play
 from cbviz.run.race import Race, race
 from cbviz.view import LaneInfo, LiveBoard
 from tests.clocks import HANGS, until
+
+race_module = import_module("cbviz.run.race")
 
 
 @pytest.fixture(scope="module")

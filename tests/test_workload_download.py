@@ -107,7 +107,7 @@ def test_a_known_trace_is_fetched_once(server: str, tmp_path: Path, monkeypatch:
     assert (path.name, path.read_bytes()) == ("file", CONTENT)
     monkeypatch.setitem(PUBLIC_TRACES, "mine", PublicTrace("https://192.0.2.1/file", SUM, len(CONTENT), "CC0", "me"))
     assert fetch_trace("mine", tmp_path / "new") == path  # it is there already, so nothing is asked
-    with pytest.raises(WorkloadError, match="must be one of"):
+    with pytest.raises(WorkloadError, match="choose one of azure"):
         fetch_trace("yours", tmp_path)
 
 

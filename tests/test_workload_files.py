@@ -360,7 +360,12 @@ def changed(name: str, **values: Any) -> str:
 
 WRONG_RESULTS = {
     "no details": ("vllm_bench.json", {"itls": None}, "row 1: it holds no requests; .*--save-detailed"),
-    "lists of other lengths": ("vllm_bench.json", {"ttfts": [0.1]}, "input_lens has 24 entries for 1 requests"),
+    "lists of other lengths": ("vllm_bench.json", {"ttfts": [0.1]}, "ttfts has 1 entry where most columns have 24"),
+    "one short list": (
+        "vllm_bench.json",
+        {"start_times": [0.1] * 3},
+        "start_times has 3 entries where most .* have 24",
+    ),
     "a negative wait": ("vllm_bench.json", {"ttfts": [-0.1] * 24}, "ttfts must be at least 0"),
     "gaps that are none": ("vllm_bench.json", {"itls": [["a"]] * 24}, "itls must hold finite numbers"),
     "no stamp": ("aiperf.jsonl", {"metadata__request_start_ns": None}, "row 1: metadata.request_start_ns is missing"),

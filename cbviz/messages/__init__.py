@@ -3,8 +3,8 @@
 A file maps keys to lines. A key's first part says who shows the line: `reason.` policies and engine, `policy.` what a
 policy does, `why.`, `board.` the board and its pictures, `verdict.` what a race showed, `load.` what a load run showed,
 `decompose.` what each part of a headline is worth, `table.` side-by-side tables, `answers.` tables of answers, `cli.`
-the command line, `course.` the notebooks and `term.` the headings of their tables. `language.` is the language's own
-name and its tag for numbers.
+the command line, `slides.` a speaker's notes, `course.` the notebooks and `term.` the headings of their tables.
+`language.` is the language's own name and its tag for numbers.
 
 One rule fills in a line, here and in `board/js/words.js`; `tests/messages.json` holds the cases that both must pass:
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cbviz.checks import known_elsewhere
 from cbviz.errors import PolicyError
 from cbviz.policies.base import Admit, Plan, Policy, RequestView, View
 from cbviz.policies.continuous import Continuous
@@ -64,8 +65,8 @@ def get(policy: str | Policy) -> Policy:
     """
     if isinstance(policy, str):
         if policy not in POLICIES:
-            known = ", ".join(POLICIES)
-            raise PolicyError(f"there is no policy {shown(policy)}; choose one of {known}, or pass your own.")
+            known = f"{', '.join(POLICIES)}, or pass your own{known_elsewhere(policy)}"
+            raise PolicyError(f"there is no policy {shown(policy)}; choose one of {known}.")
         return POLICIES[policy]()
     if isinstance(policy, type):
         raise PolicyError(f"pass a policy object, not the class: {policy.__name__}() instead of {policy.__name__}.")
