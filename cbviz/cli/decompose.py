@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 
 COST = "a100-40gb-opt-13b"
 """The calibration of the article's own device."""
-NOT_RECORDED = {
-    "model": "tiny", "benchmark": None, "cap": None, "requests": None, "seed": 0, "simulate": False, "cost": None,
-    "steps": None, "orders": None, "two_by_two": False, "both_ways": None, "only": None, "limit": None, "device": None,
-    "dtype": None, "forecast": None, "save": None, "resume": False,
-}  # fmt: skip
-"""Options that shape a run, and what they are where they are left out."""
+NOT_RECORDED = (
+    "model", "benchmark", "cap", "requests", "seed", "simulate", "cost", "steps", "orders", "two_by_two", "both_ways",
+    "only", "limit", "device", "dtype", "forecast", "save", "resume",
+)  # fmt: skip
+"""Options that shape a run."""
 
 
 def run_decompose(options: argparse.Namespace) -> int:
@@ -60,8 +59,8 @@ def run_decompose(options: argparse.Namespace) -> int:
 def _recorded(options: argparse.Namespace) -> Decomposition:
     from cbviz.run.decompose_file import recorded_decomposition
 
-    for name, unset in NOT_RECORDED.items():
-        if getattr(options, name) != unset:
+    for name, default in options.defaults.items():
+        if getattr(options, name) != default:
             option = name.replace("_", "-")
             raise MeasureError(f"--recorded shows a run that was made before; leave --{option} out, or --recorded.")
     return recorded_decomposition()
@@ -135,4 +134,5 @@ def add_decompose(commands: Any) -> None:
     decompose.add_argument("--language", choices=languages(), default="en", help=f"{' or '.join(languages())} (en)")
     decompose.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     decompose.add_argument("--quiet", action="store_true", help="no progress")
-    decompose.set_defaults(run=run_decompose)
+    defaults = {name: decompose.get_default(name) for name in NOT_RECORDED}
+    decompose.set_defaults(run=run_decompose, defaults=defaults)

@@ -15,10 +15,8 @@ def judge_rest(answer: Any) -> None:
     if abs(given - 6) < 1e-9:
         return
     known = {20.0: "subtracted", 96.0: "multiplied", 4.0: "padding", 24.0: "all"}
-    upside_down = abs(given - 1 / 6) < 1e-3
-    raise Mistake(
-        f"09.rest {'upside down' if upside_down else known.get(round(given, 9), 'other')}", given=shown(answer)
-    )
+    mistake = "upside down" if abs(given - 1 / 6) < 1e-3 else known.get(round(given, 9), "other")
+    raise Mistake(f"09.rest {mistake}", given=shown(answer))
 
 
 def judge_factors(answer: Any) -> None:
