@@ -57,7 +57,8 @@ class PolicyStalls:
     itl_max
         The longest of them.
     stalls, longest_stall, stalled
-        How many stalls there were, the longest, and the share of slot-seconds that they took of the slots in use.
+        How many stalls there were, of all requests, the longest, and the share of slot-seconds that they took of the
+        slots in use. A long prompt that has given its first token can be stalled by the next one, too.
     ttft
         Of the long prompts.
     tokens_per_second
@@ -121,7 +122,8 @@ class Stalls:
             for row in (head, *rows)
         ]
         title = f"{self.model} on {self.device}: {self.workload}"
-        return "\n".join([title, "milliseconds; ITL and stalls of those who decode, TTFT of the long prompts", *lines])
+        said = "milliseconds; ITL of those who decode, stalls of all requests, TTFT of the long prompts"
+        return "\n".join([title, said, *lines])
 
     __repr__ = __str__
 
