@@ -294,6 +294,7 @@ KNOWN_BY = {
     "cbviz.simulator.load_cost": ("cbviz.simulator", "shipped"),
     "cbviz.models.load": ("cbviz.models", "catalogue"),
     "cbviz.bench": ("cbviz.run.bench_work", "WORKLOADS"),
+    "cbviz.run.recorded_decomposition": ("cbviz.run.decompose_file", "DECOMPOSITIONS"),
 }
 """A function that takes names → the module and the name of what holds them. Imported only where a name is refused."""
 

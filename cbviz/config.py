@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from cbviz.checks import flag, one_of, shown, whole
-from cbviz.errors import CapacityError, CbvizError
+from cbviz.errors import CapacityError, CbvizError, EngineError
 from cbviz.limits import MOST_BLOCK_SIZE, MOST_BLOCKS, MOST_SLOTS, MOST_TOKENS
 
 Preemption = Literal["recompute", "swap"]
@@ -27,11 +27,23 @@ class KVOptions:
         Whether preempted requests are recomputed or swapped to host memory.
     swap_blocks
         KV blocks that host memory has room for; None takes as many as the pool has.
+
+    Raises
+    ------
+    CbvizError
+        A value that is not one of these: CapacityError for the blocks and the cache, EngineError for the preemption.
     """
 
     prefix_cache: bool = False
     preemption: Preemption = "recompute"
     swap_blocks: int | None = None
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "prefix_cache", flag("prefix_cache", self.prefix_cache, error=CapacityError))
+        put(self, "preemption", one_of("preemption", self.preemption, get_args(Preemption), error=EngineError))
+        if self.swap_blocks is not None:
+            put(self, "swap_blocks", whole("swap_blocks", self.swap_blocks, 1, MOST_BLOCKS, error=CapacityError))
 
     def chosen(self) -> dict[str, bool | str | int | None]:
         """What was chosen differently from the default, for the record of a run."""

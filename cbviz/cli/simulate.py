@@ -100,13 +100,14 @@ def simulate_sentences(facts: dict[str, Any]) -> list[str]:
         return str(Message(key, **{**{k: _round(v) for k, v in facts.items() if _plain(v)}, **more}))
 
     from cbviz.measure.lane_times import two_digits
+    from cbviz.measure.rounding import percent
 
     compiling = facts["compile_seconds"]
     lines = [
         line("simulate.setting"),
         line("simulate.speed", wall_seconds=two_digits(facts["wall_seconds"])),
         *([line("simulate.compiled", seconds=two_digits(compiling))] if compiling >= LONG_COMPILE else []),
-        line("simulate.throughput", occupancy=f"{facts['occupancy']:.1%}"),
+        line("simulate.throughput", occupancy=percent(facts["occupancy"], 1)),
     ]
     for name in ("ttft", "tpot", "e2e", "queue"):
         if facts[name] is not None:
@@ -115,7 +116,7 @@ def simulate_sentences(facts: dict[str, Any]) -> list[str]:
     if facts["preemptions"]:
         lines.append(line("simulate.preemptions"))
     if "goodput" in facts:
-        lines.append(line("simulate.goodput", share=f"{facts['within_targets']:.1%}"))
+        lines.append(line("simulate.goodput", share=percent(facts["within_targets"], 1)))
     if facts.get("dollars_per_million_tokens") is not None:
         lines.append(line("simulate.dollars"))
     return lines
@@ -147,8 +148,10 @@ def calibrate_sentences(cost: Any) -> list[str]:
         )
     ]
     if (held_out := cost.origin.held_out) is not None:
+        from cbviz.measure.rounding import percent
+
         errors = {
-            name: "–" if (value := getattr(held_out, name)) is None else f"{value:.1%}"
+            name: "–" if (value := getattr(held_out, name)) is None else percent(value, 1)
             for name in ("ttft", "tpot", "e2e")
         }
         lines.append(Message("simulate.held_out", n=held_out.requests, **errors))
@@ -159,6 +162,7 @@ def _work(options: argparse.Namespace) -> Any:
     """The workload that the options describe: of a file, or drawn from laws."""
     from cbviz.simulator.work import Work
     from cbviz.workload import AllAtOnce, ExponentialClipped, Fixed, GammaBursty, Uniform
+    from cbviz.workload.arrivals import ClosedLoop
 
     if options.rate is not None and options.clients is not None:
         raise WorkloadError("--rate and --clients exclude each other: in a closed loop the clients set the rate.")
@@ -180,7 +184,10 @@ def _work(options: argparse.Namespace) -> Any:
         law: Any = ExponentialClipped(mean=mean, cap=most)
     else:
         law = Fixed(mean) if lengths == "fixed" else Uniform(1, most)
-    arrivals = AllAtOnce() if options.rate is None else GammaBursty(options.rate, shape)
+    if options.clients is not None:
+        arrivals: Any = ClosedLoop(options.clients)
+    else:
+        arrivals = AllAtOnce() if options.rate is None else GammaBursty(options.rate, shape)
     requests = REQUESTS if options.requests is None else options.requests
     return Work.draw(requests, law, arrivals, prompt_tokens=prompt, seed=seed)
 
@@ -188,7 +195,7 @@ def _work(options: argparse.Namespace) -> Any:
 def _of_file(options: argparse.Namespace) -> Any:
     """The requests of a file, all or the first of them, at their own times or at another rate."""
     from cbviz.run.traffic_work import traffic_at, work_of
-    from cbviz.workload import AllAtOnce
+    from cbviz.workload.arrivals import ClosedLoop
 
     for name in OF_LAWS:
         if getattr(options, name) is not None:
@@ -207,7 +214,7 @@ def _of_file(options: argparse.Namespace) -> Any:
     if options.max_new_tokens is not None:
         traffic = traffic.clipped(output_tokens=options.max_new_tokens)
     if options.clients is not None:
-        traffic = traffic.with_arrivals(AllAtOnce())
+        traffic = traffic.with_arrivals(ClosedLoop(options.clients))
     elif options.rate is not None:
         if math.isinf(traffic.rate):
             raise WorkloadError(
@@ -239,6 +246,6 @@ def _round(value: Any) -> Any:
 def _seconds(value: float) -> str:
     """Seconds in the unit that suits them."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value / 1e-9:.3g} ns"
+        if value >= 0.9995 * size:  # from there on it is rounded to 1
+            return f"{_round(value / size)} {unit}"
+    return f"{value / 1e-9:.3g} ns" if value else "0 s"

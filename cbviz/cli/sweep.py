@@ -77,7 +77,7 @@ def run_sweep(options: argparse.Namespace) -> int:
         (", ".join(f"{name}={row[name]}" for name in (*found.plan.grid, "seed")), row["error"]) for row in found.failed
     ]
     code = _named(failed, "sweep.failed", "sweep.more_failed")
-    if found.stopped and not found.failed:
+    if found.stopped and (options.continue_on_error or not found.failed):  # else a failure ended it, and is named
         key = "sweep.stopped_kept" if found.files else "sweep.stopped"
         print(f"cbviz: {Message(key, done=len(found), n=len(found.plan))}", file=sys.stderr)
         raise Answered

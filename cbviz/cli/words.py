@@ -28,6 +28,7 @@ def print_result(race: Race, drawn: bool) -> None:
     from rich.text import Text
 
     from cbviz.measure.lane_times import two_digits
+    from cbviz.measure.rounding import percent
     from cbviz.measure.side_by_side import MORE_ROWS
     from cbviz.view.terminal import LEAST_WIDTH, grids
 
@@ -49,7 +50,7 @@ def print_result(race: Race, drawn: bool) -> None:
             Text(printable(lane.policy), style="bold"),
             f"{lane.iterations:,}",
             f"{lane.output_tokens:,}",
-            f"{lane.occupancy:.0%}",
+            percent(lane.occupancy),
             *times,
         )
     numbers = race.table()
@@ -139,6 +140,7 @@ def bench_sentences(facts: dict[str, Any]) -> list[str]:
     """
     from cbviz.checks import counted
     from cbviz.measure.lane_times import Spread, two_digits
+    from cbviz.measure.rounding import percent
 
     low, high = facts["seconds_range"]
     many = facts["repeats"] > 1
@@ -159,12 +161,13 @@ def bench_sentences(facts: dict[str, Any]) -> list[str]:
         f"{rate} tokens/s{spread}.",
         f"The floor of this run is {facts['floor_tokens_per_second']:,.0f} tokens/s "
         f"({facts['rates']['bandwidth'] / 1e12:.3g} TB/s and {facts['rates']['flops'] / 1e12:.3g} TFLOP/s, measured): "
-        f"this is {facts['efficiency']:.0%} of it.",
+        f"this is {percent(facts['efficiency'])} of it.",
     ]
     if (parts := facts["breakdown"]) is not None:
+        attention, gemm, other, gaps = (percent(parts[name]) for name in ("attention", "gemm", "other", "gaps"))
         sentences.append(
-            f"Of a step, attention takes {parts['attention']:.0%}, matrix products {parts['gemm']:.0%}, other kernels "
-            f"{parts['other']:.0%}, and {parts['gaps']:.0%} are gaps."
+            f"Of a step, attention takes {attention}, matrix products {gemm}, other kernels {other}, "
+            f"and {gaps} are gaps."
         )
     for peer in facts["peers"]:
         outcome = (

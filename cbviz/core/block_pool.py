@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cbviz.checks import whole
+from cbviz.checks import flag, whole
 from cbviz.core.blocks import Blocks
 from cbviz.core.prefix_cache import PrefixIndex
 from cbviz.errors import CapacityError
@@ -53,9 +53,8 @@ class BlockPool(Blocks):
     def __init__(self, blocks: int, block_size: int, *, prefix_cache: bool = False, name: str = "kv_blocks") -> None:
         for what, value in ((name, blocks), ("block_size", block_size)):
             whole(what, value, 1, MOST_EXACT if what == "block_size" else MOST_BLOCKS, error=CapacityError)
-        if not isinstance(prefix_cache, bool):
-            raise CapacityError(f"prefix_cache must be True or False, not {prefix_cache!r}.")
-        super().__init__(blocks, block_size, PrefixIndex() if prefix_cache else None)
+        caches = flag("prefix_cache", prefix_cache, error=CapacityError)
+        super().__init__(blocks, block_size, PrefixIndex() if caches else None)
 
     @property
     def owners(self) -> tuple[int, ...]:

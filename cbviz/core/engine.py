@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import get_args
 
+from cbviz.checks import as_int, one_of, shown, whole
 from cbviz.config import Preemption
 from cbviz.core.block_pool import BlockPool
 from cbviz.core.executor import Executor
@@ -16,6 +17,7 @@ from cbviz.core.scheduler_state import SchedulerState
 from cbviz.core.swap import SwapSpace
 from cbviz.errors import CapacityError, EngineError
 from cbviz.events import Iteration
+from cbviz.limits import MOST_SLOTS
 from cbviz.policies import get
 from cbviz.policies.base import Policy
 from cbviz.workload.checks import BEYOND_INT32
@@ -83,14 +85,12 @@ class Engine(Loop):
         preemption: Preemption = "recompute",
         swap_blocks: int | None = None,
     ) -> None:
-        if isinstance(slots, bool) or not isinstance(slots, int) or slots < 1:
-            raise CapacityError(f"slots must be a whole number of at least 1, not {slots!r}.")
-        if lag not in (0, 1):
-            raise EngineError(f"lag must be 0 or 1, not {lag!r}.")
+        slots = whole("slots", slots, 1, MOST_SLOTS, error=CapacityError)
+        if as_int(lag) not in (0, 1):
+            raise EngineError(f"lag must be 0 or 1, not {shown(lag)}.")
         if pool.owners:
             raise CapacityError("the block pool is in use; give every engine a pool of its own.")
-        if preemption not in get_args(Preemption):
-            raise EngineError(f"preemption must be one of {', '.join(get_args(Preemption))}, not {preemption!r}.")
+        preemption = one_of("preemption", preemption, get_args(Preemption), error=EngineError)
         if preemption == "recompute" and swap_blocks is not None:
             raise EngineError("swap_blocks is for preemption='swap'; recomputed requests need no host memory.")
         checked_policy = get(policy)

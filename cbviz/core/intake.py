@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cbviz.checks import as_int, shown
 from cbviz.core.executor import Executor
 from cbviz.core.request_state import RequestState
 from cbviz.core.scheduler_state import SchedulerState
@@ -75,9 +76,9 @@ class Intake:
     def cancel(self, request: int) -> None:
         """See `Engine.cancel`."""
         with self._lock:
-            if request not in self.known:
-                raise WorkloadError(f"there is no request {request!r} to cancel.")
-            self.inbox.append(request)
+            if (known := as_int(request)) is None or known not in self.known:
+                raise WorkloadError(f"there is no request {shown(request)} to cancel.")
+            self.inbox.append(known)
 
     def _check_tokens(self, request: Request) -> None:
         vocabulary, highest = self._executor.vocabulary, max(request.prompt)

@@ -87,7 +87,7 @@ class RequestViews(ReadOnlyViews):
         if isinstance(index, slice):
             places = range(*index.indices(self._length))
             made = self._made(max(places[0], places[-1]) + 1) if places else ()
-            return [made[place] for place in places]
+            return list(made[places.start : places.stop]) if places.step == 1 else [made[place] for place in places]
         place = index + self._length if index < 0 else index
         if not 0 <= place < self._length:
             raise IndexError(f"there are {self._length} requests here; there is no number {index}.")

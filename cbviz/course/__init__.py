@@ -27,6 +27,7 @@ from cbviz.course.still import still
 from cbviz.course.timed import timed
 from cbviz.course.timeline import timeline
 from cbviz.course.words import language, term
+from cbviz.measure.rounding import percent
 
 __all__ = [
     "arrivals",
@@ -41,6 +42,7 @@ __all__ = [
     "mask",
     "memory",
     "numbers",
+    "percent",
     "pool",
     "predict",
     "progress",

@@ -18,6 +18,7 @@ from cbviz.course.show import Shown, table
 from cbviz.course.words import say, term
 from cbviz.errors import CbvizError
 from cbviz.events import State
+from cbviz.measure.rounding import percent
 from cbviz.trace import Trace
 from cbviz.view.look import WASTED
 
@@ -121,7 +122,7 @@ class ByHand(CourseControl):
         return table(
             ["policy", "iterations", "held", "empty while requests wait", "occupancy"],
             [
-                (lane.name, lane.iterations, lane.count(State.HELD), lane.count(WASTED), f"{lane.useful:.0%}")
+                (lane.name, lane.iterations, lane.count(State.HELD), lane.count(WASTED), percent(lane.useful))
                 for lane in ran
             ],
         )

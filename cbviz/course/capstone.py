@@ -22,6 +22,7 @@ from cbviz.course.show import Shown
 from cbviz.course.show import table as as_table
 from cbviz.course.words import say
 from cbviz.errors import CbvizError, PolicyError
+from cbviz.measure.rounding import kept_apart
 from cbviz.policies import Policy, VllmV1, get
 from cbviz.workload import Request, Workload
 
@@ -146,10 +147,8 @@ class Grade(Shown):
             rows = [
                 (
                     str(game.seed),
-                    f"{game.waits.mean:.1f}",
-                    f"{game.mean_target:.1f}",
-                    f"{game.waits.worst:.0f}",
-                    f"{game.worst_target:.0f}",
+                    *kept_apart(game.waits.mean, game.mean_target, least=1),
+                    *kept_apart(game.waits.worst, game.worst_target),
                     game.passed,
                 )
                 for game in games

@@ -12,7 +12,7 @@ import numpy as np
 
 from cbviz.checks import listed, one_of, shown
 from cbviz.course.show import Shown
-from cbviz.course.words import term
+from cbviz.course.words import say, term
 from cbviz.errors import CbvizError
 from cbviz.measure.checks import column_of
 from cbviz.view.chart import Chart, Series
@@ -75,8 +75,8 @@ def chart(
             keep &= y > 0
         series.append(Series(term(name), x[keep], y[keep], "steps" if kind == "cdf" else kind))
     drawn = Chart(term(title), term(x_label), term(y_label), tuple(series), x_scale, y_scale)
-    names = ", ".join(s.name for s in series)
-    text = f"{drawn.title}: {drawn.y_label} against {drawn.x_label} of {names}"
+    names = " · ".join(s.name for s in series)
+    text = say("chart", title=drawn.title, y=drawn.y_label, x=drawn.x_label, names=names)
     return Shown(image(drawn.svg(), text), text)
 
 

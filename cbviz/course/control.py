@@ -29,13 +29,15 @@ class CourseControl(ABC):
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         bundle: dict[str, Any] = dict(self._still()._repr_mimebundle_())
         if self._made() is not None:
-            bundle[WIDGET] = self._widget._repr_mimebundle_()[WIDGET]
+            shown = self._widget._repr_mimebundle_()  # anywidget adds metadata
+            bundle[WIDGET] = (shown[0] if isinstance(shown, tuple) else shown)[WIDGET]
         return bundle
 
     def _made(self) -> Any:
-        """The widget, built once; None if ipywidgets is not installed."""
+        """The widget, built once; None if ipywidgets or anywidget is not installed."""
         if self._widget is None:
             try:
+                import anywidget  # noqa: F401
                 import ipywidgets
             except ImportError:
                 return None

@@ -62,28 +62,19 @@ class Knobs(CourseControl):
     def _build(self, widgets: Any) -> Any:
         self._page = widgets.HTML(self._shown().html)
         self._page.add_class("jp-RenderedHTMLCommon")  # tables look like those of other cells
-        sliders = []
-        for name, offered in self.values.items():
-            slider = widgets.SelectionSlider(
-                options=[(str(term(value)), value) for value in offered],
-                value=self.chosen[name],
-                description=knob(name),
-                orientation="vertical" if self.upright else "horizontal",
-                style={} if self.upright else {"description_width": "190px"},
-                layout={"height": "190px", "width": "72px"} if self.upright else {"width": "520px"},
-            )
-            slider.observe(self._moved(name), names="value")
-            sliders.append(slider)
-        if self.upright:
-            sliders = [widgets.HBox(sliders)]
-        return widgets.VBox([*sliders, self._page])
+        sliders = [self._slider(name, offered) for name, offered in self.values.items()]
+        return widgets.VBox([*([widgets.HBox(sliders)] if self.upright else sliders), self._page])
 
-    def _moved(self, name: str) -> Callable[[dict[str, Any]], None]:
-        def moved(change: dict[str, Any]) -> None:
-            self.chosen[name] = change["new"]
+    def _slider(self, name: str, offered: tuple[Any, ...]) -> Any:
+        from cbviz.view.slider import slider
+
+        def moved(index: int) -> None:
+            self.chosen[name] = offered[index]
             self._page.value = self._shown().html
 
-        return moved
+        words = [str(term(value)) for value in offered]
+        at = offered.index(self.chosen[name])
+        return slider(knob(name), words, at, moved, upright=self.upright, name_width=190)
 
 
 def knobs(show: Callable[..., Shown | Sequence[Shown]], /, **values: Sequence[Any]) -> Knobs:

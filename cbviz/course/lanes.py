@@ -14,6 +14,7 @@ import numpy as np
 from cbviz.course.show import Shown
 from cbviz.course.words import say, term
 from cbviz.events import Iteration, State
+from cbviz.measure.rounding import percent
 from cbviz.trace import Trace
 from cbviz.view.colours import INK, colour_of, text_on
 from cbviz.view.look import WASTED, dense, labels
@@ -118,7 +119,7 @@ def lanes(*runs: SlotLane, room: int = 0) -> Shown:
 
 
 def _said(lane: SlotLane) -> str:
-    return say("lane", policy=term(lane.name), n=lane.iterations, useful=f"{lane.useful:.0%}")
+    return say("lane", policy=term(lane.name), n=lane.iterations, useful=percent(lane.useful))
 
 
 def _slot(lane: SlotLane, slot: int, y: float, row: int, cell: float) -> list[str]:

@@ -20,7 +20,7 @@ from cbviz.view.svg import image
 
 MASK_CELL = 14
 MASK_GAP = 6
-MASK_LEFT, MASK_TOP = 90, 44
+MASK_LEFT, MASK_TOP, MASK_LINE = 90, 60, 17
 MASK_MOST = 60
 
 
@@ -84,11 +84,17 @@ def mask(requests: Mapping[str, tuple[int, int]]) -> Shown:
             )
             lines.append(f"{name} {' '.join(blocks)}")
         down += new * MASK_CELL + MASK_GAP
-    width, height = right + 10, down + 6
+    captions = [say("mask columns"), say("mask rows")]
+    # Chinese characters are as wide as the type is high, others about half of that.
+    longest = max(sum(13 if ord(letter) > 0x2E7F else 7 for letter in caption) for caption in captions)
+    width, height = max(right + 10, MASK_LEFT + longest), down + 6
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" font-size="13" '
         f'font-family="system-ui, sans-serif" fill="{INK}">'
-        f'<text x="{MASK_LEFT}" y="16">{escape(say("mask columns"))}</text>'
+        + "".join(
+            f'<text x="{MASK_LEFT}" y="{MASK_LINE * (line + 1)}">{escape(caption)}</text>'
+            for line, caption in enumerate(captions)
+        )
     )
     text = "\n".join(lines)
     return Shown(image(f"{head}{''.join(drawn)}</svg>", text), text)

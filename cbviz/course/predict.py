@@ -59,24 +59,22 @@ class Prediction(CourseControl):
         return say("no guess yet", first=self._worded(self.values[0]), last=self._worded(self.values[-1]))
 
     def _build(self, widgets: Any) -> Any:
-        if self.choices:
-            control = widgets.ToggleButtons(
-                options=[str(value) for value in self.values], value=None, style={"button_width": "auto"}
-            )
-        else:
+        if not self.choices:
+            from cbviz.view.slider import slider
+
             # The slider starts at a question mark: until the learner moves it, there is no guess.
-            control = widgets.SelectionSlider(
-                options=["?", *map(self._worded, self.values)], value="?", layout={"width": "440px"}
+            return slider(
+                say("guess"), ["?", *map(self._worded, self.values)], 0, lambda index: self._record(index - 1)
             )
-        control.observe(self._record, names="index")
+        control = widgets.ToggleButtons(
+            options=[str(value) for value in self.values], value=None, style={"button_width": "auto"}
+        )
+        control.observe(lambda change: self._record(-1 if change["new"] is None else change["new"]), names="index")
         return widgets.HBox([widgets.Label(say("guess")), control])
 
-    def _record(self, change: Any) -> None:
-        """Set the guess from the control's index, which for sliders counts from the question mark."""
-        index = change["new"]
-        if not self.choices and index is not None:
-            index = index - 1 if index else None
-        self.guess = None if index is None else self.values[index]
+    def _record(self, index: int) -> None:
+        """Set the guess from the index of its value; -1 is none."""
+        self.guess = None if index < 0 else self.values[index]
 
     def _worded(self, value: Any) -> str:
         return f"{_number(value)}{self.unit}"
@@ -197,8 +195,8 @@ def _line(values: list[float], result: float, guess: float | None, worded: Any) 
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="64" font-size="13" '
         'font-family="system-ui, sans-serif">',
         f'<path d="M{left} {middle}H{right}" stroke="{INK}" stroke-width="2"/>',
-        f'<text x="{left - 8}" y="{middle + 4}" text-anchor="end" fill="{INK}">{escape(worded(low))}</text>',
-        f'<text x="{right + 8}" y="{middle + 4}" fill="{INK}">{escape(worded(high))}</text>',
+        f'<text x="{left - 14}" y="{middle + 4}" text-anchor="end" fill="{INK}">{escape(worded(low))}</text>',
+        f'<text x="{right + 14}" y="{middle + 4}" fill="{INK}">{escape(worded(high))}</text>',
         mark(result, MEASURED, False, middle - 15),
     ]
     if guess is not None:

@@ -19,6 +19,8 @@ from cbviz.errors import CbvizError
 from cbviz.measure import same_answers
 from cbviz.measure.compare import check_same_work
 from cbviz.measure.lane_names import distinct_names
+from cbviz.measure.rounding import percent
+from cbviz.run.race_result import RaceResult
 from cbviz.trace import Trace
 from cbviz.view.colours import GREEN, INK
 from cbviz.view.svg import image
@@ -58,7 +60,7 @@ def numbers(runs: Any) -> Shown:
     return table(
         ["policy", "iterations", "occupancy", "same answers"],
         [
-            (name, len(trace.iterations), f"{trace.occupancy:.0%}", f"{same} / {compared}")
+            (name, len(trace.iterations), percent(trace.occupancy), f"{same} / {compared}")
             for name, trace in _named(traces)
         ],
     )
@@ -188,6 +190,9 @@ def sooner(runs: Any) -> Shown:
 
 
 def _traces(runs: Any) -> tuple[Trace, ...]:
+    """The traces. A race that still runs is waited for, and one that waits for its Start is started."""
+    if isinstance(runs, RaceResult):
+        runs.settle()
     found = getattr(runs, "traces", runs)
     if not isinstance(found, Sequence) or not found or not all(isinstance(trace, Trace) for trace in found):
         raise CbvizError(f"this takes a race, or the traces of one, not {shown(runs)}.")

@@ -124,7 +124,7 @@ def tokens(*groups: Sequence[str], marks: Sequence[str] = ("prompt", "answer")) 
     names = _texts("marks", marks)
     texts = [_texts("a group of tokens", group) for group in groups]
     if not any(texts) or len(texts) > len(names):
-        raise CbvizError(f"tokens need one to {len(names)} groups of texts, and at least one text.")
+        raise CbvizError(f"tokens need 1 to {len(names)} groups of texts, and at least one text.")
     boxes, lines = [], []
     for group, mark, ground in zip(texts, names, (THIN_GREY, THIN_GREEN), strict=False):
         boxes += [_box(_visible(piece), THIN_BLUE if piece == "" else ground) for piece in group]
@@ -236,7 +236,7 @@ def _cell(value: object) -> str:
 
 
 def _numeric(value: object) -> bool:
-    text = term(value).replace(",", "").rstrip("%×").strip()
+    text = term(value).replace(",", "").strip("%×").strip()
     try:
         float(text)
     except ValueError:

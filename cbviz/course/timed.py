@@ -60,9 +60,9 @@ def timed(
 ) -> Timed:
     """Time a call on this machine; on one that is too busy, give the recorded times of the same work instead.
 
-    A machine is too busy if repeats of the same call differ by much, if more work takes less time, or if other
-    processes keep its cores (see `cbviz.run.timings`). Sizes that were not recorded are measured all the same, and the
-    note warns.
+    A machine is too busy if repeats of the same call differ by much, if other processes keep its cores, or if more work
+    takes less time and either of these is seen a little (see `cbviz.run.timings`). Sizes that were not recorded are
+    measured all the same, and the note warns.
 
     Parameters
     ----------

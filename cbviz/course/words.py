@@ -51,13 +51,15 @@ def term(word: object) -> str:
     Parameters
     ----------
     word
-        The English word, or any object.
+        The English word, a message of the catalogue, or any object.
 
     Returns
     -------
     str
         Its translation; what the catalogue does not know, as text.
     """
+    if isinstance(word, messages.Message):
+        return word.in_language(spoken())
     try:
         text = str(word).encode("utf-8", "backslashreplace").decode("utf-8")
     except Exception:  # what is shown may be a learner's object, or an integer too long for `str`

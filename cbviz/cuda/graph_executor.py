@@ -100,7 +100,7 @@ class GraphExecutor(GraphReplay):
             history=history,
         )
         super().__init__(forward, lag=lag, context_limit=self.context_limit, longest_prompt=longest_prompt)
-        self._most_prompt_tokens = min(slots * self.context_limit, positions)
+        self._most_prompt_tokens = min(slots * min(longest_prompt or longest, longest), positions)
         """All slots' prompts at once, if they are that long."""
         self.capture(progress)
 
@@ -111,9 +111,8 @@ class GraphExecutor(GraphReplay):
 
         An interrupt waits for the graph in hand: a capture that is broken off leaves the device's stream capturing.
         """
-        sizes = graph_replay.PROMPT_SIZES
-        largest = next((size for size in sizes if size >= self._most_prompt_tokens), sizes[-1])
-        worth = [size for size in reversed(sizes) if size <= largest]
+        largest = graph_replay.size_for(self._most_prompt_tokens, self.slots)
+        worth = [size for size in reversed(graph_replay.PROMPT_SIZES) if size <= largest]
         shapes = [self._prompt_shape(size, min(self._longest_prompt, size)) for size in worth]
         shapes += [Shape(rows) for rows in reversed(self._rows)]
         for i, shape in enumerate(shapes):

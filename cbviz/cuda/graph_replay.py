@@ -25,12 +25,14 @@ from cbviz.core.executor import Result, Step
 from cbviz.cuda.layout import ALIGNMENT, PromptPieces, Shape, StagingBuffer
 from cbviz.cuda.static_forward import Captured, StaticForward, prepare
 from cbviz.eager.out_of_memory import OUT_OF_MEMORY, out_of_memory
-from cbviz.events import BoolArray, IntArray
+from cbviz.events import IntArray
 
 PROMPT_LENGTHS = (128, 512, 2048, 8192)
 """Lengths of a pass's longest prompt that a graph is made for: attention launches work for prompts of that length."""
 PROMPT_SIZES = (64, 128, 192, 256, 384, 512, 640, 768, 1024, 1280, 1536, 2048, 3072, 4096, 6144, 8192)
 """Prompt tokens that an iteration is padded to. More than the last are split over several passes."""
+TOKENS_A_PROMPT = 16
+"""Prompt tokens for which a graph has room for one prompt: each room is a row of logits, needed or not."""
 FEWEST_KEYS = 1024
 """Cached positions that an iteration with continued prompts is padded to: this, or a power of 2 times it."""
 MOST_KEYS = 32768
@@ -46,14 +48,20 @@ def row_sizes(slots: int) -> list[int]:
     return sorted({min(size, slots) for size in sizes})
 
 
+def prompts_in(tokens: int) -> int:
+    """Prompts for which a graph of so many prompt tokens has room, if there are slots for them."""
+    return max(1, tokens // TOKENS_A_PROMPT)
+
+
+def size_for(tokens: int, prompts: int) -> int:
+    """The smallest of `PROMPT_SIZES` that holds this many tokens of this many prompts; the largest if none does."""
+    fitting = (size for size in PROMPT_SIZES if size >= tokens and prompts_in(size) >= prompts)
+    return next(fitting, PROMPT_SIZES[-1])
+
+
 def keys_size(keys: int) -> int:
     """`FEWEST_KEYS` times the power of 2 that holds these keys."""
     return FEWEST_KEYS << max(0, (-(-keys // FEWEST_KEYS) - 1).bit_length())
-
-
-def rows_where(condition: BoolArray) -> IntArray:
-    """Indices at which it holds."""
-    return condition.nonzero()[0].astype(np.int32)
 
 
 @dataclass(slots=True)
@@ -113,11 +121,11 @@ class GraphReplay:
         self._send_tables(step.tables)
         # A row of one token decodes if the device has that token; the prompts' tokens are on the host.
         known = self._known[step.slot]
-        decoding = rows_where(step.start >= known)
+        decoding = np.flatnonzero(step.start >= known).astype(np.int32)
         host = next(self._outputs)
         order = np.zeros(len(step.slot), np.int32)
         used = padded = 0
-        passes = self._passes(step, rows_where(step.start < known))
+        passes = self._passes(step, np.flatnonzero(step.start < known).tolist())
         for i, pieces in enumerate(passes):
             rows = decoding if i == len(passes) - 1 else decoding[:0]
             # Only the last piece of a pass can be one that its row continues from: it yields nothing.
@@ -140,17 +148,18 @@ class GraphReplay:
                 seconds = ticket.begun.elapsed_time(ticket.done) / 1e3
         return Result(ticket.host.numpy()[ticket.order], seconds, ticket.padded)
 
-    def _passes(self, step: Step, prompting: IntArray) -> list[PromptPieces]:
+    def _passes(self, step: Step, prompting: list[int]) -> list[PromptPieces]:
         """Prompts, or pieces of long ones, in packs that a graph can hold; one empty pack if there are none."""
-        if not len(prompting):
+        if not prompting:
             return [NO_PIECES]
         packs: list[list[tuple[int, int, int]]] = [[]]
-        tokens = keys = 0
-        for row in prompting.tolist():
+        tokens, keys, most = 0, 0, prompts_in(PROMPT_SIZES[-1])
+        for row in prompting:
             start, end = int(step.start[row]), int(step.start[row] + step.count[row])
             while start < end:
                 room = PROMPT_SIZES[-1] - tokens
-                if room == 0 or (packs[-1] and keys + min(end, start + room) > MOST_KEYS):
+                full = room == 0 or len(packs[-1]) == most
+                if full or (packs[-1] and keys + min(end, start + room) > MOST_KEYS):
                     packs.append([])
                     tokens, keys, room = 0, 0, PROMPT_SIZES[-1]
                 count = min(room, end - start)
@@ -167,7 +176,7 @@ class GraphReplay:
         """
         if len(pieces.row):
             total = int(pieces.count.sum())
-            size = next(size for size in PROMPT_SIZES if size >= total)
+            size = size_for(total, len(pieces.row))
             longest = max(int(pieces.count.max()), min(self._longest_prompt, size))
             shape = self._prompt_shape(size, longest, keys_size(int(pieces.end.sum())) if pieces.start.any() else 0)
         else:
@@ -175,10 +184,8 @@ class GraphReplay:
         sampled = self._forward.sampling.any_drawn(step.slot[np.concatenate([rows, pieces.row])])
         captured = self._captured(shape, sampled)
         buffer = next(self._inputs)
-        tokens = [
-            self._prompt[step.slot[row]][start:end]
-            for row, start, end in zip(pieces.row, pieces.start, pieces.end, strict=True)
-        ]
+        places = zip(step.slot[pieces.row], pieces.start, pieces.end, strict=True)
+        tokens = [self._prompt[slot][start:end] for slot, start, end in places]
         flat = buffer.open(captured.layout.length)
         captured.layout.fill(flat, step, rows, pieces, tokens, self.cache.block_size)
         buffer.send(captured.flat)
@@ -214,7 +221,7 @@ class GraphReplay:
     def _prompt_shape(self, tokens: int, longest: int, keys: int = 0) -> Shape:
         """The shape for up to `tokens` prompt tokens in prompts of up to `longest` that see `keys` cached positions."""
         longest = min(tokens, next(size for size in PROMPT_LENGTHS if size >= longest))
-        return Shape(self._rows[-1], tokens, min(self.slots, tokens), longest, keys)
+        return Shape(self._rows[-1], tokens, min(self.slots, prompts_in(tokens)), longest, keys)
 
     def _captured(self, shape: Shape, sampled: bool) -> Captured:
         key = (shape, sampled)

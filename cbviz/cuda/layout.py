@@ -93,17 +93,12 @@ class Layout:
         self.shape = shape
         self.scratch = scratch
         lengths = {
-            "given": shape.width,
-            "slot": shape.width,
-            "position": shape.width,
-            "slot_mapping": shape.width,
+            **dict.fromkeys(("given", "slot", "position", "slot_mapping"), shape.width),
             "context": shape.rows,
             "cu_seqlens_q": shape.prompts + 1,
             "cu_seqlens_k": shape.prompts + 1 if shape.keys else 0,
             "gather": shape.keys,
-            "last": shape.draws,
-            "seat": shape.draws,
-            "index": shape.draws,
+            **dict.fromkeys(("last", "seat", "index"), shape.draws),
         }
         self._fields: dict[str, slice] = {}
         self.length = 0
@@ -115,9 +110,8 @@ class Layout:
     def padding(self) -> IntArray:
         """The array of an iteration in which every row is padding."""
         flat = np.zeros(self.length, np.int32)
-        flat[self._fields["slot"]] = self.scratch
         flat[self._fields["slot_mapping"]] = NOWHERE
-        flat[self._fields["seat"]] = self.scratch
+        flat[self._fields["slot"]] = flat[self._fields["seat"]] = self.scratch
         return flat
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:

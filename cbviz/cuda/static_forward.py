@@ -152,8 +152,7 @@ def prepare(forward: StaticForward, shape: Shape, scratch: int, *, sampled: bool
     """Allocate a shape's inputs and outputs and, on CUDA, warm it up and capture it into the graph memory `pool`."""
     layout = Layout(shape, scratch)
     device = forward.device
-    flat = torch.zeros(layout.length, dtype=torch.int32, device=device)
-    flat.copy_(torch.from_numpy(layout.padding))
+    flat = torch.tensor(layout.padding, device=device)  # a copy, int32
     captured = Captured(layout, flat, torch.zeros(shape.draws, dtype=torch.int32, device=device))
     if device.type != "cuda":
         return captured
@@ -169,8 +168,8 @@ def capture(forward: StaticForward, captured: Captured, sampled: bool, pool: Any
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
-        for _ in range(2):  # compiles, and lets kernels tune themselves, before anything is recorded
-            forward.run(layout, captured.flat, captured.tokens, sampled)
+        # Compiles, and lets kernels tune themselves, before anything is recorded.
+        forward.run(layout, captured.flat, captured.tokens, sampled)
     torch.cuda.current_stream(device).wait_stream(stream)
     captured.graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(captured.graph, pool=pool):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 from weakref import WeakValueDictionary
@@ -32,7 +32,9 @@ SMALLEST = 2**16
 """Weights below this many entries stay as they are: all their products together take no time."""
 ROOM = 2
 """The copy is made where this many times its size is free."""
-REPEATS = 5
+REPEATS = 3
+BEYOND_CACHES = 2**26
+"""Bytes of weights of one shape that are timed in turn, where a model has so many: a pass reads each from memory."""
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -51,6 +53,9 @@ class PackedWeight:
     packed: Tensor
     witness: Tensor
 
+
+Group = tuple[nn.Module, tuple[str, ...], list[nn.Linear]]
+"""A module, names of linears in it, and these."""
 
 _lock = threading.Lock()
 _layouts: WeakValueDictionary[tuple[tuple[int, torch.Size], ...], PackedWeight] = WeakValueDictionary()
@@ -99,18 +104,24 @@ def pack_linears(model: nn.Module, rows: int) -> int:
     if not found or not onednn_packs() or (free is not None and free < ROOM * size):
         return 0
     used: dict[int, int] = {}
+
+    def replaced(owner: nn.Module, name: str, linear: nn.Linear, packed: nn.Module) -> None:
+        setattr(owner, name, packed)
+        used[linear.weight.data_ptr()] = linear.weight.nbytes
+
     with _lock, torch.inference_mode():
-        for owner, names, linears in sibling_groups(model):
-            if all(_eligible(linear) for linear in linears) and (layout := _worthwhile(linears, rows)) is not None:
+        groups = [group for group in sibling_groups(model) if all(map(_eligible, group[2]))]
+        for alike in _alike(groups):
+            layouts = _worthwhile([linears for _, _, linears in alike], rows)
+            for (owner, names, linears), layout in zip(alike, layouts, strict=False):
                 product = functools.partial(_laid_out, layout, joined_bias(linears))
                 joint = JointProduct(product, [linear.out_features for linear in linears], FEW_ROWS)
                 for number, (name, linear) in enumerate(zip(names, linears, strict=True)):
-                    setattr(owner, name, SiblingLinear(linear, joint, number))
-                    used[linear.weight.data_ptr()] = linear.weight.nbytes
-        for owner, name, linear in _linears(model):
-            if (layout := _worthwhile([linear], rows)) is not None:
-                setattr(owner, name, PackedLinear(linear, layout))
-                used[linear.weight.data_ptr()] = linear.weight.nbytes
+                    replaced(owner, name, linear, SiblingLinear(linear, joint, number))
+        for alike in _alike((owner, (name,), [linear]) for owner, name, linear in _linears(model)):
+            layouts = _worthwhile([linears for _, _, linears in alike], rows)
+            for (owner, (name,), (linear,)), layout in zip(alike, layouts, strict=False):
+                replaced(owner, name, linear, PackedLinear(linear, layout))
     return sum(used.values())
 
 
@@ -150,16 +161,25 @@ def _hooks(module: nn.Module) -> tuple[object, ...]:
     return module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
 
 
-def _worthwhile(linears: list[nn.Linear], rows: int) -> PackedWeight | None:
-    """The layout of one linear, or of several together, where it pays; None elsewhere."""
-    weights = [linear.weight for linear in linears]
-    key = (tuple(weight.shape for weight in weights), rows)
-    if not _faster.get(key, sum(weight.numel() for weight in weights) >= SMALLEST):
-        return None
-    layout = _layout(weights, rows)
+def _alike(groups: Iterable[Group]) -> list[list[Group]]:
+    """Groups of linears by the shapes of their weights."""
+    found: dict[tuple[torch.Size, ...], list[Group]] = {}
+    for group in groups:
+        found.setdefault(tuple(linear.weight.shape for linear in group[2]), []).append(group)
+    return list(found.values())
+
+
+def _worthwhile(alike: list[list[nn.Linear]], rows: int) -> list[PackedWeight]:
+    """The layouts of linears, or of linears together, that are alike, where they pay; none elsewhere."""
+    weights = [[linear.weight for linear in linears] for linears in alike]
+    key = (tuple(weight.shape for weight in weights[0]), rows)
+    if not _faster.get(key, sum(weight.numel() for weight in weights[0]) >= SMALLEST):
+        return []
+    few = weights[: max(1, BEYOND_CACHES // sum(weight.nbytes for weight in weights[0]))]
+    layouts = [_layout(each, rows) for each in few]
     if key not in _faster:
-        _faster[key] = _pays(weights, layout, rows)
-    return layout if _faster[key] else None
+        _faster[key] = _pays(few, layouts, rows)
+    return layouts + [_layout(each, rows) for each in weights[len(few) :]] if _faster[key] else []
 
 
 def _layout(weights: list[Tensor], rows: int) -> PackedWeight:
@@ -174,29 +194,34 @@ def _layout(weights: list[Tensor], rows: int) -> PackedWeight:
     return known
 
 
-def _pays(weights: list[Tensor], layout: PackedWeight, rows: int) -> bool:
-    """Whether products over the layout are faster than plain ones, and than those over a layout of each weight."""
-    x = torch.linspace(-1, 1, rows * weights[0].shape[1]).reshape(rows, -1)
-    if len(weights) == 1:
-        plain, packed = _fastest(lambda: functional.linear(x, weights[0]), lambda: _product(x, layout.packed, None))
-        return plain > LEAST_GAIN * packed
-    each = [_packed(weight, rows) for weight in weights]
-    joint = JointProduct(lambda x: _product(x, layout.packed, None), [len(weight) for weight in weights], FEW_ROWS)
+def _pays(weights: list[list[Tensor]], layouts: list[PackedWeight], rows: int) -> bool:
+    """Whether products over layouts are faster than plain ones, and than those over a layout of each weight."""
+    x = torch.linspace(-1, 1, rows * weights[0][0].shape[1]).reshape(rows, -1)
+    packed = [layout.packed for layout in layouts]
+    if len(weights[0]) == 1:
+        plain, apart = _fastest(
+            [functools.partial(functional.linear, x, weight) for (weight,) in weights],
+            [functools.partial(_product, x, one, None) for one in packed],
+        )
+        return plain > LEAST_GAIN * apart
+    sizes = [len(weight) for weight in weights[0]]
+    joints = [JointProduct(functools.partial(_product, packed=one, bias=None), sizes, FEW_ROWS) for one in packed]
     plain, apart, together = _fastest(
-        lambda: [functional.linear(x, weight) for weight in weights],
-        lambda: [_product(x, packed, None) for packed in each],
-        lambda: [joint.part(number, x) for number in range(len(weights))],
+        [functools.partial(functional.linear, x, weight) for each in weights for weight in each],
+        [functools.partial(_product, x, _packed(weight, rows), None) for each in weights for weight in each],
+        [functools.partial(joint.part, number, x) for joint in joints for number in range(len(sizes))],
     )
     return plain > LEAST_GAIN * together and apart > LEAST_GAIN_TOGETHER * together
 
 
-def _fastest(*products: Callable[[], object]) -> list[float]:
-    """The least seconds of each product, taken in turns."""
-    seconds = [float("inf")] * len(products)
+def _fastest(*ways: list[Callable[[], object]]) -> list[float]:
+    """The least seconds of each way to compute the same products, the ways taken in turns."""
+    seconds = [float("inf")] * len(ways)
     for _ in range(REPEATS + 1):  # the first call of each fills caches, and is never the fastest
-        for number, product in enumerate(products):
+        for number, products in enumerate(ways):
             began = perf_counter()
-            product()
+            for product in products:
+                product()
             seconds[number] = min(seconds[number], perf_counter() - began)
     return seconds
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
@@ -17,14 +17,20 @@ from cbviz.models.plain_attention import plain_attention
 class _Decoding:
     """Rows with one query token: where their context lies in the cache, and which of it each may see."""
 
-    token: Tensor
-    """int64 [D]: their query tokens' indices."""
+    token: Tensor | None
+    """int64 [D]: their query tokens' indices; None if every token of the pass is one, in order."""
     gather: Tensor
-    """int64 [D, longest context]: cache positions; padding repeats position 0 of the pool."""
-    position: Tensor
-    """int64 [longest context]: 0, 1, 2, …"""
-    context: Tensor
-    """int64 [D, 1]: each row's context."""
+    """int64 [D × longest context]: cache positions, row by row; padding repeats position 0 of the pool."""
+    back: Tensor
+    """int64 [D, 1, 1, longest context]: how far each position lies before the row's query; padding is below 0."""
+    biases: dict[tuple[int | None, torch.dtype], Tensor] = field(default_factory=dict)
+
+    def bias(self, window: int | None, dtype: torch.dtype) -> Tensor:
+        """What is added to scores, alike in all layers with this window: minus infinity where a row does not see."""
+        if (window, dtype) not in self.biases:
+            hidden = self.back < 0 if window is None else (self.back < 0) | (self.back >= window)
+            self.biases[window, dtype] = torch.zeros_like(hidden, dtype=dtype).masked_fill_(hidden, float("-inf"))
+        return self.biases[window, dtype]
 
 
 @dataclass(slots=True)
@@ -44,7 +50,7 @@ class SdpaAttention:
     Rows that decode (one query token each) gather their keys and values into one padded tensor and share a call; the
     mask hides the padding. Rows that take in a prompt have a call each, so that no prompt is ever padded to another.
     Capped scores and sinks, which that function does not know, are written out (`cbviz.models.plain_attention`). It
-    holds the index tensors of the iteration between its layers.
+    holds the indices and masks of the iteration between its layers.
     """
 
     def __init__(self) -> None:
@@ -60,11 +66,11 @@ class SdpaAttention:
             context = torch.tensor([batch.context[r] for r in decoding], device=device).unsqueeze(1)
             position = torch.arange(max(batch.context[r] for r in decoding), device=device)
             gather = _cache_positions(batch.tables[decoding], position, batch.block_size)
+            token = [batch.cu_seqlens[r] for r in decoding]
             self._decoding = _Decoding(
-                token=torch.tensor([batch.cu_seqlens[r] for r in decoding], device=device),
-                gather=torch.where(position < context, gather, 0),
-                position=position,
-                context=context,
+                token=torch.tensor(token, device=device) if len(token) < batch.cu_seqlens[-1] else None,
+                gather=torch.where(position < context, gather, 0).flatten(),
+                back=(context - 1 - position)[:, None, None, :],
             )
         self._prefilling = [
             _Prefilling(
@@ -92,47 +98,38 @@ class SdpaAttention:
         sinks: Tensor | None = None,
     ) -> Tensor:
         """See `AttentionBackend`."""
+        plain = softcap is not None or sinks is not None or keys.shape[1] != values.shape[1]
         output = query.new_empty((*query.shape[:2], values.shape[-1]))
         if (rows := self._decoding) is not None:
-            seen = rows.position < rows.context
-            if window is not None:
-                seen &= rows.position >= rows.context - window
-            output[rows.token] = _attend(
-                query[rows.token].unsqueeze(2),
-                keys[rows.gather].transpose(1, 2),
-                values[rows.gather].transpose(1, 2),
-                seen[:, None, None, :],
-                scale,
-                softcap,
-                sinks,
-            ).squeeze(2)
+            asked = query if rows.token is None else query[rows.token]
+            k, v = (
+                x.index_select(0, rows.gather).view(len(asked), -1, *x.shape[1:]).transpose(1, 2)
+                for x in (keys, values)
+            )
+            bias = rows.bias(window, query.dtype)
+            if plain:
+                found = plain_attention(asked.unsqueeze(2), k, v, bias == 0, scale=scale, softcap=softcap, sinks=sinks)
+            else:
+                # The query heads of a KV head stand as queries of one head: each key is read once, not once a head.
+                grouped = asked.view(len(asked), k.shape[1], -1, k.shape[3])
+                found = F.scaled_dot_product_attention(grouped, k, v, attn_mask=bias, scale=scale)
+            found = found.reshape(len(asked), *output.shape[1:])
+            if rows.token is None:
+                return found
+            output[rows.token] = found
         for row in self._prefilling:
-            output[row.begin : row.end] = _attend(
-                query[row.begin : row.end].transpose(0, 1).unsqueeze(0),
-                keys[row.gather].transpose(0, 1).unsqueeze(0),
-                values[row.gather].transpose(0, 1).unsqueeze(0),
-                _causal_mask(row.end - row.begin, row.context, window, query.device),
-                scale,
-                softcap,
-                sinks,
-            )[0].transpose(0, 1)
+            asked = query[row.begin : row.end].transpose(0, 1).unsqueeze(0)
+            k, v = (x.index_select(0, row.gather).transpose(0, 1).unsqueeze(0) for x in (keys, values))
+            # A prompt from its beginning needs no mask: PyTorch then leaves out what no query sees.
+            whole = asked.shape[2] == row.context and window is None and not plain
+            seen = None if whole else _causal_mask(asked.shape[2], row.context, window, query.device)
+            if plain and seen is not None:
+                found = plain_attention(asked, k, v, seen, scale=scale, softcap=softcap, sinks=sinks)
+            else:
+                gqa = asked.shape[1] != k.shape[1]
+                found = F.scaled_dot_product_attention(asked, k, v, seen, is_causal=whole, scale=scale, enable_gqa=gqa)
+            output[row.begin : row.end] = found[0].transpose(0, 1)
         return output
-
-
-def _attend(
-    query: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    seen: Tensor,
-    scale: float,
-    softcap: float | None,
-    sinks: Tensor | None,
-) -> Tensor:
-    """[rows, query heads, queries, value size] of [rows, heads, tokens, size] each."""
-    if softcap is not None or sinks is not None or keys.shape[1] != values.shape[1]:
-        return plain_attention(query, keys, values, seen, scale=scale, softcap=softcap, sinks=sinks)
-    grouped = query.shape[1] != keys.shape[1]
-    return F.scaled_dot_product_attention(query, keys, values, attn_mask=seen, scale=scale, enable_gqa=grouped)
 
 
 def _cache_positions(tables: Tensor, position: Tensor, block_size: int) -> Tensor:

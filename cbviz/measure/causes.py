@@ -16,26 +16,30 @@ CAUSES = {
 """A field of `SlotUse` → the line that names it as the cause."""
 
 
-def cause(name: str, worse: Trace, better: Trace) -> Message | None:
+def cause(worse: tuple[str, Trace], better: tuple[str, Trace]) -> Message | None:
     """What the run with more iterations did with them: the use of slots of which it had most more than the other.
 
-    Both runs computed the same answers, so a longer one spent its additional slot-iterations on something else.
+    Both runs computed the same answers, so a longer one spent its additional slot-iterations on something else, or the
+    shorter one got tokens without an iteration of their own: drafts that were accepted.
 
     Parameters
     ----------
-    name
-        Of the worse run.
     worse, better
-        The runs; the first has more iterations.
+        Name and run; the first has more iterations.
 
     Returns
     -------
     Message or None
         How many slot-iterations went where; None if more passes for the same prompts are all there is.
     """
-    mine, theirs = slot_use(worse), slot_use(better)
+    (name, long), (leader, short) = worse, better
+    mine, theirs = slot_use(long), slot_use(short)
     more = {use: getattr(mine, use) - getattr(theirs, use) for use in ("prefill", *CAUSES)}
     use = max(more, key=lambda key: more[key])
+    drafts = int(short.accepted.sum() - long.accepted.sum())
+    if drafts > max(0, more[use]):
+        count = int(short.accepted.sum())
+        return Message("verdict.because_drafts", policy=leader, n=count, count=f"{count:,}")
     if use not in CAUSES or more[use] <= 0:
         return None
     count = int(getattr(mine, use))

@@ -127,12 +127,19 @@ def compare(first: Trace, second: Trace) -> Comparison:
 
 def speedup(first: Trace, last: Trace) -> float:
     """Seconds of the first run / seconds of the last: above 1 where the last is quicker."""
+    _check_ran(last)
     return first.seconds / last.seconds
 
 
 def iteration_ratio(first: Trace, last: Trace) -> float:
     """Iterations of the first run / iterations of the last."""
+    _check_ran(last)
     return len(first.iterations) / len(last.iterations)
+
+
+def _check_ran(last: Trace) -> None:
+    if not len(last.iterations):
+        raise MeasureError("the last run was stopped before its first iteration, so there is no ratio to it.")
 
 
 def check_same_work(first: Trace, second: Trace) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from statistics import median
 
+from cbviz.measure.rounding import fixed
 from cbviz.trace import Trace
 
 SHORTEST_RUN = 1.0
@@ -55,7 +56,7 @@ def two_digits(value: float) -> str:
     if value <= 0:
         return "0"
     places = 1 - math.floor(math.log10(value))
-    return f"{round(value, places):,.{max(0, places)}f}"
+    return fixed(value, places)
 
 
 def rounded(value: float) -> float:
@@ -90,6 +91,27 @@ class Spread:
         """The spread of at least one value."""
         return cls(median(values), min(values), max(values), len(values))
 
+    @classmethod
+    def quotient(cls, over: Sequence[float], under: Sequence[float]) -> Spread:
+        """How many times as large the first values are: the quotient of the medians, and the range over the repeats.
+
+        The median of the repeats' quotients would be another number, and contradict the medians that stand beside it.
+        This one lies within the range, too: if every value over is at most m times its value under, so is the median.
+
+        Parameters
+        ----------
+        over, under
+            Values of the same repeats, above 0.
+
+        Examples
+        --------
+        >>> Spread.quotient([8.0, 7.5, 8.5], [4.0, 3.0, 4.1])
+        Spread(median=2.0, low=2.0, high=2.5, count=3)
+        """
+        each = [a / b for a, b in zip(over, under, strict=True)]
+        # min and max: a division rounded in the last place must not leave the range that it belongs to.
+        return cls(min(max(median(over) / median(under), min(each)), max(each)), min(each), max(each), len(each))
+
     @property
     def decided(self) -> bool:
         """For a ratio: whether all repeats lie clear of 1, by half their range and by one per cent at least.
@@ -123,7 +145,7 @@ class LaneTimes:
     seconds
         Of each lane, over the repeats.
     ratios
-        (i, j) → seconds of lane i / seconds of lane j, repeat by repeat.
+        (i, j) → seconds of lane i / seconds of lane j: of the medians, and the range over the repeats.
     repeats
         Runs of every lane.
     modelled
@@ -175,7 +197,7 @@ def lane_times(runs: Sequence[Sequence[Trace]]) -> LaneTimes | None:
     pairs = product(range(len(runs)), repeat=2)
     return LaneTimes(
         seconds=tuple(Spread.of(lane) for lane in seconds),
-        ratios={(i, j): Spread.of([a / b for a, b in zip(seconds[i], seconds[j], strict=True)]) for i, j in pairs},
+        ratios={(i, j): Spread.quotient(seconds[i], seconds[j]) for i, j in pairs},
         repeats=repeats,
         modelled=all(trace.meta.clock == "virtual" for lane in runs for trace in lane),
         in_turns=repeats == 1 and all(trace.meta.clock == "lane" for lane in runs for trace in lane),

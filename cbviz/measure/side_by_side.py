@@ -16,32 +16,35 @@ from cbviz.events import State
 from cbviz.measure.checks import listed, one_of
 from cbviz.measure.lane_names import distinct_names
 from cbviz.measure.lane_times import rounded, two_digits, worth_showing
+from cbviz.measure.rounding import fixed, percent
 from cbviz.measure.summary import summary
 from cbviz.measure.verdict import RaceVerdict
 from cbviz.trace import Trace
 from cbviz.trace.trace import SPECULATION
 
 ROWS = {
-    "iterations": "{:,.0f}",
+    "iterations": "whole",
     "seconds": "four digits",
-    "output tokens/s": "{:,.0f}",
-    "occupancy": "{:.1%}",
-    "KV memory used": "{:.1%}",
-    "KV memory reserved": "{:.1%}",
-    "KV memory never used": "{:.1%}",
-    "KV memory free": "{:.1%}",
-    "stalls": "{:,.0f}",
-    "preemptions": "{:,.0f}",
-    "recomputed tokens": "{:,.0f}",
-    "tokens a decode": "{:.2f}",
-    "drafts accepted": "{:,.0f}",
-    "drafts rejected": "{:,.0f}",
+    "output tokens/s": "whole",
+    "occupancy": "percent",
+    "KV memory used": "percent",
+    "KV memory reserved": "percent",
+    "KV memory never used": "percent",
+    "KV memory free": "percent",
+    "stalls": "whole",
+    "preemptions": "whole",
+    "recomputed tokens": "whole",
+    "tokens a decode": "two places",
+    "drafts accepted": "whole",
+    "drafts rejected": "whole",
     "TTFT p50 (ms)": "four digits",
     "TTFT p99 (ms)": "four digits",
     "ITL p50 (ms)": "four digits",
     "ITL p99 (ms)": "four digits",
 }
-"""Each row and the format of its number; "four digits" never has an exponent."""
+"""Each row and the format of its number; "four digits" never has an exponent, "percent" has one decimal."""
+DECIMALS = {"whole": 0, "two places": 2}
+"""Decimal places of the formats that have a fixed number of them."""
 MORE_ROWS = tuple(ROWS)[4:]
 """The rows on KV memory and waiting."""
 KV_ROWS = tuple(row for row in ROWS if row.startswith("KV"))
@@ -174,21 +177,24 @@ class SideBySide:
         if row in TIMES and self.digits == HIDDEN:
             return ["–"] * len(self.numbers)
         if row == KV_ROWS[-1]:
-            return [ROWS[row].format(_left(column)) for column in self.numbers.values()]
+            return [percent(_left(column), 1) for column in self.numbers.values()]
         values = [column.get(row, math.nan) for column in self.numbers.values()]
         return ["–" if math.isnan(value) else self._number(value, row) for value in values]
 
     def _number(self, value: float, row: str) -> str:
         if row in TIMES and self.digits == ONE_RUN:
             return two_digits(value)
-        if ROWS[row] != "four digits":
-            return ROWS[row].format(value)
+        if ROWS[row] in DECIMALS:
+            return fixed(value, DECIMALS[ROWS[row]])
+        if ROWS[row] == "percent":
+            return percent(value, 1)
         return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _left(column: dict[str, float]) -> float:
     """The share of KV memory that the rounded shares of the other rows leave."""
-    return max(0.0, 1 - sum(round(column[row], 3) for row in KV_ROWS[:-1]))
+    written = (float(percent(column[row], 1).removesuffix("%")) for row in KV_ROWS[:-1])
+    return max(0.0, round(1 - sum(written) / 100, 6))
 
 
 def columns(text: str) -> int:

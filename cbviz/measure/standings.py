@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from cbviz.measure.lane_times import LaneTimes
+from cbviz.measure.rounding import fixed
 from cbviz.messages import Message
 from cbviz.trace import Trace
 
@@ -146,7 +147,7 @@ def standings(
         values = [MEASURES[compare](trace) for trace in traces]
         order = sorted(lanes, key=lambda lane: values[lane])
         tied = [values[order[n - 1]] == values[order[n]] for n in range(1, len(order))]
-        texts = [f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}" for value, _ in values]
+        texts = [fixed(value, 0 if float(value).is_integer() else 1) for value, _ in values]
     places = [1]
     for n, same in enumerate(tied, start=1):
         places.append(places[-1] if same else n + 1)

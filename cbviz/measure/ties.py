@@ -81,6 +81,8 @@ def _missing(traces: Sequence[Trace]) -> list[str | Message]:
         found.append("verdict.try_closer" if slots == 2 else "verdict.try_fewer_or_closer")
     if requests > 1 and _equal_lengths(traces[0]):
         found.append("verdict.try_lengths")
+    elif requests == 1 and _longest_answer(traces[0]) <= 1:
+        found.append("verdict.try_longer")
     return found
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cbviz.measure.lane_times import LaneTimes, two_digits
+from cbviz.measure.lane_times import LaneTimes, Spread, two_digits
+from cbviz.measure.rounding import fixed
 from cbviz.measure.standings import listed as in_a_list
 from cbviz.measure.ties import ARGUMENTS
 from cbviz.messages import Message
@@ -47,7 +48,7 @@ def about_seconds(times: LaneTimes | None, names: Sequence[str], *, alike: bool 
         ends = {"low": ratio_text(spread.low), "high": ratio_text(spread.high)}
         return [Message("verdict.undecided", n=times.repeats, first=names[slow], last=names[fast], **ends)]
     of = {"slower": names[slow], "faster": names[fast], "times": ratio, "low": low, "high": high, "n": times.repeats}
-    took = {"slow": times.seconds[slow].texts()[0], "fast": times.seconds[fast].texts()[0]}
+    took = {"slow": _to_divide(times.seconds[slow]), "fast": _to_divide(times.seconds[fast])}
     return [Message("verdict.times", **of, **took)]
 
 
@@ -68,7 +69,12 @@ def about_clocks(traces: Sequence[Trace]) -> list[Message]:
 
 def ratio_text(ratio: float) -> str:
     """A ratio of counts, or an end of a range, with three digits: exact, whatever the machine did."""
-    return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.1f}" if ratio < 100 else f"{ratio:,.0f}"
+    return fixed(ratio, 2 if ratio < 10 else 1 if ratio < 100 else 0)
+
+
+def _to_divide(seconds: Spread) -> str:
+    """A median beside a ratio, with two digits at least, however far the repeats lie apart: readers divide."""
+    return max(seconds.texts()[0], two_digits(seconds.median), key=len)
 
 
 def _once(times: LaneTimes) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from cbviz.errors import MeasureError
 from cbviz.measure.causes import cause, wasted
-from cbviz.measure.checks import a_trace, flag, listed, one_of
+from cbviz.measure.checks import a_trace, flag, listed, number, one_of
 from cbviz.measure.compare import check_same_work, iteration_ratio, same_answers
 from cbviz.measure.lane_names import distinct_names
 from cbviz.measure.lane_times import LaneTimes, Spread, lane_times
@@ -21,7 +21,7 @@ from cbviz.measure.standings import COMPARED, Compare, Standing, best_of, headli
 from cbviz.measure.standings import listed as in_a_list
 from cbviz.measure.ties import ARGUMENTS, nothing_to_win, same_policy
 from cbviz.measure.time_sentences import about_clocks, about_seconds, no_seconds, ratio_text
-from cbviz.messages import Message, as_json
+from cbviz.messages import Message, as_json, check_language
 from cbviz.trace import Trace
 
 HALF = ("bfloat16", "float16")
@@ -85,6 +85,7 @@ class RaceVerdict:
         str
             Headline, and the sentences in reading order.
         """
+        language = check_language(language)
         return "\n".join(line.in_language(language) for line in self.sentences)
 
     def __str__(self) -> str:
@@ -159,6 +160,10 @@ def verdict(
     static took 2.19 times as many iterations as continuous.
     """
     one_of("compare", compare, COMPARED)
+    flag("checked", checked)
+    flag("raced", raced)
+    if gap is not None:
+        gap = number("gap", gap, or_equal=True)
     lanes = [_repeats(lane) for lane in runs]
     if not lanes:
         raise MeasureError("a verdict needs at least one run.")
@@ -236,7 +241,7 @@ def _compared(
     if not even and shown in ("iterations", "seconds"):
         best, worst = counted[0], _worst(counted)[0]
         of = dict(zip(names, traces, strict=True))
-        why = cause(worst.policy, of[worst.policy], of[best.policy])
+        why = cause((worst.policy, of[worst.policy]), (best.policy, of[best.policy]))
     behind = others(ranking, shown) if len(traces) > 2 else None
     alone = shown == "iterations" and len(traces) == 2
     tied = len(best_of(ranking)) == len(ranking)

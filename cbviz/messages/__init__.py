@@ -104,7 +104,7 @@ def _parts(language: str, key: str) -> tuple[str | _Blank, ...]:
     """A line as text, blank, text, …"""
     line = lines(language).get(key, lines(language).get(f"{key}.other"))
     if line is None:
-        raise CbvizError(f"there is no message {key!r:.80}.")
+        raise CbvizError(f"there is no message {shown(key)}.")
     parts: list[str | _Blank] = []
     end = 0
     for blank in _BLANK.finditer(line):
@@ -202,7 +202,7 @@ class Message(str):
 
     def in_language(self, language: str) -> str:
         """The line in another language."""
-        return str(self) if language == FIRST else say(language, self.key, self._facts)
+        return str(self) if check_language(language) == FIRST else say(language, self.key, self._facts)
 
     def as_json(self) -> list[Any]:
         """`[key, facts]`, as a file and the page hold it."""

@@ -53,19 +53,21 @@ def pick_device(name: str | torch.device | None) -> torch.device:
         return torch.device("cpu")
     if kind != "cuda":
         detail = f" ({_OTHERS[kind]})" if kind in _OTHERS else ""
-        raise ModelError(f"device {str(name)!r} is not supported{detail}; {ALLOWED}.")
+        raise ModelError(f"device {shown(str(name))} is not supported{detail}; {ALLOWED}.")
     about = known.probes()
     count = about.count()
     if not count:
-        raise ModelError(f"there is no CUDA device here, so {str(name)!r} cannot be used ({_why_none()}); use 'cpu'.")
+        raise ModelError(
+            f"there is no CUDA device here, so {shown(str(name))} cannot be used ({_why_none()}); use 'cpu'."
+        )
     index = about.current() if index is None else index
     if index >= count:
         raise ModelError(
-            f"there is no {str(name)!r} here: {count} CUDA device(s), from 'cuda:0' to 'cuda:{count - 1}'."
+            f"there is no {shown(str(name))} here: {count} CUDA device(s), from 'cuda:0' to 'cuda:{count - 1}'."
         )
     device = torch.device("cuda", index)
     if unusable := capability(device).unusable:
-        raise ModelError(f"{str(name)!r} cannot be used: {unusable}; install a PyTorch for it, or use 'cpu'.")
+        raise ModelError(f"{shown(str(name))} cannot be used: {unusable}; install a PyTorch for it, or use 'cpu'.")
     return device
 
 

@@ -150,12 +150,12 @@ def as_loaded(
 def _as_it_is(model: LoadedModel, **asked: object) -> None:
     """Raise ModelError if a loaded model is asked to be on another device, or in another type: it stays as it is."""
     for name, wanted in asked.items():
-        has, said = (str(value).removeprefix("torch.") for value in (getattr(model, name), wanted))
-        if wanted is not None and said != has and not (name == "device" and said == model.device.type):
-            raise ModelError(
-                f"{name}={said!r} cannot be had of a model that is loaded, with {has!r}; pass it to cbviz.models.load, "
-                "or pass the name of the model."
-            )
+        if wanted is None:
+            continue
+        has, said = (str(value).removeprefix("torch.") for value in (getattr(model, name), _plain(wanted)))
+        if said != has and not (name == "device" and said == model.device.type):
+            cannot = f"{name}={shown(said)} cannot be had of a model that is loaded, with {has!r}"
+            raise ModelError(f"{cannot}; pass it to cbviz.models.load, or pass the name of the model.")
 
 
 def _loaded(name: str, where: torch.device, what: torch.dtype, progress: bool) -> LoadedModel:
@@ -191,3 +191,8 @@ def _folder(name: str) -> Path | None:
 
 def _allowed() -> str:
     return f"allowed are {', '.join(catalogue())}, a folder, or a Hugging Face id such as Qwen/Qwen3-0.6B."
+
+
+def _plain(value: object) -> object:
+    """The value where `str` writes it as PyTorch's name; else how a sentence shows it."""
+    return value if isinstance(value, str | torch.device | torch.dtype) else shown(value)

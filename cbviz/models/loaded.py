@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from cbviz.checks import shown
 from cbviz.errors import ModelError
 from cbviz.models.certainty import Certainty
 from cbviz.models.detokenizer import PieceStream, pieces
@@ -80,18 +81,18 @@ class LoadedModel:
         """
         tokenizer = self._needed_tokenizer()
         if not isinstance(text, str) or not text.strip():
-            raise ModelError(f"a prompt must be a text that is not empty, not {text!r}.")
+            raise ModelError(f"a prompt must be a text that is not empty, not {shown(text)}.")
         asked = text
         if self.chat:
             turns = [{"role": "user", "content": text}]
             try:
                 asked = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
             except Exception as error:  # a template is a small program by the model's authors
-                raise ModelError(f"the chat template of {self.name} fails on {text!r}: {error}") from error
+                raise ModelError(f"the chat template of {self.name} fails on {shown(text)}: {error}") from error
         # A template writes the special tokens itself. Of a prompt that is too long, we say so where the limit is known.
         ids = [int(i) for i in tokenizer(asked, add_special_tokens=not self.chat, verbose=False)["input_ids"]]
         if not ids:
-            raise ModelError(f"the tokenizer of {self.name} makes no token of {text!r}.")
+            raise ModelError(f"the tokenizer of {self.name} makes no token of {shown(text)}.")
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from cbviz.checks import shown
 from cbviz.errors import ModelError
 from cbviz.models.device import check_fit
 
@@ -130,7 +131,7 @@ def random_model(shape: str, device: torch.device, dtype: torch.dtype, seed: int
         It does not fit into the device's free memory; nothing was allocated.
     """
     if shape not in SHAPES:
-        raise ModelError(f"unknown shape {shape!r}; 'random:' knows {', '.join(SHAPES)}.")
+        raise ModelError(f"unknown shape {shown(shape)}; 'random:' knows {', '.join(SHAPES)}.")
     return random_weights(SHAPES[shape](), f"random:{shape}", device, dtype, seed)
 
 

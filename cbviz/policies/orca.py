@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from cbviz.checks import is_whole, one_of
+from cbviz.checks import is_whole, one_of, shown
 from cbviz.errors import PolicyError
 from cbviz.messages import Message
 from cbviz.policies.base import Admit, Plan, RequestView, View
@@ -58,9 +58,8 @@ class Orca:
             raise PolicyError(f"orca: lengths must map request ids to tokens, not be {type(self.lengths).__name__}.")
         for request, tokens in self.lengths.items():
             if not is_whole(tokens) or tokens < 1:
-                raise PolicyError(
-                    f"orca: the length of request {request} must be a whole number of at least 1, not {tokens!r}."
-                )
+                whose = f"the length of request {shown(request)}"
+                raise PolicyError(f"orca: {whose} must be a whole number of at least 1, not {shown(tokens)}.")
 
     @property
     def cheats(self) -> bool:

@@ -90,6 +90,8 @@ class TGI:
             return Plan(put_off=view.closed(Reason("too_few_wait", **self._asked(view, least))))
         if not view.free_slots:
             return Plan()
+        if view.free_slots < least:
+            return Plan(put_off=view.closed(Reason("too_few_slots", free=view.free_slots, **self._asked(view, least))))
         newcomers, put_off = self._next_batch(view)
         if newcomers and len(newcomers) < least:
             return Plan(put_off=view.closed(Reason("too_few_fit", fit=len(newcomers), **self._asked(view, least))))
@@ -120,54 +122,34 @@ class TGI:
         """The front of the queue that fits the budgets, the slots and the pool, and why the first misfit does not."""
         total = self.max_batch_total_tokens or view.total_blocks * view.block_size
         prefill = self.max_batch_prefill_tokens or total
-        room = total - _Sums(self.padded, view.running).tokens
-        blocks = view.free_blocks
+        room = total - self._held(view.running[:])
+        blocks, free_slots, padded = view.free_blocks, view.free_slots, self.padded
         batch: list[RequestView] = []
-        taken = _Sums(self.padded)
+        inputs = longest = known = most = 0
         for request in view.waiting:
-            if len(batch) == view.free_slots:
+            if len(batch) == free_slots:
                 break
-            within(request, request.most, "prompt + max_new_tokens", "max_batch_total_tokens", total)
-            within(request, request.known, "its prompt", "max_batch_prefill_tokens", prefill)
-            taken.add(request)
-            needed = view.blocks_taken(request, request.most)
-            if taken.inputs > prefill:
-                return batch, {request.id: Reason("prefill_budget", tokens=taken.inputs, budget=prefill)}
-            if taken.tokens > room:
-                return batch, {request.id: Reason("total_budget", tokens=taken.tokens, left=room, total=total)}
+            may_need, tokens = request.most, request.known
+            within(request, may_need, "prompt + max_new_tokens", "max_batch_total_tokens", total)
+            within(request, tokens, "its prompt", "max_batch_prefill_tokens", prefill)
+            known, most, longest = known + tokens, most + may_need, max(longest, tokens)
+            inputs = (len(batch) + 1) * longest if padded else known
+            if inputs > prefill:
+                return batch, {request.id: Reason("prefill_budget", tokens=inputs, budget=prefill)}
+            if inputs + most - known > room:
+                tokens = inputs + most - known
+                return batch, {request.id: Reason("total_budget", tokens=tokens, left=room, total=total)}
+            needed = view.blocks_taken(request, may_need)
             if needed > blocks:
                 return batch, {request.id: Reason("lacks_blocks", needed=needed, free=max(0, blocks))}
             batch.append(request)
             blocks -= needed
         return batch, {}
 
-
-class _Sums:
-    """Tokens of a batch, with padding to its longest row if rows are padded; requests are added one by one."""
-
-    __slots__ = ("_known", "_left", "_longest", "_padded", "_rows")
-
-    def __init__(self, padded: bool, batch: Sequence[RequestView] = ()) -> None:
-        self._padded = padded
-        self._rows = self._known = self._longest = self._left = 0
-        for request in batch:
-            self.add(request)
-
-    def add(self, request: RequestView) -> None:
-        """The batch has one more request."""
-        known = request.known
-        self._rows += 1
-        self._known += known
-        if known > self._longest:
-            self._longest = known
-        self._left += request.max_new_tokens - request.generated
-
-    @property
-    def inputs(self) -> int:
-        """Tokens that the batch holds now."""
-        return self._rows * self._longest if self._padded else self._known
-
-    @property
-    def tokens(self) -> int:
-        """Tokens that the batch may come to hold."""
-        return self.inputs + self._left
+    def _held(self, running: Sequence[RequestView]) -> int:
+        """Tokens that the running requests may come to hold, with padding to the longest row if rows are padded."""
+        most = sum([request.prompt_tokens + request.max_new_tokens for request in running])
+        if not self.padded:
+            return most
+        known = [request.prompt_tokens + request.generated for request in running]
+        return len(known) * max(known, default=0) + most - sum(known)

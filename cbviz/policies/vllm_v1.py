@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cbviz.checks import is_whole
+from cbviz.checks import is_whole, shown
 from cbviz.errors import PolicyError
 from cbviz.messages import Message
 from cbviz.policies.base import Admit, Plan, RequestView, View, lacks_blocks
@@ -66,7 +66,9 @@ class VllmV1:
         if self.priority is not None and not (
             isinstance(self.priority, Mapping) and all(is_whole(n) for pair in self.priority.items() for n in pair)
         ):
-            raise PolicyError(f"{self.name}: priority must map request ids to whole numbers, not be {self.priority!r}.")
+            raise PolicyError(
+                f"{self.name}: priority must map request ids to whole numbers, not be {shown(self.priority)}."
+            )
 
     @property
     def summary(self) -> str:

@@ -22,6 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from cbviz.checks import is_a, listed, shown
 from cbviz.errors import CbvizError
 from cbviz.run.progress import Progress
 from cbviz.workload import Workload
@@ -105,12 +106,11 @@ class PeerResult:
 
 def check_peers(peers: Sequence[str], model: object) -> None:
     """Raise CbvizError for an unknown peer, or for a model that a peer cannot load by name."""
-    if isinstance(peers, str):
-        raise CbvizError(f"peers must be a list of names, not {peers!r}.")
-    for peer in peers:
-        if peer not in PEERS:
-            raise CbvizError(f"there is no peer {peer!r}; choose among {', '.join(PEERS)}.")
-    if peers and not isinstance(model, str):
+    named = listed("peers", peers, "names")
+    for peer in named:
+        if not is_a(peer, str) or peer not in PEERS:
+            raise CbvizError(f"there is no peer {shown(peer)}; choose among {', '.join(PEERS)}.")
+    if named and not isinstance(model, str):
         raise CbvizError("peers load the model themselves; give its name instead of a loaded model.")
 
 

@@ -33,7 +33,7 @@ from cbviz.run.capacity import check_swap, choose_kv_blocks
 from cbviz.run.how import check_compiler, choose_backend, how_it_runs
 from cbviz.run.lane_meta import versions
 from cbviz.run.outlook import longest_run
-from cbviz.run.progress import Progress, SilentProgress
+from cbviz.run.progress import Progress, progress_of
 from cbviz.run.rates import measured_rates, model_facts
 from cbviz.run.timed_run import Setting
 from cbviz.run.why import Why, why
@@ -307,7 +307,7 @@ def bench(
     if peers:
         job = PeerJob.of(name, workload, device=where, dtype=precision, slots=slots, repeats=repeats)
         job = replace(job, ignore_generation_config=ignore_generation_config)
-    shown = progress or SilentProgress()
+    shown = progress_of(progress)
     check_swap(loaded, swap_blocks, block_size)
     config = EngineConfig(
         slots=slots,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cbviz.checks import known_elsewhere
+from cbviz.checks import is_a, known_elsewhere, shown
 from cbviz.errors import WorkloadError
 from cbviz.models import LoadedModel
 from cbviz.workload import Workload
@@ -68,9 +68,9 @@ def named_workload(
     WorkloadError
         An unknown name, an option that the workload does not take, or a model that cannot serve it.
     """
-    if name not in WORKLOADS:
+    if not is_a(name, str) or name not in WORKLOADS:
         known = f"{', '.join(WORKLOADS)}{known_elsewhere(name)}"
-        raise WorkloadError(f"there is no workload {name!r}; choose one of {known}.")
+        raise WorkloadError(f"there is no workload {shown(name)}; choose one of {known}.")
     laws = name in ("exponential", "truncated")
     if prompt_tokens is not None and not laws:
         raise WorkloadError(

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cbviz.checks import flag, listed, number
+from cbviz.checks import PASSING, flag, kind_of, listed, number, one_line, one_of, shown
 from cbviz.errors import FileError, MeasureError
 from cbviz.models import LoadedModel, as_loaded
 from cbviz.paths import new_file, short
@@ -27,7 +27,7 @@ from cbviz.run.decompose_plan import (
 )
 from cbviz.run.decompose_result import Decomposition
 from cbviz.run.decompose_sources import Measured, Simulated
-from cbviz.run.progress import Progress, SilentProgress
+from cbviz.run.progress import Progress, progress_of
 from cbviz.simulator.cost import CostModel
 from cbviz.simulator.cost_file import load_cost
 
@@ -131,7 +131,7 @@ def decompose(
     if simulate is not None:
         if both_ways is not None or device is not None or dtype is not None:
             raise MeasureError("a simulation runs nothing, so it takes no both_ways, device or dtype.")
-        work = _benchmark(benchmark or "article", own)
+        work = _benchmark("article" if benchmark is None else benchmark, own)
         cost = load_cost(simulate)
         source: Measured | Simulated = Simulated(kernel_costs(cost), cost, work)
     else:
@@ -141,7 +141,7 @@ def decompose(
             dtype = "float16"
         loaded = as_loaded(model, device=device, dtype=dtype)
         roomy = loaded.device.type == "cuda" and loaded.context_limit >= ARTICLE_CONTEXT
-        work = _benchmark(benchmark or ("article" if roomy else "small"), own)
+        work = _benchmark(("article" if roomy else "small") if benchmark is None else benchmark, own)
         source = Measured(loaded, work)
     names, notes = source.allowed(names, asked=steps is not None, quadrants=two_by_two)
     chains = {order: chain(order, names) for order in chosen_orders}
@@ -162,7 +162,7 @@ def decompose(
     if only is not None:
         wanted = tuple(DecomposeStep.of(key) for key in listed("only", only, "steps", error=MeasureError))
     source.prepare([step for step in wanted if step.key not in found.results or step == twice])
-    return _run(found, wanted, source, twice, target, goes_on or (lambda _: True), progress or SilentProgress())
+    return _run(found, wanted, source, twice, target, _asker(goes_on), progress_of(progress))
 
 
 def _run(
@@ -197,6 +197,24 @@ def _run(
     return found
 
 
+def _asker(goes_on: Callable[[str], bool] | None) -> Callable[[str], bool]:
+    """Asks the caller's function; None always goes on."""
+    if goes_on is None:
+        return lambda _: True
+    if not callable(goes_on):
+        raise MeasureError(f"goes_on must be None or a function of a step's name, not {shown(goes_on)}.")
+
+    def ask(step: str) -> bool:
+        try:
+            return bool(goes_on(step))
+        except PASSING:
+            raise
+        except Exception as error:  # the caller's code
+            raise MeasureError(f"goes_on({step!r}) raised {kind_of(error)}: {one_line(error)}.") from error
+
+    return ask
+
+
 def _benchmark(given: str | Benchmark, own: dict[str, Any]) -> Benchmark:
     if isinstance(given, Benchmark):
         if any(value is not None for name, value in own.items() if name != "seed") or own["seed"]:
@@ -206,10 +224,10 @@ def _benchmark(given: str | Benchmark, own: dict[str, Any]) -> Benchmark:
 
 
 def _orders(given: Sequence[str]) -> tuple[str, ...]:
-    known = [order for order in ORDERS if order in given] if not isinstance(given, str) else []
-    if not known or len(known) < len(set(given)):
-        raise MeasureError(f"orders must be one or both of {', '.join(ORDERS)}, not {given!r:.80}.")
-    return tuple(known)
+    asked = [one_of("an order", order, ORDERS, error=MeasureError) for order in listed("orders", given, "names")]
+    if not asked:
+        raise MeasureError(f"orders must be one or both of {', '.join(ORDERS)}, not {shown(given)}.")
+    return tuple(order for order in ORDERS if order in asked)
 
 
 def _unique(steps: Sequence[DecomposeStep]) -> tuple[DecomposeStep, ...]:

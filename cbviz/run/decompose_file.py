@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from cbviz.checks import finite, one_of
+from cbviz.checks import finite, is_a, known_elsewhere, shown
 from cbviz.errors import CbvizError, FileError, MeasureError
 from cbviz.paths import path_of, short, why, write_whole
 from cbviz.run.decompose_measure import StepResult
@@ -71,8 +71,12 @@ def recorded_decomposition(name: str = "opt-13b-h200") -> Decomposition:
     >>> {factor.name: round(factor.ratio, 2) for factor in found.factors("kernels_first")}["iteration_level"]
     1.94
     """
-    chosen = one_of("the recorded decomposition", name, DECOMPOSITIONS, error=MeasureError)
-    return load_decomposition(_FOLDER / f"{chosen}.json")
+    if not is_a(name, str) or str.__str__(name) not in DECOMPOSITIONS:
+        known = ", ".join(DECOMPOSITIONS)
+        raise MeasureError(
+            f"there is no recorded decomposition {shown(name)}; there is {known}{known_elsewhere(name)}."
+        )
+    return load_decomposition(_FOLDER / f"{str.__str__(name)}.json")
 
 
 def load_decomposition(given: str | os.PathLike[str] | dict[str, Any]) -> Decomposition:

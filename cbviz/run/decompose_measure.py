@@ -1,10 +1,11 @@
 """How a step of a decomposition is timed: whole where that is quick, else in part, the rest counted.
 
 Rule: a run that ends within the benchmark's limit is timed whole, three times. A longer one is broken off after the
-limit, though never before three batches (of a scheme without batches: three thirds of what was served). Its schedule is
-known exactly without a model, because lengths are forced and all requests are there from the start. So the seconds are
-those of *all* its iterations, each at the cost that was measured for its rows and context, and the spread is that
-between the three parts.
+limit, though never before three batches (of a scheme without batches: three thirds of what was served). Before that,
+the beginning of the run is served once without a clock: kernels are loaded when they are first needed, and passes with
+prompts, which are few, need ones of their own. The schedule is known exactly without a model, because lengths are
+forced and all requests are there from the start. So the seconds are those of *all* its iterations, each at the cost
+that was measured for its rows and context, and the spread is that between the three parts.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from cbviz.trace import Trace
 PARTS = 3
 """Batches, or thirds of a measurement, between which the spread is taken; also the whole runs of a quick step."""
 FEWEST_TIMED = PARTS * FEWEST_TO_FIT
+UNTIMED = 1 / 3
+"""Of the limit, for which a step runs before it is timed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +115,11 @@ def measured(
         With method "whole" or "counted".
     """
     setting.warm_up(executor)
+    lane, _, ended = _serve(setting, executor, UNTIMED * benchmark.limit, parts=False)
+    if not ended:
+        _drain(setting, lane)
     limit = float("inf") if both_ways else benchmark.limit
-    lane, seconds, ended = _serve(setting, executor, limit, setup.batches, advance)
+    lane, seconds, ended = _serve(setting, executor, limit, batches=setup.batches, advance=advance)
     trace = lane.trace(texts=False)
     if not ended:
         _drain(setting, lane)
@@ -122,7 +128,7 @@ def measured(
         return replace(found, whole_seconds=seconds) if both_ways else found
     runs = [seconds]
     while len(runs) < PARTS:
-        runs.append(_serve(setting, executor, float("inf"), setup.batches, advance)[1])
+        runs.append(_serve(setting, executor, float("inf"), batches=setup.batches, advance=advance)[1])
     iterations = len(trace.iterations)
     return StepResult(
         key, median(runs), min(runs), max(runs), iterations, "whole", PARTS * iterations, sum(runs)
@@ -200,9 +206,18 @@ def parts_of(trace: Trace, batches: bool, first: bool) -> list[slice]:
 
 
 def _serve(
-    setting: Setting, executor: ModelOrGraphs, limit: float, batches: bool, advance: Callable[[int], None]
+    setting: Setting,
+    executor: ModelOrGraphs,
+    limit: float,
+    *,
+    batches: bool = False,
+    parts: bool = True,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> tuple[Lane, float, bool]:
-    """One run; the lane, its seconds, and whether it was served to its end."""
+    """One run; the lane, its seconds, and whether it was served to its end.
+
+    It is broken off after `limit` seconds; with `parts` not before it can be cut into `PARTS`.
+    """
     started = done = iterations = 0
     with only_new_garbage():
         began = perf_counter()
@@ -214,7 +229,8 @@ def _serve(
                 done += len(event.finished)
                 advance(done)
             over = perf_counter() - began > limit
-            if over and (started > PARTS if batches else iterations >= FEWEST_TIMED):
+            enough = started > PARTS if batches else iterations >= FEWEST_TIMED
+            if over and (enough or not parts):
                 return lane, perf_counter() - began, False
         return lane, perf_counter() - began, True
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cbviz.checks import listed, one_of, whole
+from cbviz.checks import as_int, listed, one_of, shown, whole
 from cbviz.errors import MeasureError
 from cbviz.limits import MOST_REQUESTS, MOST_SEED
 from cbviz.policies import TGI, Orca, Policy, RequestLevel, Static, VllmV0
@@ -147,10 +147,10 @@ def benchmark_of(
     """
     levels, made = BENCHMARKS[one_of("the benchmark", name, BENCHMARKS, error=MeasureError)]
     if cap is not None:
-        if cap not in levels:
+        if (named := as_int(cap)) not in levels:
             known = ", ".join(f"{each:,}" for each in levels)
-            raise MeasureError(f"the benchmark {name!r} has the caps {known}, not {cap!r:.80}.")
-        made = replace(made, cap=cap, level=levels[cap])
+            raise MeasureError(f"the benchmark {shown(name)} has the caps {known}, not {shown(cap)}.")
+        made = replace(made, cap=named, level=levels[named])
     if requests is not None:
         made = replace(made, requests=_enough(made, requests))
     if limit is not None:
@@ -251,7 +251,7 @@ class DecomposeStep:
         """The step of a key. Raises MeasureError for one that is none."""
         parts = key.split("/") if isinstance(key, str) else []
         if not 2 <= len(parts) <= 3 or parts[2:] not in ([], ["naive"]):
-            raise MeasureError(f"a step is written SCHEME/KERNELS, such as paged/fused, not {key!r:.80}.")
+            raise MeasureError(f"a step is written SCHEME/KERNELS, such as paged/fused, not {shown(key)}.")
         scheme = one_of("the scheme of a step", parts[0], SERVING_SCHEMES, error=MeasureError)
         kernels = one_of("the kernels of a step", parts[1], KERNELS, error=MeasureError)
         if parts[2:] and kernels != "eager":

@@ -6,6 +6,7 @@ import itertools
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from cbviz.checks import shown
 from cbviz.errors import MeasureError
 from cbviz.measure.headline import ARTICLE, theory
 from cbviz.messages import FIRST, Message, say
@@ -221,7 +222,7 @@ class Decomposition:
         spoken = chosen(language)
         asked = next(iter(self.chains), "") if order is None else order
         if asked not in self.chains:
-            raise MeasureError(f"the orders that were run are {', '.join(self.chains)}, not {asked!r:.80}.")
+            raise MeasureError(f"the orders that were run are {', '.join(self.chains)}, not {shown(asked)}.")
         falls: list[Fall] = []
         before: DecomposeStep | None = None
         for step in self.chains[asked]:

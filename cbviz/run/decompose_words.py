@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbviz.checks import three_digits as _few
 from cbviz.measure.headline import HEADLINE
+from cbviz.measure.rounding import percent
 from cbviz.messages import FIRST, Message, say
 from cbviz.run.decompose_plan import KERNELS, DecomposeStep
 
@@ -50,7 +51,7 @@ def sentences(of: Decomposition) -> list[Message]:
         said.append(Message("decompose.counted", n=len(counted)))
     for result in counted:
         if result.apart is not None:
-            share = f"{abs(result.apart):.1%}"
+            share = percent(abs(result.apart), 1)
             said.append(Message("decompose.both_ways", step=result.step, share=share))
     if of.stopped:
         said.append(Message("decompose.stopped", done=len(of.results)))

@@ -15,6 +15,7 @@ import numpy as np
 from cbviz.checks import three_digits
 from cbviz.measure.definitions import LATENCIES, TOOLS, Defined, Moments
 from cbviz.measure.goodput import Targets
+from cbviz.measure.rounding import percent
 from cbviz.measure.saturation import Saturation
 from cbviz.messages import Message, in_language
 from cbviz.paths import new_file, write_whole
@@ -142,7 +143,8 @@ class Diagnosis:
         said += self.differences()
         said += self.reported()
         if self.goodput:
-            values = ", ".join(f"{TOOLS[tool]} {three_digits(rate)}" for tool, rate in self.goodput.items())
+            rates = {tool: three_digits(rate) if math.isfinite(rate) else "–" for tool, rate in self.goodput.items()}
+            values = ", ".join(f"{TOOLS[tool]} {rate}" for tool, rate in rates.items())
             said.append(Message("doctor.goodput", values=values))
         if self.options is not None:
             said += what_if_sentences(self.options)
@@ -172,7 +174,7 @@ class Diagnosis:
         gaps = float((m.outputs - 1).sum())
         bundled = 1 - len(m.chunk_gaps) / gaps if m.chunk_gaps is not None and gaps else 0.0
         if bundled > ALIKE:
-            said.append(Message("doctor.differs.chunks", share=f"{bundled:.1%}", gap=milliseconds(gap)))
+            said.append(Message("doctor.differs.chunks", share=percent(bundled, 1), gap=milliseconds(gap)))
         if _differ(ours, gap):
             said.append(Message("doctor.differs.itl", gap=milliseconds(gap), tpot=milliseconds(ours)))
         held = float(np.mean(m.sent - m.arrival))

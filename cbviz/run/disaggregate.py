@@ -13,13 +13,14 @@ from cbviz.core.executor import Copies, Result, Step
 from cbviz.core.receiving import ReceivingEngine
 from cbviz.eager.eager_executor import ModelExecutor
 from cbviz.errors import CapacityError, CbvizError, WorkloadError
+from cbviz.limits import MOST_BLOCKS, MOST_EXACT
 from cbviz.models import LoadedModel, as_loaded
 from cbviz.policies import Policy, fresh, get
 from cbviz.run.build import build_executor, build_pool
 from cbviz.run.capacity import kv_blocks_for
 from cbviz.run.disaggregated import Disaggregated, DisaggregatedResult
 from cbviz.run.lane_meta import lane_meta
-from cbviz.run.virtual import VirtualSetup, virtual_meta
+from cbviz.run.virtual import VirtualSetup, clock_of, virtual_meta
 from cbviz.simulator.work import check_forced
 from cbviz.trace import TraceMeta
 from cbviz.trace.trace import HANDED_OVER
@@ -102,12 +103,14 @@ def disaggregate(
     if bandwidth is not None:
         bandwidth = number("bandwidth", bandwidth)
     if block_bytes is not None:
-        whole("block_bytes", block_bytes, 1, error=CapacityError)
+        whole("block_bytes", block_bytes, 1, MOST_EXACT, error=CapacityError)
         if model is not None:
             raise CbvizError("block_bytes is for a run without a model; with one they are known.")
     whole("prefill_slots", prefill_slots, 1, error=CapacityError)
     whole("slots", slots, 1, error=CapacityError)
     whole("block_size", block_size, 1, error=CapacityError)
+    if kv_blocks is not None:
+        kv_blocks = whole("kv_blocks", kv_blocks, 1, MOST_BLOCKS, error=CapacityError)
     prompts = [-(-len(request.prompt) // block_size) for request in workload]
     host = sum(prompts) if host_blocks is None else whole("host_blocks", host_blocks, 1, error=CapacityError)
     # A request of one output token needs one position more than its prompt.
@@ -125,7 +128,7 @@ def disaggregate(
     if loaded is None:
         check_forced(workload)
     computing = [None if loaded is None else build_executor(loaded, config, workload) for config in configs]
-    clock = 1.0 if loaded is None and seconds is None else seconds
+    clock = (1.0 if loaded is None else None) if seconds is None else clock_of(seconds)
     executors = [_on_clock(executor, workload.longest, clock) for executor in computing]
     reader = Engine(executors[0], policies[0], slots=prefill_slots, pool=build_pool(configs[0]))
     writer = ReceivingEngine(

@@ -8,7 +8,7 @@ from time import perf_counter
 
 from cbviz.config import NO_OPTIONS, EngineConfig, KVOptions, Preemption
 from cbviz.policies import Policy, fresh, get, identity
-from cbviz.run.progress import Progress, SilentProgress
+from cbviz.run.progress import Progress, progress_of
 from cbviz.run.simulate import facts_of, warnings_of
 from cbviz.run.tally import Tally
 from cbviz.run.under_load import little_of
@@ -77,7 +77,7 @@ def forecast(
     (1000, True, True)
     """
     chosen, costs, work = fresh(get(policy)), load_cost(cost), Work.of(workload)
-    bars = SilentProgress() if progress is None else progress
+    bars = progress_of(progress)
     kv, loop = KVOptions(prefix_cache, preemption, swap_blocks), check_clients(clients, work)
     setting = VirtualSetup(slots, block_size, kv_blocks, context_limit, lag, kv, loop)
     began = perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cbviz.checks import counted
+from cbviz.measure.rounding import percent
 from cbviz.paths import printable
 from cbviz.policies import Policy
 from cbviz.trace import Trace
@@ -28,4 +29,4 @@ class LaneResult:
 
     def __repr__(self) -> str:
         iterations = counted(self.iterations, "iteration")
-        return printable(f"<LaneResult of {self.policy}: {iterations}, occupancy {self.occupancy:.1%}>")
+        return printable(f"<LaneResult of {self.policy}: {iterations}, occupancy {percent(self.occupancy, 1)}>")

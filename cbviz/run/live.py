@@ -37,7 +37,8 @@ MOST_SHOWN = 20_000
 
 def watched(race: Race, language: str = "en") -> LiveBoard:
     """Attach a live board to a race that has not started, and return the board. Needs the notebook extra."""
-    from cbviz.view.widget import TRANSPORT, LaneInfo, LiveBoard  # here, so that bare machines can import this module
+    from cbviz.view.controls import TRANSPORT  # here, so that bare machines can import this module
+    from cbviz.view.widget import LaneInfo, LiveBoard
 
     prepare_host()
     slots = Message("board.subtitle_slots", n=race.slots, count=str(race.slots))

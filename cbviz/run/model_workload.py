@@ -9,6 +9,7 @@ from cbviz.errors import WorkloadError
 from cbviz.limits import MOST_REQUESTS, MOST_SEED, MOST_TOKENS
 from cbviz.models import LoadedModel
 from cbviz.workload import Request, Workload
+from cbviz.workload.checks import elements
 from cbviz.workload.lengths import ExponentialClipped
 from cbviz.workload.prompts import Prompt, prompt_workload
 from cbviz.workload.questions import question_workload
@@ -67,11 +68,11 @@ def choose_workload(
         if loaded.tokenizer is None:
             raise WorkloadError(f"{loaded.name} has random weights and no tokenizer; it cannot read prompts.")
         limit = max_new_tokens or ANSWER_LIMIT
-        if requests is not None and isinstance(prompts, list | tuple) and len(prompts) < requests:
-            given = f"there {'is' if len(prompts) == 1 else 'are'} {counted(len(prompts), 'prompt')}"
+        given_prompts = elements(prompts) or ()
+        if requests is not None and len(given_prompts) < requests:
+            given = f"there {'is' if len(given_prompts) == 1 else 'are'} {counted(len(given_prompts), 'prompt')}"
             raise WorkloadError(f"{given}, fewer than the {requests:,} requests that were asked for.")
-        asked = prompts if isinstance(prompts, str) else prompts[:requests]
-        return prompt_workload(loaded.encode, asked, seed, limit, context_limit=loaded.context_limit)
+        return prompt_workload(loaded.encode, given_prompts[:requests], seed, limit, context_limit=loaded.context_limit)
     if loaded.tokenizer is None:
         return synthetic(
             requests or RANDOM,

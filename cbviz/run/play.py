@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cbviz.checks import flag, is_number, is_whole
+from cbviz.checks import finite, flag, listed, shown, whole
 from cbviz.errors import CbvizError, PolicyError
+from cbviz.limits import MOST_COUNT, MOST_REQUESTS, MOST_SEED, MOST_SLOTS
 from cbviz.models import LoadedModel, as_loaded
 from cbviz.policies import POLICIES, Policy, fresh, get, identity
 from cbviz.run.live import in_notebook
@@ -80,28 +81,21 @@ def play(
     CbvizError
         An argument is invalid: one sentence, before the first iteration.
     """
-    if isinstance(policies, str) or not isinstance(policies, Sequence):
-        raise PolicyError(f"policies must be a list of policies, not {policies!r}.")
+    offered = listed("policies", policies, "policies", error=PolicyError)
     named: dict[str, Policy] = {}
-    for entry in (policy, *([] if beside is None else [beside]), *policies):
+    for entry in (policy, *([] if beside is None else [beside]), *offered):
         found = fresh(get(entry))
         named.setdefault(identity(found)[0], found)
     above = None if beside is None else identity(get(beside))[0]
-    backlog = 2 * slots if backlog is None and is_whole(slots) else backlog
-    for name, value in (
-        ("slots", slots),
-        ("most_slots", most_slots),
-        ("backlog", backlog),
-        ("iterations", iterations),
-        ("seed", seed),
-    ):
-        least = 0 if name == "seed" else 1
-        if not is_whole(value) or value < least:
-            raise CbvizError(f"{name} must be a whole number of at least {least}, not {value!r}.")
-    if not is_number(mean) or not 1 <= mean <= 320:
-        raise CbvizError(f"mean must be a number of tokens from 1 to 320, not {mean!r}.")
+    slots, most_slots = whole("slots", slots, 1, MOST_SLOTS), whole("most_slots", most_slots, 1, MOST_SLOTS)
+    backlog = 2 * slots if backlog is None else whole("backlog", backlog, 1, MOST_REQUESTS)
+    iterations, seed = whole("iterations", iterations, 1, MOST_COUNT), whole("seed", seed, 0, MOST_SEED)
+    tokens = finite(mean)
+    if tokens is None or not 1 <= tokens <= 320:
+        raise CbvizError(f"mean must be a number of tokens from 1 to 320, not {shown(mean)}.")
     live = in_notebook() if live is None else flag("live", live)
     flag("ignore_generation_config", ignore_generation_config)
+    flag("run", run)
     if live:
         CELLS.begin()
     loaded = as_loaded(model, device=device, dtype=dtype)
@@ -109,12 +103,12 @@ def play(
         loaded,
         list(named.values()),
         beside=above,
-        backlog=backlog if backlog is not None else 1,
+        backlog=backlog,
         slots=slots,
         most_slots=max(most_slots, slots),
         rate=rate,
         spread=spread,
-        mean=mean,
+        mean=tokens,
         pace=pace,
         iterations=iterations,
         seed=seed,

@@ -37,7 +37,8 @@ def attached(play: Play, lanes: Sequence[Lane]) -> LiveBoard:
     LiveBoard
         Without requests so far.
     """
-    from cbviz.view.widget import TRANSPORT, LaneInfo, LiveBoard  # here, so that bare machines can import this module
+    from cbviz.view.controls import TRANSPORT  # here, so that bare machines can import this module
+    from cbviz.view.widget import LaneInfo, LiveBoard
 
     prepare_host()
     names = distinct_names([str(play.values[name]) for name in ("beside", "policy") if name in play.values])

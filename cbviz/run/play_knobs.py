@@ -37,13 +37,15 @@ def play_knobs(
         Name → control; "beside" only where there is an upper lane.
     """
     names = tuple(policies)
+    # Two lanes have a policy each: the knobs say which is whose.
     above = [] if beside is None else [Knob("beside", Message("board.knob_beside"), beside, choices=names)]
+    policy = Message("board.knob_policy" if beside is None else "board.knob_below")
     knobs = (
         Knob("slots", Message("board.knob_slots"), slots, 1, most_slots),
         Knob("rate", Message("board.knob_rate"), rate, 0, MOST_RATE),
         Knob("spread", Message("board.knob_spread"), spread, 0, MOST_SPREAD, 0.1),
         *above,
-        Knob("policy", Message("board.knob_policy"), names[0], choices=names),
+        Knob("policy", policy, names[0], choices=names),
         Knob("pace", Message("board.knob_pace"), pace, 1, MOST_PACE),
     )
     return {knob.name: knob for knob in knobs}

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichBars
 
+from cbviz.checks import shown
+from cbviz.errors import CbvizError
 from cbviz.run.outlook import rough
 
 WORTH_SAYING = 20.0
@@ -23,6 +25,10 @@ AT_ONCE = 3.0
 """Seconds after which a line gives the estimate: a run that ends before needs none."""
 BETWEEN_LINES = 15.0
 """Seconds between two lines where no bars can be drawn."""
+
+
+REPORTS = ("start", "advance", "expect", "close")
+"""What a `Progress` must have."""
 
 
 class Progress(Protocol):
@@ -59,6 +65,22 @@ class SilentProgress:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def progress_of(given: object) -> Progress:
+    """Where a run reports its progress: what was given, or nothing for None.
+
+    Raises
+    ------
+    CbvizError
+        It lacks a method of `Progress`.
+    """
+    if given is None:
+        return SilentProgress()
+    lacking = [name for name in REPORTS if not callable(getattr(type(given), name, None))]
+    if lacking or isinstance(given, type):
+        raise CbvizError(f"progress must be None or an object with {', '.join(REPORTS)}, not {shown(given)}.")
+    return given  # type: ignore[return-value]
 
 
 class StoppableProgress(SilentProgress):

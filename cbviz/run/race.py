@@ -19,7 +19,7 @@ from cbviz.models import LoadedModel, as_loaded
 from cbviz.policies import Policy, fresh, get
 from cbviz.run.live import in_notebook, watched
 from cbviz.run.model_workload import choose_workload
-from cbviz.run.progress import Progress, SilentProgress
+from cbviz.run.progress import Progress, progress_of
 from cbviz.run.race_run import Race as Race
 from cbviz.view.cell import CELLS, attended
 from cbviz.workload import Workload
@@ -150,12 +150,13 @@ def race(
     """
     if isinstance(policies, str) or not isinstance(policies, Sequence) or not 1 <= len(policies) <= MOST_LANES:
         given = f"{len(policies)} of them" if isinstance(policies, list | tuple) else shown(policies)
-        raise PolicyError(f"a race takes a list of one to {MOST_LANES} policies, not {given}.")
+        raise PolicyError(f"a race takes a list of 1 to {MOST_LANES} policies, not {given}.")
     chosen = [fresh(get(policy)) for policy in policies]
     if repeats is not None:
         whole("repeats", repeats, 0, MOST_REPEATS, error=CbvizError)
     live = in_notebook() if live is None else flag("live", live)
     flag("ignore_generation_config", ignore_generation_config)
+    flag("run", run)
     one_of("start", start, get_args(Start), error=CbvizError)
     if live:
         CELLS.begin()
@@ -181,7 +182,7 @@ def race(
         kv_blocks=_quota(kv_blocks, kv_tokens, block_size),
         repeats=(0 if live else REPEATS) if repeats is None else repeats,
         enough=ENOUGH if repeats is None else None,
-        progress=progress or SilentProgress(),
+        progress=progress_of(progress),
         watched=live,
         language=language,
         kv=KVOptions(prefix_cache, preemption, swap_blocks),
@@ -220,5 +221,6 @@ def _quota(kv_blocks: int | None, kv_tokens: int | None, block_size: int) -> int
         raise CapacityError("set the size of the KV pool by kv_blocks or by kv_tokens, not by both.")
     size = whole("block_size", block_size, 1, MOST_BLOCK_SIZE, error=CapacityError)
     if not is_whole(kv_tokens) or not size <= kv_tokens <= MOST_EXACT:
-        raise CapacityError(f"kv_tokens must be a whole number of at least one block, not {kv_tokens!r:.80}.")
+        bounds = f"from {size:,}, one KV block, to {MOST_EXACT:,}"
+        raise CapacityError(f"kv_tokens must be a whole number {bounds}, not {shown(kv_tokens)}.")
     return kv_tokens // block_size

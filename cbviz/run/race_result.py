@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cbviz.checks import counted, one_of
+from cbviz.checks import counted, is_a, one_of, shown
 from cbviz.config import Speculation
 from cbviz.eager.logit_rules import LogitRules
 from cbviz.errors import CbvizError, MeasureError
@@ -280,8 +280,8 @@ class RaceResult(ControlledRun):
             There is no such request, iteration or lane.
         """
         self.settle()
-        if lane is not None and lane not in self.names:
-            raise MeasureError(f"there is no lane {lane!r}; choose one of {', '.join(self.names)}.")
+        if lane is not None and not (is_a(lane, str) and lane in self.names):
+            raise MeasureError(f"there is no lane {shown(lane)}; choose one of {', '.join(self.names)}.")
         asked = [n for n, name in enumerate(self.names[: len(self.traces)]) if lane in (None, name)]
         longest = max(asked, key=lambda n: len(self.traces[n].iterations))
         prompts = {r.id: r.prompt for r in self.requests}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from cbviz.measure.rounding import fixed
 from cbviz.messages import Message
 from cbviz.trace import Trace
 
@@ -99,7 +100,7 @@ class Replicated:
                 replicas=len(self.traces),
                 routing=self.routing,
                 each=", ".join(map(str, self.requests)),
-                imbalance=f"{self.imbalance:.2f}",
+                imbalance=fixed(self.imbalance, 2),
             )
         ]
         for number, why in (self.lost or {}).items():

@@ -22,7 +22,7 @@ from cbviz.errors import EngineError, WorkloadError
 from cbviz.events import Iteration
 from cbviz.models import LoadedModel, as_loaded
 from cbviz.policies import Policy, fresh, get
-from cbviz.run.ray_cluster import connect
+from cbviz.run.ray_cluster import connected
 from cbviz.run.replica import ReplicaSetup
 from cbviz.run.replica_places import Here, InProcess, OnRay, Place, ReplicaLostError
 from cbviz.run.replica_result import Moved, Replicated
@@ -173,9 +173,8 @@ def _started(setups: list[ReplicaSetup], where: str, address: str | None, stack:
     gpus = _gpus(setups[0]) if where != "here" else 0
     ray: Any = None
     if where == "ray":
-        ray, ours = connect(address or "local", max(len(setups), os.cpu_count() or 1), "a replica on Ray")
-        if ours:
-            stack.callback(ray.shutdown)
+        cpus = max(len(setups), os.cpu_count() or 1)
+        ray = stack.enter_context(connected(address or "local", cpus, "a replica on Ray"))
         _check_room(ray, len(setups), gpus)
     elif where == "processes" and gpus and torch.cuda.device_count() < len(setups):
         raise WorkloadError(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import Any, Self
 from weakref import WeakSet
 
@@ -27,7 +29,6 @@ LEAVING = 5.0
 _running: WeakSet[ControlledRun] = WeakSet()
 
 
-@atexit.register
 def _stop_all() -> None:
     """Stop every run when the script ends: a thread still inside PyTorch would then abort the process."""
     runs = [run for run in list(_running) if run.started and run.running]
@@ -35,6 +36,19 @@ def _stop_all() -> None:
         run.stop()
     for run in runs:
         run.join(LEAVING)
+
+
+def _stop_all_at_exit() -> None:
+    """Have `_stop_all` called at exit before everything that is registered so far: Python goes from last to first.
+
+    A kernel sends what is longer than 64 KiB, such as a picture, with the help of a thread of pyzmq, whose module is
+    imported late and then registers the end of that thread. Without the thread such a message breaks off in the middle,
+    and the page takes the next one for its rest.
+    """
+    if "zmq" in sys.modules:
+        import_module("zmq.utils.garbage")
+    atexit.unregister(_stop_all)
+    atexit.register(_stop_all)
 
 
 class Stopped(BaseException):
@@ -110,6 +124,7 @@ class ControlledRun(ABC):
                     f"this {self._name} has been started and can run only once; make a new one to run it again."
                 )
             self._begun, self._handed_over = True, for_a_thread
+        _stop_all_at_exit()
         if self.board is not None:
             self.board.begin()
 

@@ -13,7 +13,7 @@ from cbviz.config import KVOptions, Preemption
 from cbviz.core.executor import Step
 from cbviz.errors import WorkloadError
 from cbviz.policies import Policy, fresh, get
-from cbviz.run.virtual import VirtualSetup, virtual_engine
+from cbviz.run.virtual import VirtualSetup, clock_of, virtual_engine
 from cbviz.simulator.work import check_forced
 from cbviz.trace import Recorder, Trace
 from cbviz.workload import Workload
@@ -85,7 +85,7 @@ def schedule(
     setting = VirtualSetup(
         slots, block_size, kv_blocks, context_limit, lag, KVOptions(prefix_cache, preemption, swap_blocks)
     )
-    engine, meta = virtual_engine(chosen, workload, setting, seconds)
+    engine, meta = virtual_engine(chosen, workload, setting, clock_of(seconds))
     recorder = Recorder(meta, workload)
     for event in engine.run(workload):
         recorder.add(event)

@@ -128,8 +128,8 @@ def warnings_of(cost: CostModel, reached: Extent, *, stopped: bool = False, swap
         Message(
             BEYOND[name],
             cost=cost.name,
-            reached=getattr(reached, name),
-            most=getattr(cost.origin.extent, name),
+            reached=f"{getattr(reached, name):,}",
+            most=f"{getattr(cost.origin.extent, name):,}",
         )
         for name in cost.beyond(reached)
         if cost.origin is not None and cost.origin.extent is not None

@@ -20,11 +20,11 @@ from cbviz.errors import FileError, SweepError
 from cbviz.measure.knee import capacity, knee
 from cbviz.measure.lane_times import two_digits
 from cbviz.paths import write_whole
-from cbviz.run.progress import Progress, SilentProgress
+from cbviz.run.progress import Progress, progress_of
 from cbviz.run.sweep_plan import SweepCell, SweepPlan, check_parameters, plan_of
 from cbviz.run.sweep_runners import Done, in_process, on_cores, on_ray
 from cbviz.run.sweep_table import SweepFolder, SweepRow, columns_of, row_of, to_csv
-from cbviz.run.sweep_work import simulated
+from cbviz.run.sweep_work import in_words, simulated
 from cbviz.view.chart import Chart
 from cbviz.view.load_charts import slo_curve
 
@@ -152,7 +152,9 @@ class Sweep:
         Chart
             With a logarithmic y axis. Raises as `curves`.
         """
-        return slo_curve(self.curves(y, x, by), target=target, x_label=x, y_label=y, title=f"{y} against {x}")
+        up, along = in_words(y), in_words(x)
+        title = f"{up[0].upper()}{up[1:]} against {along}"
+        return slo_curve(self.curves(y, x, by), target=target, x_label=along, y_label=up, title=title)
 
     def capacities(self, target: float, y: str = "ttft_p99", x: str = "rate", by: str = "policy") -> dict[str, float]:
         """The highest rate within a target, for each curve.
@@ -167,7 +169,9 @@ class Sweep:
         Returns
         -------
         dict
-            Name → rate, interpolated (see `cbviz.measure.knee.capacity`).
+            Name → rate, interpolated (see `cbviz.measure.knee.capacity`): on a straight line between two rates. The
+            chart's line, straight on a logarithmic axis, crosses the target a little later; what is between two rates
+            was not measured, and the lower one is the safer promise.
         """
         return {name: capacity(*curve, target) for name, curve in self.curves(y, x, by).items()}
 
@@ -269,7 +273,7 @@ def sweep(
     todo = [cell for cell in plan.cells() if cell.index not in rows]
     runner = _runner(work, todo, plan, address, workers)
     began, stopped = perf_counter(), False
-    bars = SilentProgress() if progress is None else progress
+    bars = progress_of(progress)
     bars.start("sweep", len(todo))
     try:
         with contextlib.closing(runner):
@@ -326,7 +330,7 @@ def _row(cell: SweepCell, results: dict[str, Any], error: str) -> SweepRow:
     taken = {**cell.parameters, "run": None, "seed": None, "error": None}
     clash = next((name for name, value in results.items() if name in taken and value != taken[name]), None)
     if clash is not None:
-        return row_of(cell, {}, f"the result {clash!r:.80} has the name of a parameter")
+        return row_of(cell, {}, f"the result {shown(clash)} has the name of a parameter")
     try:
         return row_of(cell, results, error)
     except SweepError as wrong:

@@ -14,7 +14,7 @@ from multiprocessing import get_context
 from typing import Any
 
 from cbviz.checks import one_line
-from cbviz.run.ray_cluster import connect
+from cbviz.run.ray_cluster import connected
 from cbviz.run.sweep_plan import SweepCell
 from cbviz.worker import attempt, leave_interrupts_alone
 
@@ -86,7 +86,7 @@ def _in_pool(
                 break
     finally:
         processes = list((getattr(pool, "_processes", None) or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(wait=not flight, cancel_futures=True)
         for process in processes if flight else ():  # stopped in the middle: nothing waits for these cells
             with contextlib.suppress(Exception):
                 process.terminate()
@@ -99,32 +99,30 @@ def on_ray(
 
     Raises SweepError where Ray is not installed, or no cluster answers within seconds.
     """
-    ray, started = connect(address, workers)
     flight: dict[Any, SweepCell] = {}
-    try:
-        task = ray.remote(max_retries=TRIES - 1)(attempt)
-        rest = iter(cells)
-        most = max(1, int(ray.cluster_resources().get("CPU", 1))) * AHEAD
-        while True:
-            for cell in rest:
-                flight[task.remote(work, _arguments(cell, fixed))] = cell
-                if len(flight) >= most:
-                    break
-            if not flight:
-                return
-            for reference in ray.wait(list(flight))[0]:
-                cell = flight.pop(reference)
-                try:
-                    found = ray.get(reference)
-                except Exception as error:
-                    found = {}, f"its worker was lost {TRIES} times ({one_line(error, 100)})"
-                yield (cell, *found)
-    finally:
-        for reference in flight:  # stopped in the middle: nothing waits for these cells
-            with contextlib.suppress(Exception):
-                ray.cancel(reference, force=True)
-        if started:
-            ray.shutdown()
+    with connected(address, workers) as ray:
+        try:
+            task = ray.remote(max_retries=TRIES - 1)(attempt)
+            rest = iter(cells)
+            most = max(1, int(ray.cluster_resources().get("CPU", 1))) * AHEAD
+            while True:
+                for cell in rest:
+                    flight[task.remote(work, _arguments(cell, fixed))] = cell
+                    if len(flight) >= most:
+                        break
+                if not flight:
+                    return
+                for reference in ray.wait(list(flight))[0]:
+                    cell = flight.pop(reference)
+                    try:
+                        found = ray.get(reference)
+                    except Exception as error:
+                        found = {}, f"its worker was lost {TRIES} times ({one_line(error, 100)})"
+                    yield (cell, *found)
+        finally:
+            for reference in flight:  # stopped in the middle: nothing waits for these cells
+                with contextlib.suppress(Exception):
+                    ray.cancel(reference, force=True)
 
 
 def _arguments(cell: SweepCell, fixed: dict[str, Any]) -> dict[str, Any]:

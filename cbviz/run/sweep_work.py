@@ -6,6 +6,7 @@ from functools import cache
 from inspect import signature
 from typing import Any
 
+from cbviz.checks import shown
 from cbviz.errors import WorkloadError
 from cbviz.measure.goodput import Targets
 from cbviz.run.budgeted import budgeted
@@ -20,6 +21,9 @@ from cbviz.workload.checks import amount
 SPREADS = ("ttft", "tpot", "e2e", "queue")
 LEFT_OUT = ("policy", "slots", "cost", "wall_seconds", "compile_seconds", "requests_per_wall_second", "warnings")
 """Figures that are parameters already, or that differ from run to run of the same cell."""
+
+UNITS = {"rate": "requests a second", "tokens_per_second": "tokens a second"}
+"""Columns that are called otherwise on the axis of a chart."""
 
 WORK_PARAMETERS = (
     "seed", "requests", "rate", "clients", "burstiness", "lengths", "output_tokens", "max_new_tokens", "prompt_tokens",
@@ -122,6 +126,8 @@ def simulated(
             table |= {
                 f"{name}_{part}": None if value is None else value[part] for part in ("mean", "p50", "p90", "p99")
             }
+        elif name == "how":
+            table[name] = value if value == "loop" else "skipping"  # what is compiled depends on the process
         elif name not in LEFT_OUT:
             table[name] = value
     table["warnings"] = len(found.warnings)
@@ -204,4 +210,18 @@ def _law(name: str, mean: int, most: int | None) -> Any:
         return Uniform(1, 2 * mean - 1 if most is None else most)
     if name == "exponential":
         return ExponentialClipped(mean=mean, cap=4 * mean if most is None else most)
-    raise WorkloadError(f"lengths must be exponential, uniform or fixed, not {name!r:.80}.")
+    raise WorkloadError(f"lengths must be exponential, uniform or fixed, not {shown(name)}.")
+
+
+def in_words(column: str) -> str:
+    """A column of the table as the axis of a chart names it, with its unit.
+
+    Examples
+    --------
+    >>> in_words("ttft_p99"), in_words("rate"), in_words("in_system")
+    ('p99 TTFT in seconds', 'requests a second', 'in system')
+    """
+    name, _, part = column.rpartition("_")
+    if name in SPREADS:
+        return f"{part} {name if name == 'queue' else name.upper()} in seconds"
+    return UNITS.get(column, column.replace("_", " "))

@@ -17,7 +17,9 @@ LEAST, MOST, SECONDS = 3, 15, 1.0
 NOISY_SPREAD = 1.35
 """A median so many times the fastest repeat: something else took the processor in between."""
 BACKWARDS = 1.15
-"""A larger size that is faster than a smaller one by more than this factor."""
+"""A larger size that is faster than a smaller one by more than this factor: by noise, if there is any."""
+STEADY_SPREAD, IDLE = 1.1, 0.25
+"""Repeats and load up to which a larger size may be faster: some matrix kernels are quicker with 4 rows than with 2."""
 LOAD = 1.0
 """Processes that want to run beside this one, for each core, from which on no time is trusted."""
 
@@ -46,7 +48,8 @@ class Timings:
     @property
     def busy(self) -> bool:
         """Whether the machine had too much else to do."""
-        return self.spread > NOISY_SPREAD or self.backwards > BACKWARDS or self.load > LOAD
+        steady = self.spread <= STEADY_SPREAD and self.load <= IDLE
+        return self.spread > NOISY_SPREAD or self.load > LOAD or (self.backwards > BACKWARDS and not steady)
 
 
 def timings(

@@ -8,12 +8,13 @@ from itertools import islice
 from typing import Any
 
 from cbviz._version import __version__
-from cbviz.checks import whole
+from cbviz.checks import finite, number, shown, whole
 from cbviz.config import EngineConfig, KVOptions
 from cbviz.core import Engine, NullExecutor
 from cbviz.core.executor import Step
-from cbviz.errors import WorkloadError
+from cbviz.errors import CapacityError, CbvizError, WorkloadError
 from cbviz.events import Iteration
+from cbviz.limits import LONGEST_SECONDS, MOST_BLOCKS, MOST_SIMULATED, MOST_TOKENS
 from cbviz.policies import Policy, identity
 from cbviz.run.build import build_engine
 from cbviz.run.capacity import kv_blocks_for
@@ -35,6 +36,15 @@ class VirtualSetup:
     kv: KVOptions
     clients: int | None = None
     """Requests in flight in a closed loop; None lets requests arrive when the workload says."""
+
+    def __post_init__(self) -> None:
+        if self.kv_blocks is not None:
+            object.__setattr__(
+                self, "kv_blocks", whole("kv_blocks", self.kv_blocks, 1, MOST_BLOCKS, error=CapacityError)
+            )
+        if self.context_limit is not None:
+            limit = whole("context_limit", self.context_limit, 1, MOST_TOKENS, error=CapacityError)
+            object.__setattr__(self, "context_limit", limit)
 
 
 def blocks_of(work: Workload | Work, setting: VirtualSetup) -> int:
@@ -81,6 +91,21 @@ def virtual_engine(
     config = EngineConfig(setting.slots, blocks, size, kv=setting.kv, lag=setting.lag)
     engine = build_engine(executor, policy, config, workload.arrival_unit)
     return engine, virtual_meta(engine, workload, setting, facts)
+
+
+def clock_of(seconds: object) -> float | Callable[[Step], float]:
+    """How long a caller says that an iteration takes: a number, or a function of the step whose results are checked.
+
+    Raises
+    ------
+    CbvizError
+        It is neither, or is below 0 or too long; the function does so when it is called.
+    """
+    if callable(seconds) and not isinstance(seconds, type):
+        return lambda step: number("what seconds returns", seconds(step), most=LONGEST_SECONDS, or_equal=True)
+    if finite(seconds) is None:
+        raise CbvizError(f"seconds must be a number or a function of the step, not {shown(seconds)}.")
+    return number("seconds", seconds, most=LONGEST_SECONDS, or_equal=True)
 
 
 def virtual_meta(
@@ -151,4 +176,4 @@ def check_clients(clients: int | None, work: Workload | Work) -> int | None:
             "in a closed loop a request arrives when another ends, so a workload with clients has no arrivals of its "
             "own: all must be 0 seconds."
         )
-    return whole("clients", clients, 1, error=WorkloadError)
+    return whole("clients", clients, 1, MOST_SIMULATED, error=WorkloadError)

@@ -131,10 +131,10 @@ class WhatIfRow:
     tokens_per_second
         Output tokens over the whole run.
     uncertainty
-        "ttft", "tpot" and "e2el" → share by which the mean may be wrong, the largest of three: the cost model's error
-        on held-out requests, the error of the run as it was simulated, and what becomes of the mean if every iteration
-        is longer or shorter by the error of TPOT. The last counts where queues grow: a wait may change by far more
-        than the iterations do. NaN if none is known.
+        "ttft", "tpot" and "e2el" → share of the mean by which the true one may differ, the largest of three: what the
+        cost model's error on held-out requests amounts to, by how much the measured run differs from its simulation,
+        and what becomes of the mean if every iteration is longer or shorter by the error of TPOT. The last counts where
+        queues grow: a wait may change by far more than the iterations do. NaN if none is known.
     change
         "ttft", "tpot" and "e2el" → the mean relative to that of the run as it was, −1: least, expected and greatest
         over the same three lengths of iterations. Errors that both share cancel here.
@@ -216,14 +216,18 @@ def what_if(
     before = ran if ran is not None else Option.of(results)
     own = _simulated(results, before, costs)
     error = {metric: _relative(own.mean[metric], measured[metric]) for metric in SIMULATED_LATENCIES}
+    # Errors are shares of what was measured, and an uncertainty is one of what was simulated: a simulation that gives a
+    # tenth of the truth has an error of -90 %, and the truth is 900 % above it.
     held = costs.origin.held_out if costs.origin is not None else None
     known = (None, None, None) if held is None else (held.ttft, held.tpot, held.e2e)
     doubt = {
-        metric: _largest(error[metric], math.nan if on_others is None else on_others)
+        metric: _largest(
+            _relative(measured[metric], own.mean[metric]), math.nan if on_others is None else _of_simulated(on_others)
+        )
         for metric, on_others in zip(SIMULATED_LATENCIES, known, strict=True)
     }
 
-    spread = 0.0 if math.isnan(doubt["tpot"]) else doubt["tpot"]
+    spread = max((abs(each) for each in (doubt["tpot"], error["tpot"]) if math.isfinite(each)), default=0.0)
     scaled = [_slower(costs, factor) for factor in (1 / (1 + spread), 1 + spread)] if spread else []
     others_own = [_simulated(results, before, each).mean for each in scaled]
 
@@ -281,6 +285,11 @@ def _simulated(results: LoadResults, option: Option, cost: CostModel) -> WhatIfR
 
 def _relative(found: float, measured: float) -> float:
     return found / measured - 1 if measured and not math.isnan(measured) else math.nan
+
+
+def _of_simulated(error: float) -> float:
+    """The most by which what is true may differ from what was simulated, as a share of the latter."""
+    return error / (1 - error) if error < 1 else math.inf
 
 
 def _largest(*errors: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from cbviz.measure.rounding import percent
 from cbviz.messages import Message
 from cbviz.run.what_if import WhatIf, WhatIfRow
 
@@ -51,7 +52,7 @@ def known(value: float) -> float | None:
 
 
 def _share(value: float) -> str:
-    return "?" if math.isnan(value) else f"{value:.0%}" if value >= 0.1 else f"{value:.1%}"
+    return "?" if not math.isfinite(value) else percent(value, 0 if value >= 0.1 else 1)
 
 
 def _change(least: float, expected: float, most: float) -> str:

@@ -61,6 +61,9 @@ class AskingLoop(ViewMaker):
         self._timeout = PolicyTimeout()
         self._opened = n if clients is None else min(clients, n)
         """The next request that arrives when another ends, in a closed loop."""
+        self._sent = self._opened
+        """Requests that can be seen. With lag 1 a plan follows before the tokens, and so the ends, of the iteration in
+        flight are there: what they let arrive is not, not even where that iteration takes no time at all."""
         self._arrival: list[float] = work.arrival.tolist() if clients is None else [0.0] * self._opened
         self._arrival += [inf] * (n - len(self._arrival))
         self._prompt, self._output = work.prompt_tokens.tolist(), work.output_tokens.tolist()
@@ -162,7 +165,7 @@ class AskingLoop(ViewMaker):
     def _step(self) -> bool:
         """Plan and compute one iteration, or let time pass. False when every request has ended."""
         arrival, n = self._arrival, len(self._arrival)
-        while self._head < n and arrival[self._head] <= self._now:
+        while self._head < self._sent and arrival[self._head] <= self._now:
             row = self._head
             self._waits.append(row)
             declared = self._ids[row], arrival[row], self._prompt[row], self._most[row]
@@ -178,7 +181,7 @@ class AskingLoop(ViewMaker):
                 return True
             wait = plan.wait_until
         if self._flying:  # nothing is planned before its tokens are there
-            self._flying, self._now = False, self._end
+            self._flying, self._now, self._sent = False, self._end, self._opened
             return True
         until = arrival[self._head] if self._head < n else inf
         if wait is not None:
@@ -315,6 +318,7 @@ class AskingLoop(ViewMaker):
 
     def _finish(self, rows: list[int]) -> None:
         """These rows have got their last token; in a closed loop each lets another request arrive."""
+        self._sent = self._opened
         for row in rows:
             self.finished[row] = self._end
             self._ended.append(row)
@@ -322,6 +326,8 @@ class AskingLoop(ViewMaker):
             if self._opened < len(self._arrival):
                 self._arrival[self._opened] = self._end
                 self._opened += 1
+        if not self._lag:
+            self._sent = self._opened
         if rows:
             self._runs = [row for row in self._runs if self._generated[row] < self._output[row]]
 

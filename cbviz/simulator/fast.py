@@ -94,7 +94,7 @@ def skipping_forecast(
     lag: int,
     *,
     clients: int | None = None,
-    plain: bool = False,
+    plain: bool | None = None,
     completed: Callable[[int], None] = lambda done: None,
 ) -> tuple[Forecast, bool] | None:
     """Serve work from event to event.
@@ -110,7 +110,7 @@ def skipping_forecast(
     clients
         Requests in flight in a closed loop; None for an open one.
     plain
-        Do not compile, even where numba is installed.
+        True never compiles, False does where numba is installed, and None where there is enough to serve, too.
     completed
         Called now and then with the number of completed requests.
 
@@ -120,9 +120,11 @@ def skipping_forecast(
         What was served, and whether an interrupt ended it; None if no request advances any more, which the loop
         explains.
     """
-    from cbviz.simulator.jit import compiled, compiled_for
+    from cbviz.simulator.jit import compiled, compiled_for, worth_compiling
 
     serving = _serving(policy, work, memory)
+    if plain is None:
+        plain = not worth_compiling(serving.kernel, len(work))
     fast = None if plain else compiled(serving.kernel)
     kernel, columns = (fast or serving.kernel), serving.columns
     ints, floats = np.zeros(skip.INTS, np.int64), np.zeros(skip.FLOATS)

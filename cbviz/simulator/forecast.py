@@ -34,7 +34,7 @@ class Forecast:
     reached
         The largest iteration.
     how
-        "compiled" or "skipping" between events, or "loop" over every iteration.
+        "compiled" or "skipping" (plain Python) from event to event, or "loop" over every iteration.
     wall_seconds
         What the simulation itself took, without compiling.
     compile_seconds

@@ -13,6 +13,10 @@ from typing import Any, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+COMPILE_FROM = 20_000
+"""Requests that plain Python serves in a second or two; compiling a kernel, or only loading it, takes about that."""
+_served: dict[Callable[..., Any], int] = {}
+
 
 def inner(function: Function) -> Function:
     """Mark a function that kernels call, so that it is compiled with them."""
@@ -33,6 +37,28 @@ def compiled(kernel: Callable[..., Any]) -> Callable[..., Any] | None:
         return None
     found: Callable[..., Any] = njit(cache=True, nogil=True)(kernel)
     return found
+
+
+def worth_compiling(kernel: Callable[..., Any], requests: int) -> bool:
+    """Whether a kernel is to be compiled for so many requests more, since this process served enough without.
+
+    Times are the same either way. Compiling takes seconds, or a minute on a busy machine, so a process that serves few
+    requests never does it, and one that serves many in small portions, as a sweep does, loses little.
+
+    Parameters
+    ----------
+    kernel
+        Of a policy.
+    requests
+        That it is about to serve.
+
+    Returns
+    -------
+    bool
+        False at first, and True from then on.
+    """
+    _served[kernel] = min(_served.get(kernel, 0) + requests, COMPILE_FROM)
+    return _served[kernel] >= COMPILE_FROM
 
 
 def compiled_for(kernel: Callable[..., Any], arguments: Sequence[Any]) -> float:

@@ -248,7 +248,8 @@ def _times(given: object) -> FloatColumn:
     wrong = ~(np.isfinite(column) & (column >= 0) & (column <= LONGEST_SECONDS))
     if wrong.any():
         row = int(wrong.argmax())
-        raise WorkloadError(f"row {row} arrives at {column[row]:g}; it must be from 0 to {LONGEST_SECONDS:g}.")
+        advice = "; a higher rate brings requests sooner" if column[row] > LONGEST_SECONDS else ""
+        raise WorkloadError(f"row {row} arrives at {column[row]:g} s; it must be 0 to {LONGEST_SECONDS:g} s{advice}.")
     backwards = np.diff(column) < 0
     if backwards.any():
         row = int(backwards.argmax()) + 1

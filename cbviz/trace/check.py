@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from cbviz.checks import shown
 from cbviz.config import MOST_DRAFTS
 from cbviz.errors import TraceError
 from cbviz.events import FinishReason, State
@@ -81,7 +82,7 @@ def check_meta(meta: TraceMeta) -> None:
     """Raise TraceError unless the metadata are plain, known and sensible."""
     for name in ("policy", "policy_summary", "model", "device", "dtype", "workload", "created"):
         value = getattr(meta, name)
-        require(isinstance(value, str), f"meta.{name} must be text, not {value!r:.80}")
+        require(isinstance(value, str), f"meta.{name} must be text, not {shown(value)}")
     for name, least, most in (
         ("slots", 1, RECORDED_SLOTS),
         ("block_size", 1, MOST_COUNT),
@@ -92,10 +93,10 @@ def check_meta(meta: TraceMeta) -> None:
     ):
         value = getattr(meta, name)
         sensible = type(value) is int and least <= value <= most
-        require(sensible, f"meta.{name} must be a whole number from {least} to {most}, not {value!r:.80}")
-    require(meta.clock in CLOCKS, f"meta.clock must be one of {', '.join(CLOCKS)}, not {meta.clock!r:.80}")
+        require(sensible, f"meta.{name} must be a whole number from {least} to {most}, not {shown(value)}")
+    require(meta.clock in CLOCKS, f"meta.clock must be one of {', '.join(CLOCKS)}, not {shown(meta.clock)}")
     known_unit = meta.arrival_unit in ARRIVAL_UNITS
-    require(known_unit, f"meta.arrival_unit must be seconds or iterations, not {meta.arrival_unit!r:.80}")
+    require(known_unit, f"meta.arrival_unit must be seconds or iterations, not {shown(meta.arrival_unit)}")
     versions = meta.versions
     plain = isinstance(versions, dict) and all(isinstance(word, str) for pair in versions.items() for word in pair)
     require(plain, "meta.versions must map names to texts")

@@ -17,6 +17,7 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
+from cbviz.checks import shown
 from cbviz.errors import FileError, TraceError
 from cbviz.limits import LARGEST_TEXT, MOST_BRACKETS, MOST_COMMAS
 from cbviz.paths import path_of, read_file, short, write_whole
@@ -72,7 +73,7 @@ def save(trace: Trace, path: str | os.PathLike[str]) -> Path:
     """
     target = _path(path)
     if target.suffix != SUFFIX:
-        raise TraceError(f"a trace file's name ends in {SUFFIX}; {target.name!r:.80} does not.")
+        raise TraceError(f"a trace file's name ends in {SUFFIX}; {shown(target.name)} does not.")
     return write_file(target, to_bytes(trace))
 
 
@@ -125,11 +126,11 @@ def from_bytes(data: bytes) -> Trace:
         raise TraceError(NOT_OURS)
     version = content.get("version")
     if type(version) is not int or version != VERSION:
-        raise TraceError(f"this file is version {version!r:.20}; cbviz reads version {VERSION}.")
+        raise TraceError(f"this file is version {shown(version)}; cbviz reads version {VERSION}.")
     wanted = {"format", "version", "digest", "meta", *TABLES}
     if content.keys() != wanted:
         odd = min(content.keys() ^ wanted)
-        raise TraceError(f"this trace file {'lacks' if odd in wanted else 'has an unknown part'} {odd!r:.80}.")
+        raise TraceError(f"this trace file {'lacks' if odd in wanted else 'has an unknown part'} {shown(odd)}.")
     if content.pop("digest") != digest_of(content):
         raise TraceError("this trace file was changed after it was written: its digest does not match.")
     restore(content)
@@ -176,7 +177,7 @@ def write_file(target: Path, data: bytes) -> Path:
 
 def _path(path: str | os.PathLike[str]) -> Path:
     if not isinstance(path, str | os.PathLike):
-        raise TraceError(f"a trace file is named by a path, not by {path!r:.80}.")
+        raise TraceError(f"a trace file is named by a path, not by {shown(path)}.")
     try:
         return path_of(path, "the trace file")
     except FileError as error:
@@ -190,7 +191,7 @@ def _canonical(value: Any) -> bytes:
 
 def _content(trace: Trace) -> dict[str, Any]:
     if not isinstance(trace, Trace):
-        raise TraceError(f"only a Trace can be written, not {trace!r:.80}.")
+        raise TraceError(f"only a Trace can be written, not {shown(trace)}.")
     check(trace)
     content: dict[str, Any] = {"format": FORMAT, "version": VERSION}
     content["meta"] = {field.name: getattr(trace.meta, field.name) for field in fields(TraceMeta)}
@@ -272,7 +273,7 @@ def _columns(given: Any, kind: type[Any], name: str) -> dict[str, Any]:
     if value.keys() != wanted:
         odd = min(value.keys() ^ wanted)
         problem = "lacks" if odd in wanted else "has an unknown column"
-        raise TraceError(f"this trace file is damaged: {name} {problem} {odd!r:.80}.")
+        raise TraceError(f"this trace file is damaged: {name} {problem} {shown(odd)}.")
     return value
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cbviz.checks import shown
 from cbviz.errors import FileError, TraceError
 from cbviz.events import State
 from cbviz.paths import path_of
@@ -55,7 +56,7 @@ def to_perfetto(trace: Trace, path: str | os.PathLike[str]) -> Path:
     except FileError as error:
         raise TraceError(str(error)) from None
     if target.suffix != ".json":
-        raise TraceError(f"a Perfetto file's name ends in .json; {target.name!r:.80} does not.")
+        raise TraceError(f"a Perfetto file's name ends in .json; {shown(target.name)} does not.")
     meta = trace.meta
     content = {
         "traceEvents": perfetto_events(trace),

@@ -63,7 +63,7 @@ class Bars:
         marks = _named("marks", self.marks)
         object.__setattr__(self, "marks", {name: number(f"the mark of {name!r}", marks[name], -1e-9) for name in marks})
         if not self.rows or not 1 <= len(self.parts) <= len(PATTERNS):
-            raise MeasureError(f"the bars of {self.title!r} need a row and one to {len(PATTERNS)} parts.")
+            raise MeasureError(f"the bars of {self.title!r} need a row and 1 to {len(PATTERNS)} parts.")
         for name, shares in self.rows.items():
             sound = len(shares) == len(self.parts) and all(math.isfinite(s) and s >= -1e-9 for s in shares)
             if not sound or sum(shares) > 1 + 1e-6:

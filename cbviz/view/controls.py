@@ -6,11 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cbviz.checks import is_number, is_whole, one_of
+from cbviz.checks import is_number, is_whole, one_of, shown
 from cbviz.errors import CbvizError
 from cbviz.messages import as_json
 
-ACTIONS = ("start", "pause", "resume", "step", "stop", "restart", "burst", "cancel", "why", "set")
+TRANSPORT = ("pause", "resume", "step", "stop")
+"""Actions of every run that can be controlled."""
+FURTHER = ("start", "restart", "burst", "why", "cancel")
+"""Actions that some runs support besides."""
+BEFORE_THE_START = ("start", "stop", "set")
+"""Actions for a run that waits for its Start."""
+ACTIONS = (*TRANSPORT, *FURTHER, "set")
 
 
 class ControlError(CbvizError, ValueError):
@@ -91,19 +97,39 @@ class Knob:
             return one_of(self.name, value, self.choices, error=ControlError)
         number = is_number(value)
         if not number or not self.low <= value <= self.high:
-            raise ControlError(f"{self.name} must be a number from {self.low:g} to {self.high:g}, not {short(value)}.")
+            raise ControlError(f"{self.name} must be a number from {self.low:g} to {self.high:g}, not {shown(value)}.")
         if whole and value != int(value):
-            raise ControlError(f"{self.name} must be a whole number, not {short(value)}.")
+            raise ControlError(f"{self.name} must be a whole number, not {shown(value)}.")
         return float(value)
 
 
-def short(value: Any) -> str:
-    """An untrusted value as a few printable characters."""
-    text = repr(value)
-    return text if len(text) <= 40 else text[:39] + "…"
+def check_actions(actions: Sequence[str]) -> None:
+    """Refuse actions that no board has.
+
+    Parameters
+    ----------
+    actions
+        Those that a run shall support.
+
+    Raises
+    ------
+    CbvizError
+        One is unknown; the sentence names those there are.
+    """
+    for action in actions:
+        if action not in (*TRANSPORT, *FURTHER):
+            names = ", ".join((*TRANSPORT, *FURTHER[:-1]))
+            raise CbvizError(f"a board's actions are {names} and {FURTHER[-1]}, not {shown(action)}.")
 
 
-def parse(message: Mapping[str, Any], actions: Sequence[str], knobs: Mapping[str, Knob], known: set[int]) -> Control:
+def parse(
+    message: Mapping[str, Any],
+    actions: Sequence[str],
+    knobs: Mapping[str, Knob],
+    known: set[int],
+    *,
+    waits: bool = False,
+) -> Control:
     """Turn a message from the page into a `Control`.
 
     Parameters
@@ -116,6 +142,8 @@ def parse(message: Mapping[str, Any], actions: Sequence[str], knobs: Mapping[str
         The run's knobs, by name.
     known
         Ids of existing requests.
+    waits
+        Whether the run waits for its Start: then it can only be started, stopped and set.
 
     Returns
     -------
@@ -129,17 +157,25 @@ def parse(message: Mapping[str, Any], actions: Sequence[str], knobs: Mapping[str
     """
     action = message.get("action")
     if not isinstance(action, str) or action not in ACTIONS or action not in (*actions, *(["set"] if knobs else [])):
-        raise ControlError(f"this run cannot {short(action)}; it can {', '.join(actions) or 'only be watched'}.")
+        raise ControlError(f"this run cannot {shown(action)}; it can {', '.join(actions) or 'only be watched'}.")
+    control = _checked(action, message, knobs, known)
+    if waits and action not in BEFORE_THE_START:
+        raise ControlError(f"this run cannot {action} before it has begun; press Start first.")
+    return control
+
+
+def _checked(action: str, message: Mapping[str, Any], knobs: Mapping[str, Knob], known: set[int]) -> Control:
+    """The control, once its action is allowed."""
     if action in ("cancel", "why"):
         request = message.get("request")
         if not is_whole(request) or request not in known:
             raise ControlError(
-                f"there is no request {short(request)} to {'cancel' if action == 'cancel' else 'ask about'}."
+                f"there is no request {shown(request)} to {'cancel' if action == 'cancel' else 'ask about'}."
             )
         return Control(action, request=request)
     if action == "set":
         name = message.get("name")
         if not isinstance(name, str) or name not in knobs:
-            raise ControlError(f"there is no control {short(name)}; there are {', '.join(knobs)}.")
+            raise ControlError(f"there is no control {shown(name)}; there are {', '.join(knobs)}.")
         return Control("set", name=name, value=knobs[name].check(message.get("value")))
     return Control(action)

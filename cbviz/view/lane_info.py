@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cbviz.checks import is_whole
+from cbviz.checks import is_whole, shown
 from cbviz.errors import CbvizError
 from cbviz.trace.marks import SET
 from cbviz.trace.trace import Trace
@@ -38,7 +38,7 @@ class LaneInfo:
 
     def __post_init__(self) -> None:
         if not is_whole(self.slots) or self.slots < 1:
-            raise CbvizError(f"a lane needs a whole number of at least 1 slots, not {self.slots!r}.")
+            raise CbvizError(f"a lane needs a whole number of at least 1 slots, not {shown(self.slots)}.")
 
 
 def policy_name(trace: Trace) -> str:

@@ -138,10 +138,10 @@ def slo_curve(
         raise MeasureError(f"curves must map names to rates and latencies, not {shown(curves)}.")
     series: list[Series] = []
     for name, curve in curves.items():
-        columns = [column_of(values) for values in listed(f"the curve {name!r:.80}", curve, "rates and of latencies")]
+        columns = [column_of(values) for values in listed(f"the curve {shown(name)}", curve, "rates and of latencies")]
         x, y = columns if len(columns) == 2 else (None, None)
         if x is None or y is None or len(x) != len(y):
-            raise MeasureError(f"the curve {name!r:.80} needs one latency for each rate.")
+            raise MeasureError(f"the curve {shown(name)} needs one latency for each rate.")
         known = np.isfinite(x) & np.isfinite(y) & (y > 0)
         order = np.argsort(x[known])
         series.append(Series(str(name), x[known][order], y[known][order], "line" if known.sum() > 1 else "points"))
@@ -181,7 +181,7 @@ def quantile_cdf(curves: Mapping[str, Sequence[float]], *, metric: str = "e2el")
         x = column_of(given)
         if x is None or len(x) < 2 or not np.isfinite(x).all() or x[0] <= 0 or (np.diff(x) < 0).any():
             raise MeasureError(
-                f"the quantiles of {name!r:.80} must be two or more numbers above 0, in ascending order."
+                f"the quantiles of {shown(name)} must be two or more numbers above 0, in ascending order."
             )
         series.append(Series(str(name), x, np.linspace(0.0, 1.0, len(x))))
     heading = f"{title[0].upper()}{title[1:]}"

@@ -14,10 +14,11 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
-from cbviz.checks import is_whole
+from cbviz.checks import is_whole, shown
 from cbviz.errors import CbvizError
 from cbviz.events import State
 from cbviz.measure.lane_times import two_digits, worth_showing
+from cbviz.measure.rounding import percent
 from cbviz.messages import check_language, say
 from cbviz.trace.trace import MARK_KINDS, Trace
 from cbviz.view.colours import DARK, LIGHT, PALETTE, Theme, colour_of, stalled_ground, stalled_ink, text_on
@@ -69,7 +70,7 @@ def svg(traces: Sequence[Trace], *, dark: bool = False, width: int = 1000, langu
     if not traces:
         raise CbvizError("a picture needs at least one run.")
     if not is_whole(width) or not 240 <= width <= 20_000:
-        raise CbvizError(f"width must be a whole number of pixels from 240 to 20000, not {width!r}.")
+        raise CbvizError(f"width must be a whole number of pixels from 240 to 20000, not {shown(width)}.")
     check_language(language)
     check_rows(traces)
     theme = DARK if dark else LIGHT
@@ -106,7 +107,7 @@ def svg(traces: Sequence[Trace], *, dark: bool = False, width: int = 1000, langu
 
 def run_words(trace: Trace, iterations: int, occupancy: float, language: str) -> str:
     """A run in one line: iterations, seconds with two digits where they are worth showing, and occupancy."""
-    facts = {"n": iterations, "count": f"{iterations:,}", "occupancy": f"{occupancy:.0%}"}
+    facts = {"n": iterations, "count": f"{iterations:,}", "occupancy": percent(occupancy)}
     if not worth_showing(trace):
         return say(language, "board.picture_count", facts)
     seconds = float(trace.iterations.t_end[iterations - 1]) if iterations else 0.0

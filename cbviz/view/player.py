@@ -21,6 +21,7 @@ from typing import Any
 from cbviz.checks import noun
 from cbviz.errors import CbvizError
 from cbviz.measure.lane_names import distinct_names
+from cbviz.measure.rounding import percent
 from cbviz.messages import Message, as_json, check_language, in_language, lines, say
 from cbviz.trace.check import check_size
 from cbviz.trace.trace import Trace
@@ -54,7 +55,7 @@ def style() -> str:
 def check(traces: Sequence[Trace], language: str) -> None:
     """Raise `CbvizError` unless these are one to four traces and a language of the board."""
     if not 1 <= len(traces) <= MOST_LANES:
-        raise CbvizError(f"a board shows one to {MOST_LANES} runs, not {len(traces)}.")
+        raise CbvizError(f"a board shows 1 to {MOST_LANES} runs, not {len(traces)}.")
     for trace in traces:
         if not isinstance(trace, Trace):
             raise CbvizError(f"a board shows traces, not {type(trace).__name__}.")
@@ -158,7 +159,7 @@ def page(
     name = markup.escape(in_language(title, language))
     # The module's text must not close the script element that contains it.
     module = joined().replace("</script", "<\\/script")
-    image = f'<img alt="{name}" style="max-width:100%" src="{picture}">' if picture else ""
+    image = f'{_how(language)}<img alt="{name}" style="max-width:100%" src="{picture}">' if picture else ""
     more = f'<section class="cbviz-below">{below}</section>\n' if below else ""
     return f"""<!doctype html>
 <html lang="{lines(language)["language.html"]}">
@@ -173,6 +174,7 @@ def page(
 @media (prefers-color-scheme: dark) {{ :root {{ background: #111418; }} }}
 body {{ margin: 0 auto; padding: 20px 24px; max-width: 2600px; }}
 @media (max-width: 560px) {{ body {{ padding: 10px 8px; }} }}
+#board > p {{ font: 14px/1.45 system-ui, sans-serif; margin: 0 0 4px; }}
 .cbviz-below {{ font: 14px/1.45 system-ui, sans-serif; margin-top: 18px; overflow-x: auto; overflow-wrap: anywhere; }}
 .cbviz-below :is(th, td) {{ text-align: start; vertical-align: top; padding: 3px 14px 3px 0; }}
 {style()}
@@ -190,6 +192,11 @@ mount(document.getElementById("board"), document.getElementById("run").textConte
 </body>
 </html>
 """
+
+
+def _how(language: str) -> str:
+    """How to read the picture: the sentence that stands above the lanes of a board, too."""
+    return f"<p>{markup.escape(say(language, 'board.how_to_read'))}</p>"
 
 
 def fragment(
@@ -210,7 +217,8 @@ def fragment(
     look = json.dumps(style()).replace("</", "<\\/")
     alt = markup.escape(text(traces))
     picture = data_uri(svg(traces, language=language)) if drawable(traces) else ""
-    return f"""<div id="{name}" data-cbviz="player"><img alt="{alt}" style="max-width:100%" src="{picture}">{said}</div>
+    image = f'{_how(language) if picture else ""}<img alt="{alt}" style="max-width:100%" src="{picture}">'
+    return f"""<div id="{name}" data-cbviz="player">{image}{said}</div>
 <script>
 (async () => {{
   const unpack = async (packed) => {{
@@ -259,7 +267,7 @@ def text(traces: Sequence[Trace]) -> str:
         requests = f"{len(done)}/{len(table)} {noun(len(table), 'request')}"
         lines.append(
             f"{name}: {iterations} {noun(iterations, 'iteration')} on {slots} {noun(slots, 'slot')}, "
-            f"occupancy {trace.occupancy:.1%}, {requests}, in the order {shown}"
+            f"occupancy {percent(trace.occupancy, 1)}, {requests}, in the order {shown}"
         )
     return "\n".join(lines)
 

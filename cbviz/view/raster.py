@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cbviz.checks import is_whole
+from cbviz.checks import is_whole, shown
 from cbviz.errors import CbvizError
 from cbviz.events import State
 from cbviz.limits import MOST_FRAME_PIXELS, MOST_PIXELS
@@ -100,9 +100,9 @@ def gif(
         No run, an invalid number or language, no Pillow, or no font for the text.
     """
     if not is_whole(rate) or not 1 <= rate <= 30:
-        raise CbvizError(f"rate must be a whole number of pictures a second from 1 to 30, not {rate!r}.")
+        raise CbvizError(f"rate must be a whole number of pictures a second from 1 to 30, not {shown(rate)}.")
     if not 0 < seconds <= 120:
-        raise CbvizError(f"seconds must be above 0 and at most 120, not {seconds!r}.")
+        raise CbvizError(f"seconds must be above 0 and at most 120, not {shown(seconds)}.")
     target = new_file(path)
     count = max(2, min(MOST_FRAMES, int(seconds * rate)))
     _check_pixels(count * width * _height(traces), MOST_FRAME_PIXELS)
@@ -158,7 +158,7 @@ def _draw(
         raise CbvizError("a picture needs at least one run.")
     for name, value, low, high in (("width", width, 240, 8000), ("scale", scale, 1, 4)):
         if not is_whole(value) or not low <= value <= high:
-            raise CbvizError(f"{name} must be a whole number from {low} to {high}, not {value!r}.")
+            raise CbvizError(f"{name} must be a whole number from {low} to {high}, not {shown(value)}.")
     check_language(language)
     check_rows(traces)
     image_module, draw_module, font_module = _pillow()

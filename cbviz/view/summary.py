@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from cbviz.checks import shown
 from cbviz.errors import CbvizError
 from cbviz.measure.standings import Compare
 from cbviz.measure.verdict import RaceVerdict
@@ -62,11 +63,13 @@ class Outcome:
         for name in ("speedup", "iteration_ratio", "cost_ratio"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
-                raise CbvizError(f"{name} must be a finite number above 0, or None, not {value!r}.")
+                raise CbvizError(f"{name} must be a finite number above 0, or None, not {shown(value)}.")
         if not 0 <= self.identical <= self.compared:
-            raise CbvizError(f"identical must lie between 0 and compared = {self.compared}, not {self.identical!r}.")
+            raise CbvizError(
+                f"identical must lie between 0 and compared = {self.compared}, not {shown(self.identical)}."
+            )
         if self.clock not in CLOCKS:
-            raise CbvizError(f"clock must be one of {', '.join(map(repr, CLOCKS))}, not {self.clock!r}.")
+            raise CbvizError(f"clock must be one of {', '.join(map(repr, CLOCKS))}, not {shown(self.clock)}.")
 
     @classmethod
     def of(

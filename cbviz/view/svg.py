@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from cbviz.errors import FileError, MeasureError
 from cbviz.paths import new_file, write_whole
+
+LEAST_PICTURE = 560
+"""Pixels to which a wide picture may shrink on a phone before it scrolls: its text stays readable."""
+_WIDTH = re.compile(r'<svg[^>]* width="([0-9.]+)"')
 
 
 def data_uri(svg: str) -> str:
@@ -27,7 +32,10 @@ def image(svg: str, alt: str = "", size: tuple[float, float] | None = None) -> s
     With its `size` in pixels the page keeps room for it at once: one that replaces another does not make the page jump.
     """
     room = f' width="{size[0]:g}" height="{size[1]:g}"' if size else ""
-    return f'<img alt="{escape(alt)}"{room} src="{data_uri(svg)}">'
+    natural = _WIDTH.match(svg)
+    wide = natural is not None and float(natural[1]) > LEAST_PICTURE
+    style = f' style="min-width:{LEAST_PICTURE}px"' if wide else ""
+    return f'<img alt="{escape(alt)}"{room}{style} src="{data_uri(svg)}">'
 
 
 def write_svg(path: str | os.PathLike[str], svg: str) -> Path:

@@ -9,9 +9,10 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from cbviz.checks import is_whole
+from cbviz.checks import is_whole, shown
 from cbviz.errors import CbvizError
 from cbviz.events import State
+from cbviz.measure.rounding import percent
 from cbviz.messages import check_language, say
 from cbviz.paths import printable
 from cbviz.trace.trace import Trace
@@ -116,11 +117,11 @@ def _drawn(
 ) -> tuple[list[Text], set[str]]:
     """The lines of a run, and the characters that its rows contain."""
     if not is_whole(width) or width < LEAST_WIDTH:
-        raise CbvizError(f"width must be a whole number of at least {LEAST_WIDTH} characters, not {width!r}.")
+        raise CbvizError(f"width must be a whole number of at least {LEAST_WIDTH} characters, not {shown(width)}.")
     n, slots = len(trace.iterations), trace.meta.slots
     whole = n if extent is None else extent
     if not is_whole(whole) or whole < n:
-        raise CbvizError(f"extent must be a whole number of at least the run's {n} iterations, not {extent!r}.")
+        raise CbvizError(f"extent must be a whole number of at least the run's {n} iterations, not {shown(extent)}.")
     margin = len(str(max(slots - 1, 0))) + 1
     columns = max(1, round(min(whole, width - margin) * n / whole)) if n else 1
     lines = [_heading(trace, name, width, language)]
@@ -141,7 +142,7 @@ def _drawn(
 
 def _heading(trace: Trace, name: str, width: int, language: str) -> Text:
     n = len(trace.iterations)
-    facts = {"n": n, "count": f"{n:,}", "occupancy": f"{trace.occupancy:.0%}"}
+    facts = {"n": n, "count": f"{n:,}", "occupancy": percent(trace.occupancy)}
     heading = Text(printable(name), style="bold")
     heading.append(f"  {say(language, 'board.picture_count', facts)}", style="not bold")
     heading.truncate(width, overflow="ellipsis")

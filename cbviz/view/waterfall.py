@@ -82,7 +82,7 @@ class Waterfall(Picture):
         for fall in self.falls:
             values = [fall.rate, *fall.spread, *([] if fall.forecast is None else [fall.forecast])]
             if any((value := finite(given)) is None or value <= 0 for given in values):
-                raise MeasureError(f"the step {fall.name!r:.80} needs rates above 0.")
+                raise MeasureError(f"the step {shown(fall.name)} needs rates above 0.")
 
     def __repr__(self) -> str:
         first, *rest = self.falls

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -19,11 +20,12 @@ from typing import Any
 import anywidget
 import traitlets
 
+from cbviz.checks import shown
 from cbviz.errors import CbvizError
 from cbviz.events import Iteration
 from cbviz.messages import as_json, check_language
 from cbviz.view.cell import CELLS
-from cbviz.view.controls import Control, ControlError, Knob, parse, short
+from cbviz.view.controls import TRANSPORT, Control, ControlError, Knob, check_actions, parse
 from cbviz.view.js_source import LOADER, joined
 from cbviz.view.lane_info import LaneInfo as LaneInfo
 from cbviz.view.language import RACE
@@ -38,11 +40,6 @@ INTERVAL = 1 / 30
 """Least number of seconds between two messages."""
 LINGER = 2.0
 """Seconds that the pump waits for new data before its thread ends; the next push starts another."""
-TRANSPORT = ("pause", "resume", "step", "stop")
-FURTHER = ("start", "restart", "burst", "why", "cancel")
-"""Actions that some runs support besides."""
-BEFORE_THE_START = ("start", "stop", "set")
-"""Actions for a run that waits for its Start."""
 
 
 class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
@@ -60,7 +57,7 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
         Called with every checked `Control`, in the thread that delivers it. If it raises a `CbvizError`, the board
         shows the sentence. None: the run can only be watched.
     actions
-        Actions that the run supports: those of `TRANSPORT` and of `FURTHER`.
+        Actions that the run supports: those of `controls.TRANSPORT` and of `controls.FURTHER`.
     knobs
         Live controls.
     waiting
@@ -76,6 +73,7 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
     _css = style()
     _code = traitlets.Unicode(joined()).tag(sync=True)
     _key = traitlets.Unicode(hashlib.sha256(joined().encode()).hexdigest()[:16]).tag(sync=True)
+    _id = traitlets.Unicode().tag(sync=True)
     _meta = traitlets.Dict().tag(sync=True)
     _status = traitlets.Unicode("running").tag(sync=True)
     _language = traitlets.Unicode("en").tag(sync=True)
@@ -96,12 +94,9 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
         waiting: bool = False,
     ) -> None:
         if not 1 <= len(lanes) <= MOST_LANES:
-            raise CbvizError(f"a board has one to {MOST_LANES} lanes, not {len(lanes)}.")
+            raise CbvizError(f"a board has 1 to {MOST_LANES} lanes, not {len(lanes)}.")
         check_language(language)
-        for action in actions:
-            if action not in (*TRANSPORT, *FURTHER):
-                names = ", ".join((*TRANSPORT, *FURTHER[:-1]))
-                raise CbvizError(f"a board's actions are {names} and {FURTHER[-1]}, not {action!r}.")
+        check_actions(actions)
         self.lanes = tuple(lanes)
         self._titles = title, subtitle
         self._lock = threading.Lock()
@@ -113,6 +108,7 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
         self._pump: threading.Thread | None = None
         self._over = self._left = self._closed = False
         super().__init__(
+            _id=uuid.uuid4().hex,
             _meta={
                 "title": as_json(title),
                 "subtitle": as_json(subtitle),
@@ -192,7 +188,7 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
             The board has no such lane, or has been finished.
         """
         if not 0 <= lane < len(self.lanes):
-            raise CbvizError(f"this board has lanes 0 to {len(self.lanes) - 1}, not {lane!r}.")
+            raise CbvizError(f"this board has lanes 0 to {len(self.lanes) - 1}, not {shown(lane)}.")
         with self._due:
             if self._over:
                 raise CbvizError("this board's run is over; make a new board for another run.")
@@ -286,7 +282,7 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
         """
         if name not in self._knob_table:
             raise CbvizError(
-                f"this board has no control {short(name)}; it has {', '.join(self._knob_table) or 'none'}."
+                f"this board has no control {shown(name)}; it has {', '.join(self._knob_table) or 'none'}."
             )
         self._knobs = [{**knob, "value": value} if knob["name"] == name else knob for knob in self._knobs]
 
@@ -340,7 +336,7 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
         elif kind == "control":
             self._obey(content)
         else:
-            self._refuse(f"the board does not know messages of type {short(kind)}.")
+            self._refuse(f"the board does not know messages of type {shown(kind)}.")
 
     def _obey(self, content: Mapping[str, Any]) -> None:
         try:
@@ -349,12 +345,10 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
             again = content.get("action") == "restart" and not self._closed
             if self._on_control is None or (self._over and not again):
                 raise ControlError("this run has ended, or can only be watched.")
-            control = parse(content, self._actions, self._knob_table, self._known)
-            if self._status == "waiting" and control.action not in BEFORE_THE_START:
-                raise ControlError(f"this run cannot {control.action} before it has begun; press Start first.")
+            waits = self._status == "waiting"
+            control = parse(content, self._actions, self._knob_table, self._known, waits=waits)
             if control.action == "stop":
-                # Shown as stopping at once; it takes effect after the iteration in flight.
-                self._status = "stopping"
+                self._status = "stopping"  # shown at once; it takes effect after the iteration in flight
             self._on_control(control)
             if control.action in ("pause", "resume", "restart") and self._status in ("running", "paused"):
                 self._status = "paused" if control.action == "pause" else "running"
@@ -363,7 +357,7 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
         except CbvizError as error:
             self._refuse(str(error))
         except Exception as error:  # an error in the run's callback must not kill the widget
-            self._refuse(f"the run could not do that ({type(error).__name__}: {short(str(error))}).")
+            self._refuse(f"the run could not do that ({type(error).__name__}: {shown(str(error))}).")
 
     def _refuse(self, sentence: str) -> None:
         self.send({"type": "refused", "sentence": sentence})
@@ -391,8 +385,7 @@ class LiveBoard(anywidget.AnyWidget):  # type: ignore[misc]
             # A notebook's Out keeps this object, but must not keep the run or its owner.
             self._on_control = None
             self._due.notify_all()
-        # JupyterLab keeps the last two states of closed widgets for as long as the page lives, so we replace the large
-        # state by a small one twice.
+        # While the page lives, JupyterLab keeps the last two states of a closed widget, so two small ones replace them.
         with self.hold_sync():
             self._run, self._code = b"", ""
         self._status = "closed"

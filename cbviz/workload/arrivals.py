@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Protocol, runtime_checkable
 
+from cbviz.checks import counted, shown
 from cbviz.errors import WorkloadError
 from cbviz.workload.checks import amount, generator, positive, truth
 
@@ -67,6 +68,23 @@ class AllAtOnce:
 
 
 @dataclass(frozen=True, slots=True)
+class ClosedLoop(AllAtOnce):
+    """Requests that clients send, each its next one when its last one has ended: there is no time to draw.
+
+    Parameters
+    ----------
+    clients
+        How many there are; the engine that serves the requests keeps so many in the system.
+    """
+
+    clients: int
+
+    def describe(self) -> str:
+        """See `ArrivalProcess.describe`."""
+        return f"a closed loop of {counted(self.clients, 'client')}"
+
+
+@dataclass(frozen=True, slots=True)
 class GammaBursty:
     """Gaps between arrivals follow Gamma(shape = burstiness, scale = 1 / (rate · burstiness)).
 
@@ -108,7 +126,7 @@ class GammaBursty:
         object.__setattr__(self, "rate", positive("the arrival rate", self.rate))
         object.__setattr__(self, "burstiness", positive("burstiness", self.burstiness))
         if self.burstiness > 1e6:
-            raise WorkloadError(f"burstiness must be at most a million, not {self.burstiness!r}.")
+            raise WorkloadError(f"burstiness must be at most a million, not {shown(self.burstiness)}.")
         truth("stretch", self.stretch)
 
     def times(self, rng: random.Random, n: int) -> list[float]:

@@ -95,7 +95,9 @@ def read_prompts(path: str | Path) -> tuple[Prompt, ...]:
     try:
         raw = _read(path)
     except (OSError, ValueError) as error:  # of a file, or of standard input
-        raise WorkloadError(f"cannot read the prompts: {why(error).removesuffix('.')}.") from None
+        reason = why(error).removesuffix(".")
+        said = reason if isinstance(error, FileError) else f"cannot read the prompts: {reason}"
+        raise WorkloadError(f"{said}.") from None
     if len(raw) > LARGEST:
         raise WorkloadError(f"{name} is too large for a file of prompts: at most {LARGEST // 2**20} MiB are read.")
     try:

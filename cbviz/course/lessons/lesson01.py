@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from cbviz.checks import finite, shown
 from cbviz.course.judging import Exercise, Mistake, called, whole_number
+
+LONGEST = 1_000
+"""Tokens of a learner's list that are looked at; the right ones are far shorter."""
 
 
 def judge_spell(answer: Any) -> None:
@@ -48,8 +52,9 @@ def _judge_one_answer(write: Any, prompt: list[int], script: list[int], limit: i
                 raise Mistake("01.loop end ignored")
             raise Mistake("01.loop limit ignored", limit=limit)
         known = [*prompt, *script[: passes - 1]]
-        if list(tokens) != known:
-            raise Mistake("01.loop input", number=passes, given=len(list(tokens)), right=len(known))
+        fed = _first(tokens, LONGEST)
+        if fed != known:
+            raise Mistake("01.loop input", number=passes, given=len(fed), right=len(known))
         return script[passes - 1]
 
     given = called(write, next_token, list(prompt), limit, end, call=f"write(next_token, {prompt}, {limit}, {end})")
@@ -57,7 +62,7 @@ def _judge_one_answer(write: Any, prompt: list[int], script: list[int], limit: i
         raise Mistake("01.loop nothing")
     if isinstance(given, str | bytes) or not hasattr(given, "__iter__"):
         raise Mistake("01.loop no list", given=shown(given))
-    given = list(given)
+    given = _first(given, LONGEST)
     if given == right:
         return
     if given == [*prompt, *right]:
@@ -66,7 +71,12 @@ def _judge_one_answer(write: Any, prompt: list[int], script: list[int], limit: i
         raise Mistake("01.loop end missing")
     if given == right[: len(given)]:
         raise Mistake("01.loop short", given=len(given), limit=limit, right=len(right))
-    raise Mistake("01.loop other", given=given, right=right)
+    raise Mistake("01.loop other", given=shown(given), right=right)
+
+
+def _first(values: Any, most: int) -> list[Any]:
+    """What a learner's list or iterator gives, as far as it is looked at: it may have no end that Python could stop."""
+    return list(islice(values, most))
 
 
 EXERCISES = (

@@ -6,6 +6,7 @@ from typing import Any
 
 from cbviz.checks import finite, is_whole, shown
 from cbviz.course.judging import Exercise, Mistake, called, number
+from cbviz.measure.rounding import percent
 
 
 def judge_share(answer: Any) -> None:
@@ -61,7 +62,7 @@ def judge_worst(answer: Any) -> tuple[str, dict[str, Any]]:
         if not is_whole(length) or not 1 <= length <= 100:
             raise Mistake("04.worst range", given=shown(length))
     longest = max(answer)
-    share = f"{1 - sum(answer) / (4 * longest):.1%}"
+    share = percent(1 - sum(answer) / (4 * longest), 1)
     if sorted(answer) == [1, 1, 1, 100]:
         return "04.worst right", {"share": share}
     if len(set(answer)) == 1:

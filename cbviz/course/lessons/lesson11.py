@@ -8,6 +8,7 @@ from cbviz.checks import shown
 from cbviz.course.game import GameResult, is_policy, play, yardstick
 from cbviz.course.judging import Exercise, Mistake
 from cbviz.errors import PolicyError
+from cbviz.measure.rounding import fixed, kept_apart
 
 SOONER, FEWER, SINGLE = 0.52, 0.62, 1.1
 """Required share of plain continuous batching's figure: of its mean, of its iterations, and again of its iterations."""
@@ -54,7 +55,7 @@ def _played(answer: Any) -> GameResult:
 def judge_single(answer: Any) -> tuple[str, dict[str, Any]]:
     """Legal plans that serve every request and admit at most one an iteration, in nearly as few iterations."""
     result, base = _played(answer), yardstick()
-    found = _rounded(iterations=result.iterations, base=base.iterations, goal=SINGLE * base.iterations)
+    found = _against(SINGLE, iterations=result.iterations, base=base.iterations)
     if result.together > 1:
         raise Mistake("11.single several", together=result.together)
     if result.iterations > SINGLE * base.iterations:
@@ -65,7 +66,7 @@ def judge_single(answer: Any) -> tuple[str, dict[str, Any]]:
 def judge_sooner(answer: Any) -> tuple[str, dict[str, Any]]:
     """The mean number of iterations to finish a request must fall to 52 % of continuous batching's."""
     result, base = _played(answer), yardstick()
-    found = _rounded(mean=result.mean, base=base.mean, goal=SOONER * base.mean)
+    found = _against(SOONER, mean=result.mean, base=base.mean)
     if result.mean <= SOONER * base.mean:
         more = _rounded(score=100 * base.mean / result.mean, worst=result.worst, base_worst=base.worst)
         return "11.sooner right", {**found, **more}
@@ -75,7 +76,7 @@ def judge_sooner(answer: Any) -> tuple[str, dict[str, Any]]:
 def judge_fewer(answer: Any) -> tuple[str, dict[str, Any]]:
     """Iterations must fall to 62 % of continuous batching's."""
     result, base = _played(answer), yardstick()
-    found = _rounded(iterations=result.iterations, base=base.iterations, goal=FEWER * base.iterations)
+    found = _against(FEWER, iterations=result.iterations, base=base.iterations)
     if result.iterations <= FEWER * base.iterations:
         score = _rounded(score=100 * base.iterations / result.iterations)
         return "11.fewer right", {**found, **score, "preemptions": result.preemptions}
@@ -84,7 +85,13 @@ def judge_fewer(answer: Any) -> tuple[str, dict[str, Any]]:
 
 def _rounded(**values: float) -> dict[str, Any]:
     """Values for the words, as whole numbers."""
-    return {name: f"{value:.0f}" for name, value in values.items()}
+    return {name: fixed(value) for name, value in values.items()}
+
+
+def _against(share: float, *, base: float, **reached: float) -> dict[str, Any]:
+    """What was reached, the base, and the goal, a share of the base, with the decimals that tell them apart."""
+    ((name, value),) = reached.items()
+    return dict(zip((name, "base", "goal"), kept_apart(value, base, share * base), strict=True))
 
 
 def _compared(value: float, base: float) -> str:

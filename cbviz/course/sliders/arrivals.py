@@ -10,6 +10,7 @@ from cbviz.course.lanes import SlotLane, lanes
 from cbviz.course.show import Shown
 from cbviz.course.sliders.sketch import said
 from cbviz.course.words import say
+from cbviz.measure.rounding import fixed
 from cbviz.run.schedule import schedule
 from cbviz.workload import ExponentialClipped, Request, Workload
 
@@ -37,7 +38,7 @@ def arrivals() -> Knobs:
             "arrivals same" if static.iterations == continuous.iterations else "arrivals",
             static=static.iterations,
             continuous=continuous.iterations,
-            ratio=f"{fewer:.2f}",
+            ratio=fixed(fewer, 2),
         )
         return Shown(drawn.html + said(sentence), f"{drawn.text}\n{sentence}")
 

@@ -11,6 +11,7 @@ from cbviz.course.show import Shown
 from cbviz.course.sliders.sketch import said
 from cbviz.course.words import say
 from cbviz.errors import CbvizError
+from cbviz.measure.rounding import fixed, percent
 from cbviz.run.schedule import schedule
 from cbviz.workload import Request, Workload
 
@@ -51,8 +52,8 @@ def drag(lengths: Sequence[int]) -> Knobs:
             "drag",
             longest=max(asked),
             mean=f"{sum(asked) / len(asked):.3g}",
-            value=f"{max(asked) * len(asked) / sum(asked):.2f}",
-            waste=f"{1 - lane.useful:.0%}",
+            value=fixed(max(asked) * len(asked) / sum(asked), 2),
+            waste=percent(1 - lane.useful),
         )
         return Shown(drawn.html + said(sentence), f"{drawn.text}\n{sentence}")
 

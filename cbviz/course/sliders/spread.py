@@ -12,6 +12,7 @@ from cbviz.course.show import Shown
 from cbviz.course.sliders.sketch import charted, point
 from cbviz.course.words import say, term
 from cbviz.measure import speedup_empirical
+from cbviz.measure.rounding import fixed, percent
 from cbviz.view.chart import Chart, Series
 
 LENGTH_SPREADS = (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2)
@@ -48,10 +49,10 @@ def spread() -> Knobs:
             (
                 *curves,
                 Series(f"{term('spread')} {spread:g}", n, _curve(spread), style=0),
-                point(f"S({slots}) = {value:.2f}", slots, value, style=1),
+                point(f"S({slots}) = {fixed(value, 2)}", slots, value, style=1),
             ),
         )
-        return charted(chart, say("spread", n=slots, value=f"{value:.2f}", waste=f"{1 - 1 / value:.0%}"))
+        return charted(chart, say("spread", n=slots, value=fixed(value, 2), waste=percent(1 - 1 / value)))
 
     return Knobs(picture, {"spread": LENGTH_SPREADS, "slots": SLOTS}, {"spread": 1, "slots": 8})
 

@@ -10,8 +10,8 @@ import { colourOf } from "./theme.js";
 /** @import { Plot } from "./plot.js" */
 /** @import { View } from "./view.js" */
 
-/** px of an average character, rather a wide one. */
-const CHARACTER = 6.8;
+/** px of an average letter: with less, the sign that a text is cut would itself be cut. */
+const CHARACTER = 7.3;
 /** Of a state in which a slot computes something. @type {Record<number, string>} */
 const KINDS = { [PREFILL]: "reads", [DECODE]: "writes", [RECOMPUTE]: "reads", [HELD]: "held", [STALLED]: "stalled" };
 
@@ -55,6 +55,8 @@ export class Answers {
     this.view = view;
     this.lane = lane;
     this.plot = plot;
+    /** Characters of a row. */
+    this.columns = 8;
     this.rows = Array.from({ length: plot.heights.pitch >= LINE ? lane.slots : 0 }, () => this.row());
     this.element = h("div", { class: "cb-answers", role: "list", "aria-label": view.say("answers") }, ...this.rows.map((row) => row.element));
     this.element.style.paddingTop = `${plot.heights.top}px`;
@@ -75,11 +77,15 @@ export class Answers {
     return { element, prompt, text, burned };
   }
 
+  /** Reads its width, before anything is written: reading it in between would lay out the page once a lane. */
+  measure() {
+    this.columns = Math.max(8, Math.floor((this.element.clientWidth - 14) / CHARACTER));
+  }
+
   draw() {
-    const { view, lane, rows, plot } = this;
+    const { view, lane, rows, plot, columns } = this;
     if (!rows.length) return;
     const k = view.shown(lane);
-    const columns = Math.max(8, Math.floor((this.element.clientWidth - 14) / CHARACTER));
     rows.forEach(({ element, prompt, text, burned }, slot) => {
       const seen = answerAt(lane, slot, k);
       element.dataset.kind = seen ? seen.kind : "none";

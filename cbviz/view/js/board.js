@@ -99,6 +99,7 @@ export class Board {
       knobs: new Knobs(view),
       message: h("p", { class: "cb-message", role: "status" }),
       verdict: new Verdict(view),
+      how: h("p", { class: "cb-notes cb-how", dir: "auto" }, view.say("how_to_read")),
       starter: new Starter(view, root),
       table: new RunTable(view, `${this.id}-table`),
       help: helpBox(view, acts.help),
@@ -108,7 +109,7 @@ export class Board {
     // What is pressed and what comes out stand above the lanes: they are in sight wherever the lanes end.
     root.replaceChildren(
       parts.header.element, parts.transport.element, parts.knobs.element, parts.message,
-      h("div", { class: "cb-outcome" }, parts.verdict.element, parts.knobs.line),
+      h("div", { class: "cb-outcome" }, parts.verdict.element, parts.knobs.line), parts.how,
       h("div", { class: "cb-body" }, parts.lanes.element, parts.starter.element, parts.inspector.element), parts.legend.element,
       parts.table.element, parts.help, parts.tip.element, announcer.element,
     );
@@ -234,13 +235,15 @@ export class Board {
     this.parts.lanes.draw();
     this.frames++;
     const texts = [view.time.now(), view.time.follow, view.time.playing, view.time.mode, view.language, view.hovered, view.pinned, run.version, view.host?.state().status].join(" ");
-    if (time >= view.textDue || (texts !== this.textKey && !view.time.playing)) {
+    // What plays or computes says something new in every frame, which is more than a reader can follow, and costs a layout.
+    const moving = view.time.playing || view.status() === "running";
+    if (time >= view.textDue || (texts !== this.textKey && !moving)) {
       view.textDue = time + TEXTS_EVERY;
       this.textKey = texts;
       this.drawTexts(time);
     }
     this.publish();
-    if (view.time.playing || (this.frame === 0 && run.version !== this.seen)) {
+    if (view.time.playing || (this.frame === 0 && run.version !== this.seen) || texts !== this.textKey) {
       this.seen = run.version;
       this.changed();
     } else view.time.last = 0;

@@ -23,9 +23,10 @@ const CAPTION = 7;
 const CAPTION_MS = 3500;
 /** Milliseconds between two frames of a page that is awake, at most. */
 const AWAKE_MS = 500;
-/** Where the cursor is, as a share of the width: while the view follows it, and when the whole run is in sight. */
+/** Where the cursor is, as a share of the width: while the view follows it, when the whole run is in sight, and in a live run. */
 const FOLLOWS = 0.72;
 const WHOLE = 1 / 1.015;
+const LIVE = 0.85;
 /** Seconds in which the view covers two thirds of the way to where it should be. */
 const GLIDE = 0.22;
 
@@ -124,12 +125,20 @@ export class Director {
     const first = this.refill();
     if (!first) return null;
     if (this.time.live() && this.time.follow) {
-      // What has left the picture is no longer its caption.
-      const seen = this.camera.axis.mode === this.time.mode && this.camera.axis.x(this.value(first.at)) >= 0;
-      return seen && now - this.refilled < CAPTION_MS ? first : null;
+      return this.inPicture(first.at) && now - this.refilled < CAPTION_MS ? first : null;
     }
     const since = this.iterations(this.time.now()) - first.at;
     return since >= 0 && since < CAPTION && !this.time.atEnd() ? first : null;
+  }
+
+  /** Where a caption stands: it goes with the cursor, then stays with the column that it is about. @param {number} at in iterations of the longest lane */
+  beside(at) {
+    return this.camera.axis.x(Math.min(this.time.now(), this.value(at + CAPTION)));
+  }
+
+  /** Whether the view has not gone past a moment. @param {number} at in iterations of the longest lane */
+  inPicture(at) {
+    return this.camera.axis.mode === this.time.mode && this.camera.axis.x(this.value(at)) >= 0;
   }
 
   /** The run has begun anew: it opens as at first. */
@@ -148,6 +157,8 @@ export class Director {
     const first = this.refill();
     const since = first ? this.iterations(this.time.extent()) - first.at : 0;
     if (first && !this.known) this.refilled = since < CAPTION || ms - this.looked < AWAKE_MS ? ms : -Infinity;
+    // What has left the picture is no longer its caption, though the view may go back to it as it widens.
+    else if (first && !this.inPicture(first.at)) this.refilled = -Infinity;
     this.known = first !== null;
     this.looked = ms;
   }
@@ -203,9 +214,17 @@ export class Director {
     if (!live && !time.playing && time.atEnd()) return { columns: whole, share: WHOLE };
     let pace = live ? this.liveRate(elapsed) : this.rate();
     if (this.still()) pace = 2 ** Math.ceil(Math.log2(Math.max(1, pace))); // in few steps
-    const columns = Math.min(whole, Math.max(OPEN, HISTORY * pace));
+    const columns = Math.min(whole, Math.max(OPEN, HISTORY * pace, live ? this.behind() / LIVE : 0));
     const out = whole > OPEN ? Math.max(0, columns - OPEN) / (whole - OPEN) : 1;
-    return { columns, share: live ? 0.85 : FOLLOWS + (WHOLE - FOLLOWS) * out };
+    return { columns, share: live ? LIVE : FOLLOWS + (WHOLE - FOLLOWS) * out };
+  }
+
+  /** Iterations from the head of the slowest lane that still runs to the end of all, and some of its history: it stays in sight. */
+  behind() {
+    const { time } = this;
+    const runs = time.run.lanes.filter((lane, index) => lane.n > 0 && !time.run.served(index));
+    const heads = runs.map((lane) => this.iterations(time.mode === "iterations" ? lane.n : lane.secondsAt(lane.n)));
+    return heads.length ? 1.15 * (this.iterations(time.extent()) - Math.min(...heads)) : 0;
   }
 
   /** Iterations a second of a live run. @param {number} elapsed seconds since the last frame */

@@ -6,23 +6,41 @@ import { Run } from "./run.js";
 
 /** @import { Language } from "./catalogue.js" */
 
-/** The feed of each widget model. @type {WeakMap<object, Feed>} */
+/**
+ * The feed of each widget, by its board's id, in each widget manager of the page (a notebook and its console have one
+ * each). anywidget gives `initialize` and every `render` an object of its own for one model, so the model is no key.
+ * @type {WeakMap<object, Map<string, Feed>>}
+ */
 const feeds = new WeakMap();
 
-/** Called once for each widget. @param {{model: any}} props */
+/** The manager of the widgets of a host that shows none. */
+const NO_MANAGER = {};
+
+/** The feeds of the widgets beside a model. @param {any} model */
+function feedsBeside(model) {
+  const manager = model.widget_manager ?? NO_MANAGER;
+  let found = feeds.get(manager);
+  if (!found) feeds.set(manager, (found = new Map()));
+  return found;
+}
+
+/** Called once for each widget, before its views. @param {{model: any}} props */
 function initialize({ model }) {
   const feed = new Feed(model);
-  feeds.set(model, feed);
+  const beside = feedsBeside(model);
+  const id = model.get("_id");
+  beside.set(id, feed);
   return () => {
     feed.close();
-    feeds.delete(model);
+    // The widget may have been made anew, after a lost connection, before this one went.
+    if (beside.get(id) === feed) beside.delete(id);
   };
 }
 
 /** Called once for each output that shows the widget. @param {{model: any, el: HTMLElement}} props */
 function render({ model, el }) {
-  const known = feeds.get(model);
-  const feed = known ?? new Feed(model);
+  const known = feedsBeside(model).get(model.get("_id"));
+  const feed = known ?? new Feed(model); // of its own, where a host does not initialize
   const board = new Board(el, feed.run, { language: model.get("_language"), host: feed.host(), autoplay: false });
   feed.boards.add(board);
   // A run that has just begun, or waits for its Start, comes into sight: a notebook scrolls on to the next cell.
@@ -33,18 +51,6 @@ function render({ model, el }) {
     board.destroy();
     if (!known) feed.close();
   };
-}
-
-/** Milliseconds between two looks for the engine behind a picture, and looks: what the kernel says of it may come after the picture. */
-const LOOK_BEHIND = 250;
-const LOOKS_BEHIND = 40;
-
-/** Gives a board the engine behind its picture once there is one. @param {Board} board @param {string} picture @param {number} [looks] */
-function lookBehind(board, picture, looks = LOOKS_BEHIND) {
-  if (board.gone || looks === 0) return;
-  board.view.host = hostBehind(picture);
-  if (board.view.host) board.refresh();
-  else setTimeout(() => lookBehind(board, picture, looks - 1), LOOK_BEHIND);
 }
 
 /**
@@ -63,7 +69,6 @@ export async function mount(element, packed, options = {}) {
   const board = new Board(holder, run, { ...options, host: hostBehind(options.kept) });
   element.replaceChildren(holder);
   board.applyTheme(true); // only now is it attached, with a page behind it
-  if (options.kept && !board.view.host) lookBehind(board, options.kept);
   return board;
 }
 

@@ -11,14 +11,17 @@ import { bytesOf } from "./wire.js";
 const ASK_EVERY = 100;
 
 /**
- * The feeds whose ended runs have been replaced by a picture, by the picture's id. The picture is put on the page by a
- * copy of this module of its own, so the page itself holds them.
- * @returns {Map<string, Feed>}
+ * The feeds of the page's widgets. Pictures and widgets come with copies of this module of their own, so the page itself
+ * holds them.
+ * @returns {Set<Feed>}
  */
-const keptFeeds = () => (/** @type {any} */ (globalThis).__cbviz_kept ??= new Map());
+const feedsOfPage = () => (/** @type {any} */ (globalThis).__cbviz_feeds ??= new Set());
 
 /** The engine behind the picture of a run that has ended, which can begin anew; null if there is none. @param {string} [picture] its id @returns {Host | null} */
-export const hostBehind = (picture = "") => keptFeeds().get(picture)?.ended() ?? null;
+export function hostBehind(picture = "") {
+  for (const feed of feedsOfPage()) if (feed.canRestart(picture)) return feed.ended(picture);
+  return null;
+}
 
 /** Receives increments, confirms every message, and asks for missing data. Each widget has one, shared by its boards. */
 export class Feed {
@@ -26,9 +29,9 @@ export class Feed {
   constructor(model) {
     this.model = model;
     this.run = new Run();
-    /** @type {Set<Pick<Board, "refresh" | "comeIntoSight" | "restart">>} */
+    /** @type {Set<Pick<Board, "refresh" | "changed" | "comeIntoSight" | "restart">>} */
     this.boards = new Set();
-    /** Whether a board of it has come into sight. */
+    /** Whether the page has shown a board of it: then it knows the output in which the next one, or a picture, goes. */
     this.seen = false;
     /** Number of the run that is shown: how often the engine has begun anew. */
     this.epoch = Number(model.get("_meta")?.epoch ?? 0);
@@ -49,6 +52,7 @@ export class Feed {
       this.meta();
       this.refresh();
     };
+    feedsOfPage().add(this);
     model.on("msg:custom", this.onmessage);
     model.on("change:_run", this.onwhole);
     model.on("change:_meta", this.onmeta);
@@ -65,9 +69,6 @@ export class Feed {
     if (!this.run.lanes.length && meta.lanes) this.run.setLanes(meta.lanes);
     this.run.meta = { ...this.run.meta, ...meta };
     this.run.version++;
-    this.forsake();
-    // A view may have a feed of its own, which goes with the view; the widget's came first, and stays.
-    if (meta.kept && !keptFeeds().has(meta.kept)) keptFeeds().set(meta.kept, this);
   }
 
   /** A new status, or new controls. A run that waited for its Start, and begins, comes into sight. */
@@ -108,6 +109,7 @@ export class Feed {
 
   /** Handles a message from the kernel. @param {any} content @param {any[]} buffers */
   message(content, buffers) {
+    const { refusal } = this;
     if (content?.type === "refused") {
       this.refusal = String(content.sentence ?? "");
     } else if (content?.type === "why") {
@@ -124,7 +126,8 @@ export class Feed {
       this.model.send({ type: "ack", seq: content.seq });
       if ((!whole || this.behind(content.have)) && Date.now() - this.asked > ASK_EVERY) this.hello("resync");
     }
-    this.refresh();
+    if (content?.type !== "frame" || refusal !== this.refusal) this.refresh();
+    else for (const board of this.boards) board.changed(); // texts follow at their own pace: writing them costs a layout
   }
 
   /** Whether data that was sent has not arrived. @param {number[] | undefined} sent iterations of each lane sent so far */
@@ -147,22 +150,23 @@ export class Feed {
     };
   }
 
-  /** The engine of an ended run behind its picture: all it can do is begin anew. @returns {Host | null} */
-  ended() {
-    const can = (this.model.get("_actions") ?? []).includes("restart");
-    if (!can) return null;
-    // A model that is gone, or a run that has begun anew, is no longer behind the picture.
-    const actions = () => ([...keptFeeds().values()].includes(this) ? ["restart"] : []);
+  /**
+   * Whether its run has ended, can begin anew, and has this picture in its place. A page that was opened after the end has
+   * the picture from the file and the widget from the kernel, but a new board would find no output to go to.
+   * @param {string} picture
+   */
+  canRestart(picture) {
+    return picture !== "" && this.seen && feedsOfPage().has(this) && this.model.get("_meta")?.kept === picture && (this.model.get("_actions") ?? []).includes("restart");
+  }
+
+  /** The engine of an ended run behind its picture: all it can do is begin anew. @param {string} picture @returns {Host} */
+  ended(picture) {
+    const actions = () => (this.canRestart(picture) ? ["restart"] : []);
     return { state: () => ({ status: "recorded", actions: actions(), refusal: this.refusal }), send: (message) => this.model.send({ type: "control", ...message }) };
   }
 
-  /** Its picture is no longer backed by it. */
-  forsake() {
-    for (const [picture, feed] of keptFeeds()) if (feed === this) keptFeeds().delete(picture);
-  }
-
   close() {
-    this.forsake();
+    feedsOfPage().delete(this);
     this.model.off("msg:custom", this.onmessage);
     this.model.off("change:_run", this.onwhole);
     this.model.off("change:_meta", this.onmeta);

@@ -47,7 +47,7 @@ export class Lane {
     this.sum = {
       useful: new Column(Float64Array), wasted: new Column(Float64Array), generated: new Column(Float64Array),
       finished: new Column(Float64Array), arrived: new Column(Float64Array), prefill: new Column(Float64Array),
-      open: new Column(Float64Array),
+      open: new Column(Float64Array), held: new Column(Float64Array),
     };
     for (const column of Object.values(this.sum)) column.push(0);
     this.mostTokens = 1;
@@ -191,6 +191,7 @@ export class Lane {
       s.arrived.push(s.arrived.at(i) + arrived);
       s.prefill.push(s.prefill.at(i) + arrays.prefill[row]);
       s.open.push(s.open.at(i) + slots - c[CLOSED]);
+      s.held.push(s.held.at(i) + c[HELD]);
       this.n = i + 1;
     }
     return "taken";
@@ -355,6 +356,7 @@ export class Lane {
       finished: this.sum.finished.at(k),
       occupancy: k ? useful / this.sum.open.at(k) : NaN,
       wasted: this.sum.wasted.at(k),
+      held: this.sum.held.at(k),
       generated,
       rate: seconds > 0 ? generated / seconds : NaN,
       waiting: k ? this.waiting.at(k - 1) : 0,

@@ -52,6 +52,7 @@ export class Lanes {
   measure() {
     for (const plot of this.plots) plot.measure();
     if (this.plots.length) this.view.camera.measure(this.plots[0].width);
+    for (const panel of this.panels) panel.answers.measure();
   }
 
   /**

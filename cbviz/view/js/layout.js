@@ -11,9 +11,9 @@ const TOP = 12;
 /** px between the rows and the strip. */
 const GAP = 3;
 /** Of 1, 2 and more lanes: px of one row at most, of up to eight rows, and of more. */
-const ROOM = [{ row: 26, few: 200, many: 420 }, { row: 24, few: 148, many: 280 }, { row: 18, few: 120, many: 200 }];
+const ROOM = [{ row: 26, few: 200, many: 420 }, { row: 24, few: 136, many: 280 }, { row: 18, few: 120, many: 200 }];
 /** px by which up to eight rows are lower where knobs stand above them. */
-const KNOBS = 10;
+const KNOBS = 8;
 /** px that a row needs for a line of text. */
 export const LINE = 13;
 

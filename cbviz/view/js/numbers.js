@@ -22,7 +22,7 @@ export function number(language, value, digits = 0) {
  */
 export function percent(language, share, digits = 0) {
   if (!Number.isFinite(share)) return "–";
-  return format(language, `percent ${digits}`, () => ({ style: "percent", maximumFractionDigits: digits })).format(share);
+  return format(language, `percent ${digits}`, () => ({ style: "percent", minimumFractionDigits: digits, maximumFractionDigits: digits })).format(share);
 }
 
 /** Formatters by language and kind: creating one takes far longer than using it. @type {Map<string, Intl.NumberFormat>} */

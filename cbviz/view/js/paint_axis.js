@@ -45,7 +45,7 @@ export function paintGutter(ctx, { lane, heights, width, brushes, font, language
   const every = Math.max(1, [1, 2, 4, 8, 16, 32, 64].find((step) => step * heights.pitch >= 14) ?? 64);
   for (let slot = 0; slot < lane.slots; slot += every) ctx.fillText(number(language, slot), GUTTER - 8, middle(slot));
   ctx.font = `10px ${font}`;
-  ctx.fillText(say(language, "slot"), GUTTER - 8, 4);
+  ctx.fillText(say(language, "slot"), GUTTER - 8, 6); // Chinese needs the room above
   ctx.fillText(say(language, "strip_name"), GUTTER - 4, heights.stripTop + heights.strip / 2);
   if (heights.pitch < 10) return;
   // The future is drawn as empty ruled lines, not as idle slots.

@@ -117,11 +117,11 @@ function paintDrafts(ctx, { lane, axis, heights, from, to, brushes }, slot, span
   }
 }
 
-/** px between two labels of one bar: some of them stay in sight where its beginning does not. */
+/** px between two labels of one bar, at most: one of them stays in sight where its beginning does not, even in a narrow lane. */
 const LABEL_EVERY = 260;
 
 /** What requests are called, where it fits, from the beginning of a decode span: it is there as soon as the bar is. @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {number} slot @param {(request: number) => boolean} wanted */
-function paintLabels(ctx, { lane, axis, heights, from, to, font, label: called, language }, slot, wanted) {
+function paintLabels(ctx, { lane, axis, heights, width, from, to, font, label: called, language }, slot, wanted) {
   const row = lane.rows[slot];
   const y = heights.top + slot * heights.pitch + (heights.pitch - heights.gap) / 2 + 0.5;
   ctx.font = `600 11px ${font}`;
@@ -138,7 +138,8 @@ function paintLabels(ctx, { lane, axis, heights, from, to, font, label: called, 
     const holds = row.flags[j] & ENDS && x1 - x0 >= 150 + needs && batchOf(lane, row.first[j])?.holder === row.request[j];
     // Repeated where much of the bar follows, and not under the words at its end.
     const last = Math.max(x0 + needs, x1 - (holds ? 130 : 60));
-    for (let x = x0; x + needs <= Math.min(x1, last) && x <= to; x += LABEL_EVERY) if (x >= from - LABEL_EVERY) ctx.fillText(label, x + 4, y);
+    const every = Math.max(Math.min(LABEL_EVERY, width / 2), needs + 30);
+    for (let x = x0; x + needs <= Math.min(x1, last) && x <= to; x += every) if (x >= from - LABEL_EVERY) ctx.fillText(label, x + 4, y);
     if (!holds) continue;
     ctx.textAlign = "right";
     ctx.fillText(say(language, "holds"), x1 - 5, y);

@@ -3,12 +3,8 @@
 import { batchesOf } from "./batches.js";
 import { columnEdges } from "./density.js";
 import { SET } from "./states.js";
-import { changeInWords } from "./words.js";
 
 /** @import { Scene } from "./paint.js" */
-
-/** px of the longest words beside a change. */
-const WIDEST_LABEL = 240;
 
 /** Under the rows: occupancy as an area and tokens per iteration as a line, averaged over each column. @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
 export function paintStrip(ctx, { lane, axis, heights, from: left, to: right, brushes, draft }) {
@@ -63,28 +59,18 @@ export function paintBatches(ctx, { lane, axis, heights, from, to, brushes }) {
   }
 }
 
-/** A line where a control was changed during the run, with the change where there is room up to the next. @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
-export function paintChanges(ctx, { lane, axis, heights, from, to, brushes, font, language }) {
+/** A line where a control was changed during the run. @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
+export function paintChanges(ctx, { lane, axis, heights, from, to, brushes }) {
   const bottom = heights.top + heights.rows;
-  ctx.font = `600 10px ${font}`;
-  ctx.textAlign = "left";
-  ctx.textBaseline = "middle";
-  lane.byKind[SET].forEach((at, place) => {
+  ctx.fillStyle = brushes.theme.stroke;
+  for (const at of lane.byKind[SET]) {
     const x = Math.round(axis.left(lane, at));
-    const next = place + 1 < lane.byKind[SET].length ? axis.left(lane, lane.byKind[SET][place + 1]) : Infinity;
-    if (x > to + 6 || Math.min(next, x + WIDEST_LABEL) < from - 6) return;
-    ctx.fillStyle = brushes.theme.stroke;
-    const words = lane.changes.filter((change) => change.at === at).map((change) => changeInWords(language, change)).join(", ");
-    const wide = ctx.measureText(words).width;
-    if (x + wide + 6 <= Math.min(next, x + WIDEST_LABEL)) {
-      ctx.clearRect(x, 0, wide + 6, heights.top - 1); // a batch's bracket
-      ctx.fillText(words, x + 3, heights.top - 6);
-    }
+    if (x > to + 6 || x < from - 6) continue;
     for (let y = heights.top; y < bottom; y += 5) ctx.fillRect(x - 0.5, y, 1.5, 3);
     ctx.beginPath();
     ctx.moveTo(x, bottom + 1);
     ctx.lineTo(x + 5, bottom + 8);
     ctx.lineTo(x - 5, bottom + 8);
     ctx.fill();
-  });
+  }
 }

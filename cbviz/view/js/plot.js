@@ -1,5 +1,6 @@
 /* One lane's drawing: layers of canvas, each painted only when it changes. */
 
+import { ChangeLabels } from "./change_labels.js";
 import { h, setText } from "./dom.js";
 import { GUTTER, laneHeights } from "./layout.js";
 import { pixelRatio } from "./look.js";
@@ -43,7 +44,8 @@ export class Plot {
     this.chosen = h("i", { class: "cb-chosen", "aria-hidden": "true" });
     this.caption = h("div", { class: "cb-caption" });
     this.caption.hidden = true;
-    this.element = h("div", { class: "cb-plot" }, this.gutter, this.base, this.scale, this.saved, this.flag, this.chosen, this.cursor, this.caption);
+    this.labels = new ChangeLabels(view, lane);
+    this.element = h("div", { class: "cb-plot" }, this.gutter, this.base, this.scale, this.labels.element, this.saved, this.flag, this.chosen, this.cursor, this.caption);
     this.heights = laneHeights(lane.slots, view.run.lanes.length, index === view.run.lanes.length - 1, view.knobs().length > 0);
     /** px of the cells. */
     this.width = 0;
@@ -102,6 +104,7 @@ export class Plot {
     if (stale && !waits) this.paintCells(scene, key);
     this.placeCells(waits);
     this.paintScale(scene);
+    if (lane.changes.length) this.labels.place(axis, width, (text) => this.textWidth(text, "600 10px"));
     this.placeSaved();
     this.placeFlag(); // its words make room for those on what was saved
     this.placeCaption();
@@ -198,7 +201,7 @@ export class Plot {
     paintGutter(ctx, scene);
   }
 
-  /** At the finish, the time that this lane did not need: from its end to that of the longest. */
+  /** At the finish, the time that this lane did not need: from its end to that of the longest. A run that was stopped has no finish. */
   placeSaved() {
     const { view, lane, saved, heights, width } = this;
     const { axis } = view.camera;
@@ -206,7 +209,7 @@ export class Plot {
     const spared = longest && axis.mode === "iterations" ? longest.n - lane.n : 0;
     const x0 = Math.max(0, axis.right(lane, lane.n) + 8);
     const x1 = Math.min(width, axis.right(longest ?? lane, longest?.n ?? 0));
-    const ended = !view.live() && view.time.atEnd() && view.run.lanes.every((other) => other.n > 0);
+    const ended = !view.live() && !view.run.meta.finish?.stopped && view.time.atEnd() && view.run.lanes.every((other) => other.n > 0);
     const words = view.say("saved", { n: spared, count: view.num(spared) });
     // The words, or the number alone where they have no room.
     const [text, size] = [words, `−${view.num(spared)}`].map((each) => /** @type {[string, number]} */ ([each, this.sizeOf(each, x1 - x0)])).find((each) => each[1] > 0) ?? ["", 0];
@@ -219,13 +222,18 @@ export class Plot {
 
   /** The largest size in px at which no word of a text is cut in a box of this width; 0 if there is none. @param {string} words @param {number} width px */
   sizeOf(words, width) {
-    const ctx = contextOf(this.gutter);
-    ctx.font = `700 100px ${this.look.font}`;
-    const longest = Math.max(...words.split(" ").map((word) => ctx.measureText(word).width)) / 100;
+    const longest = Math.max(...words.split(" ").map((word) => this.textWidth(word, "700 100px"))) / 100;
     return SAVED_SIZES.find((size) => longest * size <= width - SAVED_ROOM) ?? 0;
   }
 
-  /** The director's caption, if it is about this lane, right of the cursor, at the slot that it is about. */
+  /** @param {string} text @param {string} weight and size of its font */
+  textWidth(text, weight) {
+    const ctx = contextOf(this.gutter);
+    ctx.font = `${weight} ${this.look.font}`;
+    return ctx.measureText(text).width;
+  }
+
+  /** The director's caption, if it is about this lane, right of what happens, at the slot that it is about. */
   placeCaption() {
     const { view, caption, heights, width } = this;
     const event = view.caption();
@@ -234,7 +242,7 @@ export class Plot {
     const { slot, request } = event.refill;
     setText(caption, view.say("caption_refill", { slot, id: view.run.label(request) }));
     const room = Math.max(0, width - caption.offsetWidth - 4);
-    const x = Math.min(room, Math.max(0, view.camera.axis.x(view.time.now()) + 14));
+    const x = Math.min(room, Math.max(0, view.director.beside(event.at) + 14));
     caption.style.transform = `translate(${(GUTTER + x).toFixed(1)}px, ${heights.top + slot * heights.pitch + (heights.pitch - heights.gap) / 2}px) translateY(-50%)`;
   }
 
@@ -243,7 +251,8 @@ export class Plot {
     const { view, lane, flag, flagLabel, width } = this;
     const { axis } = view.camera;
     const x = axis.right(lane, lane.n);
-    const done = !view.live() && view.shown(lane) >= lane.n && lane.n > 0;
+    const whole = !view.run.meta.finish?.stopped || view.run.served(this.index);
+    const done = whole && !view.live() && view.shown(lane) >= lane.n && lane.n > 0;
     flag.hidden = !done || x < -6 || x > width + 6;
     if (flag.hidden) return;
     const at = Math.min(x, width - 6);
@@ -251,9 +260,7 @@ export class Plot {
     flag.style.transform = `translateX(${(GUTTER + at).toFixed(2)}px)`;
     const count = view.num(lane.n);
     setText(flagLabel, view.run.timed ? view.say("lane_done", { n: count, s: roughly(view.language, lane.secondsAt(lane.n)) }) : view.say("lane_done_count", { n: lane.n, count }));
-    const ctx = contextOf(this.gutter);
-    ctx.font = `600 12px ${this.look.font}`;
-    const ends = at + 30 + ctx.measureText(flagLabel.textContent ?? "").width;
+    const ends = at + 30 + this.textWidth(flagLabel.textContent ?? "", "600 12px");
     const cursor = axis.x(view.time.now());
     const crowded = !this.saved.hidden && this.heights.rows < BOTH_LABELS; // the lane's head says its length, too
     flagLabel.hidden = crowded || ends > width || (cursor > at + 8 && cursor < ends);

@@ -99,6 +99,12 @@ export class Run {
     return -1;
   }
 
+  /** Whether a lane has served all its requests. @param {number} lane */
+  served(lane) {
+    const { n, sum } = this.lanes[lane];
+    return sum.finished.at(n) === this.total(lane);
+  }
+
   /** Number of requests that a lane will serve. @param {number} lane */
   total(lane) {
     return Math.max(this.shared.size, this.own[lane]?.size ?? 0, this.lanes[lane].sum.arrived.at(this.lanes[lane].n));

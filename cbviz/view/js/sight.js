@@ -44,13 +44,14 @@ export function keepInSight(element, still) {
   };
   const look = () => {
     timer = setTimeout(look, LOOK_EVERY);
+    if (++looks >= MOST_LOOKS) done(); // also of an element that never came onto the page, or has gone
     if (!element.isConnected) return;
     const box = element.getBoundingClientRect();
     const block = wayTo(box, opening(element));
     element.dataset.came = String(Math.round(box.top));
     resting = block ? 0 : resting + 1;
-    if (block) element.scrollIntoView({ block, behavior: still() || looks > 0 ? "auto" : "smooth" });
-    if (++looks >= MOST_LOOKS || resting >= AT_REST) done();
+    if (block) element.scrollIntoView({ block, behavior: still() || looks > 1 ? "auto" : "smooth" });
+    if (resting >= AT_REST) done();
   };
   timer = setTimeout(look, LOOK_EVERY);
   for (const touch of TOUCHES) window.addEventListener(touch, done, true);

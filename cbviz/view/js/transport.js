@@ -17,6 +17,7 @@ export class Transport {
   constructor(view) {
     this.view = view;
     this.stop = button("stop", view.say("stop"), () => view.control({ action: "stop" }), ICONS.stop);
+    this.stop.append(h("span", { class: "cb-word", "aria-hidden": "true" }, view.say("stop_word")));
     this.play = button("play", view.say("play"), () => view.toggle(), ICONS.play);
     this.live = button("live", view.say("live"), () => view.toEnd());
     this.live.title = view.say("live_title");

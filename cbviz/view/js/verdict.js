@@ -1,6 +1,6 @@
 /* The result: which lane is ahead during the run, and the measured result at its end. */
 
-import { inWords } from "./catalogue.js";
+import { inWords, sentence } from "./catalogue.js";
 import { h } from "./dom.js";
 import { roughly } from "./numbers.js";
 
@@ -27,8 +27,10 @@ export class Verdict {
     }
     const result = view.live() ? null : view.run.meta.finish ?? null;
     const ended = result !== null && view.time.atEnd();
-    const counts = lanes.map((lane) => lane.counters(view.shown(lane)).finished);
-    const key = JSON.stringify([ended, ended ? result : counts, view.language, ended ? 0 : lanes.map((lane) => (lanes.length > 1 ? 0 : view.shown(lane)))]);
+    const shown = lanes.map((lane) => lane.counters(view.shown(lane)));
+    const counts = shown.map(({ finished }) => finished);
+    const moves = () => shown.map(({ held }, index) => (lanes.length > 1 ? held : view.shown(lanes[index])));
+    const key = JSON.stringify([ended, ended ? result : counts, view.language, ended ? 0 : moves()]);
     if (element.dataset.key === key) {
       this.markCut();
       return;
@@ -38,7 +40,17 @@ export class Verdict {
     const notes = ended ? this.notes(result).join(" ") : "";
     // A playground has no result of its own: what it has is one line.
     if (ended) element.replaceChildren(this.line(result), ...(notes || !view.knobs().length ? [this.rest(notes)] : []));
-    else element.replaceChildren(h("p", { class: "cb-so-far", dir: "auto" }, h("span", { class: "cb-small" }, view.say("so_far_label")), " ", this.soFar(counts)));
+    else element.replaceChildren(h("p", { class: "cb-so-far", dir: "auto" }, h("span", { class: "cb-small" }, view.say("so_far_label")), " ", this.soFar(counts)), ...this.whySoFar());
+  }
+
+  /** Why one lane is behind, in the words that the result will have, as soon as a slot is held; a playground has no line for it. */
+  whySoFar() {
+    const { view } = this;
+    const { lanes } = view.run;
+    if (lanes.length < 2 || view.knobs().length) return [];
+    const [held, lane] = lanes.map((each) => /** @type {[number, Lane]} */ ([each.counters(view.shown(each)).held, each])).reduce((a, b) => (b[0] > a[0] ? b : a));
+    if (!held) return [];
+    return [h("p", { class: "cb-notes", dir: "auto" }, sentence(view.language, "verdict.because_held", { policy: lane.title(view.shown(lane)), n: held, count: view.num(held) }))];
   }
 
   /** The notes on one line, whole under the pointer or the focus: the lanes below keep their place. @param {string} notes */

@@ -12,6 +12,7 @@ from collections import Counter
 from itertools import pairwise
 from typing import Any
 
+from cbviz.checks import shown
 from cbviz.messages import Message
 from cbviz.workload.files.rows import LATEST_STAMP, Row, Rows
 from cbviz.workload.files.served_rows import ServedRows
@@ -73,7 +74,7 @@ def _vllm_run(row: Row) -> LoadResults:
         name=row.source if row.number == 1 else f"{row.source}, run {row.number}",
         served=served.in_order(),
         timed="start_times" in lists or at_once,
-        duration=row.seconds("duration") if row.has("duration") else None,
+        duration=row.lasting("duration"),
         reported=_numbers(row.values, ("_ms", "throughput", "goodput", "completed")),
         settings={
             key: row.get(key)
@@ -143,7 +144,7 @@ def _aiperf_time(row: Row, metric: str) -> float | None:
         return None
     unit = row.text(f"metrics.{metric}.unit")
     if unit not in TIME_UNITS:
-        row.fail(f"{metric} has the unit {unit!r:.20}; {', '.join(TIME_UNITS)} are known.")
+        row.fail(f"{metric} has the unit {shown(unit)}; {', '.join(TIME_UNITS)} are known.")
     return row.seconds(f"metrics.{metric}.value", TIME_UNITS[unit])
 
 
@@ -172,8 +173,7 @@ def guidellm(rows: Rows) -> tuple[LoadResults, ...]:
             run.fail("it holds no requests; GuideLLM keeps them unless its report was reduced.")
         kind = run.text("config.strategy.type_") or run.text("config.strategy.kind")
         name = row.source if len(benchmarks) == 1 else f"{row.source}, {n}" + (f" ({kind})" if kind else "")
-        duration = run.seconds("duration") if run.has("duration") else None
-        found.append(LoadResults("guidellm", name, served.in_order(), duration=duration))
+        found.append(LoadResults("guidellm", name, served.in_order(), duration=run.lasting("duration")))
     return tuple(found)
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from cbviz.checks import shown
+from cbviz.errors import WorkloadError
 from cbviz.workload.checks import MOST_REQUESTS
 from cbviz.workload.files.rows import Row, Rows
 from cbviz.workload.traffic import Traffic
@@ -55,7 +56,9 @@ class Columns:
     def traffic(self, source: str, block: int = 0, left_out: int = 0) -> Traffic:
         """All requests, in order of arrival."""
         if not self.arrival:
-            Row(source, left_out or 1, {}).fail("no row of the file is a served request.")
+            if not left_out:
+                raise WorkloadError(f"{source} has no rows: nothing follows its header.")
+            Row(source, left_out, {}).fail("no row of the file is a served request.")
         order = sorted(range(len(self.arrival)), key=self.arrival.__getitem__)
 
         def sorted_column(column: list[Any]) -> tuple[Any, ...]:

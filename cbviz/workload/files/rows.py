@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NoReturn
 
-from cbviz.checks import shown
+from cbviz.checks import counted, shown
 from cbviz.errors import FileError, WorkloadError
 from cbviz.paths import existing_file, short, why
 from cbviz.workload.checks import BEYOND_INT32
@@ -84,6 +84,15 @@ class Row:
     def seconds(self, column: str, unit: float = 1.0) -> float:
         """A time at or after 0, in seconds; `unit` is how long one of the column's own is."""
         return self.number_in(column, 0.0, LATEST_STAMP / unit) * unit
+
+    def lasting(self, column: str) -> float | None:
+        """Seconds that a run with a served request took, above 0; None where the file does not say."""
+        if not self.has(column):
+            return None
+        seconds = self.seconds(column)
+        if not seconds:
+            self.fail(f"{column} must be above 0, for a run takes time.")
+        return seconds
 
     def text(self, column: str) -> str:
         """A text; "" where there is none."""
@@ -200,7 +209,8 @@ def _csv(source: str, first: str, lines: Iterator[str]) -> Rows:
             if len(fields) != len(columns):
                 cut = "the file may be cut short" if len(fields) < len(columns) else "a value may hold a comma"
                 raise WorkloadError(
-                    f"{source}, row {number}: it has {len(fields)} values for {len(columns)} columns; {cut}."
+                    f"{source}, row {number}: it has {counted(len(fields), 'value')} for "
+                    f"{counted(len(columns), 'column')}; {cut}."
                 )
             yield dict(zip(columns, fields, strict=True))
 
