@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import warnings
 from collections.abc import Callable, Iterator
-from functools import partial
+from decimal import Decimal
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +16,14 @@ import pytest
 import torch
 
 import cbviz
-from cbviz import course, measure
+from cbviz import course, measure, run
+from cbviz.core import Engine, NullExecutor
+from cbviz.core.block_pool import BlockPool
 from cbviz.course.exercise import exercises
 from cbviz.errors import CbvizError
 from cbviz.measure.roofline_bound import ModelFacts, Rates, floor
 from cbviz.measure.saturation import slope
-from cbviz.models import load
+from cbviz.models import LoadedModel, load
 from cbviz.view import language
 from cbviz.view.gantt import Gantt
 from cbviz.view.load_charts import results_cdf, slo_curve
@@ -93,6 +98,13 @@ NONSENSE: dict[str, Callable[[], Any]] = {
     "array": lambda: np.zeros((2, 2)),
     "tensor": lambda: torch.full((3,), float("nan")),
     "number of numpy": lambda: np.int64(2),
+    "truth of numpy": lambda: np.bool_(True),
+    "date of numpy": lambda: np.datetime64("2020"),
+    "two numbers": lambda: np.array([1, 2]),
+    "decimal NaN": lambda: Decimal("nan"),
+    "bytearray": lambda: bytearray(b"x"),
+    "endless range": lambda: range(10**12),
+    "module": lambda: np,
 }
 
 
@@ -121,16 +133,80 @@ def returning(name: str, answer: Any) -> Any:
     return course.check(name, lambda *_: answer)
 
 
+@cache
+def tiny() -> LoadedModel:
+    """A model for what needs one that is loaded."""
+    return load("tiny", device="cpu")
+
+
+def engine(slots: Any, lag: Any, prefix_cache: Any, preemption: Any, swap_blocks: Any) -> Engine:
+    """An engine that computes nothing."""
+    pool = BlockPool(8, 16, prefix_cache=prefix_cache)
+    given = {"slots": slots, "lag": lag, "preemption": preemption, "swap_blocks": swap_blocks}
+    return Engine(NullExecutor(), cbviz.Continuous(), pool=pool, **given)
+
+
+def idle() -> Engine:
+    """The same, with two requests."""
+    made = engine(2, 0, False, "recompute", None)
+    made.submit(*WORK)
+    return made
+
+
+SERVED: dict[str, Any] = {"slots": 2, "block_size": 16, "kv_blocks": None}
+SHARED: dict[str, Any] = {
+    "context_limit": None,
+    "prefix_cache": False,
+    "preemption": "recompute",
+    "swap_blocks": None,
+}
+SIMULATED: dict[str, Any] = {
+    "workload": WORK,
+    "policy": "continuous",
+    "cost": "cpu-2-cores-tiny",
+    **SERVED,
+    "lag": 0,
+    **SHARED,
+    "clients": None,
+}
 LENGTHS: dict[str, Any] = {"slots": 2, "lengths": [1, 2, 3]}
 ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     # what happened
     "recorded": (cbviz.recorded, {"name": "smollm2-8"}),
     "why": (cbviz.why, {"run": TRACE, "request": 1, "iteration": 1, "prompts": None}),
-    "schedule": (lambda workload: cbviz.schedule("static", workload, slots=2), {"workload": WORK}),
+    "schedule": (
+        cbviz.schedule,
+        {"policy": "static", "workload": WORK, "seconds": 1.0, **SERVED, "lag": 0, **SHARED},
+    ),
+    "simulate": (cbviz.simulate, SIMULATED),
+    "forecast": (cbviz.forecast, {**SIMULATED, "progress": None}),
+    "disaggregate": (
+        run.disaggregate,
+        {
+            "model": None,
+            "workload": WORK,
+            "prefill": "continuous",
+            "decode": "continuous",
+            "prefill_slots": 1,
+            **SERVED,
+            "host_blocks": None,
+            "bandwidth": 1e9,
+            "seconds": 1.0,
+            "block_bytes": 100,
+        },
+    ),
+    "calibrate": (cbviz.calibrate, {"traces": TRACE, "name": None, "simulated": False}),
+    "load of traces": (cbviz.load, {"path": "none"}),
+    "Engine": (engine, {"slots": 2, "lag": 0, "prefix_cache": False, "preemption": "recompute", "swap_blocks": None}),
+    "Engine.cancel": (lambda request: idle().cancel(request), {"request": 0}),
     # boards
     "Board": (board, {"first": TRACE, "second": OTHER, "summary": None, "title": "t", "language": "en"}),
     "speak": (language.speak, {"language": "en"}),
     # measures of traces
+    "verdict": (
+        lambda first, **named: measure.verdict(first, OTHER, **named),
+        {"first": TRACE, "names": None, "compare": "iterations", "gap": None, "checked": True, "raced": False},
+    ),
     "compare": (measure.compare, {"first": TRACE, "second": OTHER}),
     "explain": (measure.explain, {"first": TRACE, "second": OTHER}),
     "same_answers": (traces(measure.same_answers), {"first": TRACE, "second": OTHER}),
@@ -228,6 +304,27 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "output_dir": None,
             "resume": False,
             "continue_on_error": True,
+            "progress": None,
+        },
+    ),
+    "decompose": (
+        run.decompose,
+        {
+            "simulate": "h200-opt-13b",
+            "benchmark": "article",
+            "cap": 32,
+            "requests": 64,
+            "seed": 0,
+            "steps": None,
+            "orders": ("schedule_first",),
+            "two_by_two": False,
+            "both_ways": None,
+            "only": None,
+            "goes_on": None,
+            "limit": None,
+            "save": None,
+            "resume": False,
+            "progress": None,
         },
     ),
     # formulas
@@ -305,6 +402,42 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "language": "en",
         },
     ),
+    "race of a loaded model": (
+        lambda **named: cbviz.race(tiny(), live=False, **named),
+        {
+            "prompts": None,
+            "requests": 2,
+            "repeats": 0,
+            "device": None,
+            "dtype": None,
+            "prefix_cache": False,
+            "preemption": "recompute",
+            "progress": None,
+            "run": False,
+        },
+    ),
+    "play": (
+        lambda **named: cbviz.play(tiny(), live=False, **named),
+        {
+            "policies": ("static",),
+            "slots": 2,
+            "most_slots": 2,
+            "rate": 14,
+            "backlog": 2,
+            "spread": 1.0,
+            "mean": 40.0,
+            "pace": 30,
+            "iterations": 2,
+            "seed": 0,
+            "device": None,
+            "dtype": None,
+            "run": False,
+        },
+    ),
+    "bench": (
+        lambda **named: cbviz.bench(tiny(), requests=2, max_new_tokens=2, slots=2, repeats=1, **named),
+        {"workload": "none", "peers": (), "progress": None},
+    ),
 }
 
 
@@ -336,3 +469,27 @@ def test_nonsense_is_taken_or_refused(
         except Exception as error:
             failed.append(f"{kind}: {type(error).__name__}: {str(error)[:100]}")
     assert not failed, "\n".join(failed)
+
+
+OURS = re.compile(
+    r"name_of\(|meta\.policy|model_type|\bkind\b|printable\(|self\.title|self\.reserve|_shortened\(|\bhas\b|\btwice\b|"
+    r"device\.type|(strange|missing|unknown)\[0\]|\bhole\b|\bline\b|\bstep\b|\brate\b|burstiness|blocks_total|"
+    r"_total_blocks|_now|t_start|t_end|\.index|\bname\b|__name__|\bkey\b|\bplace\b"
+)
+"""Values in sentences that are plain texts and numbers of ours, or were checked before."""
+
+
+def test_a_refused_value_is_shown_by_checks_shown() -> None:
+    """`{value!r}` of a caller's value raises where its repr does, and a sentence with it may be a megabyte long."""
+    found = []
+    for path in sorted(Path(cbviz.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Raise) and "cli" not in path.parts:
+                found += [
+                    f"{path.name}:{part.lineno}: {ast.unparse(part.value)}"
+                    for part in ast.walk(node)
+                    if isinstance(part, ast.FormattedValue)
+                    and part.conversion == ord("r")
+                    and not OURS.search(ast.unparse(part.value))
+                ]
+    assert not found, "\n".join(found)

@@ -17,6 +17,7 @@ import cbviz
 from cbviz import cli
 from cbviz.cuda import compiled
 from cbviz.eager.packed_linear import onednn_packs
+from cbviz.measure.rounding import fixed, percent
 from cbviz.run import rates
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -88,7 +89,7 @@ def test_cpu_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cbviz.eager.forward.SMALL", 0)  # packed like a large model
     monkeypatch.setattr("cbviz.eager.packed_linear.SMALLEST", 1)
     sizes = ("--rows", "2", "--context", "20", "--steps", "10", "--repeats", "1")
-    (step,) = run("cpu_step", tmp_path, "--model", "tiny", *sizes)["steps"]
+    (step,) = run("cpu_step", tmp_path, "--model", "tiny", *sizes)["cpu_steps"]
     assert list(step["ways"]) == list(module.WAYS)
     for one in step["ways"].values():
         assert 0 < one["fastest_ms"] <= one["ms"]
@@ -207,12 +208,14 @@ def test_planning(tmp_path: Path) -> None:
 
 
 @pytest.mark.browser
-def test_page_speed() -> None:
+def test_page_speed(tmp_path: Path) -> None:
     # In a process of its own: Playwright allows one event loop in each, and other tests may have theirs.
-    command = [sys.executable, str(FOLDER / "page_speed.py"), "--throttle", "1", "--repeats", "1", "--json"]
+    file = tmp_path / "speed.json"
+    once = ("--throttle", "1", "--repeats", "1", "--without-python", "--json", str(file))
+    command = [sys.executable, str(FOLDER / "page_speed.py"), *once]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER.parent, timeout=500)
     assert ran.returncode == 0, ran.stderr
-    found = json.loads(ran.stdout)
+    found = json.loads(file.read_text("utf-8"))
     visit, step = found["page × 1"], found["step"]
     assert 0 < visit["first frame"] < visit["model ready"]
     assert all(milliseconds > 0 for milliseconds in (*visit.values(), *step.values()))
@@ -247,7 +250,7 @@ def test_the_commands_of_the_readme_are_understood() -> None:
     for command in commands:
         cli.build_parser().parse_args(command.split()[1:])
     scripts = set(re.findall(r"python benchmarks/(\w+)\.py", text))
-    others = {"attention", "board_frames", "result_file"}  # named without a command, and no script
+    others = {"attention", "result_file", "vllm_process"}  # named without a command, or no script
     assert scripts == {path.stem for path in FOLDER.glob("*.py")} - others
     parts = (FOLDER / "run_h100.sh").read_text("utf-8")
     for name in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", text, re.MULTILINE):
@@ -260,6 +263,25 @@ def test_traffic(tmp_path: Path) -> None:
     (one,) = run("traffic", tmp_path, trace)["traces"].values()
     assert one["requests"] == 300
     assert 1 < one["speedup"]["8"] < one["speedup"]["32"] < one["speedup"]["128"]
+
+
+def test_the_recorded_speeds_of_a_cpu_are_what_the_pages_say() -> None:
+    results, page = FOLDER / "results", (FOLDER / "README.md").read_text("utf-8")
+    for step in json.loads((results / "cpu_step.json").read_text("utf-8"))["cpu_steps"]:
+        plain, chosen = step["ways"]["plain"], step["ways"]["chosen"]
+        share = percent(chosen["share_of_the_floor"]).replace("%", " %")
+        row = f"| {step['rows']} | {fixed(plain['ms'], 1)} ms | {fixed(chosen['ms'], 1)} ms | {share} |"
+        assert row in page or step["rows"] == 2
+    for engine in json.loads((results / "peer_llama_cpp.json").read_text("utf-8"))["engines"]:
+        low, high = (fixed(bound(engine["runs"]), 1) for bound in (min, max))
+        seconds = f"{fixed(engine['seconds'], 1)} ({low} to {high})"
+        rate = fixed(engine["tokens_per_second"], 1)
+        assert re.search(rf"\| {re.escape(seconds)} \| {engine['output_tokens']} \| \**{rate}\** \|", page), engine
+        if not engine["engine"].endswith(("static", "Q4_1")):
+            assert f"{fixed(engine['seconds'], 1)} s" in (FOLDER.parent / "README.md").read_text("utf-8")
+    frames = json.loads((results / "board_frames.json").read_text("utf-8"))["rows"]
+    assert len(frames) == 15
+    assert min(row["frames"] for row in frames) > 59.5
 
 
 def test_the_recorded_traffic_is_what_the_page_says() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -94,3 +95,17 @@ def test_the_peak_is_read_from_what_linux_says() -> None:
     assert notebook_memory.peak("VmPeak:\t  999 kB\nVmHWM:\t  1024 kB\nVmRSS:\t 5 kB\n") == 1024 * 1024
     with pytest.raises(ValueError, match="no VmHWM"):
         notebook_memory.peak("VmRSS: 5 kB")
+
+
+def test_one_row_is_measured_again_and_the_others_stay(tmp_path: Path) -> None:
+    file = tmp_path / "memory.json"
+    new = {"notebook": "02_b", "peak_bytes": 7, "date": "2026-11-29"}
+    assert notebook_memory.beside([new], file) == [new]
+    rows = [{"notebook": name, "peak_bytes": 1} for name in ("01_a", "02_b", "03_c")]
+    file.write_text(json.dumps({"date": "2026-11-22", "notebooks": rows}))
+    kept = notebook_memory.beside([new], file)
+    assert [(row["notebook"], row["peak_bytes"], row["date"]) for row in kept] == [
+        ("01_a", 1, "2026-11-22"),
+        ("02_b", 7, "2026-11-29"),
+        ("03_c", 1, "2026-11-22"),
+    ]

@@ -67,6 +67,15 @@ def test_a_bundle_is_the_same_for_the_same_run_and_has_no_timings_in_its_text():
     assert text([slower]) == text([static])
 
 
+@pytest.mark.parametrize(
+    ("language", "words"), [("en", "A row is a slot, a column one iteration"), ("zh", "一行是一个槽位，一列是一次迭代")]
+)
+def test_how_to_read_a_still_picture_stands_above_it(language, words):
+    for markup in (mimebundle(pair(), language=language)["text/html"], html(pair(), language=language)):
+        still = re.search(r"<(div|main) id=[^>]*>(.*?)</\1>", markup, re.DOTALL).group(2)
+        assert re.match(rf"<p>{words}[^<]*</p><img ", still)
+
+
 def test_a_finish_is_measured_from_the_traces():
     measured = Outcome.of(*pair())
     assert (measured.speedup, measured.cost_ratio, measured.iteration_ratio) == (None, None, 42 / 30), "timed once"
@@ -105,7 +114,7 @@ def test_a_board_writes_pages_and_pictures(tmp_path):
 
 @pytest.mark.parametrize(
     ("traces", "options", "sentence"),
-    [((), {}, "one to 4 runs"), ((1,), {}, "shows traces"), ((wild_trace(1),), {"language": "de"}, "language must be")],
+    [((), {}, "1 to 4 runs"), ((1,), {}, "shows traces"), ((wild_trace(1),), {"language": "de"}, "language must be")],
 )
 def test_nonsense_is_refused(traces, options, sentence):
     with pytest.raises(CbvizError, match=sentence):

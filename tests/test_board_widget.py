@@ -271,8 +271,8 @@ def test_a_board_that_is_over_takes_nothing_more():
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: LiveBoard([]), "one to 4 lanes"),
-        (lambda: LiveBoard([LaneInfo("a", "", 1)] * 5), "one to 4 lanes"),
+        (lambda: LiveBoard([]), "1 to 4 lanes"),
+        (lambda: LiveBoard([LaneInfo("a", "", 1)] * 5), "1 to 4 lanes"),
         (lambda: LaneInfo("a", "", 0), "at least 1 slots"),
         (lambda: live(language="fr"), "language must be"),
         (lambda: live(actions=("fly",)), "actions are"),

@@ -5,16 +5,19 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from jupyter_client.manager import KernelManager
+from jupyter_client.session import DELIM
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
 from cbviz.view import LaneInfo, LiveBoard
 from cbviz.view import cell as cell_module
 from cbviz.view.cell import Cells, attended, here
+from tests.clocks import until
 
 
 class Kernel:
@@ -91,6 +94,30 @@ def test_a_cell_that_is_run_again_stops_its_race_and_closes_its_board(kernel: Ke
     kernel.run("quick = cbviz.play(model, slots=2, iterations=3, pace=240); quick.wait(300)", "one")
     kernel.run("third.leave(); b.leave()")
     assert kernel.run("print(going(), boards())").strip() == "0 ['finished']"
+
+
+def test_a_kernel_that_goes_sends_the_picture_of_its_run_whole(tmp_path: Path) -> None:
+    """A message that breaks off has another one for its rest: then a page reads a run that is cut, or no picture."""
+    kernel = Kernel(str(tmp_path))
+    kernel.run(SETUP)
+    # A busy machine may take longer over the picture than a kernel should wait for it.
+    kernel.run("from cbviz.run import run_control; run_control.LEAVING = 300.0")
+    kernel.run("play = cbviz.play(model, slots=2, pace=240); play")
+    kernel.run("time.sleep(0.5)")
+    channel, kinds, bundles = kernel.client.iopub_channel, [], []
+    kernel.client.shutdown(restart=True)
+    until(lambda: not kernel.manager.is_alive())
+    while channel.socket.poll(1000):
+        frames = channel.socket.recv_multipart()
+        assert frames.count(DELIM) == 1, [frame[:60] for frame in frames]
+        message = kernel.client.session.deserialize(kernel.client.session.feed_identities(frames)[1])
+        kinds.append(message["msg_type"])
+        if kinds[-1] == "update_display_data":
+            bundles.append(message["content"]["data"])
+    kernel.client.stop_channels()
+    kernel.manager.cleanup_resources()
+    assert "shutdown_reply" in kinds
+    assert ["data-cbviz" in bundle["text/html"] for bundle in bundles] == [True]
 
 
 def test_a_board_of_its_own_is_closed_once_its_run_is_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ def drawn(shown: Any) -> str:
 def test_names_and_labels_are_translated() -> None:
     lines = {"static": ([1, 2], [3, 4]), "mine": ([1, 2], [4, 5])}
     assert repr(course.chart("Busy is not useful", "slots", "output tokens a second", lines)) == (
-        "Busy is not useful: output tokens a second against slots of static, mine"
+        "Busy is not useful: output tokens a second against slots of static · mine"
     )
     course.language("zh")
     picture = drawn(course.chart("Busy is not useful", "slots", "output tokens a second", lines))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import repeat
 from typing import Any
 
 import pytest
@@ -139,3 +140,26 @@ def test_the_limit_lets_results_and_errors_through_and_cleans_up() -> None:
     with pytest.raises(ZeroDivisionError):
         within(5, lambda: 1 / 0)
     assert sys.gettrace() is before
+
+
+def of_tokens(result: Any) -> Callable[..., Any]:
+    """A function that returns this whatever it is asked."""
+    return lambda *given, **named: result
+
+
+@pytest.mark.parametrize("name", [name for name in exercises() if name != "11.graded"])
+def test_a_huge_answer_gets_a_short_sentence(name: str) -> None:
+    large: list[Any] = [[1] * 10**6, "x" * 10**6, 10**400]
+    for answer in (*large, *map(of_tokens, large), -(10**300)):
+        verdict = check(name, answer)
+        assert verdict.right is False
+        said = verdict.text
+        assert len(said) < 2_000, said[:300]
+
+
+def test_a_loop_may_return_an_iterator_without_an_end() -> None:
+    assert "It returns [1, 1, 1, 1, 1, 1, ...]" in check("01.loop", of_tokens(repeat(1))).text
+    said = check("01.loop", lambda next_token, *rest: next_token(repeat(1))).text
+    assert "next_token got 1000 tokens" in said
+    handed = check("01.loop", lambda next_token, prompt, *rest: [next_token(iter([*prompt, 1]))]).text
+    assert "next_token got 4 tokens" in handed, "an iterator is read once"

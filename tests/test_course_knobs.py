@@ -31,12 +31,21 @@ def test_knobs_begin_at_the_defaults_and_follow_their_sliders() -> None:
     assert WIDGET in bundle
     first, second, page = knobs._made().children
     assert "jp-RenderedHTMLCommon" in page._dom_classes
-    assert (first.value, second.value) == (2, 0.5)
-    first.value, second.value = 3, 1.5
+    assert [slider.words[slider.index] for slider in (first, second)] == ["2", "0.5"]
+    first.index, second.index = 2, 1
     assert knobs.chosen == {"slots": 3, "ratio": 1.5}
     assert ">6<" in page.value
     assert ">1.5<" in page.value
     assert page.value == knobs._repr_mimebundle_()["text/html"]
+
+
+def test_a_slider_stays_among_its_values() -> None:
+    """A page may send any number."""
+    knobs = course.knobs(doubled, slots=[1, 2, 3])
+    slider = knobs._made().children[0]
+    for sent, taken in ((99, 3), (-5, 1)):
+        slider.index = sent
+        assert knobs.chosen["slots"] == taken
 
 
 def test_knobs_speak_chinese_and_stack_what_a_list_holds() -> None:
@@ -44,7 +53,7 @@ def test_knobs_speak_chinese_and_stack_what_a_list_holds() -> None:
     knobs = course.knobs(lambda slots=1: [doubled(slots), doubled(slots + 1)], slots=[1, 2])
     assert repr(knobs).startswith("槽位数 = 1\n")
     assert knobs._repr_mimebundle_()["text/html"].count("<table") == 2
-    assert knobs._made().children[0].description == "槽位数"
+    assert knobs._made().children[0].name == "槽位数"
 
 
 @pytest.mark.parametrize(

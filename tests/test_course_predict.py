@@ -31,8 +31,9 @@ def test_without_a_touch_there_is_no_guess_and_the_result_stands_alone() -> None
 
 def test_moving_the_slider_records_a_guess_and_moving_it_back_takes_it_away() -> None:
     guess = course.predict(range(1, 41), unit=" passes")
-    slider = guess._made().children[1]
-    assert slider.value == "?"
+    slider = guess._made()
+    assert slider.words[slider.index] == "?"
+    assert slider.name == "Your guess:"
     slider.index = 1
     assert guess.guess == 1
     slider.index = 22
@@ -47,7 +48,7 @@ def test_moving_the_slider_records_a_guess_and_moving_it_back_takes_it_away() ->
 
 def test_a_near_guess_is_praised() -> None:
     guess = course.predict([x / 10 for x in range(10, 41)], unit="×")
-    guess._made().children[1].index = 13
+    guess._made().index = 13
     assert guess.guess == 2.2
     assert repr(guess.beside(2.27)).endswith("well guessed")
 

@@ -9,6 +9,7 @@ import pytest
 
 from cbviz import course
 from cbviz.errors import CbvizError
+from cbviz.view.svg import image
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +57,7 @@ def test_nonsense_is_refused(head: list[str], rows: list[tuple[object, ...]]) ->
 def test_tokens_need_tokens() -> None:
     with pytest.raises(CbvizError, match="at least one text"):
         course.tokens([])
-    with pytest.raises(CbvizError, match="one to 2 groups"):
+    with pytest.raises(CbvizError, match="1 to 2 groups"):
         course.tokens(["a"], ["b"], ["c"])
 
 
@@ -82,3 +83,9 @@ def test_marks_carry_their_labels_as_text() -> None:
     for wrong in ((), ("",), (None,), (True,)):
         with pytest.raises(CbvizError):
             course.ref(*wrong)
+
+
+def test_a_wide_picture_scrolls_on_a_phone_before_its_text_is_too_small() -> None:
+    assert 'style="min-width:560px"' in course.timeline([("static", [1.0, 2.0])]).html
+    assert "min-width" not in image('<svg xmlns="http://www.w3.org/2000/svg" width="560" height="20"></svg>')
+    assert "min-width" not in image("<svg></svg>")

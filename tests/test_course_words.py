@@ -69,3 +69,18 @@ def test_an_unknown_language_is_refused_and_nothing_changes(nonsense: str) -> No
 def test_unknown_words_are_refused() -> None:
     with pytest.raises(CbvizError, match="no words under 'nothing'"):
         say("nothing")
+
+
+def test_a_message_in_a_table_speaks_the_language_of_the_course() -> None:
+    reason = messages.Message("why.no_slot")
+    assert "no slot is free" in repr(course.table(["reason"], [(reason,)]))
+    course.language("zh")
+    assert "没有空槽位" in repr(course.table(["reason"], [(reason,)]))
+
+
+def test_a_chart_is_described_in_the_language_of_the_course() -> None:
+    course.language("zh")
+    described = repr(
+        course.chart("Latency against load", "requests a second", "throughput", {"static": ([1, 2], [3, 4])})
+    )
+    assert described == "延迟与负载：静态，吞吐量随每秒请求数的变化"

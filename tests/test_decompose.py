@@ -371,7 +371,11 @@ def test_a_calibration_of_ones_own_knows_its_own_kernels() -> None:
         ({"steps": ["paged", "paged"]}, MeasureError, "'paged' is given twice"),
         ({"steps": ["dataset_longest"]}, MeasureError, "at least two steps are needed"),
         ({"steps": 7}, MeasureError, "steps must be a list of names"),
-        ({"orders": ["backwards"]}, MeasureError, "orders must be one or both of schedule_first, kernels_first"),
+        (
+            {"orders": ["backwards"]},
+            MeasureError,
+            "an order must be one of schedule_first, kernels_first, not .backwards.",
+        ),
         ({"benchmark": "large"}, MeasureError, "the benchmark must be one of article, small"),
         ({"cap": 100}, MeasureError, "has the caps 32, 128, 512, 1,536, not 100"),
         ({"requests": 0}, MeasureError, "requests must be a whole number of at least 1, not 0"),

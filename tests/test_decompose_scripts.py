@@ -215,5 +215,7 @@ def test_the_recorded_one_on_the_command_line(capsys: pytest.CaptureFixture[str]
     assert picture.read_text("utf-8") == (ROOT / "docs" / "waterfall-h200.svg").read_text("utf-8")
     assert main(["decompose", "--recorded", "--cap", "32"]) == 2
     assert "leave --cap out" in capsys.readouterr().err
-    with pytest.raises(MeasureError, match="opt-13b-h200"):
+    with pytest.raises(MeasureError, match=r"there is no recorded decomposition 'opt-66b'; there is opt-13b-h200\."):
         recorded_decomposition("opt-66b")
+    with pytest.raises(MeasureError, match=r"there is opt-13b-h200; cbviz\.recorded knows it\."):
+        recorded_decomposition("llama-8b-32")

@@ -17,12 +17,12 @@ import docs_site
 import pytest
 from nbformat.v4 import new_code_cell, new_output
 from playwright.sync_api import Page, expect
+from static_host import hosted
 
 from cbviz import lab
 from cbviz.course.exercise import exercises
 from cbviz.trace import RECORDINGS
 from tests.clocks import HANGS, until
-from tests.static_host import hosted
 
 ROOT = Path(__file__).resolve().parents[1]
 FETCHES = {
@@ -193,6 +193,26 @@ def test_teaching_names_every_notebook_and_only_files_that_exist() -> None:
         assert name in exercises()
     for tool in re.findall(r"python (tools/\w+\.py)", TEACHING):
         assert (ROOT / tool).is_file()
+
+
+def test_teaching_leads_to_sections_that_the_notebooks_have() -> None:
+    """*05, Many names* is a heading of notebook 05, and each of the fifteen questions of forums names one."""
+    heads = {
+        path.stem[:2]: {
+            line.lstrip("# ")
+            for cell in json.loads(path.read_text("utf-8"))["cells"]
+            if cell["cell_type"] == "markdown"
+            for line in "".join(cell["source"]).splitlines()
+            if line.startswith("## ")
+        }
+        for path in lab.originals("en")
+    }
+    rows = re.findall(r"^\| .*\? \| (.+) \|$", TEACHING, re.MULTILINE)
+    for row in rows:
+        for number, section in re.findall(r"(\d\d), \*(.+?)\*", row):
+            assert any(head.startswith(section) for head in heads[number]), f"{number} has no section {section!r}"
+    forums = TEACHING.partition("## Where the questions of forums are answered")[2]
+    assert len(re.findall(r"^\| .*\? \| .*(?:\*.+\*|11)", forums, re.MULTILINE)) == 15
 
 
 def test_what_teaching_says_about_memory_is_what_was_measured() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -161,7 +162,7 @@ def test_a_wrong_cost_model_shows_as_uncertainty() -> None:
     assert found.options is not None
     assert 0.8 < found.options.error["tpot"] < 1.5
     for name, error in found.options.error.items():
-        assert found.options.options[0].uncertainty[name] >= abs(error)
+        assert found.options.options[0].uncertainty[name] >= abs(1 / (1 + error) - 1)  # a share of the simulated
     assert "continuous, 32 slots: TTFT" in "\n".join(found.sentences())
     json.dumps(found.to_json(), allow_nan=False)
 
@@ -201,6 +202,35 @@ def test_near_saturation_a_wait_is_less_certain_than_an_iteration() -> None:
     least, expected, most = static.change["ttft"]
     assert 0 < least <= expected <= most
     assert found.as_it_ran.change["ttft"] == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.8, 1.25, 10])
+def test_what_was_measured_is_within_the_uncertainty_of_its_simulation(factor: float) -> None:
+    """With a calibration of iterations that are `factor` times as long as the true ones, under no load."""
+    true = CostModel(iteration=0.01, decode=0.0005, prefill_token=1e-4)
+    work = cbviz.simulator.Work([2000.0 * n for n in range(30)], [30] * 30, [1 + n for n in range(30)])  # type: ignore[arg-type]
+    trace = cbviz.simulate(work, "continuous", cost=true, slots=4)
+    wrong = CostModel(*(value * factor for value in true.coefficients))
+    found = cbviz.doctor(trace, cost=wrong, options=[Option("continuous", 2)]).options
+    assert found is not None
+    for metric in ("ttft", "tpot", "e2el"):
+        assert found.error[metric] == pytest.approx(factor - 1)
+        for row in (found.as_it_ran, *found.options):
+            measured = row.mean[metric] / factor
+            apart = max(factor, 1 / factor) - 1
+            assert row.uncertainty[metric] == pytest.approx(apart)
+            assert abs(measured - row.mean[metric]) <= row.uncertainty[metric] * row.mean[metric] * (1 + 1e-6)
+
+
+def test_a_held_out_error_becomes_a_share_of_the_forecast() -> None:
+    """An error of 20 % of the truth is one of 25 % of a forecast that is 20 % too low."""
+    true = CostModel(iteration=0.01, decode=0.0005, prefill_token=1e-4)
+    trace = cbviz.simulate(cbviz.simulator.Work.draw(30, 9, prompt_tokens=9), "continuous", cost=true, slots=4)
+    for error, share in ((0.2, 0.25), (1.5, math.inf)):
+        origin = Origin("fitted", "a", "b", "c", {}, (), None, HeldOut(9, error, None, error), ())
+        found = cbviz.doctor(trace, cost=replace(true, origin=origin)).options
+        assert found is not None
+        assert found.as_it_ran.uncertainty["ttft"] == pytest.approx(share)
 
 
 @pytest.mark.parametrize("policy", ["static", "continuous", "vllm_v1", "sarathi"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,13 +14,16 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from cbviz.core import Engine
 from cbviz.core.block_pool import BlockPool
+from cbviz.core.executor import Step
+from cbviz.cuda import graph_replay
 from cbviz.cuda.attend import STATIC_PASS, LayerCall, attend
 from cbviz.cuda.fused_projections import fuse_projections, lay_side_by_side
 from cbviz.cuda.fused_rotary import fuse_rotary, rotate
 from cbviz.cuda.graph_executor import GraphExecutor
-from cbviz.cuda.layout import StagingBuffer
+from cbviz.cuda.layout import PromptPieces, Shape, StagingBuffer
 from cbviz.eager.attention_hook import working_on
 from cbviz.errors import EngineError
+from cbviz.events import IntArray
 from cbviz.policies import Continuous, Policy, Sarathi, Static
 from cbviz.workload.request import Request, Sampling
 from tests.shapes import make, solo
@@ -132,6 +136,33 @@ def test_prompts_longer_than_a_pass_are_split(monkeypatch: pytest.MonkeyPatch) -
     assert any(len(r.prompt) > 8 for r in work)
     alone = {r.id: solo(model, r) for r in work}
     assert graph_serve(model, Continuous(), work, slots=6) == alone
+
+
+def test_many_short_prompts_take_a_graph_with_room_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [graph_replay.size_for(*wanted) for wanted in ((64, 4), (65, 4), (40, 5), (640, 128))] == [
+        64,
+        128,
+        128,
+        2048,
+    ]
+    assert graph_replay.size_for(9000, 1) == graph_replay.size_for(10, 600) == graph_replay.PROMPT_SIZES[-1]
+    # A burst of six prompts, of which a graph has room for two: three passes, the same answers.
+    monkeypatch.setattr("cbviz.cuda.graph_replay.PROMPT_SIZES", (16, 32))
+    model, work = make("llama"), requests(10, seed=9)
+    work = [replace(request, prompt=request.prompt[:3]) for request in work]
+    alone = {r.id: solo(model, r) for r in work}
+    passes: list[int] = []
+    run_shape = GraphExecutor._run_shape
+
+    def counted(self: GraphExecutor, step: Step, rows: IntArray, pieces: PromptPieces, *rest: Any) -> Shape:
+        passes.append(len(pieces.row))
+        shape = run_shape(self, step, rows, pieces, *rest)
+        assert len(pieces.row) <= shape.prompts
+        return shape
+
+    monkeypatch.setattr(GraphExecutor, "_run_shape", counted)
+    assert graph_serve(model, Continuous(), work, slots=6) == alone
+    assert passes[:3] == [2, 2, 2]
 
 
 @pytest.mark.parametrize("most_keys", [12, 32768])

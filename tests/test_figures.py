@@ -17,8 +17,8 @@ ON_GPU = BENCHMARKS[BENCHMARKS.index("## On an H100") : BENCHMARKS.index("## One
 PROSE = " ".join(ON_GPU.split())
 
 
-def result(name: str) -> Any:
-    return json.loads((ROOT / "benchmarks" / "results" / f"{name}_h100.json").read_text("utf-8"))
+def result(name: str, device: str = "h100") -> Any:
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}_{device}.json").read_text("utf-8"))
 
 
 def percent(share: float) -> str:
@@ -78,6 +78,26 @@ def test_what_is_said_of_other_runs() -> None:
     batching, static = result("llama8b_w32_peers")["peers"]
     assert f"{static['tokens_per_second']:,.0f} tokens/s with `model.generate`" in PROSE
     assert f"{batching['tokens_per_second']:,.0f} with its continuous batching" in PROSE
+
+
+def test_what_is_said_of_an_h200() -> None:
+    short, wide, long, small = (
+        result(name, "h200") for name in ("llama8b_w32", "llama8b_w128", "llama8b_long", "smollm2_128")
+    )
+    vllm = result("llama8b_long_vllm", "h200")
+    assert all("H200" in run["device"] for run in (short, wide, long, small, vllm))
+    figure, floor = "{tokens_per_second:,.0f}".format, "{floor_tokens_per_second:,.0f}".format
+    assert f"gives {figure(**short)} tokens/s, {percent(short['efficiency'])} of a floor of {floor(**short)}" in PROSE
+    assert f"third {figure(**wide)}, {percent(wide['efficiency'])} of {floor(**wide)}" in PROSE
+    assert f"gives {figure(**long)} tokens/s, {percent(long['efficiency'])} of a floor of {floor(**long)}" in PROSE
+    assert f"vLLM 0.26 on that machine gave {figure(**vllm)} on the same work" in PROSE
+    assert vllm["output_tokens"] == long["output_tokens"]
+    assert round(vllm["output_tokens"] / sorted(vllm["runs"])[1]) == vllm["tokens_per_second"]
+    assert f"{figure(**small)} on an H200" in PROSE
+    first, second = (start["seconds"] for start in result("first_minute", "h200")["starts"])
+    whole, again = sum(first.values()), sum(second.values())
+    assert f"took {whole:.1f} s from the command to its first iteration the first time on an H200" in PROSE
+    assert f"and {again:.1f} s the second, of which {second['packages']:.1f} were Python's imports" in PROSE
 
 
 def test_stalls() -> None:

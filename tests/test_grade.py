@@ -62,7 +62,7 @@ course.grade(scheduler, seeds=[1])"""
 def test_the_capstone_is_graded_on_hidden_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for learner, policy in {"ada": "OldestOverdue()", "bob": '"vllm_v1"', "cy": "...", "di": "1 / 0"}.items():
         paper(tmp_path / "in" / learner / "11.ipynb", SCHEDULER.format(policy=policy))
-    assert grade.main([str(tmp_path / "in"), "--seeds", "811,29"]) == 0
+    assert grade.main([str(tmp_path / "in"), "--seeds", "81100003,29000017"]) == 0
     said = capsys.readouterr()
     assert list(csv.reader(io.StringIO(said.out)))[1:] == [
         ["ada", "11.ipynb", "11.capstone", "right"],
@@ -70,7 +70,25 @@ def test_the_capstone_is_graded_on_hidden_seeds(tmp_path: Path, capsys: pytest.C
         ["cy", "11.ipynb", "11.capstone", "not answered"],
         ["di", "11.ipynb", "11.capstone", "not answered"],
     ]
-    assert said.err == "Capstone: --seeds 811,29\n"
+    assert said.err == "Capstone: --seeds 81100003,29000017\n"
+
+
+@pytest.mark.parametrize(
+    "cheat",
+    [
+        "from cbviz.policies import VllmV1\nVllmV1.plan = lambda self, view: cbviz.Plan(admit=view.fitting()[:1])",
+        "from cbviz.course import capstone\ncapstone.yardstick = lambda seed: capstone.Waits(1e9, 1e9)",
+        "course.grade.__kwdefaults__['mean'] = 100",
+        "print = lambda *texts: __import__('sys').stdout.write('right')\ncourse.grade = lambda *_, **__: print()",
+    ],
+)
+def test_code_that_a_cell_replaced_is_no_grade(cheat: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paper(tmp_path / "in" / "eve" / "11.ipynb", SCHEDULER.format(policy='"continuous"'), f"import cbviz\n{cheat}")
+    assert grade.main([str(tmp_path / "in"), "--seeds", "811"]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[1:] == ["eve,11.ipynb,11.capstone,changed cbviz"]
+    assert "A seed below 10,000,000 can be found by trying all" in said.err
+    assert "a cell replaced cbviz." in said.err
 
 
 def test_a_grader_s_own_workload_is_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

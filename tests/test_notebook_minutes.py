@@ -31,10 +31,25 @@ def test_everything_that_takes_time_is_counted() -> None:
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-@pytest.mark.parametrize("number", ["00", "01"])
+@pytest.mark.parametrize("number", [f"{number:02}" for number in range(14)])
 def test_a_notebook_that_promises_minutes_keeps_its_promise(language: str, number: str) -> None:
     (path,) = (normalise_notebooks.NOTEBOOKS / language).glob(f"{number}_*.ipynb")
     notebook = nbformat.read(path, as_version=4)
     said = [int(n) for n in re.findall(r"(\d+)(?= for all| minutes| 分钟)", notebook.cells[0].source)]
     assert said, f"{path.name} says no number of minutes"
     assert max(said) == notebook_minutes.reading(notebook).said
+
+
+def test_the_minutes_that_teachers_read_are_what_the_tool_adds_up() -> None:
+    root = normalise_notebooks.NOTEBOOKS.parent
+    said = {}
+    for path in sorted((normalise_notebooks.NOTEBOOKS / "en").glob("*.ipynb")):
+        said[path.name[:2]] = notebook_minutes.reading(nbformat.read(path, as_version=4)).said
+    teaching = (root / "TEACHING.md").read_text("utf-8")
+    table = teaching[teaching.index("| notebook | minutes |") :].split("\n\n")[0]
+    assert {name: int(minutes) for name, minutes in re.findall(r"\| (\d\d) \| (\d+)", table)} == said
+    hours, rest = divmod(sum(said.values()), 60)
+    numbers = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    assert f"{numbers[hours]} hours and {numbers[rest] if rest <= 10 else rest} minutes in all" in teaching.lower()
+    each = f"Fourteen notebooks of {min(said.values())} to {max(said.values())} minutes each"
+    assert each in (root / "README.md").read_text("utf-8")

@@ -264,3 +264,14 @@ def test_the_readme_shows_the_policy_of_the_first_notebook() -> None:
     (cell,) = (cell.source for cell in code_cells(read(NOTEBOOKS[0])) if cell.source.startswith("class "))
     assert cell in readme
     assert len(cell.splitlines()) <= 20
+
+
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.parent.name == "zh"], ids=lambda path: path.stem)
+def test_bold_chinese_ends_before_its_punctuation(path: Path) -> None:
+    """Markdown closes bold after a full-width sign only before a space or another sign; else the stars are shown."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        for line in cell.source.splitlines() if cell.cell_type == "markdown" else ():
+            parts = line.split("**")
+            for bold, after in zip(parts[1::2], parts[2::2], strict=False):
+                stuck = bold and bold[-1] in "。！？，：；）”、" and after[:1].isalnum()
+                assert not stuck, f"{cell.id}: **{bold}**{after[:4]}"

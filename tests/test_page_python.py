@@ -68,8 +68,10 @@ def said(bridge: ModuleType) -> Callable[[str], Any]:
     """What the page gets for the fixed view from a scheduler whose `plan` has this body."""
 
     def answer(body: str) -> Any:
-        assert json.loads(bridge.make(MINE.format(body=body))) == {"name": "mine", "summary": "for tests"}
-        return json.loads(bridge.plan(written(VIEW, bridge.FIELDS)))
+        made = json.loads(bridge.make(MINE.format(body=body)))
+        number = made.pop("number")
+        assert made == {"name": "mine", "summary": "for tests"}
+        return json.loads(bridge.plan(number, written(VIEW, bridge.FIELDS)))
 
     return answer
 
@@ -113,7 +115,7 @@ def test_a_view_arrives_whole_and_is_the_value_that_the_engine_shows(bridge: Mod
             return cbviz.Plan()
 
     bridge._policies[:] = [Looking()]
-    bridge.plan(written(VIEW, bridge.FIELDS))
+    bridge.plan(0, written(VIEW, bridge.FIELDS))
     assert seen == [VIEW]
     assert [type(value) for value in (seen[0].now, seen[0].clock, seen[0].waiting[0].arrival)] == [float] * 3
     assert seen[0].waiting[-1] == VIEW.waiting[-1]
@@ -166,8 +168,9 @@ def test_a_text_that_is_no_scheduler_gets_a_sentence(bridge: ModuleType, text: s
 
 def test_the_last_class_of_the_text_is_the_scheduler(bridge: ModuleType) -> None:
     text = f"{MINE.format(body='return Plan()')}\n{inspect.getsource(Wild)}"
-    assert json.loads(bridge.make(text))["name"] == "wild"
-    answer = json.loads(bridge.plan(written(VIEW, bridge.FIELDS)))
+    made = json.loads(bridge.make(text))
+    assert made["name"] == "wild"
+    answer = json.loads(bridge.plan(made["number"], written(VIEW, bridge.FIELDS)))
     assert answer["chunk"] == [list(pair) for pair in check(Wild().plan(VIEW), VIEW).chunk.items()]
     assert answer["admit"]
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cbviz.measure.lane_times import two_digits
+from cbviz.measure.rounding import fixed
 from cbviz.measure.time_sentences import ratio_text
 from cbviz.measure.verdict import verdict
 from cbviz.messages import as_json
@@ -137,5 +138,5 @@ def test_the_races_bring_about_many_different_sentences(ours: Any) -> None:
 
 
 def test_numbers_are_rounded_as_python_rounds_them(ours: Any) -> None:
-    values = (2.125, 2.375, 0.5, 1.005, 17.0, 0.0)
-    assert ours["fixed"] == [[f"{value:.2f}", two_digits(value), ratio_text(value)] for value in values]
+    values = (2.125, 2.375, 2.625, 0.5, 1.005, 17.0, 0.0)
+    assert ours["fixed"] == [[fixed(value, 2), two_digits(value), ratio_text(value)] for value in values]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cbviz.errors import PolicyError
-from cbviz.policies import TGI
+from cbviz.policies import TGI, Plan, RequestView, View
 from tests.pictures import picture, reasons, requests, run, tokens
 
 
@@ -68,6 +68,35 @@ def test_fewer_than_the_ratio_fit_so_all_are_put_back() -> None:
     work = requests([5, 5, 3, 3], arrivals=[0, 0, 1, 1])
     steps = run(TGI(max_batch_total_tokens=17), 4, work)
     assert picture(steps) == ["11111333", "22222444", "........", "........"]
+
+
+def test_with_fewer_free_slots_than_the_ratio_wants_none_is_prefilled() -> None:
+    """Two run, so ⌊2 × 1.2⌋ = 2 must be admitted together; two wait, and one of three slots is free."""
+    running = tuple(
+        RequestView(id=n, arrival=0.0, prompt_tokens=1, max_new_tokens=9, slot=n, admitted=0) for n in (1, 2)
+    )
+    waiting = tuple(RequestView(id=n, arrival=1.0, prompt_tokens=1, max_new_tokens=9) for n in (3, 4))
+    view = View(
+        iteration=3,
+        now=0.0,
+        slots=3,
+        waiting=waiting,
+        running=running,
+        finished=(),
+        free_slots=1,
+        free_blocks=99,
+        block_size=1,
+        total_blocks=99,
+        context_limit=99,
+        last_admission=0,
+    )
+    plan = TGI().plan(view)
+    assert plan == Plan(put_off=plan.put_off)
+    assert plan.put_off[3] == (
+        "1 slot is free for the 2 that wait, and a prefill that pauses 2 takes ⌊2 × 1.2⌋ = 2, or decodes since the "
+        "last one to reach 20 (now 3)"
+    )
+    assert [entry.request for entry in TGI(waiting_served_ratio=0.5).plan(view).admit] == [3]
 
 
 def test_the_prefill_budget_splits_a_crowd() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ from tests.sweep_cells import KillsItsProcess, always_dies, dies_once, double, f
 
 ROOT = Path(__file__).parents[1]
 GRID = {"x": [1, 2, 3]}
+TOKEN, WRONG = "0123456789abcdef" * 4, "f" * 64
+"""What the tests' cluster wants from a driver, and what it refuses."""
 STARTS, START_SECONDS = 3, 600
 AGENTS = ("dashboard-agent-grpc", "dashboard-agent-listen", "metrics-export", "runtime-env-agent")
 """Where these choose their own ports they have 15 seconds to say so (ray-project/ray#65983); a busy machine takes
@@ -41,8 +45,26 @@ def ray() -> Iterator[Any]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_worker_register_timeout_seconds", "600")  # a busy machine exceeds the minute that is usual
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]))
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", TOKEN)
         yield found
         found.shutdown()
+
+
+def test_a_connection_that_fails_half_way_leaves_nothing_behind(ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray turns its client's mode on before it connects, and then answers each HOST:PORT with an AssertionError."""
+    hook = importlib.import_module("ray._private.client_mode_hook")
+    for check in ("_check_reach", "_check_answer"):
+        monkeypatch.setattr(ray_cluster, check, lambda *given: None)
+
+    def init(**given: Any) -> None:
+        hook._explicitly_enable_client_mode()
+        raise ConnectionError("Initialization failure from server:\nit took too long")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(SweepError, match=r"no Ray cluster answers at 'ray://a:1': Initialization failure from server"):
+        sweep(GRID, "ray://a:1", work=double)
+    assert not hook.is_client_mode_enabled
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +119,18 @@ def test_a_ray_of_our_own_gives_the_same_table_and_is_shut_down(ray: Any, tmp_pa
     assert not ray.is_initialized()
 
 
+def test_a_ray_of_our_own_leaves_no_trace(ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No token in the home folder, which every later `ray start` would demand; the environment is as it was."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    before = dict(os.environ)
+    for _ in range(2):  # the second has another token than the first
+        assert [row["y"] for row in sweep(GRID, "local", workers=1, work=double).rows] == [2, 4, 6]
+        assert dict(os.environ) == before
+    assert not (tmp_path / ".ray").exists()
+
+
 def test_a_ray_that_does_not_start_is_one_sentence(ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[dict[str, Any]] = []
 
@@ -128,6 +162,44 @@ def test_a_cluster_is_used_by_its_address_and_left_running(
         found = sweep(GRID, address, work=dies_once, folder=str(folder))
         assert (folder / "died").exists()
         assert [row["y"] for row in found.rows] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"RAY_AUTH_MODE": "disabled"},
+        {"RAY_AUTH_MODE": "token"},
+        {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": WRONG},
+    ],
+    ids=["nothing", "disabled", "no token", "another token"],
+)
+def test_a_cluster_that_refuses_us_is_one_sentence(
+    given: dict[str, str], ray: Any, cluster: tuple[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It names the cause and the mend, and Ray, which would try for half a minute, is not asked to connect."""
+    by_port, by_client = cluster
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RAY_ADDRESS", by_port)
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with monkeypatch.context() as patch:
+        patch.setattr(ray, "init", lambda **options: pytest.fail("Ray itself would try for half a minute"))
+        for address in (by_port, by_client, "auto"):
+            with pytest.raises(SweepError) as refused:
+                sweep(GRID, address, work=double)
+            assert str(refused.value) == (
+                f"the Ray cluster at {address!r} refuses us, for it wants a token: set RAY_AUTH_MODE=token, and "
+                "RAY_AUTH_TOKEN to the token that the cluster was started with (or keep it in ~/.ray/auth_token)."
+            )
+    home = tmp_path / ".ray"
+    home.mkdir()
+    (home / "auth_token").write_text(TOKEN)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    assert [row["y"] for row in sweep(GRID, by_port, work=double).rows] == [2, 4, 6]  # as the sentence says
 
 
 def test_failures_on_a_cluster_are_named(cluster: tuple[str, str]) -> None:
@@ -191,9 +263,25 @@ def test_an_address_without_ray_is_refused_in_seconds(
             listening.close()
         else:
             threading.Thread(target=_speak, args=(listening, said), daemon=True).start()
-        for address in (f"ray://127.0.0.1:{port}", f"127.0.0.1:{port}"):
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")  # as of a cluster that is gone
+        for address in (f"ray://127.0.0.1:{port}", f"127.0.0.1:{port}", "auto"):
             with pytest.raises(SweepError, match=f"no Ray cluster answers at .*{complaint}"):
                 sweep(GRID, address, work=double)
+
+
+def test_a_server_of_something_else_that_speaks_http_2_is_refused(ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every question is unknown to it."""
+    grpc = pytest.importorskip("grpc", reason="grpcio is not installed (cbviz[ray])")
+    monkeypatch.setattr(ray, "init", lambda **options: pytest.fail("Ray itself would try for half a minute"))
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        for address in (f"ray://127.0.0.1:{port}", f"127.0.0.1:{port}"):
+            with pytest.raises(SweepError, match=r"no Ray cluster answers at .*: what listens there is something else"):
+                sweep(GRID, address, work=double)
+    finally:
+        server.stop(0)
 
 
 def _speak(listening: socket.socket, said: bytes) -> None:
@@ -205,7 +293,7 @@ def _speak(listening: socket.socket, said: bytes) -> None:
             links[-1].sendall(said)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:port", "ray://127.0.0.1:0", "ray://127.0.0.1:99999", "here:"])
+@pytest.mark.parametrize("address", ["127.0.0.1:port", "ray://127.0.0.1:0", "ray://127.0.0.1:99999", "here:", "here"])
 def test_an_address_that_is_none_is_one_sentence(ray: Any, address: str) -> None:
     with pytest.raises(SweepError, match="an address of Ray is"):
         sweep(GRID, address, work=double)
@@ -213,7 +301,20 @@ def test_an_address_that_is_none_is_one_sentence(ray: Any, address: str) -> None
 
 def test_no_cluster_at_all_is_refused(ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "init", _finds_none)
+    monkeypatch.setattr(ray_cluster, "_detected", lambda: "")
     with pytest.raises(SweepError, match=r"no Ray cluster answers at 'auto': Could not find any running Ray"):
+        sweep(GRID, "auto", work=double)
+
+
+def test_another_error_of_ray_is_not_taken_for_an_unreachable_cluster(
+    ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def differs(**options: Any) -> None:
+        raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.0.0")
+
+    monkeypatch.setattr(ray, "init", differs)
+    monkeypatch.setattr(ray_cluster, "_detected", lambda: "")  # Ray remembers the address of a cluster that is gone
+    with pytest.raises(SweepError, match=r"the Ray cluster at 'auto' cannot be used: Version mismatch"):
         sweep(GRID, "auto", work=double)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import cbviz
 from cbviz import cli
+from cbviz.cli import simulate as simulate_cli
 from cbviz.messages import languages
 from cbviz.run.traffic_work import traffic_at
 
@@ -60,7 +61,9 @@ def test_sentences_and_a_trace(run, tmp_path: Path) -> None:  # type: ignore[no-
 def test_clients_make_a_closed_loop(run) -> None:  # type: ignore[no-untyped-def]
     code, out, _ = run("simulate", "--requests", "40", "--lengths", "fixed", "--clients", "3", "--json")
     assert code == 0
-    assert json.loads(out)["in_system"] == pytest.approx(3, rel=0.1)
+    facts = json.loads(out)
+    assert facts["in_system"] == pytest.approx(3, rel=0.1)
+    assert facts["workload"].endswith("; a closed loop of 3 clients"), "they do not come all at once"
 
 
 def test_a_calibration_is_written_and_used(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -121,6 +124,7 @@ def test_a_file_of_requests_can_be_cut_and_hurried(run) -> None:  # type: ignore
     assert facts["simulated_seconds"] < json.loads(run(*given)[1])["simulated_seconds"]
     code, out, _ = run(*given, "--clients", "2")
     assert json.loads(out)["in_system"] == pytest.approx(2, rel=0.1)
+    assert json.loads(out)["workload"].endswith("a closed loop of 2 clients")
 
 
 def test_what_lies_outside_the_calibration_is_said(run) -> None:  # type: ignore[no-untyped-def]
@@ -231,6 +235,7 @@ def test_compiling_is_not_counted_as_computing(monkeypatch: pytest.MonkeyPatch, 
             return self.kernel(*arguments)
 
     monkeypatch.setattr(jit, "compiled", Compiled)
+    monkeypatch.setattr(jit, "COMPILE_FROM", 0)
     for module in (jit, forecasting):
         monkeypatch.setattr(module, "perf_counter", lambda: now[0])
     code, out, _ = run("simulate", "--requests", "20", "--rate", "4", "--quiet")
@@ -241,3 +246,27 @@ def test_compiling_is_not_counted_as_computing(monkeypatch: pytest.MonkeyPatch, 
     code, out, _ = run("simulate", "--requests", "20", "--json", "--quiet")
     facts = json.loads(out)
     assert (facts["wall_seconds"], facts["compile_seconds"]) == (0.25, 9.0)
+
+
+def test_a_closed_loop_is_named_as_one(run) -> None:  # type: ignore[no-untyped-def]
+    """Its requests do not all come at once."""
+    for clients, named in (("1", "a closed loop of 1 client)"), ("3", "a closed loop of 3 clients)")):
+        code, out, _ = run("simulate", "--requests", "9", "--clients", clients, "--quiet")
+        assert code == 0
+        assert named in out
+        assert "all at once" not in out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0 s"), (4e-9, "4 ns"), (5.25e-5, "52.5 µs"), (0.0871, "87.1 ms"), (0.99949, "999 ms"), (0.99951, "1 s"),
+     (12.34, "12.3 s"), (1234.5, "1,234 s"), (98765.4, "98,765 s")],
+)  # fmt: skip
+def test_seconds_are_shown_in_plain_digits(seconds: float, shown: str) -> None:
+    assert simulate_cli._seconds(seconds) == shown
+
+
+def test_numbers_in_warnings_are_grouped(run) -> None:  # type: ignore[no-untyped-def]
+    _, _, err = run("simulate", "--requests", "40", "--cost", "cpu-2-cores-tiny", "--prompt-tokens", "1500")
+    assert "1,500 prompt tokens" in err or "60,000" in err or "48,000" in err
+    assert not re.search(r"\d{4}", err)

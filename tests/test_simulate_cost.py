@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,7 @@ def test_a_file_brings_back_what_was_saved(tmp_path: Path) -> None:
 
 
 def test_what_ships_can_be_read_and_used() -> None:
-    assert {"h100-llama-3.1-8b", "h100-smollm2-135m", "a100-40gb-opt-13b"} <= set(shipped())
+    assert {"h100-llama-3.1-8b", "h100-smollm2-135m", "a100-40gb-opt-13b", "cpu-2-cores-tiny"} <= set(shipped())
     for name in shipped():
         cost = load_cost(name)
         assert cost.name == name
@@ -151,6 +152,22 @@ def test_what_ships_can_be_read_and_used() -> None:
         found = cbviz.forecast(Work.draw(20, 9, prompt_tokens=9), "continuous", cost=cost)
         assert found.seconds > 0
         assert fitted != any("derived" in warning for warning in found.warnings)
+
+
+def test_the_page_lists_what_ships_with_its_errors() -> None:
+    """Each calibration once, and the held-out errors that its file states; those beyond the goal are named as such."""
+    page = (Path(__file__).parents[1] / "docs" / "simulating.md").read_text("utf-8")
+    listed = dict(re.findall(r"^\| `([\w.-]+)` \| .* ((?:\| (?:[\d.]+ %|–) ){3})\|$", page, re.MULTILINE))
+    stated = {}
+    for name in shipped():
+        origin = load_cost(name).origin
+        held_out = origin.held_out if origin else None
+        errors = [None if held_out is None else getattr(held_out, which) for which in ("ttft", "tpot", "e2e")]
+        stated[name] = "".join(f"| {'–' if error is None else f'{error * 100:.1f} %'} " for error in errors)
+        beyond_the_goal = any(error is not None and error > 0.05 for error in errors[1:])
+        assert beyond_the_goal == name.startswith("cpu-")
+    assert listed == stated
+    assert "**The two of a CPU miss it**" in page
 
 
 def test_the_shipped_h100_forecasts_its_own_recordings() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import cbviz
@@ -22,7 +22,7 @@ from cbviz.run.forecast import _looped
 from cbviz.run.progress import SilentProgress
 from cbviz.run.under_load import little_of
 from cbviz.run.virtual import VirtualSetup
-from cbviz.simulator import CostModel, Forecast, Work, fast
+from cbviz.simulator import CostModel, Forecast, Work, fast, jit
 from cbviz.simulator.asking import AskingLoop, GaveUpError
 from cbviz.simulator.fast import Memory, can_skip, plain_work, skipping_forecast
 from cbviz.simulator.growing import until_growth
@@ -143,6 +143,10 @@ def test_events_give_the_times_of_iterations(
 
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(cases(), st.sampled_from(sorted(UNDER_TEST)))
+@example(  # iterations that take no time: what their ends let arrive is seen one plan later
+    (Static(), Work([0.0] * 5, [1, 4, 1, 1, 2], [1] * 5), Memory(2, 5, 1, 5), CostModel(0.0, 0.0, prefill=0.25), 1, 2),
+    "continuous",
+)
 def test_the_plain_loop_gives_the_times_of_the_engine(
     case: tuple[Policy, Work, Memory, CostModel, int, int | None], name: str
 ) -> None:
@@ -250,6 +254,34 @@ def test_the_forecast_chooses_how() -> None:
     assert cbviz.forecast(work, "tgi", **options).how == "loop"
     assert cbviz.forecast(work, VllmV1(priority={0: 1}), **options).how == "loop"
     assert cbviz.forecast(work, "continuous", **options, prefix_cache=True).how == "loop"
+
+
+def test_a_process_that_serves_few_requests_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling takes seconds, so it waits until so many requests were served that it pays, and the times are equal."""
+    tried = []
+
+    class Compiled:
+        typeof_pyval = staticmethod(type)
+
+        def __init__(self, kernel: Any) -> None:
+            self.kernel = kernel
+
+        def compile(self, types: Any) -> None:
+            tried.append(self.kernel)
+
+        def __call__(self, *arguments: Any) -> Any:
+            return self.kernel(*arguments)
+
+    monkeypatch.setattr(jit, "compiled", Compiled)
+    monkeypatch.setattr(jit, "_served", {})
+    work = drawn(40)
+    monkeypatch.setattr(jit, "COMPILE_FROM", 3 * len(work))
+    options: dict[str, Any] = {"cost": COST, "slots": 3}
+    found = [cbviz.forecast(work, "continuous", **options) for _ in range(4)]
+    assert [one.how for one in found] == ["skipping", "skipping", "compiled", "compiled"]
+    assert len(tried) == 2
+    assert all((one.finished == found[0].finished).all() for one in found)
+    assert cbviz.forecast(work, "static", **options).how == "skipping"  # every kernel is compiled by itself
 
 
 def test_forecast_and_trace_agree() -> None:

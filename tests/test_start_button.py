@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from cbviz.errors import CbvizError
+from cbviz import course
+from cbviz.errors import CbvizError, MeasureError
 from cbviz.models import LoadedModel, load
 from cbviz.run.play import play
 from cbviz.run.race import Race, race
@@ -74,6 +75,24 @@ def test_stop_before_start_ends_it_without_an_iteration(waiting: Race) -> None:
 def test_a_cell_that_needs_the_result_starts_it(waiting: Race) -> None:
     assert waiting.lanes[0].iterations > waiting.lanes[1].iterations
     assert waiting.board._status == "finished"
+
+
+@pytest.mark.parametrize("tell", [course.numbers, course.slot_use, course.seconds, course.sooner])
+def test_so_does_a_cell_of_the_course(tiny: LoadedModel, tell: Any) -> None:
+    made = race(tiny, slots=2, requests=4, live=True, start="button")
+    made.pause()  # a table of a race that still runs would show half of it
+    shown = repr(tell(made))
+    assert not made.running
+    assert shown == repr(tell(made.traces))
+
+
+def test_a_race_that_was_stopped_before_its_start_has_no_ratio(waiting: Race) -> None:
+    waiting.stop()
+    waiting.settle()
+    for ask in (lambda: waiting.iteration_ratio, lambda: waiting.speedup):
+        with pytest.raises(MeasureError, match="stopped before its first iteration"):
+            ask()
+    assert "0 / 0" in repr(course.numbers(waiting))
 
 
 def test_a_race_that_was_not_to_run_still_says_so(tiny: LoadedModel) -> None:

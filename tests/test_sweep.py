@@ -6,6 +6,7 @@ import csv
 import errno
 import io
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from cbviz.errors import CbvizError, FileError, SweepError
 from cbviz.run import sweep_work
 from cbviz.run.progress import SilentProgress
 from cbviz.run.sweep import Sweep, sweep
+from cbviz.simulator import jit
 from tests.sweep_cells import always_dies, dies_once, double, fails_at_two, takes_anything
 
 GRID = {"x": [1, 2, 3]}
@@ -42,6 +44,32 @@ def test_processes_give_the_same_table(tmp_path: Path) -> None:
     here = sweep(GRID, num_runs=2, work=double, plus=3)
     there = sweep(GRID, num_runs=2, work=double, plus=3, workers=2, output_dir=tmp_path / "s")
     assert here.to_csv() == there.to_csv() == (tmp_path / "s" / "results.csv").read_text()
+    assert not multiprocessing.active_children()  # so that what they computed is counted, too
+
+
+def test_the_table_does_not_say_what_was_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That differs from process to process and between machines with numba and without, and the table must not."""
+
+    class Compiled:
+        typeof_pyval = staticmethod(type)
+
+        def __init__(self, kernel: Any) -> None:
+            self.kernel = kernel
+
+        def compile(self, types: Any) -> None:
+            pass
+
+        def __call__(self, *arguments: Any) -> Any:
+            return self.kernel(*arguments)
+
+    monkeypatch.setattr(jit, "compiled", Compiled)
+    tables = []
+    for least in (0, 10**9):
+        monkeypatch.setattr(jit, "COMPILE_FROM", least)
+        found = sweep({"policy": ["static", "continuous", "tgi"]}, requests=30, slots=4)
+        assert [row["how"] for row in found.rows] == ["skipping", "skipping", "loop"]
+        tables.append(found.to_csv())
+    assert tables[0] == tables[1]
 
 
 def test_a_cell_that_fails_is_named_and_the_others_finish() -> None:
@@ -323,7 +351,9 @@ def test_curves_and_capacities() -> None:
     assert curves["static"][0] == [2.0, 6.0, 12.0]
     capacity = found.capacities(0.5)
     assert capacity["static"] < capacity["continuous"]
-    assert found.chart(target=0.5).svg() == swept().chart(target=0.5).svg()
+    chart = found.chart(target=0.5)
+    assert chart.svg() == swept().chart(target=0.5).svg()
+    assert (chart.title, chart.x_label) == ("P99 TTFT in seconds against requests a second", "requests a second")
     with pytest.raises(SweepError, match="has no column 'ttff'"):
         found.curves("ttff")
 
@@ -386,6 +416,27 @@ def test_the_command_names_what_failed(capsys: pytest.CaptureFixture[str]) -> No
     printed = capsys.readouterr()
     assert "slots=0, seed=0 failed: slots must be" in printed.err
     assert len(printed.out.splitlines()) == 3
+
+
+def test_a_stop_is_said_although_a_run_had_failed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The failure is named, and that the others are missing, too."""
+    served = sweep_work.forecast
+
+    def interrupted(work: Any, policy: Any, *, slots: int, **more: Any) -> Any:
+        if slots == 5:
+            raise KeyboardInterrupt
+        return served(work, policy, slots=slots, **more)
+
+    monkeypatch.setattr(sweep_work, "forecast", interrupted)
+    words = ["sweep", "slots=0,4,5,6", "requests=10", "--quiet", "--output-dir", str(tmp_path / "s")]
+    assert main(words) == 130
+    said = capsys.readouterr().err
+    assert "slots=0, seed=0 failed: slots must be" in said
+    assert "interrupted; 2 of 4 runs are kept" in said
+    assert main([*words, "--no-continue-on-error", "--resume"]) == 2
+    assert "interrupted" not in capsys.readouterr().err
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {

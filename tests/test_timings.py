@@ -65,15 +65,27 @@ def test_the_fastest_repeat_counts_and_a_second_is_enough(monkeypatch: pytest.Mo
     ("seconds", "load", "rising"),
     [
         (lambda size, n: 0.01 * size * (1 if n % 5 == 2 else 2), 0.0, True),
-        (lambda size, n: 0.02 if size == 1 else 0.01, 0.0, True),
+        (lambda size, n: (0.02 if size == 1 else 0.01) * (1 if n % 5 == 2 else 1.2), 0.0, True),
+        (lambda size, n: 0.02 if size == 1 else 0.01, 1.8, True),
         (lambda size, n: 0.01 * size, 4.0, True),
     ],
-    ids=["repeats differ", "more work is faster", "others keep the cores"],
+    ids=[
+        "repeats differ",
+        "more work is faster in a noise",
+        "and beside others",
+        "others keep the cores",
+    ],
 )
 def test_a_busy_machine_is_found_out(
     seconds: Callable[[int, int], float], load: float, rising: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert timings(Machine(monkeypatch, seconds, load).make, [1, 2], CPU, rising=rising).busy
+
+
+def test_a_kernel_that_is_quicker_with_more_rows_is_no_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = timings(Machine(monkeypatch, lambda size, n: 0.02 if size == 2 else 0.015, 1.0).make, [1, 2, 4], CPU)
+    assert found.backwards == pytest.approx(4 / 3)
+    assert not found.busy
 
 
 def test_two_ways_of_the_same_work_need_not_rise(monkeypatch: pytest.MonkeyPatch) -> None:

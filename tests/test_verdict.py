@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -265,7 +266,7 @@ def two_engines(tiny: LoadedModel) -> RaceVerdict:
 
 
 SITUATIONS: dict[str, tuple[Callable[[LoadedModel], RaceVerdict], tuple[str, ...]]] = {
-    "two lanes, five seconds or so, three runs": (two_lanes, ("pair_iterations", "because_held", "ratio", "times")),
+    "two lanes that take seconds, three runs": (two_lanes, ("pair_iterations", "because_held", "ratio", "times")),
     "four lanes": (four_lanes, ("best_iterations", "behind_iterations", "ratio", "because_idle", "modelled")),
     "two of three lanes tie": (a_tie, ("best_iterations", "behind_iterations", "ratio_tied")),
     "all lanes run the same schedule": (same_schedule, ("every_iterations", "nothing_memory")),
@@ -550,7 +551,7 @@ def test_digits_follow_the_spread() -> None:
     assert Spread.of([2.163, 2.162, 2.164]).texts() == ("2.16", "2.16", "2.16")
     assert decimals(740.0, 0.0) == 0
     assert [two_digits(value) for value in (7.85, 13.68, 0.0384, 1639, 99.7, 0)] == [
-        "7.8", "14", "0.038", "1,600", "100", "0",
+        "7.9", "14", "0.038", "1,600", "100", "0",
     ]  # fmt: skip
 
 
@@ -734,6 +735,14 @@ def test_a_median_lies_within_its_range_as_shown(values: list[float]) -> None:
     assert low <= middle <= high
 
 
+@given(st.lists(st.tuples(st.floats(1e-3, 1e6), st.floats(1e-3, 1e6)), min_size=1, max_size=7))
+def test_a_ratio_is_that_of_the_medians_beside_it_and_within_its_range(pairs: list[tuple[float, float]]) -> None:
+    over, under = zip(*pairs, strict=True)
+    spread = Spread.quotient(over, under)
+    assert spread.low <= spread.median <= spread.high
+    assert spread.median == pytest.approx(median(over) / median(under))
+
+
 def test_a_single_request_is_written_in_the_singular(tiny: LoadedModel) -> None:
     assert repr(small(tiny, slots=1, requests=1)).startswith("<Race of static, continuous: 1 request on 1 slot, ended>")
 
@@ -750,3 +759,24 @@ def test_a_race_that_was_not_started_says_so() -> None:
 def test_what_is_printed_is_in_the_language_of_the_race() -> None:
     made = cbviz.race("tiny", slots=4, requests=6, repeats=1, live=False, language="zh")
     assert made.verdict.in_language("zh") in repr(made)
+
+
+@pytest.mark.parametrize("nonsense", ["de", None, 3, [], object(), np.arange(2)])
+def test_a_language_and_a_gap_that_are_none_get_one_sentence(nonsense: Any) -> None:
+    said = verdict(*cbviz.recorded("smollm2-8"))
+    with pytest.raises(CbvizError, match="language must be 'en' or 'zh', not"):
+        said.in_language(nonsense)
+    with pytest.raises(CbvizError, match="language must be 'en' or 'zh', not"):
+        said.sentences[0].in_language(nonsense)
+    if nonsense is not None and type(nonsense) is not int:
+        with pytest.raises(CbvizError, match="gap must be a"):
+            verdict(*cbviz.recorded("smollm2-8"), gap=nonsense)
+
+
+def test_accepted_drafts_are_why_a_lane_took_fewer_iterations() -> None:
+    prompts = [f"Repeat {word} 15 times" for word in ("cat", "dog", "desk", "lamp", "tree", "boat", "star", "door")]
+    result = race("tiny", ["continuous"] * 2, speculate=[0, 4], prompts=prompts, slots=4, repeats=0, live=False)
+    accepted = int(result.lanes[1].trace.accepted.sum())
+    said = f"{result.lanes[1].policy} got {accepted:,} tokens from drafts, without an iteration of their own."
+    assert accepted > 0
+    assert said in [str(line) for line in result.verdict.sentences]

@@ -282,7 +282,7 @@ ROW = "2023-11-16 18:17:03.98,4808,10\n"
 WRONG_TRAFFIC = {
     "empty": ("", "is empty"),
     "blank": ("\n\n", "is empty"),
-    "a header only": (AZURE, r"row 1: no row of the file is a served request"),
+    "a header only": (AZURE, "has no rows: nothing follows its header"),
     "no header": (ROW + ROW, "in no format that is known here"),
     "one column": ("tokens\n5\n", "neither CSV with a header"),
     "a missing column": ("TIMESTAMP,ContextTokens\n2023-11-16 18:17:03.98,4808\n", "lacks 'GeneratedTokens'"),
@@ -293,7 +293,7 @@ WRONG_TRAFFIC = {
     "no date": (AZURE + "yesterday,5,1\n", "row 1: TIMESTAMP must be a date and time"),
     "an empty field": (AZURE + ROW + "2023-11-16 18:17:04,,1\n", "row 2: ContextTokens is missing"),
     "backwards": (AZURE + ROW + "2023-11-16 18:17:01.98,5,1\n", "row 2: its time runs backwards, by 2 s"),
-    "cut short": (AZURE + ROW + "2023-11-16 18:1", "row 2: it has 1 values for 3 columns; the file may be cut short"),
+    "cut short": (AZURE + ROW + "2023-11-16 18:1", "row 2: it has 1 value for 3 columns; the file may be cut short"),
     "too many values": (AZURE + "2023-11-16 18:17:04,1,234,1\n", "row 1: it has 4 values for 3 columns"),
     "JSON that is cut short": (
         '{"timestamp": 0, "input_length": 5, "output_length": 5}\n{"timestamp": 1, "inp',
@@ -366,6 +366,7 @@ WRONG_RESULTS = {
         {"start_times": [0.1] * 3},
         "start_times has 3 entries where most .* have 24",
     ),
+    "a run of no time": ("vllm_bench.json", {"duration": 0}, "duration must be above 0, for a run takes time"),
     "a negative wait": ("vllm_bench.json", {"ttfts": [-0.1] * 24}, "ttfts must be at least 0"),
     "gaps that are none": ("vllm_bench.json", {"itls": [["a"]] * 24}, "itls must hold finite numbers"),
     "no stamp": ("aiperf.jsonl", {"metadata__request_start_ns": None}, "row 1: metadata.request_start_ns is missing"),

@@ -1,8 +1,9 @@
 """Film the board's directed camera: the animations of the README, and a strip of eight frames to judge it by.
 
     python tools/film_board.py gif                # docs/board-race.gif and docs/board-race-dark.gif
-    python tools/film_board.py strip race.html    # what a page shows from open to finish, as race.png
+    python tools/film_board.py strip race.html    # what a page shows from open to finish, as build/strips/race.png
     python tools/film_board.py strip 00.ipynb     # a notebook in JupyterLab up to its first Start, and that race
+    python tools/film_board.py strip race.html --output race.png
 
 Needs Chromium and the development extra. The clock of a page is driven frame by frame, so its film is the same on a
 slow machine: what the board would show after so many seconds. A notebook is filmed as it runs.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -29,6 +31,7 @@ import cbviz
 from cbviz.view.player import html
 
 DOCS = Path("docs")
+STRIPS = Path("build", "strips")
 FILMED = "smollm2-8"
 """The recording of the animations: its answers are sentences that a reader can follow."""
 WIDTH, HEIGHT = 1000, 800
@@ -45,7 +48,7 @@ STRIP = (0.0, 2.0, 4.0, 7.0, 11.0, 15.0, 18.0, 22.0)
 """Seconds of the frames of a strip."""
 MOMENTS = (6, 25, 60, 100, 150)
 """Iterations at which a notebook's race is filmed, besides the top of the notebook, the Start and the end."""
-WAITS = 'start="button"'
+WAITS = re.compile(r"""start *= *["']button["']""")
 
 
 def frames(tab: Page, every: float) -> Iterator[tuple[float, Image.Image]]:
@@ -114,15 +117,16 @@ def sheet(found: Sequence[Image.Image], path: Path) -> Path:
     page = Image.new("RGB", (2 * wide + 12, ((len(found) + 1) // 2) * (high + 12)), "#808080")
     for place, picture in enumerate(found):
         page.paste(picture, ((place % 2) * (wide + 12), (place // 2) * (high + 12)))
+    path.parent.mkdir(parents=True, exist_ok=True)
     page.save(path)
     print(path)
     return path
 
 
-def notebook_strip(tab: Page, path: Path, folder: Path) -> Path:
+def notebook_strip(tab: Page, path: Path, folder: Path, output: Path) -> Path:
     """Write eight frames of a notebook whose race waits behind Start: as a reader runs it, cell by cell."""
     cells = json.loads(path.read_text("utf-8"))["cells"]
-    race = next((number for number, cell in enumerate(cells) if WAITS in "".join(cell["source"])), None)
+    race = next((number for number, cell in enumerate(cells) if WAITS.search("".join(cell["source"]))), None)
     if race is None:
         raise RuntimeError(f"{path.name} has no race that waits behind Start.")
     shutil.copy(path, folder / path.name)
@@ -154,27 +158,34 @@ def notebook_strip(tab: Page, path: Path, folder: Path) -> Path:
         tab.wait_for_selector('[data-cbviz="player"] .cbviz', timeout=300_000)
         tab.wait_for_timeout(2000)
         take()
-    return sheet(found, Path(path.stem + ".png"))
+    return sheet(found, output)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Film the board's directed camera.")
     parser.add_argument("what", choices=("gif", "strip"))
     parser.add_argument("page", nargs="?", type=Path, help="a page that cbviz wrote, or a notebook, for the strip")
+    parser.add_argument("--output", type=Path, help=f"file of the strip; without it, in {STRIPS} by the page's name")
     parser.add_argument("--width", type=int, default=WIDTH, help="of the window, in pixels")
     options = parser.parse_args(argv)
     if options.what == "strip" and options.page is None:
         parser.error("strip needs the page that it shall film.")
+    if options.what == "gif" and options.output is not None:
+        parser.error(f"--output is for a strip: the animations have their names, in {DOCS}.")
+    if options.output is not None and options.output.suffix != ".png":
+        parser.error(f"a strip is a .png file, not {options.output.name}.")
+    if options.what == "strip" and options.output is None:
+        options.output = STRIPS / f"{options.page.stem}.png"
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as name:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"])
         size = ViewportSize(width=options.width, height=HEIGHT)
         if options.what == "strip" and options.page.suffix == ".ipynb":
-            notebook_strip(browser.new_page(viewport=size), options.page, Path(name))
+            notebook_strip(browser.new_page(viewport=size), options.page, Path(name), options.output)
         elif options.what == "strip":
             tab = browser.new_page(viewport=size)
             opened(tab, options.page.resolve().as_uri())
-            strip(tab, options.page.with_suffix(".png"))
+            strip(tab, options.output)
         else:
             page = Path(name) / "race.html"
             page.write_text(html(cbviz.recorded(FILMED)), encoding="utf-8")

@@ -1,7 +1,7 @@
 """Grade learners: run the notebooks that they handed in, and collect the results of the exercises.
 
     python tools/grade.py handed_in > results.csv
-    python tools/grade.py handed_in --seeds 811,29,5077 --workload mine.py > results.csv
+    python tools/grade.py handed_in --seeds 70311502,918273645,40404121 --workload mine.py > results.csv
 
 `handed_in` contains one folder for each learner, with notebooks of the course at any depth and in either language.
 Every notebook runs from top to bottom in a fresh kernel, so that the answers count, not the saved outputs. A cell that
@@ -36,13 +36,23 @@ from cbviz.errors import CbvizError
 
 HEAD = ("learner", "notebook", "exercise", "state")
 ASK = "from cbviz import course\ncourse.language('en')\nprint(course.progress())"
+KEEP = "from cbviz import course\nfrom cbviz.course import untouched\nuntouched.keep()"
+"""Runs before the first cell of the learner's."""
 GRADE = """import runpy
+from builtins import print
 from cbviz import course
+from cbviz.course import untouched
+for name in untouched.changed():
+    print({changed!r}, name)
 workload = runpy.run_path({workload!r})["requests"] if {workload!r} else None
 print(course.grade(globals().get("scheduler", ...), seeds={seeds!r}, workload=workload).state)"""
 FAILED = "could not be run"
+CHANGED = "changed cbviz"
+"""The state of a capstone in whose notebook a cell replaced code that grades it."""
 DRAWN = 5
 """Number of hidden seeds of a run without `--seeds`."""
+LEAST_SEED = 10_000_000
+"""The generator is public: a scheduler could try all smaller seeds, until the requests that it sees fit one."""
 
 
 def states() -> dict[str, str]:
@@ -88,7 +98,9 @@ def judged(path: Path, patience: int, seeds: Sequence[int], workload: Path | Non
     notebook.cells.append(nbformat.v4.new_code_cell(ASK))
     if graded:
         there = str(workload.resolve()) if workload else ""
-        notebook.cells.append(nbformat.v4.new_code_cell(GRADE.format(workload=there, seeds=list(seeds))))
+        last = GRADE.format(workload=there, seeds=list(seeds), changed=CHANGED)
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(KEEP))
+        notebook.cells.append(nbformat.v4.new_code_cell(last))
     client = NotebookClient(
         notebook,
         timeout=patience,
@@ -107,7 +119,12 @@ def judged(path: Path, patience: int, seeds: Sequence[int], workload: Path | Non
     for name in asked:
         yield name, states().get(lines.get(name, "").strip(), FAILED)
     if graded:
-        yield GRADED, state.strip() if state.strip() in states().values() else FAILED
+        changed = [line.removeprefix(CHANGED).strip() for line in state.splitlines() if line.startswith(CHANGED)]
+        if changed:
+            print(f"{path}: a cell replaced {', '.join(changed)}; read what was handed in.", file=sys.stderr)
+            yield GRADED, CHANGED
+        else:
+            yield GRADED, state.strip() if state.strip() in states().values() else FAILED
 
 
 def printed(cell: nbformat.NotebookNode) -> str:
@@ -121,7 +138,7 @@ def seeds_of(given: str | None) -> list[int]:
         return [secrets.randbits(60) for _ in range(DRAWN)]
     words = given.replace(",", " ").split()
     if not words:
-        raise CbvizError("--seeds must name at least one seed, such as --seeds 811,29,5077.")
+        raise CbvizError("--seeds must name at least one seed, such as --seeds 70311502,918273645,40404121.")
     return [whole("a seed", int(word) if word.isdecimal() else word, least=0, most=2**63 - 1) for word in words]
 
 
@@ -130,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Run the notebooks that learners handed in; results as CSV.")
     parser.add_argument("folder", type=Path, help="one folder a learner")
     parser.add_argument("--patience", type=int, default=300, help="seconds that a cell may take (300)")
-    parser.add_argument("--seeds", help="hidden seeds of the capstone, such as 811,29,5077 (five new ones)")
+    parser.add_argument("--seeds", help="hidden seeds of the capstone, such as 70311502,918273645 (five new ones)")
     parser.add_argument("--workload", type=Path, help="Python file with a function requests(seed) for the capstone")
     options = parser.parse_args(argv)
     try:
@@ -142,6 +159,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # kernels inherit it
+    if min(seeds) < LEAST_SEED:
+        print(f"A seed below {LEAST_SEED:,} can be found by trying all; --seeds takes larger ones.", file=sys.stderr)
     print(f"Capstone: --seeds {','.join(map(str, seeds))}", file=sys.stderr)
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(HEAD)

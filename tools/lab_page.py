@@ -7,10 +7,11 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -19,7 +20,21 @@ from playwright.sync_api import Page
 
 @contextmanager
 def lab(folder: Path) -> Iterator[str]:
-    """The address of a server whose notebooks lie in `folder`; it ends with the block."""
+    """The address of a server whose notebooks lie in `folder`; it ends with the block.
+
+    Its settings are its own: those of a fresh JupyterLab, which does not ask whether it may fetch news.
+    """
+    with tempfile.TemporaryDirectory() as own:
+        settings = Path(own, "settings", "@jupyterlab", "apputils-extension", "notification.jupyterlab-settings")
+        settings.parent.mkdir(parents=True)
+        settings.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}), encoding="utf-8")
+        places = {"JUPYTERLAB_SETTINGS_DIR": f"{own}/settings", "JUPYTERLAB_WORKSPACES_DIR": f"{own}/spaces"}
+        with _served(folder, os.environ | {"PYTHONPATH": str(Path.cwd())} | places) as address:
+            yield address
+
+
+@contextmanager
+def _served(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -28,7 +43,7 @@ def lab(folder: Path) -> Iterator[str]:
             *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"),
             *("--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={folder}"),
         ],
-        env=os.environ | {"PYTHONPATH": str(Path.cwd()), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "spaces")},
+        env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -3,6 +3,7 @@
     python tools/notebook_memory.py                                # every English notebook
     python tools/notebook_memory.py notebooks/en/02*.ipynb
     python tools/notebook_memory.py --json docs/memory.json        # and write the figures to a file
+    python tools/notebook_memory.py notebooks/en/02*.ipynb --json docs/memory.json    # one row of it; others stay
 
 The figures decide whether the course runs on Binder, which kills a kernel that needs more than 2 GB. Each is the
 kernel's peak resident memory (`VmHWM` in /proc, so Linux only), with one thread and GPUs hidden. JupyterLab's own
@@ -24,6 +25,7 @@ import urllib.request
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
@@ -89,23 +91,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     options = parser.parse_args(argv)
     os.environ.update(OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")  # kernels inherit it
-    rows = []
+    rows, today = [], datetime.now(UTC).date().isoformat()
     for path in options.paths or sorted((NOTEBOOKS / "en").glob("*.ipynb")):
         bytes_held, seconds = of_notebook(path)
-        rows.append({"notebook": path.stem, "peak_bytes": bytes_held})
+        rows.append({"notebook": path.stem, "peak_bytes": bytes_held, "date": today})
         print(f"{path.stem:<32} {bytes_held / 1e6:6.0f} MB   {seconds:5.0f} s", flush=True)
     server = of_jupyterlab()
     print(f"{'JupyterLab itself':<32} {server / 1e6:6.0f} MB")
     if options.json is not None:
         facts = {
             "command": "python tools/notebook_memory.py",
-            "date": datetime.now(UTC).date().isoformat(),
+            "date": today,
             "versions": versions(),
             "jupyterlab_bytes": server,
-            "notebooks": rows,
+            "notebooks": beside(rows, options.json) if options.paths else rows,
         }
         options.json.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     return 0
+
+
+def beside(rows: Sequence[dict[str, Any]], file: Path) -> list[dict[str, Any]]:
+    """These rows and those that the file has of other notebooks, in order, each with the day of its measurement."""
+    if not file.exists():
+        return list(rows)
+    facts = json.loads(file.read_text("utf-8"))
+    known = {row["notebook"]: {"date": facts["date"], **row} for row in facts["notebooks"]}
+    known |= {row["notebook"]: row for row in rows}
+    return [known[name] for name in sorted(known)]
 
 
 def versions() -> dict[str, str]:

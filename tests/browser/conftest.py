@@ -80,11 +80,12 @@ class Lab:
         before = path.stat().st_mtime_ns
 
         def written() -> bool:
+            stamp = path.stat().st_mtime_ns
             try:
                 json.loads(path.read_text("utf-8"))
             except ValueError:  # only a part of it, so far
                 return False
-            return path.stat().st_mtime_ns > before
+            return before < stamp == path.stat().st_mtime_ns  # else it is being written again
 
         page.keyboard.press("Control+s")
         until(written)

@@ -36,9 +36,25 @@ def test_a_slider_redraws_under_the_arrow_keys_and_keeps_the_focus(lab: Lab, pag
     lab.run_cell(page)
     shown = page.locator(".widget-html").last
     expect(shown).to_contain_text("8 sequences of 2,048")
-    expect(page.locator(".widget-label", has_text="bits a weight")).to_be_visible()
-    page.locator(".noUi-handle").nth(2).focus()
+    slider = page.get_by_role("slider", name="bits a weight")
+    expect(slider).to_have_attribute("aria-valuetext", "16")
+    slider.focus()
     page.keyboard.press("ArrowLeft")  # 16 bits become 8
     expect(shown).to_contain_text("27 GB are left")
-    expect(page.locator(".noUi-handle").nth(2)).to_be_focused()
+    expect(slider).to_be_focused()
+    expect(slider).to_have_attribute("aria-valuetext", "8")
+    assert errors == []
+
+
+def test_a_guess_is_made_with_a_slider_that_has_a_name(lab: Lab, page: Page, errors: list[str]) -> None:
+    lab.write("guess.ipynb", f"{START}guess = course.predict(range(1, 41))\nguess", "guess.beside(11)")
+    lab.open(page, "guess.ipynb")
+    lab.run_cell(page)
+    slider = page.get_by_role("slider", name="Your guess:")
+    expect(slider).to_have_attribute("aria-valuetext", "?")
+    slider.focus()
+    page.keyboard.press("End")
+    expect(page.locator(".jp-OutputArea output")).to_have_text("40")
+    lab.run_cell(page, 1)
+    expect(page.locator(".jp-OutputArea").last).to_contain_text("you guessed 40, the run says 11")
     assert errors == []

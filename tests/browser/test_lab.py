@@ -321,7 +321,7 @@ def test_the_playground_obeys_its_controls_and_its_replay_tells_what_was_changed
     expect(page.locator(".cb-lane h3")).to_have_text("static")
     for knob, value in (("rate", "100"), ("spread", "0")):
         page.locator(f'[data-knob="{knob}"]').fill(value)
-    expect(page.locator(".cb-lane-summary")).to_contain_text("100 arrivals in 100 iterations · spread of lengths 0")
+    expect(page.locator(".cb-lane-summary")).to_contain_text("100 arrivals in 100 iterations · spread 0")
     page.get_by_role("button", name="Submit a burst").click()
     page.wait_for_timeout(600)
     page.locator('[data-action="stop"]').click()
@@ -392,6 +392,43 @@ def test_a_stopped_run_restarts_from_its_picture(notebook, lab, page: Page, boar
     page.wait_for_selector('[data-cbviz="player"] .cbviz[data-status="recorded"]')
     assert board("received") != stopped
     expect(page.locator(".cb-finish")).to_contain_text("iterations")
+    # A page that opens later has the picture from the file and the widget from the kernel, but a board that the kernel
+    # shows anew would find no output there.
+    lab.save(page, name_of(request))
+    page.reload()
+    page.wait_for_function("() => globalThis.__cbviz_feeds?.size === 1")
+    page.locator('[data-cbviz="player"] .cbviz').scroll_into_view_if_needed()
+    expect(page.locator(".cb-finish")).to_contain_text("iterations")
+    assert page.evaluate("[...globalThis.__cbviz_feeds][0].model.get('_actions')").count("restart") == 1
+    page.wait_for_timeout(1000)
+    expect(page.locator('[data-action="run-again"]')).to_be_hidden()
+
+
+FEEDS = "() => [...globalThis.__cbviz_feeds].map((feed) => [feed.boards.size, feed.run.have().join(' ')])"
+"""The feeds of a page: how many boards each serves, and what it holds."""
+
+
+def test_the_views_of_one_board_share_one_feed(notebook, lab, page: Page, board) -> None:
+    hear = "live.said = []\nlive.board.on_msg(lambda board, content, buffers: live.said.append(content['type']))\n"
+    count = "print(live.ran(), live.said.count('hello'), live.said.count('ack') <= live.board.frames_sent)"
+    notebook("live = Live(requests=40, pause=0.02)\n" + hear + "live.start()", "live.board", count)
+    lab.run_cell(page, 2)
+    page.wait_for_function("() => document.querySelectorAll('.cbviz[data-iteration]').length === 2")
+    lab.run_cell(page, 3)
+    board("status", "finished")
+    board("status", "finished", which=1)
+    ran = output(page, 3)
+    assert ran.endswith("] 1 True"), "one of them asks for the run, and every message is confirmed once"
+    wanted = " ".join(map(str, json.loads(ran[: ran.index("]") + 1])))
+    for which in (0, 1):
+        board("received", wanted, which=which)  # one of them may be out of sight
+    assert page.evaluate(FEEDS) == [[2, wanted]]
+    page.locator(".jp-Notebook .jp-CodeCell").nth(2).locator(".cm-content").click()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("1 + 1")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_function("() => document.querySelectorAll('.cbviz').length === 1")
+    assert page.evaluate(FEEDS) == [[1, wanted]], "the view that is left keeps it"
 
 
 def test_a_live_board_comes_into_sight_though_the_notebook_scrolls_on(lab, page: Page, errors: list[str]) -> None:
@@ -629,6 +666,9 @@ def test_an_untrusted_notebook_shows_the_picture(lab: Lab, page: Page) -> None:
     picture = page.locator(".jp-OutputArea-output img")
     expect(picture).to_be_visible()
     page.wait_for_function("() => document.querySelector('.jp-OutputArea-output img').naturalWidth >= 900")
+    how = page.locator(".jp-OutputArea-output").get_by_text("A row is a slot, a column one iteration")
+    expect(how).to_be_visible()
+    assert how.bounding_box()["y"] < picture.bounding_box()["y"]
     assert page.locator(".cbviz").count() == 0
 
 

@@ -66,6 +66,7 @@ def test_it_opens_with_the_recorded_race_and_says_when_the_model_is_there(opened
     page.wait_for_selector(f"{BOARD}[data-playing=true]")
     assert page.get_attribute("#stage", "data-shows") == "recorded"
     assert page.get_attribute(BOARD, "data-received") == "631 288"
+    expect(page.locator(".blank")).to_have_count(0)
     ready(page)
     expect(page.locator("#status")).to_have_text(say("en", "page.ready"))
 
@@ -105,6 +106,15 @@ def test_a_race_stops_and_what_ran_stays(opened, page: Page, board) -> None:
     page.click("#again")
     page.wait_for_selector("#stage[data-shows=recorded]")
     assert board("received") == "631 288"
+
+
+def test_back_to_the_recorded_race_leads_to_where_it_plays(opened, page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    opened()
+    page.locator("#again").evaluate("button => button.scrollIntoView({ block: 'start' })")
+    expect(page.locator(BOARD)).not_to_be_in_viewport()
+    page.click("#again")
+    expect(page.locator(BOARD)).to_be_in_viewport()
 
 
 def test_a_race_pauses_steps_and_continues(opened, page: Page, board) -> None:
@@ -275,8 +285,13 @@ def test_a_text_that_is_no_javascript_gets_its_line(page: Page, address: str) ->
     write(page, "const a = 1;\nfunction plan(view) { return {;\n}")
     page.click("#start")
     page.wait_for_selector("body[data-race=stopped]", timeout=LONG)
-    expect(page.locator("#status")).to_contain_text("SyntaxError")
-    expect(page.locator("#status")).to_contain_text("(2:")
+    facts = {"error": "SyntaxError: Unexpected token ';'", "line": 2, "column": 31}
+    expect(page.locator("#status")).to_have_text(say("en", "page.no_javascript", facts))
+    write(page, "function plan(view) {")  # what is wrong shows only in what follows it
+    facts = {"error": "SyntaxError: Unexpected end of input"}
+    stopped_with(page, say("en", "page.no_javascript_end", facts))
+    page.click("#language")
+    expect(page.locator("#status")).to_have_text(say("zh", "page.no_javascript_end", facts))
 
 
 def test_an_endless_plan_is_ended_with_a_sentence_and_stop_need_not_wait_for_it(opened, page: Page) -> None:
@@ -288,6 +303,33 @@ def test_an_endless_plan_is_ended_with_a_sentence_and_stop_need_not_wait_for_it(
     page.click("#stop")
     page.wait_for_selector("body[data-race=stopped]", timeout=LONG)
     expect(page.locator("#status")).to_have_text(say("en", "page.stopped"))
+
+
+def test_a_loop_between_two_plans_is_ended_too(opened, page: Page) -> None:
+    opened()
+    loop = "const on = () => Promise.resolve().then(on);\non();\n"
+    write(page, loop + "const plan = (view) => ({ admit: view.fitting() });")
+    stopped_with(page, say("en", "page.endless"))
+
+
+def test_a_slow_machine_is_no_endless_scheduler(opened, page: Page) -> None:
+    """What the engine takes does not count: here a first pass takes longer than a plan may."""
+    hasty = "const wait = setInterval; window.setInterval = (act, time) => wait(act, time / 4);"
+    opened(before=f"delete globalThis.WebAssembly; {hasty}")
+    choose(page, 16, 16, "static", "yours")
+    race_to_the_end(page)
+
+
+def test_a_scheduler_speaks_through_its_plans_alone(opened, page: Page) -> None:
+    opened()
+    write(page, "const plan = () => { postMessage({ type: 'ended', note: 'I won' }); };")
+    sentence = "policy 'yours' raised ReferenceError while planning iteration 0: postMessage is not defined"
+    stopped_with(page, sentence)
+    # One that breaks out of its function can speak before the engine does; it ends itself alone.
+    write(page, "}; while (true) postMessage({ type: 'frame' }); function more() {")
+    stopped_with(page, say("en", "page.no_race"))
+    write(page, "}; postMessage(null); postMessage({ blocks: [5] }); function more() {")
+    stopped_with(page, say("en", "page.no_race"))
 
 
 def test_a_scheduler_reaches_no_network(page: Page, address: str) -> None:
@@ -325,6 +367,45 @@ def test_markup_in_names_reasons_and_errors_is_text(opened, page: Page) -> None:
 
 
 # ------------------------------------------------------------------ links
+
+
+def test_an_example_takes_the_place_of_what_was_written_and_gives_it_back(opened, page: Page) -> None:
+    opened()
+    texts = page.locator("#example option:not([data-say])")
+    expect(texts).to_have_count(0)
+    written = page.input_value("#code") + "// mine"
+    page.fill("#code", written)
+    expect(page.locator("#example option:checked")).to_have_text(say("en", "page.example_own"))
+    page.select_option("#example", "optimist")
+    assert 'const name = "optimist"' in page.input_value("#code")
+    page.fill("#code", changed := page.input_value("#code") + "// changed")
+    page.select_option("#example", "shortest")
+    page.evaluate("(hash) => (location.hash = hash)", packed(slots=2, requests=4, lanes=["yours"], code="// a link's"))
+    expect(page.locator("#code")).to_have_value("// a link's")
+    expect(texts).to_have_count(3)
+    for place, text in enumerate((written, changed, "// a link's")):
+        page.select_option("#example", str(place))
+        assert page.input_value("#code") == text
+
+
+def test_a_race_that_computes_stays_in_sight(opened, page: Page) -> None:
+    opened()
+    choose(page, 4, 128, "static", "continuous")
+    page.click("#start")
+    page.wait_for_selector("body[data-race=running]")
+    expect(page.locator("#again")).to_be_disabled()
+    page.click("#stop")
+    expect(page.locator("#again")).to_be_enabled()
+
+
+def test_a_text_that_is_too_long_is_refused_and_not_cut(opened, page: Page) -> None:
+    opened()
+    page.select_option("#lane2", "yours")
+    page.focus("#code")
+    page.evaluate("document.getElementById('code').select()")
+    page.keyboard.insert_text("// " + "x" * 25_000 + "\nconst plan = (view) => ({ admit: view.fitting() });")
+    page.click("#start")
+    expect(page.locator("#status")).to_have_text(say("en", "page.bad_code", {"most": 20_000}))
 
 
 def test_a_link_shows_its_code_and_runs_nothing(opened, page: Page) -> None:
@@ -392,6 +473,55 @@ def test_without_workers_the_recorded_race_plays(opened, page: Page) -> None:
     expect(page.locator("#status")).to_have_text(say("en", "page.no_worker"))
     page.wait_for_selector(f"{BOARD}[data-playing=true]")
     expect(page.locator("#start")).to_be_disabled()
+
+
+def test_where_no_worker_can_be_made_a_sentence_says_so(opened, page: Page) -> None:
+    opened(before="globalThis.Worker = class { constructor() { throw new DOMException('no', 'SecurityError'); } };")
+    ready(page)
+    page.click("#start")
+    expect(page.locator("#status")).to_have_text(say("en", "page.worker_failed"))
+    page.wait_for_selector(f"{BOARD}[data-playing=true]")
+
+
+def test_without_decompression_a_sentence_says_what_would_do(page: Page, address: str, errors: list[str]) -> None:
+    page.add_init_script("delete globalThis.DecompressionStream;")
+    page.goto(address)
+    expect(page.locator("#status")).to_have_text(say("en", "page.old_browser"))
+    page.click("#language")
+    expect(page.locator("#status")).to_have_text(say("zh", "page.old_browser"))
+    page.click("#again")
+    assert errors == []
+
+
+def test_a_block_that_is_damaged_takes_nothing_else_along(page: Page, tmp_path: Path, errors: list[str]) -> None:
+    for part in ("recorded", "story"):
+        text = built()
+        at = text.index(f'id="{part}">') + len(f'id="{part}">')
+        damaged = tmp_path / f"{part}.html"
+        damaged.write_text(text[:at] + "AAAA" + text[at + 4 :], encoding="utf-8")
+        page.goto(damaged.as_uri())
+        ready(page)
+        expect(page.locator("#status")).to_contain_text(say("en", "page.failed", {"error": ""}).strip())
+        choose(page, 2, 2, "continuous")
+        race_to_the_end(page)
+        assert errors == []
+
+
+@pytest.mark.parametrize("forbids", ["script-src 'none'", "script-src 'unsafe-inline' blob:"], ids=["script", "wasm"])
+def test_what_a_host_forbids_is_said(page: Page, tmp_path: Path, forbids: str) -> None:
+    """A host may add a policy of its own, as this element does."""
+    path = tmp_path / "index.html"
+    added = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{forbids}">'
+    path.write_text(built().replace('<meta charset="utf-8">', added, 1), encoding="utf-8")
+    page.goto(path.as_uri())
+    if "none" in forbids:
+        expect(page.locator("#stage")).to_have_text(say("en", "page.blank"))
+        expect(page.locator(".blank")).to_be_visible()
+        return
+    ready(page)
+    expect(page.locator("#status")).to_have_text(say("en", "page.ready_slow"))
+    choose(page, 2, 2, "continuous")
+    race_to_the_end(page)
 
 
 def test_where_a_worker_is_refused_a_sentence_says_so(opened, page: Page) -> None:

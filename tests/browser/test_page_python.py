@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
+from static_host import hosted
 
 from cbviz.messages import say
 from tests.browser.the_page import (
@@ -24,7 +25,6 @@ from tests.browser.the_page import (
     stopped_with,
 )
 from tests.page_schedules import Case, Wild
-from tests.static_host import hosted
 from tests.test_page_python import MINE
 from tools import build_page
 
@@ -145,6 +145,19 @@ def test_python_is_up_before_a_race_and_no_scheduler_meets_what_another_one_left
     stopped_with(page, say("en", "page.endless"))
     page.wait_for_selector(UP, timeout=LONG)
     assert len(page.workers) == 1
+
+
+def test_two_lanes_of_one_scheduler_share_nothing(opened, page: Page) -> None:
+    opened()
+    choose(page, 2, 4, "yours", "yours")
+    counts = (
+        "self.asked = getattr(self, 'asked', -1) + 1\n"
+        "        assert self.asked == view.iteration, 'another lane asked, too'\n"
+        "        return Plan(admit=view.fitting())"
+    )
+    write(page, mine(counts))
+    race_to_the_end(page)
+    expect(page.locator(f"{BOARD} h3").nth(1)).to_have_text("mine #2")
 
 
 def test_errors_get_pythons_sentences_and_nothing_reaches_a_network(opened, page: Page) -> None:

@@ -354,6 +354,22 @@ def test_two_lanes_of_eight_slots_fit_with_controls_and_result(player, page: Pag
     for part in (".cb-transport", ".cb-finish"):
         above = page.locator(part).bounding_box()
         assert above["y"] + above["height"] <= lanes["y"]
+    for summary in page.locator(".cb-lane-summary").all():
+        assert summary.evaluate("element => element.scrollWidth <= element.clientWidth"), summary.inner_text()
+
+
+@pytest.mark.parametrize("width", [390, 1000, 1440])
+def test_how_to_read_the_picture_stands_above_it_at_every_moment(player, page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    player(*eight())
+    how = page.locator(".cb-how")
+    for moment in (None, "Home", "ArrowRight", "End"):
+        if moment:
+            page.locator(".cbviz").press(moment)
+        expect(how).to_contain_text("A row is a slot, a column one iteration, a colour a request")
+        assert how.evaluate("element => element.scrollWidth <= element.clientWidth")
+        box = how.bounding_box()
+        assert box["y"] + box["height"] <= page.locator(".cb-lanes").bounding_box()["y"] + 1
 
 
 def test_long_notes_on_the_result_take_one_line_and_are_whole_under_the_focus(player, page: Page) -> None:
@@ -361,11 +377,11 @@ def test_long_notes_on_the_result_take_one_line_and_are_whole_under_the_focus(pl
     note = "A note of many words. " * 20
     player(*eight(), summary=replace(Outcome.of(*eight()), note=note))
     height = page.locator(".cbviz").bounding_box()["height"]
-    notes = page.locator(".cb-notes")
+    notes = page.locator(".cb-rest .cb-notes")
     assert height <= 560
     assert notes.bounding_box()["height"] <= 20
     page.locator(".cb-rest").focus()
-    page.wait_for_function("() => document.querySelector('.cb-notes').getBoundingClientRect().height > 40")
+    page.wait_for_function("() => document.querySelector('.cb-rest .cb-notes').getBoundingClientRect().height > 40")
     expect(notes).to_contain_text(note.strip())
     assert page.locator(".cbviz").bounding_box()["height"] == height
 
@@ -414,6 +430,12 @@ def test_what_the_shorter_lane_saved_is_drawn_where_it_was_saved(player, page: P
     expect(saved).to_have_text(f"{len(static.iterations) - len(continuous.iterations)} iterations saved")
     assert saved.bounding_box()["width"] > 100
     page.locator(".cb-scrub").fill("5")
+    expect(page.locator(".cb-saved:visible")).to_have_count(0)
+
+
+def test_a_run_that_was_stopped_saved_nothing(player, page: Page) -> None:
+    player(summary=Outcome(stopped=True))
+    expect(page.locator(".cb-flag:visible")).to_have_count(2)
     expect(page.locator(".cb-saved:visible")).to_have_count(0)
 
 

@@ -70,6 +70,54 @@ def test_two_lanes_of_eight_fit_with_their_knobs(playground, page: Page, width: 
                 assert above["y"] + above["height"] <= lanes["y"]
 
 
+WHOLE = """() => [...document.querySelectorAll('.cb-knob > span, .cb-over, .cb-history li, .cb-changes span')]
+  .filter((part) => part.checkVisibility())
+  .map((part) => {
+    const words = document.createRange();
+    words.selectNodeContents(part);
+    return [words, part.closest('.cb-knob, .cb-changed, .cb-plot')].map((each) => each.getBoundingClientRect());
+  })
+  .filter(([part, around]) => part.top < around.bottom - 2)
+  .filter(([part, around]) => part.left < around.left - 1 || part.right > around.right + 1)
+  .length"""
+"""How many names of knobs and words on changes do not lie within their place."""
+
+
+BEGINNINGS = ("h3", ".cb-c-iterations strong", ".cb-c-occupancy strong")
+
+
+@pytest.mark.parametrize("width", [280, 390, 600, 800, 960, 1008, 1440])
+def test_its_words_are_whole_at_every_width(playground, page: Page, width: int) -> None:
+    for language in ("en", "zh"):
+        for status in STATES:
+            playground(status, language, width)
+            expect(page.locator(".cb-canvas")).to_have_count(2)
+            assert page.evaluate(WHOLE) == 0, (language, status)
+            for words in page.locator(".cb-lane-summary, .cb-lane-head h3").all():
+                assert words.evaluate("element => element.scrollWidth <= element.clientWidth"), words.inner_text()
+            assert page.locator(".cb-how").is_visible()
+            if width < 560:
+                begins = [page.locator(f".cb-lane-head {part}").first.bounding_box()["x"] for part in BEGINNINGS]
+                assert len({round(x) for x in begins}) == 1, "what begins a line begins at its edge"
+
+
+NAMES = {"en": ["Policy above", "Policy below"], "zh": ["上方泳道的策略", "下方泳道的策略"]}
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_each_lane_has_its_policy(playground, page: Page, language: str) -> None:
+    playground("running", language)
+    expect(page.locator(".cb-knob:has(select) > span")).to_have_text(NAMES[language])
+
+
+def test_stop_is_a_word_and_has_a_name(playground, page: Page) -> None:
+    for width, shown in ((1440, True), (390, False)):
+        playground("running", width=width)
+        stop = page.get_by_role("button", name="Stop the run")
+        assert stop.locator(".cb-word").is_visible() is shown
+        assert stop.get_attribute("title") == "Stop the run"
+
+
 def test_before_its_start_it_says_nothing_of_the_queue(playground, page: Page, board) -> None:
     playground("waiting")
     assert board("status") == "waiting"

@@ -125,9 +125,25 @@ test("the verdict comes at the end, with what made the difference and notes", ()
   draw();
   assert.equal(text("cb-verdict"), "20 → 10 iterationsa computed 7 slots for answers that had ended.");
   assert.equal(text("cb-notes"), "a took 2.00 times as many iterations as b. All 3 answers are the same, token by token.");
+  const how = /^A row is a slot, a column one iteration, a colour a request/;
+  assert.match(text("cb-how"), how, "also at the finish");
   board.view.moveTo(2);
   draw();
   assert.equal(text("cb-so-far"), "so far as many requests finished in b as in a");
+  assert.match(text("cb-how"), how);
+});
+
+test("during a race its board says why a lane is behind: what is held so far", () => {
+  const rows = [["PDDDDDDDDD", "0000000000"], ["PDHHHHHHHH", "1111111111"]];
+  const { board, draw, text } = make({ run: storyRun({ rows, marks: [] }, {}) });
+  const after = (iterations) => {
+    board.view.moveTo(iterations);
+    draw();
+    return text("cb-finish");
+  };
+  assert.equal(after(2), "so far b has finished 1, a 0", "nothing is held yet");
+  assert.match(after(3), /a computed 1 slot for an answer that had ended\.$/);
+  assert.match(after(8), /a computed 6 slots for answers that had ended\.$/);
 });
 
 test("a result from before verdicts still opens: each lane's length", () => {
@@ -385,6 +401,32 @@ test("forced colours are the system's own", () => {
   assert.equal(board.look.theme.spare[1], "#000000");
   assert.match(board.look.name, /forced/);
   query.matches = false;
+});
+
+test("while a run computes its texts come ten times a second, and the last ones always", () => {
+  const { board, draw, root, engine, text } = make({ run: storyRun({}, { pieces: false }), status: "running" });
+  draw();
+  let written = 0, time = 10_000;
+  const drawTexts = board.drawTexts.bind(board);
+  board.drawTexts = (now) => {
+    written++;
+    drawTexts(now);
+  };
+  for (let k = 0; k < 20; k++) {
+    board.run.version++; // a block has come
+    board.changed();
+    frame((time += 10));
+  }
+  assert.ok(written >= 2 && written <= 3, `${written} in 200 ms`);
+  for (let k = 0; k < 12; k++) frame((time += 10)); // nothing more comes
+  assert.equal(board.textKey.split(" ").includes(String(board.run.version)), true);
+  engine.status = "finished";
+  board.refresh();
+  const before = written;
+  frame((time += 10));
+  assert.equal(written, before + 1, "the end is said at once");
+  assert.equal(root.dataset.status, "finished");
+  assert.equal(text("cb-title"), "T");
 });
 
 test("off screen nothing is drawn, but what was received is known", () => {

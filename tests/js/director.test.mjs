@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { load } from "./modules.mjs";
 import { laneOf, storyRun } from "./story.mjs";
 
+const { Axis } = await load("axis");
 const { Camera } = await load("camera");
 const { Director, OPEN, TAKES, script } = await load("director");
 const { Playhead } = await load("playhead");
@@ -167,6 +168,22 @@ test("a live run has a caption when its first refill happens before the viewer, 
   let n = 40;
   while (fast.grow((n += 40)) !== null) assert.ok(fast.view.camera.axis.x(6) >= 0);
   assert.ok(n < 4000, "it goes with the column that it is about");
+});
+
+test("a live run's caption stays with its column as the run goes on, and does not come back as the view widens", () => {
+  const { grow, view } = growing();
+  grow(6);
+  assert.equal(grow(8), 2);
+  const { director } = view;
+  const { at } = view.caption();
+  assert.equal(director.beside(at), view.camera.axis.x(8), "it goes with the cursor");
+  assert.equal(grow(40), 2);
+  assert.ok(director.beside(at) < view.camera.axis.x(20), "the cursor has gone on");
+  let n = 40;
+  while (grow((n += 40)) !== null);
+  view.camera.direct(new Axis("iterations", 0, 0.1));
+  assert.ok(director.inPicture(at));
+  assert.equal(view.caption(), null);
 });
 
 test("a page that is opened late, or slept, has no caption of what it has not seen", () => {

@@ -72,7 +72,7 @@ test("a run that begins anew starts from empty lanes, and nothing of the old one
   const model = fakeModel(LIVE());
   const feed = new Feed(model);
   let restarts = 0;
-  feed.boards.add({ refresh: () => {}, restart: () => restarts++ });
+  feed.boards.add({ refresh: () => {}, changed: () => {}, restart: () => restarts++ });
   model.say({ type: "frame", seq: 1, epoch: 0, have: [9] }, [iterations({ ...STORY, to: 9 })]);
   model.say({ type: "why", request: 2, reasons: ["no slot is free"] });
   assert.equal(feed.host().state().why.request, 2);
@@ -106,15 +106,19 @@ test("a page that opens after a restart belongs to the new run", () => {
 test("controls go to the engine, refusals come back, and every board hears of what is new", () => {
   const model = fakeModel(LIVE());
   const feed = new Feed(model);
-  let refreshed = 0;
-  feed.boards.add({ refresh: () => refreshed++, comeIntoSight: () => assert.fail("it did not wait for Start") });
+  let [refreshed, drawn] = [0, 0];
+  feed.boards.add({ refresh: () => refreshed++, changed: () => drawn++, comeIntoSight: () => assert.fail("it did not wait for Start") });
   model.say({ type: "refused", sentence: "no." });
   assert.equal(feed.host().state().refusal, "no.");
   feed.host().send({ action: "pause" });
   assert.deepEqual(model.sent.at(-1), { type: "control", action: "pause" });
   model.change("_status", "paused");
   model.change("_meta", { title: "U" });
-  assert.equal(refreshed, 3);
+  assert.deepEqual([refreshed, drawn], [3, 0]);
+  model.say({ type: "frame", seq: 1, have: [3] }, [iterations({ ...STORY, to: 3 })]);
+  assert.deepEqual([refreshed, drawn], [3, 1], "the texts of a run that computes come at their own pace");
+  model.say({ type: "frame", seq: 2, have: [3], refusal: "no more." }, []);
+  assert.deepEqual([refreshed, drawn], [4, 1]);
   assert.deepEqual([feed.run.meta.title, feed.host().state().status], ["U", "paused"]);
   assert.equal(new Feed(fakeModel({ ...LIVE(), _status: "recorded" })).host(), null);
 });
@@ -125,6 +129,8 @@ test("the picture of a run that has ended finds the engine behind it, until the 
   const feed = new Feed(model);
   assert.equal(hostBehind("cbviz-1"), null);
   model.change("_meta", ended);
+  assert.equal(hostBehind("cbviz-1"), null, "this page never showed its board");
+  feed.seen = true;
   assert.equal(hostBehind("cbviz-2"), null);
   const host = hostBehind("cbviz-1");
   assert.deepEqual(host.state(), { status: "recorded", actions: ["restart"], refusal: "" });
@@ -137,6 +143,7 @@ test("the picture of a run that has ended finds the engine behind it, until the 
   feed.close();
   assert.equal(hostBehind("cbviz-3"), null);
   const other = new Feed(fakeModel({ ...LIVE(), _actions: ["stop"], _meta: ended }));
+  other.seen = true;
   assert.equal(hostBehind("cbviz-1"), null, "a run that cannot begin anew");
   other.close();
 });

@@ -37,6 +37,17 @@ test("requests are numbered where there is room", () => {
   assert.deepEqual(labels(7), ["0"]);
 });
 
+test("a long bar has its number in sight wherever a lane stands, however narrow it is", () => {
+  const lane = laneOf({ rows: [["D".repeat(60), "0".repeat(60)]] });
+  for (const width of [134, 400, 600]) {
+    for (let start = 0; start < 10; start += 0.5) {
+      const calls = painted(paintRows, scene(lane, { axis: new Axis("iterations", start, 30), width, to: width }));
+      const places = calls.filter(({ call, given }) => call === "fillText" && given[0] === "0").map(({ given }) => given[1]);
+      assert.ok(places.some((x) => x >= 0 && x + 7 <= width), `${start} at ${width} px: ${places}`);
+    }
+  }
+});
+
 test("a request that stands out is painted over a veil", () => {
   const calls = painted(paintRows, scene(story(), { lit: 2 }));
   const veil = calls.findIndex(({ style, given }) => style === THEMES.light.veil && given[2] === 600);

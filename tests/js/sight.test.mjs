@@ -57,6 +57,12 @@ test("a page that moves the board away is scrolled again, until it rests or the 
   assert.deepEqual(look(), { block: "center", behavior: "auto" });
   window.fire("wheel");
   assert.equal(look(), null);
+  board.scrolled = null;
+  panel.remove();
+  keepInSight(board, () => true);
+  for (let looks = 0; looks < 40; looks++) assert.equal(look(), null);
+  document.body.append(panel);
+  assert.equal(look(), null, "one that never comes onto the page is given up");
   mock.timers.reset();
   panel.remove();
   page.observers.length = 0;

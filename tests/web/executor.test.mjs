@@ -4,7 +4,8 @@ import { test } from "node:test";
 import { kernel, load, read, weightsOfTiny } from "./served.mjs";
 
 const { Arena } = await load("executor/arena.js");
-const { fastMatmul, plainMatmul, runsHere, whole } = await load("executor/matmul.js");
+const { fastMatmul, plainMatmul, whole } = await load("executor/matmul.js");
+const { runsHere } = await load("executor/simd.js");
 const { Weights } = await load("executor/weights.js");
 const { Tokenizer } = await load("executor/tokenizer.js");
 const { Executor, mostLikely } = await load("executor/executor.js");
@@ -33,6 +34,15 @@ for (const [rows, inner, outer] of [[4, 4, 2], [1, 192, 64], [5, 192, 512], [8, 
 test("a kernel that is no WebAssembly does not run here", () => {
   assert.equal(runsHere(kernel), true);
   assert.equal(runsHere(new Uint8Array([1, 2, 3])), false);
+  const { WebAssembly } = globalThis;
+  try {
+    globalThis.WebAssembly = { ...WebAssembly, validate: () => true, Module: class { constructor() { throw new Error("forbidden"); } } };
+    assert.equal(runsHere(kernel), false, "a content security policy may forbid compiling");
+    delete globalThis.WebAssembly;
+    assert.equal(runsHere(kernel), false);
+  } finally {
+    globalThis.WebAssembly = WebAssembly;
+  }
 });
 
 test("without a kernel that runs, the model computes in plain JavaScript and says so", () => {

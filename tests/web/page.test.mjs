@@ -12,6 +12,7 @@ const { EXAMPLES } = await load("page/examples.js");
 const { RequestView, View } = await load("engine/view.js");
 const { check } = await load("engine/check.js");
 const { plainPlan } = await load("engine/plan.js");
+const { reason } = await load("engine/reason.js");
 const { nothingToWin } = await load("measure/ties.js");
 const tallies = await load("measure/tally.js");
 
@@ -22,6 +23,25 @@ test("a link brings back what was shared", () => {
   assert.match(fragmentOf(settings), /^#race=[\w-]+$/);
   assert.deepEqual(settingsOf(fragmentOf(settings)), settings);
   assert.deepEqual(settingsOf(packed({ slots: 2 })), { ...USUAL, slots: 2 });
+});
+
+test("the longest scheduler fits into a link, whatever its characters are", () => {
+  for (const sign of ["\u0000", "\ud800", "字", '"']) {
+    const settings = { ...USUAL, lanes: ["yours"], code: sign.repeat(20_000) };
+    assert.equal(settingsOf(fragmentOf(settings)).code.length, 20_000);
+  }
+});
+
+test("a reason of a scheduler is text: a key and facts are the engine's own", () => {
+  const circle = {};
+  circle.self = circle;
+  for (const why of [["reason.nonsense", {}], ["reason.no_block_free", circle], ["reason.lacks_blocks", { needed: 5n }], ["reason.lacks_blocks", null]]) {
+    assert.throws(() => plainPlan({ admit: [{ request: 1, reason: why }] }, 0), /the reason to admit request 1 is .*; a reason is text\./);
+    assert.throws(() => plainPlan({ put_off: new Map([[1, why]]) }, 0), /a reason is text\./);
+  }
+  const own = reason("lacks_blocks", { needed: 5, free: 3 });
+  assert.deepEqual(plainPlan({ put_off: new Map([[1, own]]), preempt: { 2: own } }, 0).preempt.get(2), ["reason.lacks_blocks", { needed: 5, free: 3 }]);
+  assert.throws(() => (own[1].needed = 6), TypeError);
 });
 
 test("an address without settings, or with a place of the page, brings none", () => {
@@ -65,6 +85,8 @@ test("a scheduler is a function plan, and may have a name", () => {
 for (const [text, sentence] of [
   ["", /has no plan; write a function plan\(view\)/],
   ["const plan = 5;", /has no plan/],
+  ["return null;", /has no plan/],
+  ["}; function more() {", /has no plan/],
   ['throw new TypeError("no");', /raised TypeError before its first plan: no$/],
   ["null.x;", /raised TypeError before its first plan/],
   ['const name = "a\\u202Eb"; const plan = () => ({});', /name of the scheduler is .* printable characters/],

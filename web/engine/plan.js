@@ -1,5 +1,6 @@
 /* A plan in one form, whatever a policy wrote: `cbviz/policies/plan.py` has its meaning, `plain.py` the sentences. */
 import { PolicyError, kindOf, said, shown } from "./errors.js";
+import { isOurs } from "./reason.js";
 import { RequestView } from "./view.js";
 /** @import { Reason } from "./reason.js" */
 
@@ -139,7 +140,7 @@ function id(entry, name) {
 
 /** A reason as it is kept: text, shortened, or one of ours; null if it is neither. @param {unknown} value @returns {Reason | null} */
 function text(value) {
-  if (Array.isArray(value) && value.length === 2 && typeof value[0] === "string" && value[0].startsWith("reason.")) return [value[0], value[1]];
+  if (isOurs(value)) return value;
   if (typeof value !== "string") return null;
   return value.length <= LONGEST_TEXT ? value : `${value.slice(0, LONGEST_TEXT - 1)}…`;
 }

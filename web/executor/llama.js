@@ -1,8 +1,9 @@
 /* The forward pass of a small Llama (RMSNorm, rotary attention, SwiGLU) over rows of several requests at once. */
 import { Arena } from "./arena.js";
 import { Attention, LayerCache } from "./attention.js";
-import { fastMatmul, plainMatmul, runsHere, whole } from "./matmul.js";
+import { fastMatmul, plainMatmul, whole } from "./matmul.js";
 import { Rotary } from "./rotary.js";
+import { runsHere } from "./simd.js";
 /** @import { Weights } from "./weights.js" */
 
 /**

@@ -6,11 +6,6 @@
  * @typedef {(x: Float32Array, w: Float32Array, y: Float32Array, rows: number, inner: number, outer: number) => void} Matmul
  */
 
-/** Whether this machine runs the kernel: it has WebAssembly, and WebAssembly has SIMD. @param {Uint8Array<ArrayBuffer>} kernel its bytes */
-export function runsHere(kernel) {
-  return typeof WebAssembly === "object" && WebAssembly.validate(kernel);
-}
-
 /** Rows that are computed together. */
 export const ROWS = 4;
 /** @param {number} rows rounded up to full groups */
@@ -23,7 +18,7 @@ export function fastMatmul(kernel, arena) {
   return (x, w, y, rows, inner, outer) => matmul(x.byteOffset, w.byteOffset, y.byteOffset, whole(rows), inner, outer);
 }
 
-/** The same in JavaScript: about three times slower, and everywhere. @type {Matmul} */
+/** The same in JavaScript: several times slower, and everywhere. @type {Matmul} */
 export function plainMatmul(x, w, y, rows, inner, outer) {
   for (let row = 0; row < rows; row++) {
     const begin = row * inner;

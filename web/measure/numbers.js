@@ -1,16 +1,10 @@
-/* Numbers as Python's format writes them, so that a sentence reads the same wherever it was made. */
+/* Numbers as `cbviz.measure.rounding` writes them, so that a sentence reads the same wherever it was made. */
 
 /** A whole number with commas. @param {number} value */
 export const counted = (value) => value.toLocaleString("en-US");
 
-/** `f"{value:.{places}f}"`: of two equally near numbers the one with an even last digit. @param {number} value at least 0 @param {number} places */
-export function fixed(value, places) {
-  const up = value.toFixed(places);
-  const [whole, rest] = value.toFixed(60).split(".");
-  if (!/^50*$/.test(rest.slice(places))) return up;
-  const down = places ? `${whole}.${rest.slice(0, places)}` : whole;
-  return Number(down.at(-1)) % 2 ? up : down;
-}
+/** `cbviz.measure.rounding.fixed`, without commas: halves go up, as a reader rounds. @param {number} value at least 0 @param {number} places */
+export const fixed = (value, places) => new Intl.NumberFormat("en-US", { minimumFractionDigits: places, maximumFractionDigits: places, useGrouping: false }).format(value);
 
 /** A number from a single run, with two significant digits: "7.9", "14", "0.38", "1,600". @param {number} value */
 export function twoDigits(value) {

@@ -40,6 +40,7 @@ function missing(lanes) {
   else if (!waited && requests >= 3 && requests <= slots) found.push(["verdict.try_fewer_slots", { fewer: Math.floor((requests + 1) / 2) }]);
   else if (!waited && requests > slots) found.push(slots === 2 ? "try_closer" : "try_fewer_or_closer");
   if (requests > 1 && equalLengths(lanes[0])) found.push("try_lengths");
+  else if (requests === 1 && outputs[0].length <= 1) found.push("try_longer");
   return found;
 }
 

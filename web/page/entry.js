@@ -22,6 +22,7 @@ class Page {
     this.editor = new Editor();
     this.start = /** @type {HTMLButtonElement} */ (byId("start"));
     this.stop = /** @type {HTMLButtonElement} */ (byId("stop"));
+    this.back = /** @type {HTMLButtonElement} */ (byId("again"));
     /** @type {Parts | null} */
     this.parts = null;
     /** @type {PythonParts | null} */
@@ -30,10 +31,14 @@ class Page {
     this.spare = null;
     /** @type {LiveRace | null} */
     this.race = null;
+    /** Whether the page has more to say than that the model is ready: a link was opened, or something did not come. */
+    this.quiet = false;
     /** How often a race was asked for. */
     this.turn = 0;
     /** The sentence that is shown: how it is said in the language of the moment. @type {() => string} */
     this.status = () => pageLine("loading");
+    /** The last sentence about Python: it goes when the reader turns to JavaScript. @type {(() => string) | null} */
+    this.ofPython = null;
     this.form.show(USUAL);
     this.start.disabled = true;
     this.listen();
@@ -42,11 +47,11 @@ class Page {
   listen() {
     this.start.addEventListener("click", () => this.run());
     this.stop.addEventListener("click", () => this.race?.control("stop"));
-    byId("again").addEventListener("click", () => this.stage.showRecorded());
-    byId("language").addEventListener("click", () => this.stage.board?.switchLanguage());
+    this.back.addEventListener("click", () => this.again());
+    byId("language").addEventListener("click", () => (this.stage.board ? this.stage.board.switchLanguage() : this.turnTo(nextLanguage(spoken.now))));
     byId("race-yours").addEventListener("click", () => this.runYours());
     byId("share").addEventListener("click", () => this.share());
-    byId("written-in").addEventListener("change", () => this.editor.isPython && this.getPython());
+    byId("written-in").addEventListener("change", () => (this.editor.isPython ? this.getPython() : this.status === this.ofPython && this.ready()));
     window.addEventListener("hashchange", () => this.open());
     // The board has a switch of its own: the page follows it.
     new MutationObserver(() => this.follow()).observe(byId("stage"), { attributes: true, subtree: true, attributeFilter: ["data-language"] });
@@ -56,19 +61,42 @@ class Page {
   async begin() {
     this.open();
     this.speak();
+    for (const part of [() => this.record(), () => this.story.begin(), () => this.model()]) {
+      try {
+        await part();
+      } catch (error) {
+        this.quiet = true;
+        this.refuse(error); // what else the page has still comes
+      }
+    }
+  }
+
+  async record() {
     this.stage.showRecorded(await dataOf("recorded"));
-    await this.story.begin();
+  }
+
+  async model() {
+    if (typeof Worker !== "function") throw new SettingsError("no_worker");
+    this.parts = await modelParts();
+    this.spare = new SparePython(this.parts.code);
+    this.warm(); // Python was chosen before the model was here
+    this.start.disabled = false;
+    /** @type {HTMLButtonElement} */ (byId("race-yours")).disabled = false;
+    if (!this.quiet) this.ready();
+    document.body.dataset.ready = "true";
+  }
+
+  /** Says that the model can run, or is still to come. */
+  ready() {
+    this.tell(() => pageLine(!this.parts ? "loading" : this.parts.model.kernel ? "ready" : "ready_slow"));
+  }
+
+  /** Starts Python in a spare worker, if it has been chosen. */
+  warm() {
     try {
-      if (typeof Worker !== "function") throw new SettingsError("no_worker");
-      this.parts = await modelParts();
-      this.spare = new SparePython(this.parts.code);
-      if (this.python) this.spare.warm(this.python); // chosen before the model was here
-      this.start.disabled = false;
-      /** @type {HTMLButtonElement} */ (byId("race-yours")).disabled = false;
-      if (!this.shared) this.tell(() => pageLine(typeof WebAssembly === "object" ? "ready" : "ready_slow"));
-      document.body.dataset.ready = "true";
-    } catch (error) {
-      this.refuse(error);
+      if (this.python) this.spare?.warm(this.python);
+    } catch {
+      return; // the race that needs it says why there is no worker
     }
   }
 
@@ -77,13 +105,13 @@ class Page {
     try {
       const settings = settingsOf(location.hash);
       if (!settings) return;
-      this.shared = true;
+      this.quiet = true;
       this.form.show(settings);
-      if (settings.code) this.editor.show(settings.language, settings.code);
+      this.editor.show(settings.language, settings.code || undefined);
       this.tell(() => pageLine("shared"));
       byId("write").scrollIntoView();
     } catch (error) {
-      this.shared = true;
+      this.quiet = true;
       this.refuse(error);
     }
   }
@@ -95,10 +123,14 @@ class Page {
     const python = settings.lanes.includes("yours") && settings.language === PYTHON ? await this.getPython() : null;
     if (python === undefined || turn !== this.turn) return;
     this.race?.end("", "");
-    const up = python && this.spare ? this.spare.take(python) : null;
-    this.race = new LiveRace(this.parts, up, settings, { begun: (race) => this.begun(race), changed: () => this.changed(), ended: (how) => this.ended(how) });
-    this.tell(() => pageLine(up?.started === false ? "python_starting" : "computing"));
-    this.changed();
+    try {
+      const up = python && this.spare ? this.spare.take(python) : null;
+      this.race = new LiveRace(this.parts, up, settings, { begun: (race) => this.begun(race), changed: () => this.changed(), ended: (how) => this.ended(how) });
+      this.tell(() => pageLine(up?.started === false ? "python_starting" : "computing"));
+      this.changed();
+    } catch (error) {
+      this.refuse(error);
+    }
   }
 
   /** What is chosen and written; null if it is wrong, which the page says. */
@@ -116,12 +148,14 @@ class Page {
     try {
       if (!this.python) this.tell(() => pageLine("python_loading"));
       this.python = await pythonParts();
-      this.spare?.warm(this.python);
+      this.warm();
       this.tell(() => pageLine("python_ready"));
       return this.python;
     } catch (error) {
       this.refuse(error);
       return undefined;
+    } finally {
+      this.ofPython = this.status;
     }
   }
 
@@ -139,19 +173,29 @@ class Page {
     byId("stage").scrollIntoView({ block: "nearest" });
   }
 
+  /** The recorded race, where it is in sight. */
+  again() {
+    this.stage.showRecorded();
+    byId("stage").scrollIntoView({ block: "nearest" });
+  }
+
   changed() {
     const going = this.race !== null && !this.race.over;
     this.stop.disabled = !going;
-    document.body.dataset.race = this.race?.status ?? "none";
+    this.back.disabled = going; // a race that is out of sight would go on
+    const status = this.race?.status ?? "none";
+    const turned = document.body.dataset.race !== status;
+    document.body.dataset.race = status;
     document.body.dataset.first = Number.isNaN(this.race?.untilFirst ?? NaN) ? "" : String(Math.round(this.race?.untilFirst ?? 0));
-    this.stage.board?.refresh();
+    if (turned) this.stage.board?.refresh();
+    else this.stage.board?.changed(); // its texts follow at their own pace
   }
 
-  /** @param {{stopped: boolean, note: string, key: string}} how */
-  ended({ stopped, note, key }) {
+  /** @param {{stopped: boolean, note: string, key: string, facts: Record<string, any>}} how */
+  ended({ stopped, note, key, facts }) {
     this.changed();
-    if (this.python) this.spare?.warm(this.python);
-    if (note || key) this.tell(() => note || pageLine(key), true);
+    this.warm();
+    if (note || key) this.tell(() => note || pageLine(key, facts), true);
     else this.tell(() => pageLine(stopped ? "stopped" : "finished"));
   }
 
@@ -182,7 +226,11 @@ class Page {
 
   follow() {
     const language = this.stage.board?.view.language;
-    if (!language || language === spoken.now) return;
+    if (language && language !== spoken.now) this.turnTo(language);
+  }
+
+  /** @param {string} language */
+  turnTo(language) {
     spoken.now = language;
     if (this.story.board && this.story.board.view.language !== language) this.story.board.switchLanguage();
     this.speak();
@@ -192,6 +240,7 @@ class Page {
     speakPage();
     byId("language").textContent = sentence(nextLanguage(spoken.now), "language.name");
     this.form.speak();
+    this.editor.name();
     this.story.speak();
     for (const id of ["status", "status-yours"]) byId(id).textContent = this.status();
   }

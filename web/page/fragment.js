@@ -1,10 +1,10 @@
 /* The part of the address after #: settings and a scheduler as base64url of JSON. Nothing in it runs by itself. */
-import { SettingsError, checkedSettings } from "./options.js";
+import { LONGEST_CODE, SettingsError, checkedSettings } from "./options.js";
 /** @import { Settings } from "./options.js" */
 
 const MARK = "#race=";
-/** Characters of a fragment: more than the longest scheduler needs, 4 for 3 bytes and up to 4 bytes a character. */
-const LONGEST = 120_000;
+/** Characters of a fragment: more than the longest scheduler needs, 4 for 3 bytes and up to 6 bytes a character (`\u0000`). */
+const LONGEST = 8 * LONGEST_CODE + 2_000;
 
 /** @param {Settings} settings */
 export function fragmentOf(settings) {

@@ -1,7 +1,10 @@
 /* What lies in the page as data, and when it is there: the recorded runs at once, the model once the whole file has arrived. */
+import { runsHere } from "../executor/simd.js";
+import { SettingsError } from "./options.js";
 
-/** Bytes of base64 of gzip. @param {string} packed @returns {Promise<Uint8Array<ArrayBuffer>>} */
+/** Bytes of base64 of gzip. Rejects with a SettingsError in a browser that cannot unpack. @param {string} packed @returns {Promise<Uint8Array<ArrayBuffer>>} */
 export async function unpacked(packed) {
+  if (typeof DecompressionStream !== "function") throw new SettingsError("old_browser");
   const zipped = Uint8Array.from(atob(packed.trim()), (sign) => sign.charCodeAt(0));
   const stream = new Blob([zipped]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
@@ -24,6 +27,5 @@ export async function modelParts() {
   await whole();
   const [code, model, weights, kernel] = await Promise.all(["worker", "model", "weights", "kernel"].map(dataOf));
   const text = (/** @type {Uint8Array} */ bytes) => new TextDecoder().decode(bytes);
-  const fast = typeof WebAssembly === "object";
-  return { code: text(code), model: { ...JSON.parse(text(model)), weights: weights.buffer, kernel: fast ? kernel.buffer : null } };
+  return { code: text(code), model: { ...JSON.parse(text(model)), weights: weights.buffer, kernel: runsHere(kernel) ? kernel.buffer : null } };
 }

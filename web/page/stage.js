@@ -16,6 +16,7 @@ export class Stage {
   /** The recorded race, from its beginning. @param {Uint8Array} [bytes] of the race; by default those of the first call */
   showRecorded(bytes) {
     if (bytes) this.recorded.add(bytes);
+    if (!this.recorded.lanes.length) return; // it did not come, which the page has said
     this.show(this.recorded, { autoplay: true });
     this.element.dataset.shows = "recorded";
   }
@@ -30,6 +31,7 @@ export class Stage {
   show(run, options) {
     const language = spoken.now;
     this.board?.destroy();
+    this.element.querySelector(".blank")?.remove(); // the script runs
     this.board = new Board(this.element, run, { language, ...options });
     this.board.applyTheme(true);
   }

@@ -49,6 +49,7 @@ export class Story {
     }, { rootMargin: "-45% 0px -45% 0px" });
     for (const step of steps) watch.observe(step);
     this.speak();
+    byId("guess-first").hidden = false;
   }
 
   /** Iterations of the first batch: what the longest of its requests needs. */

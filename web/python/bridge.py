@@ -48,7 +48,7 @@ class Views(ReadOnlyViews):
 
 
 _policies: list[Policy] = []
-"""The scheduler that was made, if there is one."""
+"""The schedulers that were made: every lane has one of its own."""
 
 
 def make(text: str) -> str:
@@ -62,15 +62,15 @@ def make(text: str) -> str:
     Returns
     -------
     str
-        JSON: its `name` and `summary`, or a sentence under `refused`.
+        JSON: its `number` for `plan`, its `name` and `summary`; or a sentence under `refused`.
     """
     try:
         policy = fresh(get(_made(text)))
         name, summary = identity(policy)
     except PolicyError as error:
         return json.dumps({"refused": str(error)})
-    _policies[:] = [policy]
-    return json.dumps({"name": name, "summary": as_json(summary)})
+    _policies.append(policy)
+    return json.dumps({"number": len(_policies) - 1, "name": name, "summary": as_json(summary)})
 
 
 def _made(text: str) -> Policy:
@@ -115,11 +115,13 @@ FIELDS = (
 """What the page's engine says of a request, in the order of `rowOf` (web/worker/python_policy.js)."""
 
 
-def plan(given: str) -> str:
+def plan(number: int, given: str) -> str:
     """Ask the scheduler for the next iteration, and check its plan.
 
     Parameters
     ----------
+    number
+        Which one, as `make` said.
     given
         JSON: the fields of `View`; a request is a list of the values of `FIELDS`.
 
@@ -133,7 +135,7 @@ def plan(given: str) -> str:
         fields[name] = Views(map(_request, fields[name]))
     fields["now"], fields["clock"] = float(fields["now"]), float(fields["clock"])
     try:
-        return json.dumps(_plain(ask(_policies[0], View(**fields))))
+        return json.dumps(_plain(ask(_policies[number], View(**fields))))
     except PolicyError as error:
         return json.dumps({"refused": str(error)})
 

@@ -18,8 +18,27 @@ import { Serving } from "./serving.js";
 /** Milliseconds of computing between two looks at the messages. */
 const TURN = 25;
 
-/** @param {Record<string, any>} message @param {Transferable[]} [transferred] */
-const send = (message, transferred = []) => /** @type {any} */ (globalThis).postMessage(message, transferred);
+/** The way to the page. A scheduler must not find it: what it has to say is its plan. @type {(message: Record<string, any>, transferred?: Transferable[]) => void} */
+let send;
+
+/** Tells the page that a scheduler plans or the engine computes: only a plan has to be there within seconds. @param {"plans" | "computes"} what */
+const does = (what) => send({ type: "does", what });
+
+/** Runs what was written in the page. @template T @param {() => T} act @returns {T} */
+function theirs(act) {
+  does("plans");
+  try {
+    return act();
+  } finally {
+    does("computes");
+  }
+}
+
+/** A scheduler that was written in the page; the page hears when it plans. @param {() => Policy} make @returns {Policy} */
+function watched(make) {
+  const policy = theirs(make);
+  return { ...policy, plan: (view) => theirs(() => policy.plan(view)) };
+}
 
 /** One race, as far as it has come. */
 class Race {
@@ -38,6 +57,7 @@ class Race {
   turn() {
     if (this.over || this.paused) return;
     const began = performance.now();
+    does("computes");
     this.guarded(() => {
       do this.serving.step();
       while (!this.serving.over && performance.now() - began < TURN);
@@ -111,10 +131,8 @@ function startPython(sent) {
 /** Makes the race; one with a scheduler in Python waits until that is up. @param {{model: Sent, options: Options, text: string}} start */
 async function start({ model, options, text }) {
   try {
-    if (python) {
-      const policy = pythonPolicy(await python, text);
-      race = new Race(model, options, () => policy);
-    } else race = new Race(model, options, learnedPolicy);
+    const bridge = await python;
+    race = new Race(model, options, () => watched(() => (bridge ? pythonPolicy(bridge, text) : learnedPolicy())));
   } catch (error) {
     send({ type: "ended", stopped: true, note: said(error), blocks: [] });
   }
@@ -122,10 +140,13 @@ async function start({ model, options, text }) {
 
 /** Hears the page, one message after the other: what it asks of a race that is still being made waits for it. */
 export function begin() {
+  const world = /** @type {any} */ (globalThis);
+  send = world.postMessage.bind(world);
+  delete world.postMessage;
   let before = Promise.resolve();
-  globalThis.onmessage = ({ data }) => {
+  world.addEventListener("message", (/** @type {MessageEvent} */ { data }) => {
     if (data.type === "python") startPython(data.python);
     else if (race) race.obey(data.action);
     else before = before.then(() => (data.type === "start" ? start(data) : race?.obey(data.action)));
-  };
+  });
 }

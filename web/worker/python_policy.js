@@ -1,10 +1,11 @@
 /* The scheduler that was written in Python: Pyodide asks it, with the referee of `cbviz.policies`; `web/python/bridge.py` is its other end. */
 import { PolicyError } from "../engine/errors.js";
+import { vouched } from "../engine/reason.js";
 /** @import { Policy } from "../engine/check.js" */
 /** @import { RequestView, View } from "../engine/view.js" */
 
 /** Pyodide and what runs in it, as they come from the page. @typedef {{wasm: ArrayBuffer, library: ArrayBuffer, sources: Record<string, string>}} SentPython */
-/** The functions of `web/python/bridge.py`. @typedef {{make: (text: string) => string, plan: (view: string) => string}} Bridge */
+/** The functions of `web/python/bridge.py`. @typedef {{make: (text: string) => string, plan: (number: number, view: string) => string}} Bridge */
 
 /** Where the sources are in Pyodide's file system. */
 const ROOT = "/page";
@@ -30,8 +31,8 @@ export function pythonPolicy(bridge, text) {
     if (answer.refused !== undefined) throw PolicyError.named(answer.refused);
     return answer;
   };
-  const { name, summary } = answered(bridge.make(text));
-  return { name, summary, plan: (view) => planOf(answered(bridge.plan(JSON.stringify(seen(view))))) };
+  const { number, name, summary } = answered(bridge.make(text));
+  return { name, summary, plan: (view) => planOf(answered(bridge.plan(number, JSON.stringify(seen(view))))) };
 }
 
 /** @param {Record<string, ArrayBuffer>} files @returns {Promise<any>} */
@@ -58,4 +59,10 @@ function seen({ waiting, running, finished, ...fields }) {
 const rowOf = ({ id, arrival, prompt_tokens, max_new_tokens, generated, computed, slot, admitted, preemptions, blocks }) => [id, arrival, prompt_tokens, max_new_tokens, generated, computed, slot, admitted, preemptions, blocks];
 
 /** The checked plan as the engine reads plans. @param {Record<string, any>} given */
-const planOf = ({ preempt, pause, chunk, ...rest }) => ({ ...rest, preempt: new Map(preempt), pause: new Map(pause), chunk: new Map(chunk) });
+const planOf = ({ admit, preempt, pause, chunk, ...rest }) => ({ ...rest, admit: admit.map((/** @type {any} */ entry) => ({ ...entry, reason: kept(entry.reason) })), preempt: keptAll(preempt), pause: keptAll(pause), chunk: new Map(chunk) });
+
+/** @param {[number, any][]} given */
+const keptAll = (given) => new Map(given.map(([request, why]) => [request, kept(why)]));
+
+/** A reason that Python's `Reason` has checked, or text. @param {any} why */
+const kept = (why) => (Array.isArray(why) ? vouched(/** @type {[string, any]} */ (why)) : why);
