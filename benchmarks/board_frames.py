@@ -1,6 +1,6 @@
 """Frames a second of the board in Chromium: playing, panning and zooming large runs.
 
-    python benchmarks/board_frames.py [--seconds 3] [--repeats 3] [--json]
+    python benchmarks/board_frames.py [--seconds 3] [--repeats 3] [--json FILE]
 
 For each run and each movement: frames per second, the 95th percentile of the time between two frames (goals: 60, and
 below 20 ms), the 95th percentile of the time that the board's own script takes for a frame, and the share of lanes that
@@ -12,18 +12,17 @@ is reported, because other load on the machine can only delay a frame, and the l
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
+from result_file import write
 
 from cbviz.events import NO_REQUEST, Finish, FinishReason, Iteration, Mark, State
 from cbviz.view.pack import LaneEncoder, Pieces, RequestText, meta_block, requests_block
@@ -173,7 +172,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=3.0, help="of each movement")
     parser.add_argument("--repeats", type=int, default=3, help="of each movement; the best is reported")
-    parser.add_argument("--json", action="store_true", help="print JSON only")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write JSON")
     options = parser.parse_args()
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
@@ -183,31 +182,24 @@ def main() -> None:
         version = browser.version
         for row in measure(tab, options.seconds, options.repeats):
             rows.append(row)
-            if not options.json:
-                print(
-                    f"{row['run']:<24}{row['movement']:<18}{row['frames']:6.1f} frames/s   95 % of gaps below "
-                    f"{row['gap']:5.1f} ms (worst of {options.repeats}: {row['worst_gap']:5.1f})   own script "
-                    f"{row['own']:5.1f} ms   painted anew {row['sharp']:4.0%}",
-                    flush=True,
-                )
+            print(
+                f"{row['run']:<24}{row['movement']:<18}{row['frames']:6.1f} frames/s   95 % of gaps below "
+                f"{row['gap']:5.1f} ms (worst of {options.repeats}: {row['worst_gap']:5.1f})   own script "
+                f"{row['own']:5.1f} ms   painted anew {row['sharp']:4.0%}",
+                flush=True,
+            )
         browser.close()
     if options.json:
-        print(
-            json.dumps(
-                {
-                    "date": datetime.now(UTC).isoformat(timespec="seconds"),
-                    "browser": f"Chromium {version}, headless, software rendering, 1400 × 1000 px",
-                    "cores": os.cpu_count(),
-                    "processor": processor(),
-                    "seconds": options.seconds,
-                    "repeats": options.repeats,
-                    "goal": {"frames": 60, "gap": 20},
-                    "units": {"frames": "a second", "gap": "ms, 95th percentile", "own": "ms, 95th percentile"},
-                    "rows": rows,
-                },
-                indent=1,
-                ensure_ascii=False,
-            )
+        write(
+            options.json,
+            __file__,
+            None,
+            browser=f"Chromium {version}, headless, software rendering, 1400 × 1000 px",
+            cores=os.cpu_count(),
+            processor=processor(),
+            goal={"frames": 60, "gap": 20},
+            units={"frames": "a second", "gap": "ms, 95th percentile", "own": "ms, 95th percentile"},
+            rows=rows,
         )
 
 

@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = [measure(loaded, rows, bandwidth, options) for rows in options.rows or (1, 2, 4, 8, 16)]
     if options.json:
         about = {"bandwidth": bandwidth, "threads": torch.get_num_threads()}
-        write(options.json, __file__, argv, device="cpu", model=options.model, **about, steps=found)
+        write(options.json, __file__, argv, device="cpu", model=options.model, **about, cpu_steps=found)
     return 0
 
 

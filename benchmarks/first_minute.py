@@ -103,7 +103,6 @@ def start(options: argparse.Namespace, began: float) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if cuda else "cpu",
         "seconds": seconds,
         "shapes": shapes,
-        "inductor": os.environ.get("TORCHINDUCTOR_CACHE_DIR", ""),
     }
 
 

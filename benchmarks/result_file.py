@@ -27,13 +27,16 @@ def write(path: Path, script: str, argv: Sequence[str] | None, **found: Any) -> 
     found
         Results as JSON values.
     """
-    # The path of the result says nothing about it, and may be private.
+    # A path says nothing about the result, and may be private.
     options = list(sys.argv[1:] if argv is None else argv)
     for kind in ("--json", "--svg"):
         options = [option for option in options if not option.startswith(f"{kind}=")]
         if kind in options:
             place = options.index(kind)
             del options[place : place + 2]
+    for kind, shown in (("--build", "FOLDER"), ("--server", "FILE")):
+        if kind in options:
+            options[options.index(kind) + 1] = shown
     about = {
         "command": shlex.join(["python", f"benchmarks/{Path(script).name}", *options]),
         "versions": versions(),

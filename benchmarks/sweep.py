@@ -38,6 +38,7 @@ CALLS = "calls.json"
 def computed(way: str, options: argparse.Namespace) -> dict[str, Any]:
     """Compute what is left of one way; returns its facts, with the seconds of all calls that worked on it."""
     folder = None if options.output_dir is None else options.output_dir / way
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     began = _cpu()
     table = sweep(
         {"policy": POLICIES, "rate": RATES[: options.rates], "lengths": LAWS},
@@ -48,7 +49,9 @@ def computed(way: str, options: argparse.Namespace) -> dict[str, Any]:
         progress=progress_for(False),
         **WAYS[way],
     )
-    calls = [{"seconds": table.seconds, "cpu_seconds": _cpu() - began, "runs_then": len(table)}]
+    calls: list[dict[str, Any]] = [
+        {"seconds": table.seconds, "cpu_seconds": _cpu() - began, "runs_then": len(table), "load_before": busy}
+    ]
     if folder is not None:
         kept = folder / CALLS
         calls = [*(json.loads(kept.read_text("utf-8")) if kept.exists() else []), *calls]
@@ -58,6 +61,8 @@ def computed(way: str, options: argparse.Namespace) -> dict[str, Any]:
         # The workers of Ray are no processes of this one.
         "cpu_seconds": None if way == "local-ray" else sum(call["cpu_seconds"] for call in calls),
         "calls": len(calls),
+        # Programs that wanted a core in the minute before, the way before this one among them.
+        "load_before": calls[0].get("load_before"),
         "sha256": hashlib.sha256(table.to_csv().encode()).hexdigest(),
         "runs": len(table),
         "failed": len(table.failed),
