@@ -29,7 +29,7 @@ from torch import Tensor
 
 from cbviz.cuda import varlen
 from cbviz.cuda.triton_decode import Launch, decode
-from cbviz.cuda.triton_prompt import store
+from cbviz.cuda.triton_prompt import place
 
 
 class Shape(NamedTuple):
@@ -301,7 +301,7 @@ def time_store(name: str, tokens: int) -> dict[str, Any]:
         fused = torch.randn(tokens, shape.heads + 2 * shape.kv_heads, shape.size, device=DEVICE).to(shape.dtype)
         _, keys, values = torch.split(fused, [shape.heads, shape.kv_heads, shape.kv_heads], dim=1)
         where = torch.randperm(len(cache.keys), device=DEVICE)[:tokens]
-        calls.append(partial(store, keys, values, cache.keys, cache.values, where))
+        calls.append(partial(place, keys, keys, values, cache.keys, cache.values, where))
     return {"shape": name, "tokens": tokens, "microseconds": seconds_a_call(calls) * 1e6}
 
 

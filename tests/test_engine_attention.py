@@ -177,24 +177,41 @@ def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return fused_rotary.rotate(wide, c, s, x.shape[-1] // 2).to(x.dtype)
 
 
-def rotation_is_the_models(tokens: int, heads: int, size: int, dtype: torch.dtype) -> None:
-    fused = torch.randn(tokens, heads + 2, size, device=DEVICE).to(dtype)  # a fused projection: strided slices
+def prompts_are_placed(
+    query_heads: int, heads: int, size: int, where: list[int], kind: torch.dtype, dtype: torch.dtype, first: int
+) -> None:
+    """Strided slices of a fused projection in, rotated queries and keys out, and a cache that has the tokens' own."""
+    tokens = len(where)
+    fused = torch.randn(tokens, query_heads + 2 * heads + 1, size, device=DEVICE).to(dtype)
+    query, key, value = fused[:, 1:].split([query_heads, heads, heads], dim=1)
     cos, sin = angles(tokens, size, dtype)
-    x = fused[:, 1:-1]
-    out = triton_prompt.rotate(x, cos, sin)
-    assert out.is_contiguous()
-    torch.testing.assert_close(out, turned(x, cos, sin))
+    keys, values = (torch.full((9, heads, size), 7.0, device=DEVICE, dtype=dtype) for _ in range(2))
+    expected_keys, expected_values = keys.clone(), values.clone()
+    expected = turned(query, cos, sin), turned(key, cos, sin)
+    for token, position in enumerate(where):
+        if position >= 0 and token >= first:
+            expected_keys[position], expected_values[position] = expected[1][token], value[token]
+    mapping = torch.tensor(where, dtype=kind, device=DEVICE)
+    found = triton_prompt.place(query, key, value, keys, values, mapping, (cos, sin), first=first)
+    for mine, right in zip(found, expected, strict=True):
+        assert mine.is_contiguous()
+        torch.testing.assert_close(mine[first:], right[first:])
+    torch.testing.assert_close(keys, expected_keys)
+    assert torch.equal(values, expected_values)
 
 
-def store_writes_what_it_should(heads: int, size: int, where: list[int], kind: torch.dtype) -> None:
-    fused = torch.randn(len(where), 3, heads, size, device=DEVICE)  # a fused projection: strided slices
+def placed_as_they_are(heads: int, size: int, where: list[int], kind: torch.dtype) -> None:
+    """Models without a rotary embedding: any strides, and nothing but the cache is written."""
+    fused = torch.randn(len(where), 3, heads, size, device=DEVICE)
     keys_new, values_new = fused[:, 1], torch.randn(heads, size, len(where), device=DEVICE).permute(2, 0, 1)
     keys, values = torch.full((9, heads, size), 7.0, device=DEVICE), torch.full((9, heads, size), 7.0, device=DEVICE)
     expected_keys, expected_values = keys.clone(), values.clone()
     for token, position in enumerate(where):
         if position >= 0:
             expected_keys[position], expected_values[position] = keys_new[token], values_new[token]
-    triton_prompt.store(keys_new, values_new, keys, values, torch.tensor(where, dtype=kind, device=DEVICE))
+    mapping = torch.tensor(where, dtype=kind, device=DEVICE)
+    query = fused[:, 0].transpose(1, 2).contiguous().transpose(1, 2)
+    assert triton_prompt.place(query, keys_new, values_new, keys, values, mapping) == (query, keys_new)
     assert torch.equal(keys, expected_keys)
     assert torch.equal(values, expected_values)
 
@@ -369,17 +386,30 @@ def test_decoding_equals_pytorch(
 def test_new_keys_and_values_go_where_they_belong_and_nowhere_else(
     on_device: Callable[..., None], heads: int, size: int, where: list[int], kind: torch.dtype
 ) -> None:
-    on_device(store_writes_what_it_should, heads, size, where, kind)
+    on_device(placed_as_they_are, heads, size, where, kind)
 
 
 @pytest.mark.parametrize(
-    ("tokens", "heads", "size", "dtype"),
-    [(5, 3, 24, torch.float32), (2, 40, 128, HALF), (0, 2, 16, torch.float32), (3, 1, 2, torch.float32)],
+    ("query_heads", "heads", "size", "where", "kind", "dtype", "first"),
+    [
+        (6, 3, 24, [5, -1, 0, 8], torch.int64, torch.float32, 0),
+        (40, 8, 128, [2, -7, 4], torch.int32, HALF, 1),
+        (9, 3, 64, [3, 1], torch.int32, torch.float32, 2),
+        (2, 1, 16, [], torch.int32, torch.float32, 0),
+        (1, 1, 2, [0, 1, 2], torch.int64, torch.float32, 0),
+    ],
 )
-def test_prompts_are_rotated_as_the_model_does(
-    on_device: Callable[..., None], tokens: int, heads: int, size: int, dtype: torch.dtype
+def test_prompts_are_rotated_as_the_model_does_and_stored(
+    on_device: Callable[..., None],
+    query_heads: int,
+    heads: int,
+    size: int,
+    where: list[int],
+    kind: torch.dtype,
+    dtype: torch.dtype,
+    first: int,
 ) -> None:
-    on_device(rotation_is_the_models, tokens, heads, size, dtype)
+    on_device(prompts_are_placed, query_heads, heads, size, where, kind, dtype, first)
 
 
 @pytest.mark.parametrize("window", [None, 6])
@@ -518,13 +548,20 @@ def misfits_are_refused() -> None:
             scale=1.0,
             rotary=(odd.keys[:2, 0], odd.keys[:2, 0]),
         )
-    for x, angle in ((cache.keys[:2], cache.keys[:1, 0]), (cache.keys[:2, :, :3], cache.keys[:2, 0, :3])):
-        with pytest.raises(EngineError, match="do not fit"):
-            triton_prompt.rotate(x, angle, angle)
+    new = cache.keys[:2], cache.keys[:2], cache.values[:2], cache.keys, cache.values
+    where = cache.slot[:2]
+    for angle in (cache.keys[:1, 0], cache.keys[:2, 0, :8]):
+        with pytest.raises(EngineError, match=r"cosines .* do not fit"):
+            triton_prompt.place(*new, where, (angle, angle))
+    odd_new = odd.keys[:2], odd.keys[:2], odd.values[:2], odd.keys, odd.values
+    with pytest.raises(EngineError, match=r"15\), the second an even number"):
+        triton_prompt.place(*odd_new, where, (odd.keys[:2, 0], odd.keys[:2, 0]))
+    sparse = torch.stack(new[:2], dim=-1)[..., 0]
     with pytest.raises(EngineError, match="must be contiguous"):
-        triton_prompt.rotate(cache.keys[:2].transpose(1, 2), cache.keys[:2, 0, :2], cache.keys[:2, 0, :2])
-    with pytest.raises(EngineError, match="do not fit"):
-        triton_prompt.store(cache.keys[:2], cache.values[:2], cache.keys, cache.values, cache.slot[:1])
+        triton_prompt.place(sparse, *new[1:], where, (cache.keys[:2, 0], cache.keys[:2, 0]))
+    for misplaced in ((*new, where[:1]), (new[0], new[1], new[2][:1], *new[3:], where), (new[0][:1], *new[1:], where)):
+        with pytest.raises(EngineError, match="do not fit a cache"):
+            triton_prompt.place(*misplaced)
 
 
 def test_without_triton_the_modules_import_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -536,8 +573,7 @@ def test_without_triton_the_modules_import_and_say_so(monkeypatch: pytest.Monkey
     cache, where = torch.zeros(4, 1, 8), torch.zeros(1, dtype=torch.int64)
     for call in (
         lambda: afresh[1].decode(cache[:1], cache, cache, where[:, None], where, where, block_size=4, scale=1.0),
-        lambda: afresh[2].rotate(cache[:1], cache[:1, 0], cache[:1, 0]),
-        lambda: afresh[2].store(cache[:1], cache[:1], cache, cache, where),
+        lambda: afresh[2].place(cache[:1], cache[:1], cache[:1], cache, cache, where),
     ):
         with pytest.raises(EngineError, match="Triton is not installed"):
             call()

@@ -80,7 +80,7 @@ class Layout:
     context [rows]
         Cached positions of each decoding row, the new one included; 0 is padding.
     cu_seqlens_q [prompts + 1]
-        Where each prompt's tokens begin, counted from the first prompt token. Padding prompts are empty.
+        Where each prompt's tokens begin among those of the pass. Padding prompts are empty.
     cu_seqlens_k [prompts + 1], gather [keys]
         Where some prompts continue: where each prompt's keys begin in `gather`, and the cache positions of the keys.
     last [draws]
@@ -160,7 +160,7 @@ class Layout:
         flat[put["slot"]][here] = owner
         flat[put["position"]][here] = position
         flat[put["slot_mapping"]][here] = _flat_position(step.tables, owner, position, block_size)
-        _cumulate(flat[put["cu_seqlens_q"]], pieces.count)
+        _cumulate(flat[put["cu_seqlens_q"]], pieces.count, first)
         if shape.keys:
             owner, position = _positions(slot[pieces.row], np.zeros_like(pieces.end), pieces.end)
             flat[put["gather"]][: len(position)] = _flat_position(step.tables, owner, position, block_size)
@@ -179,10 +179,10 @@ def _positions(slot: IntArray, start: IntArray, count: IntArray) -> tuple[IntArr
     return np.repeat(slot, count), (np.arange(int(count.sum())) + np.repeat(start - begin, count)).astype(np.int32)
 
 
-def _cumulate(field: IntArray, lengths: IntArray) -> None:
-    """Where each of these lengths begins and ends; entries behind the last one are empty."""
-    ends = np.cumsum(lengths)
-    field[0] = 0
+def _cumulate(field: IntArray, lengths: IntArray, first: int = 0) -> None:
+    """Where each of these lengths begins and ends, from `first` on; entries behind the last one are empty."""
+    ends = first + np.cumsum(lengths)
+    field[0] = first
     field[1 : len(ends) + 1] = ends
     field[len(ends) + 1 :] = ends[-1]
 

@@ -18,7 +18,7 @@ class SdpaStaticAttention:
 
     def attend(self, call: LayerCall, static: StaticPass) -> Tensor:
         """See `StaticAttention`."""
-        fields, rows = static.fields, static.shape.rows
+        fields = static.fields
         query, key, value = call.query, call.key, call.value
         if call.rotary is not None:
             cos, sin = (x.unsqueeze(1) for x in call.rotary)
@@ -35,7 +35,7 @@ class SdpaStaticAttention:
         sees = fields["cu_seqlens_k"].tolist() if static.shape.keys else starts
         lengths = [b - a for a, b in itertools.pairwise(starts) if b > a]
         contexts = [b - a for a, b in itertools.pairwise(sees) if b > a]
-        prompts = [rows + a for a, b in itertools.pairwise(starts) if b > a]
+        prompts = [a for a, b in itertools.pairwise(starts) if b > a]
         ends = [*range(len(decoding) + 1)]
         for length in lengths:
             ends.append(ends[-1] + length)

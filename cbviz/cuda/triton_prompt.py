@@ -1,9 +1,9 @@
-"""What prompts need around FlashAttention: their keys rotated and written to the cache, by a Triton kernel each.
+"""What prompts need around FlashAttention: queries and keys rotated, keys and values written to the cache, at once.
 
 Positions reach a model as rotations of pairs of numbers in its queries and keys (RoFormer, Su et al. 2021, §3.4.2); a
 pair is a number of a head's first half and its like in the second half, as GPT-NeoX has it and Llama after it. The
-work is next to nothing, so decoding rows have it done where their attention reads queries and keys (`rotated`), and
-prompts in one launch for queries and one for keys. A program takes some heads of one token.
+work is next to nothing, and a launch takes as long as it: so decoding rows have it done where their attention reads
+queries and keys (`rotated`), and prompts in the launch that fills the cache. A program takes some heads of one token.
 """
 
 from __future__ import annotations
@@ -11,60 +11,102 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cbviz.cuda.kernels import check_cache, jit, need_triton, tl, triton
+from cbviz.cuda.kernels import check_cache, jit, tl, triton
 from cbviz.errors import EngineError
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate queries or keys.
+def place(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    slot_mapping: Tensor,
+    rotary: tuple[Tensor, Tensor] | None = None,
+    *,
+    first: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """Rotate queries and keys, and write keys and values into one layer of the cache, in one launch.
 
     Parameters
     ----------
-    x
-        [T, heads, head size]; the last dimension contiguous, the others of any stride.
-    cos, sin
-        [T, head size]; the last dimension contiguous.
+    query
+        [T, query heads, head size]; rotated, its last dimension must be contiguous.
+    key, value
+        [T, KV heads, head size], of any strides: slices of a fused projection and transposed views need no copy. A key
+        that is rotated must be contiguous in its last dimension.
+    keys, values
+        [cache positions, KV heads, head size], contiguous.
+    slot_mapping
+        int32 or int64 [T]: the cache position of each token; a token with a negative one is not written.
+    rotary
+        Cosines and sines, [T, head size] each, the last dimension contiguous. None leaves queries and keys as they are.
+    first
+        Tokens before this one are left alone: they are not written, and their rotated numbers are undefined.
 
     Returns
     -------
-    Tensor
-        Like x, contiguous. Computed in float32.
+    tuple of Tensor
+        Queries and keys, rotated in float32 and contiguous; `query` and `key` themselves without `rotary`.
 
     Raises
     ------
     EngineError
-        The shapes do not fit each other, a last dimension is not contiguous, or there is no Triton.
+        The shapes do not fit each other, a dimension is not contiguous that must be, or there is no Triton.
     """
-    need_triton()
-    tokens, heads, size = x.shape
-    if not cos.shape == sin.shape == (tokens, size) or size % 2:
+    check_cache(keys, values)
+    tokens, kv_heads, size = key.shape
+    fit = key.shape == value.shape and keys.shape[1:] == (kv_heads, size) and slot_mapping.shape == (tokens,)
+    if not fit or query.shape[::2] != (tokens, size):
         raise EngineError(
-            f"cosines {tuple(cos.shape)} and sines {tuple(sin.shape)} do not fit {tuple(x.shape)}: they must be "
-            f"{(tokens, size)}, the second an even number."
+            f"queries {tuple(query.shape)}, keys {tuple(key.shape)}, values {tuple(value.shape)} and positions "
+            f"{tuple(slot_mapping.shape)} do not fit a cache of {tuple(keys.shape)}."
         )
-    if not x.stride(2) == cos.stride(1) == sin.stride(1) == 1:
-        raise EngineError("what is rotated, cosines and sines must be contiguous in their last dimension.")
-    out = torch.empty((tokens, heads, size), dtype=x.dtype, device=x.device)
-    if tokens == 0:
-        return out
+    turned = query, key
+    cos, sin = (key, key) if rotary is None else rotary
+    if rotary is not None:
+        if not cos.shape == sin.shape == (tokens, size) or size % 2:
+            raise EngineError(
+                f"cosines {tuple(cos.shape)} and sines {tuple(sin.shape)} do not fit {tuple(key.shape)}: they must be "
+                f"{(tokens, size)}, the second an even number."
+            )
+        if not query.stride(2) == key.stride(2) == cos.stride(1) == sin.stride(1) == 1:
+            raise EngineError("what is rotated, cosines and sines must be contiguous in their last dimension.")
+        query_out, key_out = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (query, key))
+        turned = query_out, key_out
+    if tokens <= first:
+        return turned
     width = triton.next_power_of_2(size)
-    heads_a_program = min(triton.next_power_of_2(heads), max(1, 2048 // width))
-    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
-        _rotate_kernel[(tokens, triton.cdiv(heads, heads_a_program))](
-            x,
+    widest = kv_heads if rotary is None else query.shape[1]
+    heads_a_program = min(triton.next_power_of_2(widest), max(1, 2048 // width))
+    kv_programs = triton.cdiv(kv_heads, heads_a_program)
+    query_programs = 0 if rotary is None else triton.cdiv(query.shape[1], heads_a_program)
+    with torch.cuda.device_of(keys):  # type: ignore[no-untyped-call]
+        _place_kernel[(tokens - first, kv_programs + query_programs)](
+            query,
+            key,
+            value,
             cos,
             sin,
-            out,
-            x.stride(0),
-            x.stride(1),
+            *turned,
+            keys,
+            values,
+            slot_mapping,
+            first,
+            *query.stride()[:2],
+            *key.stride(),
+            *value.stride(),
             cos.stride(0),
             sin.stride(0),
-            heads=heads,
+            query_heads=query.shape[1],
+            kv_heads=kv_heads,
             size=size,
             heads_a_program=heads_a_program,
+            kv_programs=kv_programs,
             width=width,
+            rotary=rotary is not None,
         )
-    return out
+    return turned
 
 
 @jit
@@ -83,100 +125,62 @@ def rotated(
 
 
 @jit
-def _rotate_kernel(
-    x: tl.tensor,
+def _place_kernel(
+    query: tl.tensor,
+    key: tl.tensor,
+    value: tl.tensor,
     cos: tl.tensor,
     sin: tl.tensor,
-    out: tl.tensor,
-    x_token: tl.tensor,
-    x_head: tl.tensor,
-    cos_token: tl.tensor,
-    sin_token: tl.tensor,
-    heads: tl.constexpr,
-    size: tl.constexpr,
-    heads_a_program: tl.constexpr,
-    width: tl.constexpr,
-) -> None:
-    """A program rotates some heads of one token."""
-    token = tl.program_id(0).to(tl.int64)
-    head = (tl.program_id(1) * heads_a_program + tl.arange(0, heads_a_program))[:, None]
-    number = tl.arange(0, width)[None, :]
-    real = (head < heads) & (number < size)
-    there = x + token * x_token + head * x_head
-    turned = rotated(there, cos + token * cos_token, sin + token * sin_token, number, real, size)
-    tl.store(out + token * (heads * size) + head * size + number, turned, mask=real)
-
-
-def store(keys_new: Tensor, values_new: Tensor, keys: Tensor, values: Tensor, slot_mapping: Tensor) -> None:
-    """Write new keys and values into one layer of the cache, in place.
-
-    Parameters
-    ----------
-    keys_new, values_new
-        [T, KV heads, head size], of any strides: slices of a fused projection and transposed views need no copy.
-    keys, values
-        [cache positions, KV heads, head size], contiguous.
-    slot_mapping
-        int32 or int64 [T]: the cache position of each token; a token with a negative one is not written.
-
-    Raises
-    ------
-    EngineError
-        The shapes do not fit each other, or the cache is not contiguous.
-    """
-    check_cache(keys, values)
-    tokens, heads, size = keys_new.shape
-    if keys_new.shape != values_new.shape or keys.shape[1:] != (heads, size) or slot_mapping.shape != (tokens,):
-        raise EngineError(
-            f"keys {tuple(keys_new.shape)}, values {tuple(values_new.shape)} and positions {tuple(slot_mapping.shape)} "
-            f"do not fit a cache of {tuple(keys.shape)}."
-        )
-    if tokens == 0:
-        return
-    width = triton.next_power_of_2(size)
-    heads_a_program = min(triton.next_power_of_2(heads), max(1, 1024 // width))
-    with torch.cuda.device_of(keys):  # type: ignore[no-untyped-call]
-        _store_kernel[(tokens, triton.cdiv(heads, heads_a_program))](
-            keys_new,
-            values_new,
-            keys,
-            values,
-            slot_mapping,
-            *keys_new.stride(),
-            *values_new.stride(),
-            heads=heads,
-            size=size,
-            heads_a_program=heads_a_program,
-            width=width,
-        )
-
-
-@jit
-def _store_kernel(
-    keys_new: tl.tensor,
-    values_new: tl.tensor,
+    query_out: tl.tensor,
+    key_out: tl.tensor,
     keys: tl.tensor,
     values: tl.tensor,
     slot_mapping: tl.tensor,
-    keys_token: tl.tensor,
-    keys_head: tl.tensor,
-    keys_number: tl.tensor,
-    values_token: tl.tensor,
-    values_head: tl.tensor,
-    values_number: tl.tensor,
-    heads: tl.constexpr,
+    first: tl.tensor,
+    query_token: tl.tensor,
+    query_head: tl.tensor,
+    key_token: tl.tensor,
+    key_head: tl.tensor,
+    key_number: tl.tensor,
+    value_token: tl.tensor,
+    value_head: tl.tensor,
+    value_number: tl.tensor,
+    cos_token: tl.tensor,
+    sin_token: tl.tensor,
+    query_heads: tl.constexpr,
+    kv_heads: tl.constexpr,
     size: tl.constexpr,
     heads_a_program: tl.constexpr,
+    kv_programs: tl.constexpr,
     width: tl.constexpr,
+    rotary: tl.constexpr,
 ) -> None:
-    """A program writes some heads of one token."""
-    token = tl.program_id(0).to(tl.int64)
-    position = tl.load(slot_mapping + token).to(tl.int64)
-    head = (tl.program_id(1) * heads_a_program + tl.arange(0, heads_a_program))[:, None]
+    """The first programs of a token take its keys and values, the others, if it is rotated, its queries."""
+    token = tl.program_id(0).to(tl.int64) + first
+    part = tl.program_id(1)
     number = tl.arange(0, width)[None, :]
-    real = (head < heads) & (number < size) & (position >= 0)
-    key = tl.load(keys_new + token * keys_token + head * keys_head + number * keys_number, mask=real)
-    value = tl.load(values_new + token * values_token + head * values_head + number * values_number, mask=real)
-    there = position * (heads * size) + head * size + number
-    tl.store(keys + there, key, mask=real)
-    tl.store(values + there, value, mask=real)
+    some = tl.arange(0, heads_a_program)[:, None]
+    if part < kv_programs:
+        head = part * heads_a_program + some
+        real = (head < kv_heads) & (number < size)
+        if rotary:
+            k = rotated(
+                key + token * key_token + head * key_head, cos + token * cos_token, sin + token * sin_token, number,
+                real, size,
+            )  # fmt: skip
+            tl.store(key_out + token * (kv_heads * size) + head * size + number, k, mask=real)
+        else:
+            k = tl.load(key + token * key_token + head * key_head + number * key_number, mask=real)
+        v = tl.load(value + token * value_token + head * value_head + number * value_number, mask=real)
+        position = tl.load(slot_mapping + token).to(tl.int64)
+        there = position * (kv_heads * size) + head * size + number
+        tl.store(keys + there, k, mask=real & (position >= 0))
+        tl.store(values + there, v, mask=real & (position >= 0))
+    elif rotary:
+        head = (part - kv_programs) * heads_a_program + some
+        real = (head < query_heads) & (number < size)
+        q = rotated(
+            query + token * query_token + head * query_head, cos + token * cos_token, sin + token * sin_token, number,
+            real, size,
+        )  # fmt: skip
+        tl.store(query_out + token * (query_heads * size) + head * size + number, q, mask=real)

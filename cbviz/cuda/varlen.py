@@ -87,7 +87,7 @@ def prefill(
     Returns
     -------
     Tensor
-        [T, query heads, head size].
+        [T, query heads, head size]; numbers of tokens outside all rows are undefined.
     """
     if not packed.fresh or keys_new is None or values_new is None:
         keys_new, values_new = keys[packed.gather], values[packed.gather]

@@ -23,6 +23,7 @@ from cbviz.eager.attention import AttentionBackend, VarlenBatch
 from cbviz.eager.attention_hook import Scoring, check_calls, logits_of
 from cbviz.eager.kv_cache import KVCache
 from cbviz.eager.logit_rules import SlotRules
+from cbviz.eager.no_cudnn import without_cudnn
 from cbviz.eager.out_of_memory import OUT_OF_MEMORY, out_of_memory
 from cbviz.eager.sampling import SlotSampling
 from cbviz.models.needs import AttentionNeeds
@@ -77,6 +78,7 @@ class VarlenForward:
         self._backend = backend
         self._rules = rules
         self._small = self.device.type == "cpu" and sum(p.numel() for p in model.parameters()) < SMALL
+        self._around = without_cudnn if self.device.type == "cuda" else one_thread if self._small else nullcontext
         self._tokens = torch.zeros((slots, width), dtype=torch.int64, device=self.device)
         self._sampling = SlotSampling(slots, self.device)
 
@@ -87,7 +89,7 @@ class VarlenForward:
         for seat in step.seats:
             self._seat(seat)
         try:
-            with torch.inference_mode(), one_thread() if self._small else nullcontext():
+            with torch.inference_mode(), self._around():
                 return self._draw(step, self.logits(step))
         except OUT_OF_MEMORY as error:
             raise out_of_memory(self.device, f"computing {int(step.count.sum()):,} tokens in one pass") from error
