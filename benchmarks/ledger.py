@@ -145,8 +145,8 @@ def page() -> str:
         "",
         "Forecasts: [forecasts.json](results/decompose/forecasts.json). Run: `python benchmarks/decompose_runs.py "
         f"--out FILE --limit 9`, {about(measured.versions)}, {measured.date[:16].replace('T', ' ')} "
-        "([result](../cbviz/run/decompositions/opt-13b-h200.json)). Steps with eager kernels are not in it: they were "
-        "measured beside another process, and launching kernels one by one is work of the host.",
+        "([result](../cbviz/run/decompositions/opt-13b-h200.json)). Launching eager kernels is work of the host, whose "
+        "speed drifts: hence the spreads of those steps.",
         "",
         *decomposition(measured),
         "",

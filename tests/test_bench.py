@@ -288,7 +288,7 @@ def test_rates_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     ("name", "expected"),
     [
         ("_decode_kernel", "attention"),
-        ("_store_kernel", "attention"),
+        ("_place_kernel", "attention"),
         ("void pytorch_flash::flash_fwd_kernel<Flash_fwd_kernel_traits<128, cutlass::bfloat16_t>>", "attention"),
         ("nvjet_tst_64x8_64x16_4x1_v_bz_TNT", "gemm"),
         ("sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize128x128x64_cublas", "gemm"),
@@ -317,6 +317,19 @@ def test_shares_add_up_to_the_time_from_first_to_last() -> None:
     assert found.kernels[0] == ("_decode_kernel", pytest.approx(0.4), 0.5)
     assert {name: calls for name, _, calls in found.kernels}["gemm"] == 1
     assert breakdown([], 3) is None
+
+
+def test_gaps_are_those_of_the_same_iterations_without_the_profiler() -> None:
+    """The profiler has stretched two iterations of 100 µs, of which kernels fill 120, to 400 µs."""
+    kernels = [Kernel("gemm", 0, 80), Kernel("_decode_kernel", 340, 400), Kernel("triton_add", 350, 380)]
+    found = breakdown(kernels, 2, 200e-6)
+    assert found is not None
+    assert found.step_seconds == pytest.approx(100e-6)
+    assert (found.attention, found.gemm, found.other, found.gaps) == pytest.approx((0.3, 0.4, 0.0, 0.3))
+    slower = breakdown(kernels, 2, 100e-6)  # kernels that took longer under the profiler than all of it without
+    assert slower is not None
+    assert slower.gaps == 0
+    assert slower.attention + slower.gemm == pytest.approx(1)
 
 
 # ---------------------------------------------------------------------- peers

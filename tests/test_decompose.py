@@ -485,5 +485,26 @@ def test_a_result_prints_itself(a100: Decomposition) -> None:
     assert "输出 token/s" in a100.table(language="zh")
     claim = next(str(line) for line in a100.sentences() if line.key == "decompose.claim")
     assert claim.startswith("A careful claim: of ")
+    assert "refilling slots every iteration 1.98–2×" in claim, "the range of both orders"
     short = replace(a100, results=dict(list(a100.results.items())[:3]))
     assert not any(line.key == "decompose.claim" for line in short.sentences())
+
+
+def test_orders_are_said_to_differ_only_beyond_the_spread(a100: Decomposition) -> None:
+    def orders(of: Decomposition) -> list[str]:
+        return [str(line) for line in of.sentences() if line.key == "decompose.order"]
+
+    assert orders(a100) == [
+        "What a step contributes depends on what came before it: “fused kernels” is worth 1.1× in one order and "
+        "1.16× in the other."
+    ]
+    loose = {key: replace(each, low=each.seconds * 0.9, high=each.seconds * 1.1) for key, each in a100.results.items()}
+    assert orders(replace(a100, results=loose)) == []
+
+
+def test_scheduler_by_kernels_is_said_wherever_its_four_steps_were_run(a100: Decomposition) -> None:
+    assert not a100.quadrants
+    said = next(str(line) for line in a100.sentences() if line.key == "decompose.quadrants")
+    seconds = {key: result.seconds for key, result in a100.results.items()}
+    both = seconds["batch_longest/eager"] / seconds["paged/fused"]
+    assert said.endswith(f"both together {both:.2f}×.")

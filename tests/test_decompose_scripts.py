@@ -16,7 +16,7 @@ from cbviz.cli import main
 from cbviz.errors import MeasureError, TraceError
 from cbviz.run.decompose import decompose
 from cbviz.run.decompose_file import load_decomposition, recorded_decomposition
-from cbviz.run.decompose_plan import ORDERS, DecomposeStep, chain, checked_names
+from cbviz.run.decompose_plan import KERNELS, ORDERS, DecomposeStep, chain, checked_names
 from cbviz.run.decompose_result import Decomposition
 from cbviz.simulator import load_cost
 from cbviz.trace.recordings import COMPARISONS, compared
@@ -185,19 +185,29 @@ def test_a_comparison_is_written_only_if_the_answers_agree(tmp_path: Path, monke
 
 def test_the_page_has_the_measured_table() -> None:
     found = recorded_decomposition()
-    assert found.table("kernels_first") in PAGE
+    for order in found.chains:
+        assert found.table(order) in PAGE
     drawn = (ROOT / "docs" / "waterfall-h200.svg").read_text("utf-8")
     assert drawn == found.waterfall("kernels_first").svg()
     assert "e+" not in drawn
     factors = {factor.name: factor for factor in found.factors("kernels_first")}
-    schedule = math.prod(factor.ratio for name, factor in factors.items() if name != "fused")
+    schedule = math.prod(factor.ratio for name, factor in factors.items() if name not in KERNELS)
     memory = math.prod(factors[name].ratio for name in ("lengths_declared", "paged", "paged_double"))
     said = PAGE.replace("\n", " ")
     assert f"it is {schedule:.1f}×" in said
     assert f"longest output is worth {factors['batch_longest'].ratio:.2f}×" in said
     assert f"every iteration {factors['iteration_level'].ratio:.2f}×" in said
     assert f"twice the memory, {memory:.2f}× without" in said
-    errors = [factor.forecast / factor.ratio - 1 for name, factor in factors.items() if name != "fused"]
+    kernels = math.prod(factor.ratio for name, factor in factors.items() if name in KERNELS)
+    assert f"bring the other {kernels:.2f}×" in said
+    seconds = {key: result.seconds for key, result in found.results.items()}
+    for scheme in ("batch_longest", "paged"):
+        eager, fused = seconds[f"{scheme}/eager"], seconds[f"{scheme}/fused"]
+        assert f"| {eager:,.0f} | {fused:,.0f} | {eager / fused:.2f}× |" in PAGE
+    for name in KERNELS[1:]:
+        assert f"{factors[name].forecast:.2f}×" in said
+        assert f"measured {factors[name].ratio:.2f}×" in said
+    errors = [factor.forecast / factor.ratio - 1 for name, factor in factors.items() if name not in KERNELS]
     assert max(map(abs, errors)) < 0.026
     apart = found.results["paged_double/fused"].apart
     assert apart is not None
@@ -211,8 +221,10 @@ def test_the_ledger_is_what_the_files_say() -> None:
 def test_the_recorded_one_on_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     picture = tmp_path / "fall.svg"
     assert main(["decompose", "--recorded", "--svg", str(picture)]) == 0
-    assert recorded_decomposition().table("kernels_first") in capsys.readouterr().out
-    assert picture.read_text("utf-8") == (ROOT / "docs" / "waterfall-h200.svg").read_text("utf-8")
+    found, shown = recorded_decomposition(), capsys.readouterr().out
+    for order in found.chains:
+        assert found.table(order) in shown
+    assert picture.read_text("utf-8") == found.waterfall().svg()
     assert main(["decompose", "--recorded", "--cap", "32"]) == 2
     assert "leave --cap out" in capsys.readouterr().err
     with pytest.raises(MeasureError, match=r"there is no recorded decomposition 'opt-66b'; there is opt-13b-h200\."):

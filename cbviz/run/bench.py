@@ -351,7 +351,7 @@ def _measured(
     lane = middle.lane or setting.timed(executor, record=True).lane
     assert lane is not None
     trace = lane.trace()
-    found = setting.profile(executor) if profile and loaded.device.type == "cuda" else None
+    found = setting.profile(executor, trace) if profile and loaded.device.type == "cuda" else None
     # Compiled code may outlive the executor; the KV cache must not.
     executor.cache.keys.clear()
     executor.cache.values.clear()

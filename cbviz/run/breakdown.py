@@ -1,7 +1,8 @@
 """Where the time of a step goes: attention, matrix products, other kernels, and gaps in which the GPU is idle.
 
 Kernels are identified by the names that torch.profiler reports, also inside CUDA graphs. Profiling itself takes time,
-mostly in the gaps; the profiled step's length is reported, so that it can be compared with the true one.
+in the gaps: a graph of several branches takes nearly twice as long. So a step is as long as the same iterations were
+without the profiler, and what no kernel fills of that is gaps.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 
 from cbviz.core import Engine
 
-ATTENTION = ("flash", "fmha", "attention", "attn", "_decode_kernel", "_merge_kernel", "_store_kernel")
+ATTENTION = ("flash", "fmha", "attention", "attn", "_decode_kernel", "_place_kernel")
 """Substrings in the names of kernels that attend, merge splits, or write keys and values into the cache."""
 GEMM = ("gemm", "gemv", "cutlass", "cublas", "nvjet", "xmma", "splitk", "matmul", "_mm_")
 """Substrings in the names of matrix products. `_mm_` is Inductor's, for a product fused with its neighbours: with a
@@ -33,12 +34,12 @@ class Kernel(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Breakdown:
-    """Shares of the time between the first kernel and the last one; they add up to 1.
+    """Shares of the time of some iterations; they add up to 1.
 
     Attributes
     ----------
     iterations, step_seconds
-        How many iterations were profiled, and the length of one under the profiler.
+        How many iterations were profiled, and the length of one without the profiler.
     attention, gemm, other, gaps
         Shares. Attention includes writing the cache; other includes copies between host and device.
     kernels
@@ -62,21 +63,36 @@ def kind(name: str) -> str:
     return "gemm" if any(part in lowered for part in GEMM) else "other"
 
 
-def breakdown(kernels: Iterable[Kernel], iterations: int) -> Breakdown | None:
-    """Divide the time among kinds of kernels; None if no kernel ran. Overlapping time goes to the earlier kernel."""
+def breakdown(kernels: Iterable[Kernel], iterations: int, seconds: float = 0.0) -> Breakdown | None:
+    """Divide time among kinds of kernels.
+
+    Parameters
+    ----------
+    kernels
+        What ran. Overlapping time goes to the earlier kernel.
+    iterations
+        In how many.
+    seconds
+        What these took without the profiler; less than the kernels' own time means that time. 0, if that is unknown,
+        takes the time from the first kernel to the last.
+
+    Returns
+    -------
+    Breakdown or None
+        None if no kernel ran.
+    """
     ordered = sorted(kernels, key=lambda kernel: kernel.begin)
     if not ordered:
         return None
     busy: dict[str, float] = defaultdict(float)
     calls: dict[str, int] = defaultdict(int)
     reached = begun = ordered[0].begin
-    gaps = 0.0
     for kernel in ordered:
-        gaps += max(0.0, kernel.begin - reached)
         busy[kernel.name] += max(0.0, kernel.end - max(reached, kernel.begin))
         calls[kernel.name] += 1
         reached = max(reached, kernel.end)
-    window = reached - begun
+    filled = sum(busy.values())
+    window = max(seconds * 1e6, filled) if seconds else reached - begun
     if not window:
         return None
     shares = {"attention": 0.0, "gemm": 0.0, "other": 0.0}
@@ -87,13 +103,15 @@ def breakdown(kernels: Iterable[Kernel], iterations: int) -> Breakdown | None:
         iterations=iterations,
         step_seconds=window / 1e6 / iterations,
         **shares,
-        gaps=gaps / window,
+        gaps=1 - filled / window,
         kernels=tuple((name[:120], busy[name] / window, calls[name] / iterations) for name in most),
     )
 
 
-def profiled(engine: Engine, iterations: int) -> Breakdown | None:
+def profiled(engine: Engine, iterations: int, seconds: float) -> Breakdown | None:
     """Profile an engine's next iterations on a CUDA device; None if none ran or the profiler saw no kernel.
+
+    `seconds` is what so many iterations take there without the profiler.
 
     A profiler sees no kernels where the driver reserves its counters for administrators, and in some containers.
     """
@@ -111,4 +129,4 @@ def profiled(engine: Engine, iterations: int) -> Breakdown | None:
         for event in events
         if event.device_type == DeviceType.CUDA and not getattr(event, "is_user_annotation", False)
     ]
-    return breakdown(kernels, done) if done else None
+    return breakdown(kernels, done, seconds * done / iterations) if done else None

@@ -10,10 +10,13 @@ from cbviz.checks import three_digits as _few
 from cbviz.measure.headline import HEADLINE
 from cbviz.measure.rounding import percent
 from cbviz.messages import FIRST, Message, say
-from cbviz.run.decompose_plan import KERNELS, DecomposeStep
+from cbviz.run.decompose_plan import KERNELS, QUADRANTS, DecomposeStep
 
 if TYPE_CHECKING:
-    from cbviz.run.decompose_result import Decomposition
+    from cbviz.run.decompose_result import Decomposition, Factor
+
+_ALIKE = 1.005
+"""Factors that are no further apart count as the same."""
 
 
 def sentences(of: Decomposition) -> list[Message]:
@@ -38,12 +41,7 @@ def sentences(of: Decomposition) -> list[Message]:
             }
             said.append(Message("decompose.total", ratio=_few(ratio), **rates))
             break
-    if len(of.chains) > 1:
-        apart = sorted(of.ranges().items(), key=lambda item: item[1][0] / item[1][1])
-        if apart and apart[0][1][1] > 1.005 * apart[0][1][0]:
-            name, (low, high) = apart[0]
-            factor = Message(f"decompose.step.{name}")
-            said.append(Message("decompose.order", factor=factor, low=_few(low), high=_few(high)))
+    said += _orders(of)
     said += _claim(of)
     said += _quadrants(of)
     counted = [result for result in of.results.values() if result.method == "counted"]
@@ -58,26 +56,55 @@ def sentences(of: Decomposition) -> list[Message]:
     return said
 
 
+def _orders(of: Decomposition) -> list[Message]:
+    """The factor whose worth differs most between the orders, by more than its spreads explain, if there is one."""
+    found: dict[str, list[Factor]] = {}
+    for order in of.chains:
+        for factor in of.factors(order):
+            found.setdefault(factor.name, []).append(factor)
+    apart = []
+    for name, each in found.items():
+        low, high = min(each, key=lambda factor: factor.ratio), max(each, key=lambda factor: factor.ratio)
+        apart.append((high.low / low.high, high.ratio / low.ratio, name, low.ratio, high.ratio))
+    beyond, ratio, name, least, most = max(apart, default=(0.0, 0.0, "", 0.0, 0.0))
+    if beyond <= 1 or ratio <= _ALIKE:
+        return []
+    return [Message("decompose.order", factor=Message(f"decompose.step.{name}"), low=_few(least), high=_few(most))]
+
+
 def _claim(of: Decomposition) -> list[Message]:
-    """What may be said about the headline: groups of factors in the first order, if all were run."""
-    order = next(iter(of.chains), "")
-    ratios = {factor.name: factor.ratio for factor in of.factors(order)}
+    """What may be said about the headline: groups of factors, over the orders in which all were run."""
     groups = {
         "padding": ("batch_longest",),
         "refilling": ("iteration_level",),
         "memory": ("lengths_declared", "tgi", "paged", "paged_double"),
         "kernels": KERNELS[1:],
     }
-    worth = {name: [ratios[each] for each in members if each in ratios] for name, members in groups.items()}
-    ratio = of.total(order)
-    if ratio is None or not all(worth.values()):
+    worth: dict[str, list[float]] = {name: [] for name in groups}
+    total = 0.0
+    for order in of.chains:
+        ratios = {factor.name: factor.ratio for factor in of.factors(order)}
+        parts = {name: [ratios[each] for each in members if each in ratios] for name, members in groups.items()}
+        ratio = of.total(order)
+        if ratio is None or not all(parts.values()):
+            continue
+        total = total or ratio
+        for name, values in parts.items():
+            worth[name].append(math.prod(values))
+    if not total:
         return []
-    facts = {name: _few(math.prod(values)) for name, values in worth.items()}
-    return [Message("decompose.claim", total=_few(ratio), headline=int(HEADLINE), **facts)]
+    facts = {name: _span(min(values), max(values)) for name, values in worth.items()}
+    return [Message("decompose.claim", total=_few(total), headline=int(HEADLINE), **facts)]
+
+
+def _span(low: float, high: float) -> str:
+    """A range, or one number where both ends look the same."""
+    return _few(low) if _few(low) == _few(high) else f"{_few(low)}–{_few(high)}"
 
 
 def _quadrants(of: Decomposition) -> list[Message]:
-    taken = [of.results.get(step.key) for step in of.quadrants[:4]]
+    corners = of.quadrants[:4] or [DecomposeStep(*pair) for pair in QUADRANTS]
+    taken = [of.results.get(step.key) for step in corners]
     found = []
     if len(taken) == 4 and all(taken):
         a, b, c, d = (result.seconds for result in taken if result is not None)

@@ -17,6 +17,7 @@ from cbviz.run.breakdown import Breakdown, profiled
 from cbviz.run.build import ModelOrGraphs, build_engine, build_executor, reports_captures
 from cbviz.run.lane import Lane
 from cbviz.run.progress import Progress
+from cbviz.trace import Trace
 from cbviz.workload import Workload
 
 WARM_UP = 16
@@ -96,12 +97,17 @@ class Setting:
         self._drain(engine)
         return first
 
-    def profile(self, executor: ModelOrGraphs) -> Breakdown | None:
-        """Where the time of a step goes on a GPU; None if the workload ends before the slots are full and warm."""
+    def profile(self, executor: ModelOrGraphs, trace: Trace) -> Breakdown | None:
+        """Where the time of a step goes on a GPU, of iterations whose length `trace` has, a run of the same work.
+
+        None if the workload ends before the slots are full and warm.
+        """
         engine = self.engine(executor)
         for _ in range(WARM_UP):
             engine.step()
-        found = profiled(engine, PROFILED)
+        ends = trace.iterations.t_end[WARM_UP - 1 : WARM_UP + PROFILED]
+        undisturbed = float(ends[-1] - ends[0]) * PROFILED / (len(ends) - 1) if len(ends) > 1 else 0.0
+        found = profiled(engine, PROFILED, undisturbed)
         self._drain(engine)
         return found
 
