@@ -283,6 +283,14 @@ WRONG_TRAFFIC = {
     "empty": ("", "is empty"),
     "blank": ("\n\n", "is empty"),
     "a header only": (AZURE, "has no rows: nothing follows its header"),
+    "conversations without requests": (
+        '{"id": "a", "requests": []}\n{"id": "b", "requests": []}\n',
+        "has no conversation with a request that gave a token",
+    ),
+    "conversations without output": (
+        '{"id": "a", "requests": [{"t": 0, "in": 5, "out": 0, "hash_ids": []}]}\n',
+        "has no conversation with a request that gave a token",
+    ),
     "no header": (ROW + ROW, "in no format that is known here"),
     "one column": ("tokens\n5\n", "neither CSV with a header"),
     "a missing column": ("TIMESTAMP,ContextTokens\n2023-11-16 18:17:03.98,4808\n", "lacks 'GeneratedTokens'"),

@@ -53,11 +53,13 @@ class Columns:
         self.client.append(client)
         self.prefix.append(prefix)
 
-    def traffic(self, source: str, block: int = 0, left_out: int = 0) -> Traffic:
-        """All requests, in order of arrival."""
+    def traffic(
+        self, source: str, block: int = 0, left_out: int = 0, empty: str = "has no rows: nothing follows its header"
+    ) -> Traffic:
+        """All requests, in order of arrival; `empty` says what a file without one is like."""
         if not self.arrival:
             if not left_out:
-                raise WorkloadError(f"{source} has no rows: nothing follows its header.")
+                raise WorkloadError(f"{source} {empty}.")
             Row(source, left_out, {}).fail("no row of the file is a served request.")
         order = sorted(range(len(self.arrival)), key=self.arrival.__getitem__)
 
@@ -151,7 +153,7 @@ def weka(rows: Rows, first: int) -> Traffic:
             if output:
                 client = row.text("id") or f"conversation {row.number}"
                 found.add(row, time, request.tokens("in"), output, client, ids, ordered=False)
-    return found.traffic(rows.source, WEKA_BLOCK)
+    return found.traffic(rows.source, WEKA_BLOCK, empty="has no conversation with a request that gave a token")
 
 
 def _weka_requests(row: Row, requests: list[Any], shift: float) -> Iterator[tuple[Row, float]]:
