@@ -103,6 +103,13 @@ def _join(ray: Any, address: str) -> None:
         with _client_mode_left_off():
             ray.init(address=address, **QUIETLY)
     except ConnectionError as error:
+        _, failed, why = str(error).partition("Initialization failure from server:")
+        if failed:  # each client gets a server of its own, for which Ray waits 30 s
+            reason = f" ({one_line(ConnectionError(why), 300)})" if why.strip() else ""
+            raise SweepError(
+                f"the Ray cluster at {shown(address)} answers, but its server for this connection did not "
+                f"start{reason}; its machine may be busy or out of memory: try again."
+            ) from None
         raise SweepError(f"no Ray cluster answers at {shown(address)}: {one_line(error)}.") from None
     except Exception as error:  # such as another version of Ray or of Python
         if type(error).__name__ == "AuthenticationError":
