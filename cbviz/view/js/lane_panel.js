@@ -31,7 +31,7 @@ export class LanePanel {
       COUNTERS.map((name) => {
         const value = h("strong");
         const title = name === "iterations" ? "" : view.say(`${name}_title`);
-        const label = h("span", {}, view.say(name));
+        const label = h("span", {}, name === "iterations" ? "" : view.say(name));
         return [name, { value, label, box: h("span", { class: `cb-counter cb-c-${name}`, title }, value, label) }];
       }),
     );
@@ -72,6 +72,7 @@ export class LanePanel {
     const c = lane.counters(k);
     if (lane.changes.length) this.drawSettings(k, c);
     setText(counters.iterations.value, view.num(k));
+    setText(counters.iterations.label, view.say("iterations_of", { n: k }));
     const { timed } = view.run;
     counters.rate.box.hidden = !timed;
     counters.iterations.box.title = !timed ? "" : view.say("single", { policy: lane.name, n: view.num(k), s: roughly(language, c.seconds) });
