@@ -153,6 +153,8 @@ def test_the_three_steps_wait_for_a_guess_and_follow_the_reader(opened, page: Pa
     text = page.locator(".step").nth(2).inner_text()
     received = page.get_attribute("#story-board .cbviz", "data-received").split()
     assert all(n in text for n in received)
+    expect(page.locator("#story-board")).to_contain_text(f"end: {received[1]} iterations", timeout=20_000)
+    expect(page.locator("#story-board")).not_to_contain_text(f"{received[1]} iterations,")  # seconds of a clock
 
 
 def test_a_request_in_a_step_and_its_bar_light_each_other_up(opened, page: Page) -> None:
