@@ -2,7 +2,7 @@
 
 There is a grid of five policies, five seeds, four numbers of slots, ample and tight memory. Every schedule of it is
 compared, with 16 requests and torch's answers given; a sample is computed by the page's model as well.
-CBVIZ_WHOLE_GRID=1 computes all of it, with 64 requests (an hour on two cores).
+CBVIZ_WHOLE_GRID=1 computes all of it, with 64 requests (ten minutes on two cores).
 """
 
 from __future__ import annotations

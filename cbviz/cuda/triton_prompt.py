@@ -83,29 +83,11 @@ def place(
     query_programs = 0 if rotary is None else triton.cdiv(query.shape[1], heads_a_program)
     with torch.cuda.device_of(keys):  # type: ignore[no-untyped-call]
         _place_kernel[(tokens - first, kv_programs + query_programs)](
-            query,
-            key,
-            value,
-            cos,
-            sin,
-            *turned,
-            keys,
-            values,
-            slot_mapping,
-            first,
-            *query.stride()[:2],
-            *key.stride(),
-            *value.stride(),
-            cos.stride(0),
-            sin.stride(0),
-            query_heads=query.shape[1],
-            kv_heads=kv_heads,
-            size=size,
-            heads_a_program=heads_a_program,
-            kv_programs=kv_programs,
-            width=width,
-            rotary=rotary is not None,
-        )
+            query, key, value, cos, sin, *turned, keys, values, slot_mapping, first,
+            *query.stride()[:2], *key.stride(), *value.stride(), cos.stride(0), sin.stride(0),
+            query_heads=query.shape[1], kv_heads=kv_heads, size=size, heads_a_program=heads_a_program,
+            kv_programs=kv_programs, width=width, rotary=rotary is not None,
+        )  # fmt: skip
     return turned
 
 
