@@ -409,7 +409,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (90, "a number of slot-iterations"),
         (50 / 180, "the shortest request only"),
         (2 / 3, "counts requests"),
-        (1.0, "something else than the 180"),
+        (1.0, "something other than the 180"),
         (0.25, "is not the share"),
         ("half", "a number, such as"),
     ],
