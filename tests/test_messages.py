@@ -114,7 +114,7 @@ def test_every_line_is_used() -> None:
     made_of_parts = re.compile(
         # the ending is a fact of the run: a state's name, why a request ended, a control, a scheme, a row of a table
         r"board\.(why_|set_|name_|\w+_title$)|verdict\.(pair|every|best|behind|clock|nothing_even)_|policy\.(orca|shortest_first)\.|why\.line|course\.\d\d\.|language\."
-        r"|doctor\.(column|gantt|rule|unknown)\.|decompose\.(column|step)\."
+        r"|doctor\.(column|gantt|rule|unknown)\.|decompose\.(column|step|order)\."
     )
     unused = []
     for key in KEYS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cbviz.cli.option_types import above_zero, between, names
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 COST = "a100-40gb-opt-13b"
 """The calibration of the article's own device."""
 NOT_RECORDED = (
-    "model", "benchmark", "cap", "requests", "seed", "simulate", "cost", "steps", "orders", "two_by_two", "both_ways",
+    "model", "benchmark", "cap", "requests", "seed", "simulate", "cost", "steps", "two_by_two", "both_ways",
     "only", "limit", "device", "dtype", "forecast", "save", "resume",
 )  # fmt: skip
 """Options that shape a run."""
@@ -31,6 +32,8 @@ def run_decompose(options: argparse.Namespace) -> int:
     """Run `cbviz decompose`; returns the exit code. Raises CbvizError for bad input."""
     if options.svg is not None:
         options.svg = new_file(options.svg, "--svg", suffix=".svg")
+    if options.svg is not None and options.two_by_two:
+        raise MeasureError("scheduler × kernels is a table and no waterfall; leave --svg out, or --two-by-two.")
     if options.save is not None:
         options.save = new_file(options.save, "--save", suffix=".json")
     with everything_to_stderr():
@@ -40,15 +43,15 @@ def run_decompose(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"command": options.command_line, **found.to_json()})
     else:
-        for order in found.chains:
+        with_results = [order for order, steps in found.chains.items() if any(s.key in found.results for s in steps)]
+        for order in [order for order in with_results if found.factors(order)] or with_results[:1]:
             print(found.table(order, options.language), "", sep="\n")
         print(*(printable(line.in_language(options.language)) for line in found.sentences()), sep="\n", flush=True)
     targets: list[Writing] = []
     if options.save is not None:
         targets.append((lambda: None, f"The numbers are in {short(options.save)}"))
     if options.svg is not None and found.chains and len(found.results) > 1:
-        order = max(found.chains, key=lambda order: len(found.factors(order)))
-        picture = found.waterfall(order, language=options.language)
+        picture = found.waterfall(found.steadiest, language=options.language)
         targets.append((lambda: picture.to_svg(options.svg), f"The picture is in {short(options.svg)}"))
     code = write_all(targets, quiet=options.json) if targets else 0
     if found.stopped:
@@ -57,13 +60,18 @@ def run_decompose(options: argparse.Namespace) -> int:
 
 
 def _recorded(options: argparse.Namespace) -> Decomposition:
+    from cbviz.run.decompose import checked_orders
     from cbviz.run.decompose_file import recorded_decomposition
 
     for name, default in options.defaults.items():
         if getattr(options, name) != default:
             option = name.replace("_", "-")
             raise MeasureError(f"--recorded shows a run that was made before; leave --{option} out, or --recorded.")
-    return recorded_decomposition()
+    found = recorded_decomposition()
+    if options.orders is None:
+        return found
+    orders = checked_orders(options.orders)
+    return replace(found, chains={order: steps for order, steps in found.chains.items() if order in orders})
 
 
 def _made(options: argparse.Namespace) -> Decomposition:
@@ -72,12 +80,16 @@ def _made(options: argparse.Namespace) -> Decomposition:
     from cbviz.run.progress import progress_for
 
     simulated = options.simulate or options.cost is not None
+    if simulated and options.model is not None:
+        raise MeasureError(
+            "a simulation has the model of its calibration; leave --model out, or give another --cost."
+        )
     if not simulated:
         from transformers.utils import logging
 
         logging.set_verbosity_error()
     return decompose(
-        options.model,
+        options.model or "tiny",
         benchmark=options.benchmark,
         cap=options.cap,
         requests=options.requests,
@@ -107,7 +119,7 @@ def add_decompose(commands: Any) -> None:
         "refilling, memory, kernels. For example, `cbviz decompose` on this machine, or `cbviz decompose --simulate` "
         "for the article's own GPU.",
     )
-    decompose.add_argument("--model", default="tiny", help="a name of `cbviz models`, or random:opt-13b (tiny)")
+    decompose.add_argument("--model", help="a name of `cbviz models`, or random:opt-13b (tiny)")
     decompose.add_argument(
         "--benchmark", help="article (1,000 requests of 512 tokens) or small (what fits the model and the device)"
     )

@@ -15,6 +15,26 @@ ARTICLE = {
 the factor they belong to: continuous batching (TGI, Ray Serve) 8 times static batching, vLLM's memory 23 / 8 times
 that, FasterTransformer's kernels 4 times static batching."""
 HEADLINE = 23.0
+_OVER = {"iteration_level": ("dataset_longest", "batch_longest", "request_level"), "paged": ("tgi",)}
+"""What the article's multiple of a schedule is over; with other steps left out it belongs to no factor."""
+
+
+def article_credit(name: str, before: str) -> float | None:
+    """The article's multiple of a factor.
+
+    Parameters
+    ----------
+    name
+        The factor.
+    before
+        The scheme that it replaces.
+
+    Returns
+    -------
+    float or None
+        None if the article gives none, or gives it over another scheme.
+    """
+    return ARTICLE.get(name) if before in _OVER.get(name, (before,)) else None
 
 
 def expected_longest(batch: int, mean: float, cap: float) -> float:

@@ -118,7 +118,7 @@ def decompose(
     >>> [(factor.name, round(factor.ratio, 1)) for factor in found.factors("schedule_first")]
     [('batch_longest', 4.0)]
     """
-    names, chosen_orders = checked_names(steps), _orders(orders)
+    names, chosen_orders = checked_names(steps), checked_orders(orders)
     flag("two_by_two", two_by_two, error=MeasureError)
     flag("resume", resume, error=MeasureError)
     twice = None if both_ways is None else DecomposeStep.of(both_ways)
@@ -223,7 +223,24 @@ def _benchmark(given: str | Benchmark, own: dict[str, Any]) -> Benchmark:
     return benchmark_of(given, **own)
 
 
-def _orders(given: Sequence[str]) -> tuple[str, ...]:
+def checked_orders(given: Sequence[str]) -> tuple[str, ...]:
+    """The orders that are asked for, in the order in which they are run.
+
+    Parameters
+    ----------
+    given
+        One or both of `ORDERS`.
+
+    Returns
+    -------
+    tuple of str
+        Each once.
+
+    Raises
+    ------
+    MeasureError
+        None, or one that there is not.
+    """
     asked = [one_of("an order", order, ORDERS, error=MeasureError) for order in listed("orders", given, "names")]
     if not asked:
         raise MeasureError(f"orders must be one or both of {', '.join(ORDERS)}, not {shown(given)}.")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cbviz.checks import shown
 from cbviz.errors import MeasureError
-from cbviz.measure.headline import ARTICLE, theory
+from cbviz.measure.headline import article_credit, theory
 from cbviz.messages import FIRST, Message, say
 from cbviz.paths import printable
 from cbviz.run.decompose_measure import StepResult
@@ -151,7 +152,7 @@ class Decomposition:
                     a.seconds / b.seconds,
                     a.low / b.high,
                     a.high / b.low,
-                    ARTICLE.get(name) if made.name == "article" else None,
+                    article_credit(name, before.scheme) if made.name == "article" else None,
                     theory(
                         before.scheme,
                         after.scheme,
@@ -180,6 +181,16 @@ class Decomposition:
                 found.setdefault(factor.name, []).append(factor.ratio)
         orders = len(self.chains)
         return {name: (min(values), max(values)) for name, values in found.items() if len(values) == orders}
+
+    @property
+    def steadiest(self) -> str:
+        """Of the orders with most results, the one whose factors were measured with least spread; "" if none."""
+
+        def loose(order: str) -> tuple[int, float]:
+            factors = self.factors(order)
+            return -len(factors), sum(math.log(factor.high / factor.low) for factor in factors)
+
+        return min(self.chains, key=loose, default="")
 
     def total(self, order: str) -> float | None:
         """How many times faster the last step of an order is than its first.

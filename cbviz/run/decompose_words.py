@@ -73,33 +73,24 @@ def _orders(of: Decomposition) -> list[Message]:
 
 
 def _claim(of: Decomposition) -> list[Message]:
-    """What may be said about the headline: groups of factors, over the orders in which all were run."""
+    """What may be said about the headline: groups of factors in the steadiest order, if all were run."""
+    order = of.steadiest
+    ratios = {factor.name: factor.ratio for factor in of.factors(order)}
     groups = {
         "padding": ("batch_longest",),
         "refilling": ("iteration_level",),
         "memory": ("lengths_declared", "tgi", "paged", "paged_double"),
         "kernels": KERNELS[1:],
     }
-    worth: dict[str, list[float]] = {name: [] for name in groups}
-    total = 0.0
-    for order in of.chains:
-        ratios = {factor.name: factor.ratio for factor in of.factors(order)}
-        parts = {name: [ratios[each] for each in members if each in ratios] for name, members in groups.items()}
-        ratio = of.total(order)
-        if ratio is None or not all(parts.values()):
-            continue
-        total = total or ratio
-        for name, values in parts.items():
-            worth[name].append(math.prod(values))
-    if not total:
+    worth = {name: [ratios[each] for each in members if each in ratios] for name, members in groups.items()}
+    ratio = of.total(order)
+    if ratio is None or not all(worth.values()):
         return []
-    facts = {name: _span(min(values), max(values)) for name, values in worth.items()}
-    return [Message("decompose.claim", total=_few(total), headline=int(HEADLINE), **facts)]
-
-
-def _span(low: float, high: float) -> str:
-    """A range, or one number where both ends look the same."""
-    return _few(low) if _few(low) == _few(high) else f"{_few(low)}–{_few(high)}"
+    facts: dict[str, Any] = {name: _few(math.prod(values)) for name, values in worth.items()}
+    if len(of.chains) > 1:
+        facts["order"] = Message(f"decompose.order.{order}")
+    return [Message("decompose.claim_in_order" if "order" in facts else "decompose.claim",
+                    total=_few(ratio), headline=int(HEADLINE), **facts)]  # fmt: skip
 
 
 def _quadrants(of: Decomposition) -> list[Message]:
