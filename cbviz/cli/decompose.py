@@ -81,9 +81,7 @@ def _made(options: argparse.Namespace) -> Decomposition:
 
     simulated = options.simulate or options.cost is not None
     if simulated and options.model is not None:
-        raise MeasureError(
-            "a simulation has the model of its calibration; leave --model out, or give another --cost."
-        )
+        raise MeasureError("a simulation has the model of its calibration; leave --model out, or give another --cost.")
     if not simulated:
         from transformers.utils import logging
 
