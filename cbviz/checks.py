@@ -84,7 +84,9 @@ def one_line(error: BaseException, most: int = 160) -> str:
     """What an error says, as a piece of a sentence: its first line without a full stop, or its type."""
     try:
         said = str(error)
-    except Exception:  # the error may be of the caller's own making
+    except PASSING:
+        raise
+    except BaseException:  # the error may be of the caller's own making
         said = ""
     line = next((" ".join(line.split()) for line in said.splitlines() if line.strip()), type(error).__name__)
     line = line.encode("utf-8", "backslashreplace").decode("utf-8").rstrip(". ")

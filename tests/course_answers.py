@@ -140,6 +140,11 @@ def _found_whole_prompt(cached: list[list[int]], prompt: list[int], block: int) 
     return _found(cached, prompt, block)
 
 
+def _found_a_block_less(cached: list[list[int]], prompt: list[int], block: int) -> int:
+    alike = [_begin_alike(one, prompt) for one in cached]
+    return max([n // block * block - (block if n == len(prompt) else 0) for n in alike] + [0])
+
+
 WRONG: dict[str, list[tuple[Any, str]]] = {
     "00.groups": [
         (("static", "continuous"), "the wrong way round"),
@@ -307,6 +312,8 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (_found_whole_prompt, "nothing to draw the answer from"),
         (lambda cached, prompt, block: _found(cached, prompt[:-1], block) // block, "counts blocks"),
         (lambda cached, prompt, block: _found(cached[:1], prompt[:-1], block), "a later prompt"),
+        (lambda cached, prompt, block: _found(cached[-1:], prompt[:-1], block), "an earlier prompt"),
+        (_found_a_block_less, "every whole block before it"),
         (lambda cached, prompt, block: 99, "the engine finds 4"),
         (lambda cached, prompt, block: None, "no whole number"),
     ],
@@ -323,6 +330,9 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda rates: [b / rates[0] for b in rates[1:]], "divided by the first rate"),
         (lambda rates: [b - a for a, b in itertools.pairwise(rates)], "those are differences"),
         (lambda rates: [a / b for a, b in itertools.pairwise(rates)], "upside down"),
+        (lambda rates: [round(b / a, 2) for a, b in itertools.pairwise(rates)], "right but rounded"),
+        (lambda rates: [float(f"{b / a:.3g}") for a, b in itertools.pairwise(rates)], "right but rounded"),
+        (lambda rates: [0 * b for b in rates[1:]], "and it is"),
         (lambda rates: [2.0] * (len(rates) - 1), "and it is"),
         (lambda rates: rates[-1] / rates[0], "no list of numbers"),
         (4, "hand over its name"),
@@ -348,6 +358,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda dollars, rate, tokens: dollars / (rate * tokens * 3600), "that is for one token"),
         (lambda dollars, rate, tokens: dollars / (rate * tokens * 60) * 1e6, "not 60"),
         (lambda dollars, rate, tokens: rate * tokens * 3600 / 1e6 / dollars, "upside down"),
+        (lambda dollars, rate, tokens: round(dollars / (rate * tokens * 3600) * 1e6, 4), "right but rounded"),
         (lambda dollars, rate, tokens: dollars, "and it is"),
         (lambda dollars, rate, tokens: "cheap", "which is no number"),
         (7, "hand over its name"),
@@ -406,6 +417,9 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     ],
     "04.share": [
         (50, "looks like percent"),
+        (2, "not the other way round"),
+        (180 / 50, "more than the whole"),
+        (1.5, "something other than the 180"),
         (90, "a number of slot-iterations"),
         (50 / 180, "the shortest request only"),
         (2 / 3, "counts requests"),

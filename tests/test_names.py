@@ -20,7 +20,6 @@ CONSTANTS = {
     "FONT": "of charts in SVG, and of pictures in pixels",
     "HARMLESS": "settings of a generation config, and keywords of an attention call",
     "LONGEST": "text in an error message, and a probe's prompt",
-    "MOST": "a bound of one module each",
     "MOST_LANES": "a race's, and the player's",
     "MOST_REPEATS": "of timed runs, and of a repeated word in a task",
     "MOST_REQUESTS": "a workload's own bounds come before those of any engine",

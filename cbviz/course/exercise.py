@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-from cbviz.checks import one_line, shown
-from cbviz.course.judging import Exercise, Mistake
+from cbviz.checks import PASSING, shown
+from cbviz.course.judging import Exercise, Mistake, raised
 from cbviz.course.lessons import LESSONS
 from cbviz.course.limit import TooSlow, within
+from cbviz.course.plain import plain
 from cbviz.course.show import Shown
 from cbviz.course.show import table as as_table
 from cbviz.course.words import say
@@ -60,7 +61,9 @@ def check(name: str, answer: Any) -> Verdict:
     name
         The exercise, such as "01.spell".
     answer
-        A number, a choice, a function or a policy, as the exercise asks; `...` or None means not answered yet.
+        A number, a choice, a list, a function or a policy, as the exercise asks. Numbers and arrays of numpy and torch
+        count as the numbers and lists that they hold, also where a function returns them. `...` or None means not
+        answered yet.
 
     Returns
     -------
@@ -85,16 +88,15 @@ def check(name: str, answer: Any) -> Verdict:
         return Verdict(None, _boxed(INK, "", [sentence]), sentence)
     record = _records.setdefault(name, _Record())
     try:
-        scored = within(SECONDS_TO_JUDGE, lambda: exercise.judge(answer))
+        scored = within(SECONDS_TO_JUDGE, lambda: exercise.judge(plain(answer)))
     except Mistake as mistake:
         return _wrong(exercise, record, str(mistake))
     except TooSlow:
         return _wrong(exercise, record, say("too slow", seconds=f"{SECONDS_TO_JUDGE:g}"))
-    except CbvizError:
+    except (CbvizError, *PASSING):
         raise
-    except Exception as error:  # no truth value of an array, no whole number for NaN, or the learner's own comparison
-        sentence = say("cannot judge", error=f"{type(error).__name__}: {one_line(error)}")
-        return _wrong(exercise, record, sentence)
+    except BaseException as error:  # no truth value of an array, no whole number for NaN, or the learner's own code
+        return _wrong(exercise, record, say("cannot judge", error=raised(error)))
     record.right = True
     key, values = scored or (exercise.praise, {})
     sentence = say(key, **values)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from cbviz.checks import PASSING
 from cbviz.core import Engine, NullExecutor
 from cbviz.core.block_pool import BlockPool
 from cbviz.events import Iteration
@@ -94,7 +95,9 @@ def is_policy(answer: object) -> bool:
     """Whether a learner handed over a policy: an object, and not its class."""
     try:
         return not isinstance(answer, type) and isinstance(answer, Policy) and callable(answer.plan)
-    except Exception:  # a property of the learner's raised
+    except PASSING:
+        raise
+    except BaseException:  # a property of the learner's raised
         return False
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-from cbviz.checks import finite, shown
-from cbviz.course.judging import Exercise, Mistake, called, whole_number
+from cbviz.checks import shown
+from cbviz.course.judging import Exercise, Mistake, called, whole_number, whole_result
+from cbviz.course.plain import plain
 
 LONGEST = 1_000
 """Tokens of a learner's list that are looked at; the right ones are far shorter."""
@@ -24,13 +25,12 @@ def judge_spell(answer: Any) -> None:
 def judge_fed(answer: Any) -> None:
     """fed(p, n): tokens that go into the model for a prompt of p and an answer of n tokens, with a KV cache."""
     for p, n in ((35, 11), (3, 2), (7, 1), (128, 40)):
-        given = called(answer, p, n, call=f"fed({p}, {n})")
+        call = f"fed({p}, {n})"
+        given = whole_result(called(answer, p, n, call=call), "01.fed no number", call, p=p, n=n)
         right = p + n - 1
-        if finite(given) is None:
-            raise Mistake("01.fed no number", p=p, n=n, given=shown(given))
         mistakes = {p + n: "last", n: "answer", p: "prompt", n * p + n * (n - 1) // 2: "everything", n * p: "times"}
         if given != right:
-            raise Mistake(f"01.fed {mistakes.get(int(given), 'other')}", p=p, n=n, given=given, right=right)
+            raise Mistake(f"01.fed {mistakes.get(given, 'other')}", p=p, n=n, given=given, right=right)
 
 
 def judge_loop(answer: Any) -> None:
@@ -57,12 +57,13 @@ def _judge_one_answer(write: Any, prompt: list[int], script: list[int], limit: i
             raise Mistake("01.loop input", number=passes, given=len(fed), right=len(known))
         return script[passes - 1]
 
-    given = called(write, next_token, list(prompt), limit, end, call=f"write(next_token, {prompt}, {limit}, {end})")
+    call = f"write(next_token, {prompt}, {limit}, {end})"
+    given = called(write, next_token, list(prompt), limit, end, call=call)
     if given is None:
         raise Mistake("01.loop nothing")
     if isinstance(given, str | bytes) or not hasattr(given, "__iter__"):
         raise Mistake("01.loop no list", given=shown(given))
-    given = _first(given, LONGEST)
+    given = called(_first, given, LONGEST, call=call)  # a generator runs the learner's code only now
     if given == right:
         return
     if given == [*prompt, *right]:
@@ -76,7 +77,7 @@ def _judge_one_answer(write: Any, prompt: list[int], script: list[int], limit: i
 
 def _first(values: Any, most: int) -> list[Any]:
     """What a learner's list or iterator gives, as far as it is looked at: it may have no end that Python could stop."""
-    return list(islice(values, most))
+    return [plain(value) for value in islice(values, most)]
 
 
 EXERCISES = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cbviz.checks import finite, shown
-from cbviz.course.judging import Exercise, Mistake, called, picked, whole_number
+from cbviz.checks import shown
+from cbviz.course.judging import Exercise, Mistake, called, picked, real_result, whole_number
 
 
 def judge_fits(answer: Any) -> None:
@@ -23,11 +23,11 @@ def judge_kv(answer: Any) -> None:
     """kv_bytes(layers, kv_heads, head_size, bytes_per_number)."""
     for layers, heads, size, each in ((32, 6, 128, 8), (40, 40, 128, 2), (5, 3, 7, 1)):
         arguments = f"({layers}, {heads}, {size}, {each})"
-        given = called(answer, layers, heads, size, each, call=f"kv_bytes{arguments}")
+        call = f"kv_bytes{arguments}"
+        given = called(answer, layers, heads, size, each, call=call)
         right = 2 * layers * heads * size * each
-        if finite(given) is None:
-            raise Mistake("03.kv no number", arguments=arguments, given=shown(given))
-        if given == right:
+        value = real_result(given, "03.kv no number", call, arguments=arguments)
+        if value == right:
             continue
         mistakes = {
             2 * layers * heads * size: "values",
@@ -36,8 +36,8 @@ def judge_kv(answer: Any) -> None:
             2 * layers * size * each: "one head",
             right / 2: "half",
         }
-        key = mistakes.get(given, "other")
-        raise Mistake(f"03.kv {key}", arguments=arguments, given=given, right=right, heads=heads, size=each)
+        key = mistakes.get(value, "other")
+        raise Mistake(f"03.kv {key}", arguments=arguments, given=shown(given), right=right, heads=heads, size=each)
 
 
 def judge_int8(answer: Any) -> None:

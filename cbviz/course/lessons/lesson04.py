@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cbviz.checks import finite, is_whole, shown
-from cbviz.course.judging import Exercise, Mistake, called, number
+from cbviz.checks import is_whole, shown
+from cbviz.course.judging import Exercise, Mistake, called, number, whole_result
 from cbviz.measure.rounding import percent
 
 
@@ -17,8 +17,10 @@ def judge_share(answer: Any) -> None:
         return
     if given in (90, 180):
         raise Mistake("04.share count", given=shown)
-    if given > 1:
+    if 10 <= given <= 100:
         raise Mistake("04.share percent", given=shown)
+    if 1 < given < 10 and abs(given - 90 / 60) > 0.005:
+        raise Mistake("04.share inverse", given=shown)
     if min(abs(given - part) for part in (50 / 180, 50 / 60, 10 / 60)) < 0.005:
         raise Mistake("04.share one slot", given=shown)
     if abs(given - 2 / 3) < 0.01:
@@ -32,14 +34,13 @@ def judge_count(answer: Any) -> None:
     """iterations(lengths, slots): what static batching takes."""
     for lengths, slots in (([20, 30, 10, 40, 5], 2), ([3, 6, 2, 3, 3, 2, 2], 4), ([5, 1, 9, 2, 8], 2), ([7], 4)):
         call = f"iterations({lengths}, {slots})"
-        given = called(answer, list(lengths), slots, call=call)
+        given = whole_result(
+            called(answer, list(lengths), slots, call=call), "04.count no number", call, lengths=lengths, slots=slots
+        )
         batches = [lengths[i : i + slots] for i in range(0, len(lengths), slots)]
         right = sum(map(max, batches))
-        value = finite(given)
-        if value == right:
+        if given == right:
             continue
-        if value is None or not value.is_integer():
-            raise Mistake("04.count no number", lengths=lengths, slots=slots, given=shown(given))
         rising = sorted(lengths)
         mistakes = {
             -(-sum(lengths) // slots): "perfect",
@@ -50,7 +51,7 @@ def judge_count(answer: Any) -> None:
             max(lengths): "longest",
             sum(lengths): "sum",
         }
-        key = mistakes.get(int(given), "other")
+        key = mistakes.get(given, "other")
         raise Mistake(f"04.count {key}", lengths=lengths, slots=slots, given=given, right=right)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import heapq
 from typing import Any
 
-from cbviz.checks import finite, shown
-from cbviz.course.judging import Exercise, Mistake, called, picked, whole_number
+from cbviz.course.judging import Exercise, Mistake, called, picked, whole_number, whole_result
 
 
 def judge_hand(answer: Any) -> None:
@@ -21,13 +20,13 @@ def judge_hand(answer: Any) -> None:
 def judge_count(answer: Any) -> None:
     """iterations(lengths, slots): what continuous batching takes."""
     for lengths, slots in (([9, 7, 6, 8, 12, 1], 2), ([3, 6, 2, 3, 3, 2, 2], 4), ([7], 4), ([4, 4, 4, 4, 4], 2)):
-        given = called(answer, list(lengths), slots, call=f"iterations({lengths}, {slots})")
+        call = f"iterations({lengths}, {slots})"
+        given = whole_result(
+            called(answer, list(lengths), slots, call=call), "05.count no number", call, lengths=lengths, slots=slots
+        )
         right = _listed(lengths, slots)
-        value = finite(given)
-        if value == right:
+        if given == right:
             continue
-        if value is None or not value.is_integer():
-            raise Mistake("05.count no number", lengths=lengths, slots=slots, given=shown(given))
         mistakes = {
             _listed(sorted(lengths), slots): "sorted",
             _listed(sorted(lengths, reverse=True), slots): "sorted",
@@ -37,7 +36,7 @@ def judge_count(answer: Any) -> None:
             sum(max(lengths[i : i + slots]) for i in range(0, len(lengths), slots)): "static",
             sum(lengths): "sum",
         }
-        key = mistakes.get(int(given), "other")
+        key = mistakes.get(given, "other")
         raise Mistake(f"05.count {key}", lengths=lengths, slots=slots, given=given, right=right)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cbviz.checks import finite, shown
-from cbviz.course.judging import Exercise, Mistake, called, picked, whole_number
+from cbviz.course.judging import Exercise, Mistake, called, picked, whole_number, whole_result
 
 
 def judge_ratio(answer: Any) -> None:
@@ -29,14 +28,11 @@ def judge_passes(answer: Any) -> None:
     ):
         asked = {"prompt": prompt, "budget": budget, "decoding": decoding}
         call = f"passes({prompt}, {budget}, {decoding})"
-        given = called(answer, prompt, budget, decoding, call=call)
+        given = whole_result(called(answer, prompt, budget, decoding, call=call), "06.passes no number", call, **asked)
         room = budget - decoding
         right = -(-prompt // room)
-        value = finite(given)
-        if value == right:
+        if given == right:
             continue
-        if value is None or not value.is_integer():
-            raise Mistake("06.passes no number", given=shown(given), **asked)
         mistakes = {
             -(-(prompt + decoding) // budget): "once",
             prompt // room + 1: "plus",
@@ -44,7 +40,7 @@ def judge_passes(answer: Any) -> None:
             -(-prompt // budget): "alone",
             prompt // budget: "alone",
         }
-        raise Mistake(f"06.passes {mistakes.get(int(given), 'other')}", given=given, right=right, **asked)
+        raise Mistake(f"06.passes {mistakes.get(given, 'other')}", given=given, right=right, **asked)
 
 
 def judge_cure(answer: Any) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cbviz.checks import finite
-from cbviz.course.judging import Exercise, Mistake, called, picked, whole_number
+from cbviz.course.judging import Exercise, Mistake, called, picked, whole_number, whole_result
 
 
 def judge_blocks(answer: Any) -> None:
@@ -20,17 +19,14 @@ def judge_blocks(answer: Any) -> None:
 def judge_waste(answer: Any) -> None:
     """waste(positions, block_size): places of the last block that stay empty."""
     for positions, size in ((37, 16), (80, 16), (1, 4), (9, 1), (100, 384)):
-        given = called(answer, positions, size, call=f"waste({positions}, {size})")
+        call, asked = f"waste({positions}, {size})", {"positions": positions, "size": size}
+        given = whole_result(called(answer, positions, size, call=call), "07.waste no number", call, **asked)
         right = -(-positions // size) * size - positions
-        value = finite(given)
-        if value == right:
+        if given == right:
             continue
-        facts = {"positions": positions, "size": size, "given": str(given)[:40], "right": right}
-        if value is None or not value.is_integer():
-            raise Mistake("07.waste no number", **facts)
         known = {positions % size: "filled", size: "full", -(-positions // size): "blocks"}
-        key = "negative" if given < 0 else known.get(int(given), "other")
-        raise Mistake(f"07.waste {key}", **facts)
+        key = "negative" if given < 0 else known.get(given, "other")
+        raise Mistake(f"07.waste {key}", given=given, right=right, **asked)
 
 
 def judge_scheme(answer: Any) -> None:

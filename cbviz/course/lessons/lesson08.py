@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cbviz.checks import finite, shown
-from cbviz.course.judging import Exercise, Mistake, called, whole_number
+from cbviz.course.judging import Exercise, Mistake, called, whole_number, whole_result
 
 
 def judge_again(answer: Any) -> None:
@@ -23,30 +22,40 @@ CASES: tuple[tuple[list[list[int]], list[int], int], ...] = (
     ([[1, 2, 3, 4]], [1, 2, 3, 4], 2),
     ([[1, 2, 8, 8, 8, 8], [1, 2, 3, 4, 5, 6]], [1, 2, 3, 4, 5, 7], 2),
     ([], [1, 2, 3], 2),
+    ([[9] * 6, [1, 2, 3, 4, 5, 6, 8], [1, 2, 3, 9, 9, 9]], [1, 2, 3, 4, 5, 6, 7], 3),
+    ([[1, 2, 3, 4, 5, 6], [1, 2, 3, 9, 9, 9]], [1, 2, 3, 4, 5, 6, 7], 3),
+    ([[1, 2, 3, 4, 5]], [1, 2, 3, 4, 5], 2),
+    ([[1, 2, 3, 4, 5, 6, 7]], [1, 2, 3, 4], 2),
+    ([[1, 2, 3, 4, 5, 6, 7]], [1, 2, 3, 4, 5], 2),
+    ([[1, 2, 3]], [1, 2, 3, 4, 5, 6, 7], 2),
 )
-"""Cached prompts, a new prompt, and the size of a block."""
+"""Cached prompts, a new prompt, and the size of a block.
+
+The best of the cached prompts is the only one, the first, the last or one in the middle. A prompt that is cached from
+beginning to end fills its blocks or does not, and what is cached is as long, longer or shorter.
+"""
 
 
 def judge_found(answer: Any) -> None:
     """found(cached, prompt, block): tokens that a prefix cache finds."""
     for cached, prompt, block in CASES:
         call = f"found({cached}, {prompt}, {block})"
-        given = called(answer, [list(one) for one in cached], list(prompt), block, call=call)
+        cache = [list(one) for one in cached]
+        given = whole_result(called(answer, cache, list(prompt), block, call=call), "08.found no number", call)
         right = max((_whole(_common(one, prompt[:-1]), block) for one in cached), default=0)
-        value = finite(given)
-        if value == right:
+        if given == right:
             continue
-        if value is None or not value.is_integer():
-            raise Mistake("08.found no number", call=call, given=shown(given))
         mistakes = {
             max((_anywhere(one, prompt, block) for one in cached), default=-1): "chain",
             right // block: "blocks",
+            max((_whole(_common(one, prompt), block) - block for one in cached), default=-1): "block less",
+            _whole(_common(cached[-1], prompt[:-1]), block) if cached else -1: "last prompt",
             _whole(_common(cached[0], prompt[:-1]), block) if cached else -1: "first",
             max((_common(one, prompt) for one in cached), default=-1): "whole",
             max((_common(one, prompt[:-1]) for one in cached), default=-1): "whole",
             max((_whole(_common(one, prompt), block) for one in cached), default=-1): "last",
         }
-        raise Mistake(f"08.found {mistakes.get(int(given), 'other')}", call=call, given=given, right=right)
+        raise Mistake(f"08.found {mistakes.get(given, 'other')}", call=call, given=given, right=right)
 
 
 def _common(one: list[int], other: list[int]) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from cbviz.checks import finite, shown
-from cbviz.course.judging import Exercise, Mistake, called, number, picked
+from cbviz.checks import shown
+from cbviz.course.judging import Exercise, Mistake, called, number, picked, real_results, rounded
 
 
 def judge_rest(answer: Any) -> None:
@@ -23,10 +23,8 @@ def judge_factors(answer: Any) -> None:
     """factors(rates): each rate over the one before it."""
     for rates in ([10, 40, 80], [8, 8, 4], [5, 50], [81, 325, 648, 2311]):
         call = f"factors({rates})"
-        given = called(answer, list(rates), call=call)
+        given = real_results(called(answer, list(rates), call=call), "09.factors no list", call)
         right = [b / a for a, b in itertools.pairwise(rates)]
-        if not isinstance(given, (list, tuple)) or any(finite(value) is None for value in given):
-            raise Mistake("09.factors no list", call=call, given=shown(given))
         if same(given, right):
             continue
         mistakes: dict[str, list[float]] = {
@@ -36,8 +34,11 @@ def judge_factors(answer: Any) -> None:
             "upside down": [1 / value for value in right],
         }
         near = (name for name, wrong in mistakes.items() if same(given, wrong))
+        mistake = next(near, "other")
+        if mistake == "other" and len(given) == len(right) and all(map(rounded, given, right)):
+            raise Mistake("rounded", call=call, given=shown(given))
         wanted = "[" + ", ".join(f"{value:.3g}" for value in right) + "]"
-        raise Mistake(f"09.factors {next(near, 'other')}", call=call, given=shown(given), right=wanted)
+        raise Mistake(f"09.factors {mistake}", call=call, given=shown(given), right=wanted)
 
 
 def same(given: Any, right: list[float]) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cbviz.checks import finite, shown
-from cbviz.course.judging import Exercise, Mistake, called, number, picked
+from cbviz.checks import shown
+from cbviz.course.judging import Exercise, Mistake, called, number, picked, real_result, rounded
 
 
 def judge_little(answer: Any) -> None:
@@ -23,9 +23,8 @@ def judge_price(answer: Any) -> None:
         asked = {"dollars": dollars, "rate": rate, "tokens": tokens}
         call = f"price_of_million({dollars}, {rate}, {tokens})"
         given = called(answer, dollars, rate, tokens, call=call)
-        value, right = finite(given), dollars / (rate * tokens * 3600) * 1e6
-        if value is None:
-            raise Mistake("10.price no number", given=shown(given), **asked)
+        right = dollars / (rate * tokens * 3600) * 1e6
+        value = real_result(given, "10.price no number", call, **asked)
         if abs(value - right) <= 1e-6 * right:
             continue
         mistakes = {
@@ -36,7 +35,10 @@ def judge_price(answer: Any) -> None:
             "upside down": 1 / right if right else right,
         }
         near = (name for name, wrong in mistakes.items() if wrong and abs(value - wrong) <= 1e-6 * abs(wrong))
-        raise Mistake(f"10.price {next(near, 'other')}", given=f"{value:g}", right=f"{right:.4g}", **asked)
+        mistake = next(near, "other")
+        if mistake == "other" and rounded(value, right):
+            raise Mistake("rounded", call=call, given=shown(given))
+        raise Mistake(f"10.price {mistake}", given=f"{value:g}", right=f"{right:.4g}", **asked)
 
 
 def judge_loop(answer: Any) -> None:
