@@ -12,6 +12,10 @@ from typing import Any
 
 from cbviz.run.lane_meta import versions
 
+LEFT_OUT = ("--json", "--svg")
+SHOWN_AS = {"--build": "FOLDER", "--server": "FILE", "--out": "FOLDER"}
+"""Options whose value is a path: it says nothing about the result, and may be private."""
+
 
 def write(path: Path, script: str, argv: Sequence[str] | None, **found: Any) -> None:
     """Write a script's results.
@@ -27,19 +31,26 @@ def write(path: Path, script: str, argv: Sequence[str] | None, **found: Any) -> 
     found
         Results as JSON values.
     """
-    # A path says nothing about the result, and may be private.
-    options = list(sys.argv[1:] if argv is None else argv)
-    for kind in ("--json", "--svg"):
-        options = [option for option in options if not option.startswith(f"{kind}=")]
-        if kind in options:
-            place = options.index(kind)
-            del options[place : place + 2]
-    for kind, shown in (("--build", "FOLDER"), ("--server", "FILE")):
-        if kind in options:
-            options[options.index(kind) + 1] = shown
+    options = shareable(sys.argv[1:] if argv is None else argv)
     about = {
         "command": shlex.join(["python", f"benchmarks/{Path(script).name}", *options]),
         "versions": versions(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     path.write_text(json.dumps(about | found, indent=1) + "\n", "utf-8")
+
+
+def shareable(argv: Sequence[str]) -> list[str]:
+    """The options without the values that are paths, whether they are written `--out PATH` or `--out=PATH`."""
+    options: list[str] = []
+    values = iter(argv)
+    for option in values:
+        name, joined, _ = option.partition("=")
+        if name in LEFT_OUT or name in SHOWN_AS:
+            if not joined:
+                next(values, None)
+            if name in SHOWN_AS:
+                options += [name, SHOWN_AS[name]]
+            continue
+        options.append(option)
+    return options

@@ -308,3 +308,13 @@ def test_a_sweep_of_benchmarks_is_the_same_table_in_every_way(tmp_path: Path, mo
     again = run("sweep", tmp_path, *words, "--ways", "one-process")["ways"]["one-process"]
     assert (again["sha256"], again["calls"]) == (found["ways"]["one-process"]["sha256"], 2)
     assert kept.read_text("utf-8").splitlines(keepends=True)[:4] == lines[:4]
+
+
+def test_a_result_file_names_no_path_of_its_machine() -> None:
+    shareable = importlib.import_module("result_file").shareable
+    for words in (["--out", "/home/me/x", "--json", "/home/me/y"], ["--out=/home/me/x", "--json=/home/me/y"]):
+        assert shareable(["--seed", "1", *words, "--quiet"]) == ["--seed", "1", "--out", "FOLDER", "--quiet"]
+    assert shareable(["--build=/opt/llama", "--server=/tmp/s", "--only=a=b"]) == [
+        "--build", "FOLDER", "--server", "FILE", "--only=a=b",
+    ]  # fmt: skip
+    assert shareable(["--json"]) == []
