@@ -96,14 +96,23 @@ def test_a_cell_that_is_run_again_stops_its_race_and_closes_its_board(kernel: Ke
     assert kernel.run("print(going(), boards())").strip() == "0 ['finished']"
 
 
-def test_a_kernel_that_goes_sends_the_picture_of_its_run_whole(tmp_path: Path) -> None:
+SLOW = """
+thread = get_ipython().kernel.iopub_thread
+quick = thread._really_send
+thread._really_send = lambda *frames, **options: (time.sleep(0.2), quick(*frames, **options))
+"""
+"""A thread that sends what a kernel shows, on a busy machine."""
+
+
+@pytest.mark.parametrize("busy", ["", SLOW])
+def test_a_kernel_that_goes_sends_the_picture_of_its_run_whole(tmp_path: Path, busy: str) -> None:
     """A message that breaks off has another one for its rest: then a page reads a run that is cut, or no picture."""
     kernel = Kernel(str(tmp_path))
     kernel.run(SETUP)
     # A busy machine may take longer over the picture than a kernel should wait for it.
     kernel.run("from cbviz.run import run_control; run_control.LEAVING = 300.0")
     kernel.run("play = cbviz.play(model, slots=2, pace=240); play")
-    kernel.run("time.sleep(0.5)")
+    kernel.run("time.sleep(0.5)" + busy)
     channel, kinds, bundles = kernel.client.iopub_channel, [], []
     kernel.client.shutdown(restart=True)
     until(lambda: not kernel.manager.is_alive())

@@ -90,7 +90,7 @@ def test_what_is_said_of_an_h200() -> None:
     assert f"gives {figure(**short)} tokens/s, {percent(short['efficiency'])} of a floor of {floor(**short)}" in PROSE
     assert f"third {figure(**wide)}, {percent(wide['efficiency'])} of {floor(**wide)}" in PROSE
     assert f"gives {figure(**long)} tokens/s, {percent(long['efficiency'])} of a floor of {floor(**long)}" in PROSE
-    assert f"vLLM 0.26 on that machine gave {figure(**vllm)} on the same work" in PROSE
+    assert f"vLLM 0.26 gave {figure(**vllm)} on the same work, on another day" in PROSE
     assert vllm["output_tokens"] == long["output_tokens"]
     assert round(vllm["output_tokens"] / sorted(vllm["runs"])[1]) == vllm["tokens_per_second"]
     assert f"{figure(**small)} on an H200" in PROSE

@@ -36,6 +36,8 @@ def _stop_all() -> None:
         run.stop()
     for run in runs:
         run.join(LEAVING)
+    with suppress(Exception):  # a kernel's thread sends what was shown: its stream waits for that, others do no harm
+        sys.stdout.flush()
 
 
 def _stop_all_at_exit() -> None:
