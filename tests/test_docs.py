@@ -126,14 +126,14 @@ def test_search_finds_pages_from_a_folder_and_from_a_static_host(
     with hosted(site) if scheme == "http" else nullcontext(site.as_uri()) as address:
         page.goto(f"{address}/course/index.html")
         box = page.locator("input.md-search__input")
-        box.press_sequentially(words)
         first = page.locator(".md-search-result__link").first
 
         def found() -> bool:
-            if box.input_value() != words:  # the page was still being set up, and took what was typed away
-                box.fill(words)
-            box.press("End")  # the search listens to keys, and may miss those before its index is there
-            page.wait_for_timeout(250)
+            """Typed anew: what is typed while the page is still being set up may be lost."""
+            box.fill("")
+            box.press_sequentially(words)
+            box.press("End")  # the search listens to keys, and Chinese characters come without one
+            page.wait_for_timeout(1000)
             return first.is_visible()
 
         until(found)

@@ -27,6 +27,7 @@ if (location.protocol === "file:")
       return new Promise((resolve, reject) => {
         const script = inside.document.createElement("script");
         script.src = new URL(address, document.baseURI).href;
+        script.async = false; // scripts that are asked for together run in their order, as in a worker
         script.onload = () => resolve();
         script.onerror = () => reject(new Error(`${address} cannot be read`));
         inside.document.body.append(script);

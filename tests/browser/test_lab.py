@@ -13,6 +13,7 @@ from playwright.sync_api import Page, expect
 
 from cbviz.view.player import mimebundle
 from tests.browser.conftest import Lab
+from tests.clocks import until
 from tests.fake_runs import scheduled_trace
 
 pytestmark = pytest.mark.browser
@@ -545,8 +546,13 @@ def test_a_page_reloaded_in_the_middle_of_a_run_catches_up(notebook, lab, page: 
     lab.save(page, name_of(request))
     page.reload()
     page.wait_for_selector(".cbviz")
-    page.locator(".cbviz").scroll_into_view_if_needed()
-    page.wait_for_function("() => Number(document.querySelector('.cbviz').dataset.iteration) >= 60")
+
+    def caught_up() -> bool:
+        """Scrolled to each time: the live board replaces the saved picture, and nothing moves out of sight."""
+        page.locator(".cbviz").first.scroll_into_view_if_needed()
+        return page.evaluate("() => Number(document.querySelector('.cbviz')?.dataset.iteration ?? 0) >= 60")
+
+    until(caught_up)
     assert board("live") == "true"
     # Stop comes before the cell that waits for the run: until a new page has its thread for such messages in the
     # kernel, the kernel hears them only between two cells.
