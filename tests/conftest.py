@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -60,3 +61,15 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def browser_type_launch_args() -> dict[str, Any]:
     """pytest-playwright drives the system's Chromium; it downloads none."""
     return {"executable_path": CHROMIUM, "args": ["--no-sandbox", "--disable-dev-shm-usage"]}
+
+
+@pytest.fixture
+def course_afresh() -> Iterator[None]:
+    """No exercise has been tried before the test or after it, and the course speaks English afterwards."""
+    from cbviz import course  # here, because most tests need no course
+    from cbviz.course.exercise import forget
+
+    forget()
+    yield
+    forget()
+    course.language("en")

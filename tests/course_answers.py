@@ -6,7 +6,15 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+from cbviz.course.exercise import exercises
 from cbviz.policies import Admit, Continuous, OneAtATime, Plan, Static, View, VllmV1
+
+
+def solved(name: str) -> Any:
+    """The answer of an exercise's own solution."""
+    space: dict[str, Any] = {}
+    exec(exercises()[name].solution, space)
+    return space["answer"]
 
 
 def _no_end(next_token: Any, prompt: list[int], limit: int, end: int) -> list[int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import nbformat
@@ -15,7 +14,7 @@ from normalise_notebooks import NOTEBOOKS
 import cbviz
 from cbviz import course
 from cbviz.course import capstone
-from cbviz.course.exercise import GRADED, check, exercises, forget
+from cbviz.course.exercise import GRADED, check, exercises
 from cbviz.errors import CbvizError
 from cbviz.policies import (
     POLICIES,
@@ -39,13 +38,7 @@ from tests.capstone_solutions import Deadlines, OldestOverdue
 HIDDEN = [1_000_003 * n**3 + 17 for n in range(1, 21)]
 """Twenty seeds that stand nowhere else."""
 
-
-@pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
-    forget()
-    yield
-    forget()
-    course.language("en")
+pytestmark = pytest.mark.usefixtures("course_afresh")
 
 
 class ShortestAged:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import repeat
 from typing import Any
@@ -14,21 +14,9 @@ from cbviz.course.exercise import Verdict, check, exercises, forget
 from cbviz.course.limit import TooSlow, within
 from cbviz.course.words import say
 from cbviz.errors import CbvizError
-from tests.course_answers import WRONG
+from tests.course_answers import WRONG, solved
 
-
-@pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
-    forget()
-    yield
-    forget()
-    course.language("en")
-
-
-def solved(name: str) -> Any:
-    space: dict[str, Any] = {}
-    exec(exercises()[name].solution, space)
-    return space["answer"]
+pytestmark = pytest.mark.usefixtures("course_afresh")
 
 
 @pytest.mark.parametrize("name", exercises())

@@ -13,26 +13,15 @@ import pytest
 import torch
 
 from cbviz import course
-from cbviz.course.exercise import check, exercises, forget
+from cbviz.course.exercise import check, exercises
 from cbviz.course.judging import rounded
 from cbviz.course.lessons.lesson08 import CASES
 from cbviz.course.plain import LONGEST_ANSWER, plain
+from tests.course_answers import solved
 
 HUGE = [10**400, -(10**400), 2**60, 1e300]
 
-
-@pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
-    forget()
-    yield
-    forget()
-    course.language("en")
-
-
-def solved(name: str) -> Any:
-    space: dict[str, Any] = {}
-    exec(exercises()[name].solution, space)
-    return space["answer"]
+pytestmark = pytest.mark.usefixtures("course_afresh")
 
 
 def numpy_of(value: Any) -> Any:
