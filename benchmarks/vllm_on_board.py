@@ -118,7 +118,7 @@ def in_vllm(part: str, options: argparse.Namespace, scratch: Path) -> Part:
     found["tokens_per_second"] = tokens / seconds
     if timed:
         return found, None
-    trace = vllm.read(lines)
+    trace = named(vllm.read(lines), options.model, served["device"], work)
     found |= {
         "iterations": len(trace.iterations),
         "occupancy": trace.occupancy,
@@ -130,6 +130,22 @@ def in_vllm(part: str, options: argparse.Namespace, scratch: Path) -> Part:
         found["same_schedule_as_cbviz"] = same_schedule(trace, work, options.slots, BLOCK_SIZE)
         found["said"] = [line for line in said.splitlines() if "cbviz" in line][-5:]
     return found, trace
+
+
+def named(trace: Trace, model: str, device: str, work: Workload) -> Trace:
+    """The run with what its lines cannot say: model, device, dtype and workload.
+
+    Parameters
+    ----------
+    trace
+        Of vLLM.
+    model, device, work
+        What was served, and where; `vllm_job` asks for bfloat16.
+    """
+    left_out = [name for name in trace.meta.extra["left_out"] if name not in ("device", "dtype")]
+    extra = {**trace.meta.extra, "left_out": left_out, "weights": "random ones of vLLM's own"}
+    meta = replace(trace.meta, model=model, device=device, dtype="bfloat16", workload=work.name, extra=extra)
+    return replace(trace, meta=meta)
 
 
 def model_folder(options: argparse.Namespace, scratch: Path) -> tuple[str, int]:
@@ -145,7 +161,7 @@ def model_folder(options: argparse.Namespace, scratch: Path) -> tuple[str, int]:
 
 
 def same_schedule(trace: Trace, work: Workload, slots: int, block_size: int) -> dict[str, Any]:
-    """How far the driven schedule is cbviz's own under the same policy.
+    """How far the driven schedule is cbviz's own under the same policy, if requests arrive at the same iterations.
 
     Parameters
     ----------
@@ -160,9 +176,14 @@ def same_schedule(trace: Trace, work: Workload, slots: int, block_size: int) -> 
         Whether admissions agree in order, how many agree in their iteration, and both numbers of iterations. Under
         async scheduling vLLM keeps a row until its last token has come back, so it refills one pass later than ours.
     """
+    # vLLM begins when it has read the first requests, and finds the others at its second iteration.
+    found_at = trace.iterations.t_start.searchsorted(trace.requests.arrival)
     # vLLM stops at max_tokens, so that is where its policy reads the length; the schedule beside it reads the same.
-    declared = tuple(replace(request, max_new_tokens=request.output_length or 1) for request in work)
-    work = Workload(work.name, declared, work.seed)
+    declared = tuple(
+        replace(request, max_new_tokens=request.output_length or 1, arrival=float(at))
+        for request, at in zip(work, found_at, strict=True)
+    )
+    work = Workload(work.name, declared, work.seed, arrival_unit="iterations")
     ours = cbviz.schedule(SmallestFirst(), work, slots=slots, block_size=block_size, lag=trace.meta.lag)
     theirs, mine = trace.requests.admitted, ours.requests.admitted
     return {

@@ -49,7 +49,10 @@ def child(job_path: str) -> None:
         outputs = engine.generate(prompts, asked, use_tqdm=False)
         seconds.append(time.perf_counter() - began)
     tokens = [list(output.outputs[0].token_ids) for output in outputs]
-    found = {"version": str(theirs.__version__), "seconds": seconds, "tokens": tokens}
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    found = {"version": str(theirs.__version__), "device": device, "seconds": seconds, "tokens": tokens}
     Path(job["result"]).write_text(json.dumps(found), "utf-8")
 
 

@@ -6,6 +6,7 @@ import importlib
 import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 
 from cbviz.cli import main
 from cbviz.errors import MeasureError, TraceError
+from cbviz.measure.compare import check_same_work
+from cbviz.measure.verdict import verdict
 from cbviz.run.decompose import decompose
 from cbviz.run.decompose_file import load_decomposition, recorded_decomposition
 from cbviz.run.decompose_plan import KERNELS, ORDERS, DecomposeStep, chain, checked_names
@@ -157,9 +160,42 @@ def test_engines_did_the_same_work(name: str) -> None:
     ours, *others = compared(name)
     assert others
     for trace in others:
-        assert trace.requests.tokens == ours.requests.tokens
-        assert trace.meta.device == ours.meta.device
-        assert {"cbviz", "torch", "transformers"} <= set(trace.meta.versions)
+        check_same_work(ours, trace)
+        assert list(map(len, trace.requests.tokens)) == list(map(len, ours.requests.tokens))
+        assert (trace.meta.device, trace.meta.model) == (ours.meta.device, ours.meta.model)
+        assert {"cbviz", "torch", "transformers"} <= set(trace.meta.versions) or "vllm" in trace.meta.versions
+        if name == "engines-tiny":
+            assert trace.requests.tokens == ours.requests.tokens
+
+
+def test_an_engine_s_limit_may_be_the_length_that_others_are_forced_to() -> None:
+    ours, _, theirs, driven = compared("engines-llama-8b")
+    assert set(theirs.requests.max_new_tokens) != set(ours.requests.max_new_tokens)
+    check_same_work(ours, theirs)
+    shorter = replace(theirs.requests, tokens=(theirs.requests.tokens[0][:-1], *theirs.requests.tokens[1:]))
+    with pytest.raises(MeasureError, match="request 0 is not the same in both"):
+        check_same_work(ours, replace(theirs, requests=shorter))
+    found = verdict(ours, theirs, driven)
+    assert found.doubt != "other_work"
+    assert any("901 iterations" in sentence for sentence in found.sentences)
+
+
+def test_the_page_has_the_engines_as_they_ran() -> None:
+    page = (ROOT / "docs" / "engines.md").read_text("utf-8")
+    found = json.loads((ROOT / "benchmarks" / "results" / "vllm_on_board_h200.json").read_text("utf-8"))["found"]
+    for name in ("cbviz", "transformers", "vllm", "smallest_first"):
+        seconds = found[name]["seconds"]
+        seconds = seconds[0] if isinstance(seconds, list) else seconds
+        cells = f"| {found[name]['iterations']} | {three_digits(seconds)} | {found[name]['tokens_per_second']:,.0f} |"
+        assert cells in page
+    driven = found["smallest_first"]["same_schedule_as_cbviz"]
+    assert driven["admitted_in_the_same_order"]
+    assert "{} iterations where cbviz's schedule takes {}".format(*driven["iterations"]) in page.replace("\n", " ")
+
+
+def three_digits(seconds: float) -> str:
+    """4.7 or 69."""
+    return f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}"
 
 
 def test_a_comparison_on_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,7 +203,7 @@ def test_a_comparison_on_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["replay", "engines-tiny", "--html", str(page)]) == 0
     assert "All 32 answers are the same, token by token." in capsys.readouterr().out
     assert page.stat().st_size > 100_000
-    with pytest.raises(TraceError, match="there is no comparison 'gpu'; there is engines-tiny"):
+    with pytest.raises(TraceError, match="there is no comparison 'gpu'; there are engines-tiny, engines-llama-8b"):
         compared("gpu")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -143,13 +144,18 @@ def _check_ran(last: Trace) -> None:
 
 
 def check_same_work(first: Trace, second: Trace) -> None:
-    """Raise MeasureError unless both runs had the same requests (ids, prompts and limits), in any order."""
+    """Raise MeasureError unless both runs had the same requests (ids, prompts and limits), in any order.
+
+    Where limits differ, equal numbers of output tokens will do: an engine whose outputs cannot be forced to a length
+    gets that length as the limit.
+    """
     for trace in (first, second):
         if not isinstance(trace, Trace):
             raise MeasureError(f"only traces can be compared, not {type(trace).__name__}.")
-    work = [_work(trace) for trace in (first, second)]
-    if work[0] != work[1]:
-        odd = min(set(work[0].items()) ^ set(work[1].items()))[0]
+    work, other = (_work(trace) for trace in (first, second))
+    different = [id for id in work.keys() | other.keys() if not _alike(work.get(id), other.get(id))]
+    if different:
+        odd = min(different)
         raise MeasureError(
             f"these runs did not do the same work: request {odd} is not the same in both; compare runs of one workload."
         )
@@ -216,7 +222,24 @@ def _busy(trace: Trace) -> float:
     return float((trace.iterations.t_end - trace.iterations.t_start).sum())
 
 
-def _work(trace: Trace) -> dict[int, tuple[int, int, str]]:
+class _Asked(NamedTuple):
+    """A request, as it can be compared between runs."""
+
+    prompt_tokens: int
+    prompt: str
+    limit: int
+    received: int
+    """Output tokens; -1 if it did not complete."""
+
+
+def _work(trace: Trace) -> dict[int, _Asked]:
     rq = trace.requests
-    columns = (rq.prompt_tokens.tolist(), rq.max_new_tokens.tolist(), rq.prompt)
-    return dict(zip(rq.id.tolist(), zip(*columns, strict=True), strict=True))
+    received = np.where(completed(trace), [len(tokens) for tokens in rq.tokens], -1)
+    columns = (rq.prompt_tokens.tolist(), rq.prompt, rq.max_new_tokens.tolist(), received.tolist())
+    return dict(zip(rq.id.tolist(), map(_Asked, *columns), strict=True))
+
+
+def _alike(one: _Asked | None, other: _Asked | None) -> bool:
+    if one is None or other is None or one[:2] != other[:2]:
+        return False
+    return one.limit == other.limit or one.received == other.received >= 0

@@ -17,6 +17,8 @@ from cbviz.models.probes import Probes, TorchProbes
 
 AMPERE = (8, 0)
 """The least compute capability of Triton's and FlashAttention's kernels, and of bfloat16 arithmetic."""
+HOPPER = (9, 0)
+"""From this compute capability on a kernel can begin while the one before still runs."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 

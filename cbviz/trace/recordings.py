@@ -23,12 +23,15 @@ _LANES = ("static", "continuous")
 
 COMPARISONS = {
     "engines-tiny": "the built-in model serves 32 small tasks on 8 slots of a CPU: cbviz and transformers",
+    "engines-llama-8b": "Llama-3.1-8B's shape serves 128 requests on 32 slots of an H200: cbviz, transformers, vLLM, "
+    "and vLLM under a policy of cbviz",
 }
 """Name and description of runs of the same work on several engines."""
 
 _COMPARED = Path(__file__).parent / "compared_runs"
-ENGINES = ("cbviz", "transformers", "vllm")
-"""The engines of a comparison, in the order of its lanes; one without a recorded run has none."""
+ENGINES = ("cbviz", "transformers", "vllm", "smallest_first")
+"""The engines of a comparison, in the order of its lanes; one without a recorded run has none. The last is vLLM again,
+with a policy of cbviz that orders its admissions."""
 
 
 def compared(name: str) -> tuple[Trace, ...]:
@@ -57,7 +60,7 @@ def compared(name: str) -> tuple[Trace, ...]:
     """
     if not isinstance(name, str) or name not in COMPARISONS:
         known = ", ".join(COMPARISONS)
-        raise TraceError(f"there is no comparison {shown(name)}; there is {known}{known_elsewhere(name)}.")
+        raise TraceError(f"there is no comparison {shown(name)}; there are {known}{known_elsewhere(name)}.")
     paths = [_COMPARED / f"{name}.{engine}.cbviz" for engine in ENGINES]
     return tuple(load(path) for path in paths if path.exists())
 
