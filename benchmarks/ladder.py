@@ -25,6 +25,7 @@ from result_file import write
 from step import case, decoding, executor_seconds
 
 from cbviz.cuda import compiled, static_forward
+from cbviz.cuda.fused_gate import fuse_gate
 from cbviz.cuda.fused_projections import fuse_projections
 from cbviz.cuda.fused_rotary import fuse_rotary
 from cbviz.cuda.graph_executor import GraphExecutor
@@ -45,15 +46,17 @@ class Rung(NamedTuple):
     compiled: bool = True
     fused: bool = True
     rotary: bool = True
+    gate: bool = True
     settings: bool = True
 
 
 RUNGS = (
-    Rung("eager: PyTorch launches one kernel after the other", False, False, False, False, False),
-    Rung("the same as one CUDA graph", True, False, False, False, False),
-    Rung("layers by torch.compile", True, True, False, False, False),
-    Rung("sibling projections in one product", True, True, True, False, False),
-    Rung("rotary embedding within attention", True, True, True, True, False),
+    Rung("eager: PyTorch launches one kernel after the other", False, False, False, False, False, False),
+    Rung("the same as one CUDA graph", True, False, False, False, False, False),
+    Rung("layers by torch.compile", True, True, False, False, False, False),
+    Rung("sibling projections in one product", True, True, True, False, False, False),
+    Rung("rotary embedding within attention", True, True, True, True, False, False),
+    Rung("gate and up of a small model in one kernel", settings=False),
     Rung("Inductor's settings, for one token too"),
 )
 
@@ -66,6 +69,7 @@ def without_what_comes_later(rung: Rung) -> Iterator[None]:
         compiled,
         fuse_projections=fuse_projections if rung.fused else _leave_it,
         fuse_rotary=fuse_rotary if rung.rotary else _leave_it,
+        fuse_gate=fuse_gate if rung.gate else _leave_it,
         INDUCTOR=compiled.INDUCTOR if rung.settings else {},
         ONE_TOKEN=compiled.ONE_TOKEN if rung.settings else {},
     ):

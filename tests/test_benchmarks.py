@@ -12,10 +12,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 
 import cbviz
 from cbviz import cli
 from cbviz.cuda import compiled
+from cbviz.cuda.fused_gate import gated_linear
 from cbviz.eager.packed_linear import onednn_packs
 from cbviz.measure.rounding import fixed, percent
 from cbviz.run import rates
@@ -62,13 +64,26 @@ def test_ladder(tmp_path: Path) -> None:
 
 def test_a_rung_is_without_what_comes_later() -> None:
     ladder = script("ladder")
-    whole = {name: getattr(compiled, name) for name in ("fuse_projections", "fuse_rotary", "INDUCTOR", "ONE_TOKEN")}
+    names = ("fuse_projections", "fuse_rotary", "fuse_gate", "INDUCTOR", "ONE_TOKEN")
+    whole = {name: getattr(compiled, name) for name in names}
     there = []
     for rung in ladder.RUNGS:
         with ladder.without_what_comes_later(rung):
             there.append({name for name, one in whole.items() if getattr(compiled, name) is one})
         assert all(getattr(compiled, name) is one for name, one in whole.items())
-    assert there == [set(), set(), set(), {"fuse_projections"}, {"fuse_projections", "fuse_rotary"}, set(whole)]
+    assert there == [set(), set(), set(), set(names[:1]), set(names[:2]), set(names[:3]), set(whole)]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there it measures")
+def test_choices_need_a_gpu(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    choices = script("choices")
+    assert choices.main(["--json", str(tmp_path / "found.json")]) == 2
+    assert "compute capability 9.0 or more" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    x, weight, down = torch.randn(3, 8), torch.randn(12, 8), torch.randn(8, 6)
+    once = torch.nn.functional.linear(choices.two_kernels(x, weight), down)
+    twice = torch.nn.functional.linear(gated_linear(once, weight), down)
+    torch.testing.assert_close(choices.chain(x, choices.two_kernels, [(weight, down)] * 2), twice)
 
 
 def test_first_minute(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from cbviz.core import Engine
 from cbviz.core.block_pool import BlockPool
 from cbviz.core.executor import Step
-from cbviz.cuda import fused_rotary, kernels, triton_decode, triton_prompt, varlen
+from cbviz.cuda import flash3, fused_gate, fused_rotary, kernels, triton_decode, triton_prompt, varlen
 from cbviz.cuda.attend import LayerCall, StaticPass
 from cbviz.cuda.graph_executor import GraphExecutor
 from cbviz.cuda.layout import NOWHERE, Layout, PromptPieces, Shape
@@ -333,6 +333,16 @@ def kernels_answer_as_the_model() -> None:
         assert {r.id: engine.output(r.id) for r in work} == {r.id: solo(model, r) for r in work}
 
 
+def gate_like_pytorch(tokens: int, inner: int, width: int, dtype: torch.dtype) -> None:
+    """The kernel of gate and up, with rows of a weight that lies inside a larger tensor, and a padded last tile."""
+    draw = torch.Generator().manual_seed(tokens)
+    x = torch.randn(tokens, inner, generator=draw).to(DEVICE, dtype)
+    weight = (torch.randn(2 * width + 8, inner, generator=draw) / inner**0.5).to(DEVICE, dtype)[8:]
+    gate, up = F.linear(x.float(), weight.float()).chunk(2, dim=-1)
+    assert_close(fused_gate.multiply(x, weight), F.silu(gate) * up, dtype)
+    assert_close(fused_gate.gated_linear(x.view(1, tokens, inner), weight)[0], F.silu(gate) * up, dtype)
+
+
 # --- the tests -----------------------------------------------------------------------------------------------------
 
 
@@ -456,6 +466,13 @@ def test_prompts_are_packed_as_flash_attention_reads_them(
     assert packed.fresh == all(context == asks for context, asks in rows)
 
 
+@pytest.mark.parametrize(
+    ("tokens", "inner", "width"), [(1, 64, 64), (20, 192, 128), (32, 64, 64), (33, 64, 192), (129, 128, 128)]
+)
+def test_gate_and_up_in_one_kernel(on_device: Callable[..., None], tokens: int, inner: int, width: int) -> None:
+    on_device(gate_like_pytorch, tokens, inner, width, HALF)
+
+
 @pytest.mark.skipif(GPU, reason="what plays FlashAttention here cannot be captured into a graph")
 def test_whole_answers_through_the_kernels_are_the_models(on_device: Callable[..., None]) -> None:
     on_device(kernels_answer_as_the_model)
@@ -470,6 +487,77 @@ def test_this_pytorch_takes_the_call(call: Callable[..., Tensor]) -> None:
         query = torch.empty(10, 8, 64, dtype=torch.bfloat16)
         keys = torch.empty(10, 2, 64, dtype=torch.bfloat16)
         assert call(query, keys, keys, packed, 0.125, -1).shape == query.shape
+
+
+def third(sm: tuple[int, int], monkeypatch: pytest.MonkeyPatch, module: object) -> None:
+    """As if this were a GPU of a compute capability, and `flash_attn_interface` a module, absent, or an error."""
+
+    def imported(name: str) -> object:
+        if module is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        if isinstance(module, Exception):
+            raise module
+        return module
+
+    flash3._function.cache_clear()
+    monkeypatch.setattr(flash3, "capability", lambda device: SimpleNamespace(sm=sm))
+    monkeypatch.setattr(flash3, "import_module", imported)
+
+
+@pytest.fixture
+def forget_third() -> Iterator[None]:
+    yield
+    flash3._function.cache_clear()
+
+
+@pytest.mark.usefixtures("forget_third")
+@pytest.mark.parametrize(("window", "bounds"), [(None, (-1, -1)), (3, (2, 0))])
+@pytest.mark.parametrize("sums", [False, True])
+def test_long_prompts_go_to_the_third_flash_attention(
+    monkeypatch: pytest.MonkeyPatch, window: int | None, bounds: tuple[int, int], sums: bool
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def function(q: Tensor, k: Tensor, v: Tensor, **others: Any) -> Tensor | tuple[Tensor, ...]:
+        asked.update(others)
+        before = others["window_size"][0]
+        out = flash_by_loop(q, k, v, packed, others["softmax_scale"], before)
+        return (out, out) if sums else out
+
+    third((9, 0), monkeypatch, SimpleNamespace(flash_attn_varlen_func=function))
+    monkeypatch.setattr(flash3, "LONG_PROMPT", 7)
+    cache = Paged([7, 5], 2, 16, 4, torch.float32)
+    packed = packed_prompts(cache, [7, 5])
+    query = cache.normal(12, 4, 16)
+    fresh = (
+        torch.cat([cache.keys[place] for place in cache.places]),
+        torch.cat([cache.values[p] for p in cache.places]),
+    )
+    out = varlen.prefill(query, *fresh, cache.keys, cache.values, packed, scale=0.25, window=window)
+    expected = [reference(part, cache, row, 0.25, window) for row, part in enumerate(query.split([7, 5]))]
+    torch.testing.assert_close(out, torch.cat(expected))
+    assert (asked["causal"], asked["window_size"], asked["max_seqlen_q"]) == (True, bounds, 7)
+
+
+@pytest.mark.usefixtures("forget_third")
+def test_where_the_third_flash_attention_does_not_serve(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    there = SimpleNamespace(flash_attn_varlen_func=lambda *_: None)
+    third((9, 0), monkeypatch, there)
+    assert flash3.serves(DEVICE, flash3.LONG_PROMPT)
+    assert not flash3.serves(DEVICE, flash3.LONG_PROMPT - 1)
+    third((8, 0), monkeypatch, there)
+    assert not flash3.serves(DEVICE, 2048)
+    third((9, 0), monkeypatch, None)
+    assert not flash3.serves(DEVICE, 2048)
+    assert not recwarn.list
+    for broken in (OSError("undefined symbol"), SimpleNamespace(), ModuleNotFoundError("no 'einops'", name="einops")):
+        third((9, 0), monkeypatch, broken)
+        assert not flash3.serves(DEVICE, 2048)
+        assert not flash3.serves(DEVICE, 2048)
+        assert "FlashAttention-2 serves prompts instead" in str(recwarn.pop(RuntimeWarning).message)
+        assert not recwarn.list, "it is said once"
 
 
 def test_flash_attention_says_what_it_cannot_do() -> None:

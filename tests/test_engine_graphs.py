@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from cbviz.core import Engine
 from cbviz.core.block_pool import BlockPool
 from cbviz.core.executor import Step
-from cbviz.cuda import graph_replay
+from cbviz.cuda import fused_gate, graph_replay
 from cbviz.cuda.attend import STATIC_PASS, LayerCall, attend
+from cbviz.cuda.fused_gate import fuse_gate
 from cbviz.cuda.fused_projections import fuse_projections, lay_side_by_side
 from cbviz.cuda.fused_rotary import fuse_rotary, rotate
 from cbviz.cuda.graph_executor import GraphExecutor
@@ -217,6 +219,61 @@ def test_merged_siblings_compute_the_same(architecture: str) -> None:
     torch.testing.assert_close(got, expected)
 
 
+def gated(x: Tensor, gate: Tensor, up: Tensor, form: str) -> Tensor:
+    """SiLU(gate) · up, or something like it that is not."""
+    left, right = F.linear(x, gate), F.linear(x, up)
+    made = {
+        "gated": lambda: F.silu(left) * right,
+        "up first": lambda: right * F.silu(left),
+        "by up": lambda: F.silu(right) * left,
+        "tanh": lambda: F.gelu(left) * right,
+        "twice itself": lambda: F.silu(left) * left,
+        "added": lambda: F.silu(left) + right,
+        "by two": lambda: F.silu(left) * 2 + right,
+    }
+    return made[form]()
+
+
+@pytest.mark.parametrize(
+    ("form", "fused"),
+    [("gated", 1), ("up first", 1), ("by up", 0), ("tanh", 0), ("twice itself", 0), ("added", 0), ("by two", 0)],
+)
+def test_a_gated_layer_becomes_one_operator(form: str, fused: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[int] = []
+
+    def backend(graph_module: torch.fx.GraphModule, example_inputs: list[Tensor]) -> object:
+        assert fuse_projections(graph_module) == 1
+        found.append(fuse_gate(graph_module))
+        return graph_module
+
+    monkeypatch.setattr(fused_gate, "_fits", lambda example, width, inner: (width, inner) == (12, 8))
+    weights = torch.randn(12, 8)
+    x = torch.randn(1, 5, 8)
+    with torch.no_grad():
+        expected = gated(x, weights[:6], weights[6:], form)
+        got = torch.compile(gated, backend=backend)(x, weights[:6], weights[6:], form)
+    assert found == [fused]
+    torch.testing.assert_close(got, expected)
+
+
+def test_only_small_products_on_a_recent_gpu_are_gated_by_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fits(width: int, inner: int, dtype: torch.dtype = torch.bfloat16, sm: tuple[int, int] | None = (9, 0)) -> bool:
+        monkeypatch.setattr(fused_gate, "capability", lambda device: SimpleNamespace(sm=sm))
+        example: Any = SimpleNamespace(device=torch.device("cuda"), dtype=dtype, element_size=lambda: dtype.itemsize)
+        return fused_gate._fits(example, width, inner)
+
+    assert fits(3072, 576)
+    assert fits(3072, 576, torch.float16)
+    assert fits(3072, 576, sm=(10, 0))
+    assert not fits(3072, 576, torch.float32)
+    assert not fits(3072, 576, sm=(8, 9))
+    assert not fits(3072, 576, sm=None)
+    assert not fits(28672, 4096)
+    assert not fits(3072, 580)
+    assert not fits(3008, 576), "each of both halves must be a multiple of 64"
+    assert not fused_gate._fits(torch.zeros(1, dtype=torch.bfloat16), 3072, 576)
+
+
 class AskedFor:
     """Static attention that keeps whether it had to rotate, and answers with something that depends on all inputs."""
 
@@ -287,6 +344,30 @@ def test_attention_rotates_where_it_can(
         got = torch.compile(layer, backend=backend)(*inputs)
     assert (counts, asked.rotates) == ([fused], bool(fused))
     torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize(("architecture", "layers"), [("llama", 3), ("qwen3", 3), ("opt", 0)])
+def test_whole_models_with_gated_layers_answer_the_same(
+    architecture: str, layers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+
+    def counting(graph_module: torch.fx.GraphModule) -> int:
+        counts.append(fuse_gate(graph_module))
+        return counts[-1]
+
+    def traced(graph_module: torch.fx.GraphModule, example_inputs: list[Tensor], settings: object) -> object:
+        return graph_module
+
+    monkeypatch.setattr(fused_gate, "_fits", lambda *_: True)
+    monkeypatch.setattr("cbviz.cuda.compiled.fuse_gate", counting)
+    monkeypatch.setattr("cbviz.cuda.compiled._inductor", traced)
+    model, work = make(architecture), requests(4)
+    torch._dynamo.reset()
+    answers = graph_serve(model, Continuous(), work, compiled=True)
+    assert answers == {r.id: solo(model, r) for r in work}
+    assert max(counts) == layers
+    torch._dynamo.reset()
 
 
 @pytest.mark.parametrize(("architecture", "layers"), [("llama", 3), ("qwen2-sliding", 1), ("qwen3", 3), ("opt", 0)])

@@ -5,8 +5,9 @@ seconds, where a whole model of 32 layers takes minutes. A few rather than one, 
 and the norm at the beginning of the next become one kernel. A pass of a single token has a version of its own: there
 every product is a matrix times a vector. The compiled parts stand in for those of the engine's own copy.
 
-torch.compile traces a part and hands the graph to a backend. Ours make projections of one input one product and move
-the rotary embedding into attention, then leave the rest to Inductor, PyTorch's own compiler.
+torch.compile traces a part and hands the graph to a backend. Ours make projections of one input one product, of a small
+model's gated layer one kernel, and move the rotary embedding into attention; the rest they leave to Inductor, PyTorch's
+own compiler.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor, fx, nn
 from transformers import PreTrainedModel
 
+from cbviz.cuda.fused_gate import fuse_gate
 from cbviz.cuda.fused_projections import fuse_projections
 from cbviz.cuda.fused_rotary import fuse_rotary
 from cbviz.errors import ModelError
@@ -133,6 +135,7 @@ gains."""
 def for_several_tokens(graph_module: fx.GraphModule, example_inputs: list[Any]) -> Any:
     """The backend for any number of tokens above one."""
     fuse_projections(graph_module)
+    fuse_gate(graph_module)
     return _inductor(graph_module, example_inputs, INDUCTOR)
 
 

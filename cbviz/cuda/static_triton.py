@@ -14,6 +14,7 @@ from cbviz.cuda.attend import LayerCall, StaticPass
 from cbviz.cuda.triton_decode import decode
 from cbviz.cuda.triton_prompt import place
 from cbviz.errors import EngineError
+from cbviz.models.capability import HOPPER
 
 
 class TritonStaticAttention:
@@ -28,7 +29,7 @@ class TritonStaticAttention:
     def __init__(self, device: torch.device) -> None:
         if not kernels.available():
             raise EngineError("CUDA graphs need Triton and a CUDA GPU; the eager executor runs everywhere.")
-        self._overlap = torch.cuda.get_device_capability(device) >= (9, 0)
+        self._overlap = torch.cuda.get_device_capability(device) >= HOPPER
         self._beside = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def attend(self, call: LayerCall, static: StaticPass) -> Tensor:

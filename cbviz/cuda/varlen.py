@@ -20,6 +20,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from cbviz.cuda import flash3
 from cbviz.models.capability import capability
 
 _LARGEST_HEAD = 256
@@ -91,7 +92,8 @@ def prefill(
     """
     if not packed.fresh or keys_new is None or values_new is None:
         keys_new, values_new = keys[packed.gather], values[packed.gather]
-    return _flash()(query, keys_new, values_new, packed, scale, -1 if window is None else window - 1)
+    attend = flash3.attend if flash3.serves(query.device, packed.longest_queries) else _flash()
+    return attend(query, keys_new, values_new, packed, scale, -1 if window is None else window - 1)
 
 
 @cache
