@@ -57,7 +57,7 @@ _here = threading.local()
 """The pass to which this thread's attention calls belong, if the model does not hand it on itself."""
 
 
-def _attention(
+def attention(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -85,7 +85,7 @@ def _attention(
     return output, None
 
 
-ALL_ATTENTION_FUNCTIONS.register(ATTENTION_NAME, _attention)
+ALL_ATTENTION_FUNCTIONS.register(ATTENTION_NAME, attention)
 
 
 def logits_of(

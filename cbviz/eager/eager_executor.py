@@ -12,6 +12,7 @@ from cbviz.eager.logit_rules import LogitRules, SlotRules
 from cbviz.eager.packed_linear import pack_linears
 from cbviz.eager.sdpa import SdpaAttention
 from cbviz.eager.serving import checked_limit, serving_copy, vocabulary_rows
+from cbviz.eager.short_layer import shorten_layers
 from cbviz.models.served import attention_needs, end_tokens_of
 
 
@@ -76,6 +77,7 @@ class ModelExecutor(VarlenForward):
         )
         if not self._small:  # such a model is in the cache of the processor, where any layout is quick
             pack_linears(served, slots)
+            shorten_layers(served)
 
     def provide_swap(self, blocks: int) -> int:
         """See `Executor`."""

@@ -30,6 +30,8 @@ LEAST_GAIN_TOGETHER = 1.02
 """Linears of one input become one product where that is faster than their packed products by this factor."""
 SMALLEST = 2**16
 """Weights below this many entries stay as they are: all their products together take no time."""
+ROWS_TO_LAY_OUT_FOR = 16
+"""oneDNN chooses a layout for a number of rows. That for one row is a third slower, for one row too, than this one."""
 ROOM = 2
 """The copy is made where this many times its size is free."""
 REPEATS = 3
@@ -152,13 +154,13 @@ def _eligible(linear: nn.Linear) -> bool:
         and weight.device.type == "cpu"
         and weight.dtype == torch.float32
         and weight.is_contiguous()
-        and not any(_hooks(linear))
+        and not has_hooks(linear)
     )
 
 
-def _hooks(module: nn.Module) -> tuple[object, ...]:
-    """What a call of the module would do beside its forward method."""
-    return module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a call of the module does anything beside its forward method."""
+    return any((module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks))
 
 
 def _alike(groups: Iterable[Group]) -> list[list[Group]]:
@@ -227,7 +229,7 @@ def _fastest(*ways: list[Callable[[], object]]) -> list[float]:
 
 
 def _packed(weight: Tensor, rows: int) -> Tensor:
-    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, max(rows, ROWS_TO_LAY_OUT_FOR))
     return packed
 
 

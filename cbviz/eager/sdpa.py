@@ -19,10 +19,10 @@ class _Decoding:
 
     token: Tensor | None
     """int64 [D]: their query tokens' indices; None if every token of the pass is one, in order."""
-    gather: Tensor
-    """int64 [D × longest context]: cache positions, row by row; padding repeats position 0 of the pool."""
+    blocks: Tensor
+    """int64 [D × most blocks]: the KV blocks of their contexts, row by row; padding repeats block 0 of the pool."""
     back: Tensor
-    """int64 [D, 1, 1, longest context]: how far each position lies before the row's query; padding is below 0."""
+    """int64 [D, 1, 1, positions]: how far each position lies before the row's query; below 0 it is padding."""
     biases: dict[tuple[int | None, torch.dtype], Tensor] = field(default_factory=dict)
 
     def bias(self, window: int | None, dtype: torch.dtype) -> Tensor:
@@ -40,8 +40,8 @@ class _Prefilling:
     begin: int
     end: int
     context: int
-    gather: Tensor
-    """int64 [context]: cache positions."""
+    blocks: Tensor
+    """int64 [blocks]: the KV blocks of its context."""
 
 
 class SdpaAttention:
@@ -64,12 +64,12 @@ class SdpaAttention:
         self._decoding = None
         if decoding:
             context = torch.tensor([batch.context[r] for r in decoding], device=device).unsqueeze(1)
-            position = torch.arange(max(batch.context[r] for r in decoding), device=device)
-            gather = _cache_positions(batch.tables[decoding], position, batch.block_size)
+            blocks = batch.tables[decoding, : -(-int(context.max()) // batch.block_size)]
+            position = torch.arange(blocks.shape[1] * batch.block_size, device=device)
             token = [batch.cu_seqlens[r] for r in decoding]
             self._decoding = _Decoding(
                 token=torch.tensor(token, device=device) if len(token) < batch.cu_seqlens[-1] else None,
-                gather=torch.where(position < context, gather, 0).flatten(),
+                blocks=torch.where(position[:: batch.block_size] < context, blocks, 0).flatten(),
                 back=(context - 1 - position)[:, None, None, :],
             )
         self._prefilling = [
@@ -77,9 +77,7 @@ class SdpaAttention:
                 begin=begin,
                 end=end,
                 context=batch.context[r],
-                gather=_cache_positions(
-                    batch.tables[r : r + 1], torch.arange(batch.context[r], device=device), batch.block_size
-                )[0],
+                blocks=batch.tables[r, : -(-batch.context[r] // batch.block_size)],
             )
             for r, (begin, end) in enumerate(spans)
             if end - begin > 1
@@ -102,10 +100,7 @@ class SdpaAttention:
         output = query.new_empty((*query.shape[:2], values.shape[-1]))
         if (rows := self._decoding) is not None:
             asked = query if rows.token is None else query[rows.token]
-            k, v = (
-                x.index_select(0, rows.gather).view(len(asked), -1, *x.shape[1:]).transpose(1, 2)
-                for x in (keys, values)
-            )
+            k, v = (_gathered(x, rows.blocks, len(asked), batch.block_size) for x in (keys, values))
             bias = rows.bias(window, query.dtype)
             if plain:
                 found = plain_attention(asked.unsqueeze(2), k, v, bias == 0, scale=scale, softcap=softcap, sinks=sinks)
@@ -119,7 +114,7 @@ class SdpaAttention:
             output[rows.token] = found
         for row in self._prefilling:
             asked = query[row.begin : row.end].transpose(0, 1).unsqueeze(0)
-            k, v = (x.index_select(0, row.gather).transpose(0, 1).unsqueeze(0) for x in (keys, values))
+            k, v = (_gathered(x, row.blocks, 1, batch.block_size)[:, :, : row.context] for x in (keys, values))
             # A prompt from its beginning needs no mask: PyTorch then leaves out what no query sees.
             whole = asked.shape[2] == row.context and window is None and not plain
             seen = None if whole else _causal_mask(asked.shape[2], row.context, window, query.device)
@@ -132,9 +127,10 @@ class SdpaAttention:
         return output
 
 
-def _cache_positions(tables: Tensor, position: Tensor, block_size: int) -> Tensor:
-    """int64 [rows, positions]: where in the flat cache these positions of these rows lie."""
-    return tables[:, position // block_size] * block_size + position % block_size
+def _gathered(cache: Tensor, blocks: Tensor, rows: int, block_size: int) -> Tensor:
+    """[rows, KV heads, positions, size]: keys or values of as many blocks for each row, copied out of the cache."""
+    found = cache.view(-1, block_size, *cache.shape[1:]).index_select(0, blocks)
+    return found.view(rows, -1, *cache.shape[1:]).transpose(1, 2)
 
 
 def _causal_mask(queries: int, context: int, window: int | None, device: torch.device) -> Tensor:

@@ -8,7 +8,7 @@ The GPU's engine does the same while torch.compile traces the model (`cbviz.cuda
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ class JointProduct:
 
     def __init__(self, product: Callable[[Tensor], Tensor], sizes: list[int], few_rows: int) -> None:
         self.few_rows = few_rows
-        self._product = product
+        self.product = product
         self._sizes = sizes
         self._input: Tensor | None = None
         self._parts: list[Tensor | None] = []
@@ -46,7 +46,7 @@ class JointProduct:
         if found is None:
             self._input = x
             # Contiguous, as a linear's own output is: modelling code may view it in any way.
-            self._parts = [one.contiguous() for one in torch.split(self._product(x), self._sizes, dim=-1)]
+            self._parts = [one.contiguous() for one in torch.split(self.product(x), self._sizes, dim=-1)]
             found = self._parts[number]
         assert found is not None
         self._parts[number] = None
@@ -68,6 +68,14 @@ class SiblingLinear(nn.Module):
         if x.numel() > self.joint.few_rows * x.shape[-1]:
             return functional.linear(x, self.weight, self.bias)
         return self.joint.part(self.number, x)
+
+
+def together(linears: Sequence[nn.Module]) -> Callable[[Tensor], Tensor]:
+    """[…, in] → […, all outputs] of linears of one input, for a few rows: their joint product, if they have one."""
+    joints = {one.joint for one in linears if isinstance(one, SiblingLinear)}
+    if len(joints) == 1 and all(isinstance(one, SiblingLinear) for one in linears):
+        return joints.pop().product
+    return lambda x: torch.cat([one.forward(x) for one in linears], -1)
 
 
 def sibling_groups(model: nn.Module) -> Iterator[tuple[nn.Module, tuple[str, ...], list[nn.Linear]]]:
