@@ -62,6 +62,7 @@ long() { script long_run long_run.py; }
 answers() { script answers answers.py --model "${SMOLLM2_WEIGHTS:-smollm2-135m}"; }
 vllm_on_board() { script vllm_on_board vllm_on_board.py --out "$OUT/vllm_on_board"; } # PYTHONPATH names where vLLM is
 devices() { python benchmarks/devices.py; }
+choices() { script choices choices.py; }
 answers_models() { script models_answers answers_models.py; }
 w128_static() { bench w128_static $LLAMA --requests 512 --slots 128 --policy static --repeats 1 --no-profile --save "$OUT/w128_static.cbviz"; }
 eager() { bench w32_eager $LLAMA --requests 128 --slots 32 --no-graphs --repeats 1 --no-profile; }
@@ -76,7 +77,7 @@ first_minute() { script first_minute first_minute.py && script first_minute_comp
 attention() { script attention attention.py; }
 peers() { bench w32_peers $LLAMA --requests 128 --slots 32 --repeats 1 --peer transformers-cb --peer transformers-static; }
 
-for part in "${@:-w32 w128 step static small opt recording long answers answers_models w128_static lanes stalls memory int8 peers ladder eager first_minute attention}"; do
+for part in "${@:-w32 w128 step static small opt recording long answers answers_models w128_static lanes stalls memory int8 peers ladder eager first_minute choices attention}"; do
     for name in $part; do
         echo "== $name, $(date -u +%H:%M:%S)"
         "$name" 2> >(tee "$OUT/$name.stderr" >&2) | tee "$OUT/$name.txt"
