@@ -35,6 +35,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-ac
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2em auto;padding:0 1em;color:#15181c;"
     "background:#fff}img{max-width:100%}table{border-collapse:collapse;font-size:13px}"
+    "h2{overflow-wrap:anywhere}.wide{overflow-x:auto}td:last-child{min-width:14em}"
     "td,th{padding:2px 10px;text-align:left;border-bottom:1px solid #ccc}td.n{text-align:right;white-space:nowrap}"
     "@media (prefers-color-scheme:dark){body{color:#e6e6e6;background:#15181c}td,th{border-color:#444}}"
 )
@@ -292,8 +293,9 @@ class Diagnosis:
             + "</tr>"
             for row in rows
         )
-        shown = "".join(image(picture, self.results.name) for picture in pictures)
-        return f"{shown}<ul>{sentences}</ul><table><thead><tr>{heading}</tr></thead><tbody>{body}</tbody></table>"
+        shown = "".join(f'<div class="wide">{image(picture, self.results.name)}</div>' for picture in pictures)
+        table = f"<table><thead><tr>{heading}</tr></thead><tbody>{body}</tbody></table>"
+        return f'{shown}<ul>{sentences}</ul><div class="wide">{table}</div>'
 
     def to_html(self, path: str | os.PathLike[str]) -> Path:
         """Write a page that needs no network.
