@@ -22,7 +22,7 @@ from cbviz.run.decompose_file import load_decomposition, recorded_decomposition
 from cbviz.run.decompose_plan import KERNELS, ORDERS, DecomposeStep, chain, checked_names
 from cbviz.run.decompose_result import Decomposition
 from cbviz.simulator import load_cost
-from cbviz.trace.recordings import COMPARISONS, compared
+from cbviz.trace.recordings import COMPARISONS, ENGINES, compared
 from cbviz.view.load_charts import quantile_cdf
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -183,10 +183,9 @@ def test_an_engine_s_limit_may_be_the_length_that_others_are_forced_to() -> None
 def test_the_page_has_the_engines_as_they_ran() -> None:
     page = (ROOT / "docs" / "engines.md").read_text("utf-8")
     found = json.loads((ROOT / "benchmarks" / "results" / "vllm_on_board_h200.json").read_text("utf-8"))["found"]
-    for name in ("cbviz", "transformers", "vllm", "smallest_first"):
-        seconds = found[name]["seconds"]
-        seconds = seconds[0] if isinstance(seconds, list) else seconds
-        cells = f"| {found[name]['iterations']} | {three_digits(seconds)} | {found[name]['tokens_per_second']:,.0f} |"
+    for name, trace in zip(ENGINES, compared("engines-llama-8b"), strict=True):
+        assert len(trace.iterations) == found[name]["iterations"]
+        cells = f"| {len(trace.iterations)} | {three_digits(trace.seconds)} | {trace.tokens_per_second:,.0f} |"
         assert cells in page
     driven = found["smallest_first"]["same_schedule_as_cbviz"]
     assert driven["admitted_in_the_same_order"]
