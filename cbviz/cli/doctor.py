@@ -67,6 +67,8 @@ def _option(text: str) -> dict[str, object]:
                 "a setting is written policy=NAME,slots=N,kv_blocks=N,block_size=N,budget=N,lag=N, those that differ, "
                 f"not {printable(text)!r:.80}."
             )
+        if name in given:
+            raise MeasureError(f"{name} is given twice in {printable(text)!r:.80}.")
         if name == "lag" and value == "0":
             given[name] = 0
             continue

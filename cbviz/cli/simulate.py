@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from cbviz.checks import counted
+from cbviz.cli.signals import Answered
 from cbviz.cli.streams import everything_to_stderr
 from cbviz.cli.targets import write_all
 from cbviz.cli.words import print_json, say
@@ -57,7 +58,10 @@ def run_simulate(options: argparse.Namespace) -> int:
     if options.json:
         print_json(facts)
     else:
-        print(*simulate_sentences(facts), sep="\n", flush=True)
+        partly = [str(Message("simulate.partly", done=f"{facts['completed']:,}", all=f"{len(found):,}"))]
+        print(*(partly if found.stopped else []), *simulate_sentences(facts), sep="\n", flush=True)
+    if found.stopped:
+        raise Answered
     if options.save is None:
         return 0
     trace = simulate(work, options.policy, **serving)

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from cbviz.run.progress import Progress
     from cbviz.run.sweep_plan import SweepCell
 
+OPTIONS = ("seed", "num_runs", "workers", "address", "output_dir", "resume", "continue_on_error", "dry_run")
+"""What is said by an option of its own."""
+PYTHON_ONLY = ("grid", "work", "progress")
+"""What `cbviz.sweep` has besides."""
 MOST_NAMED = 5
 """Failed runs that are named; the table has all."""
 
@@ -69,7 +73,8 @@ def run_sweep(options: argparse.Namespace) -> int:
     if options.json:
         print_json({**facts, "rows": list(found.rows)})
     elif not found.files:
-        print(found.to_csv(), end="")
+        if len(found):
+            print(found.to_csv(), end="")
     else:
         print(Message("sweep.done", done=len(found), n=len(found.plan), seconds=f"{found.seconds:.1f}"))
         print(*(Message("sweep.file", path=short(path)) for path in found.files), sep="\n")
@@ -78,7 +83,7 @@ def run_sweep(options: argparse.Namespace) -> int:
     ]
     code = _named(failed, "sweep.failed", "sweep.more_failed")
     if found.stopped and (options.continue_on_error or not found.failed):  # else a failure ended it, and is named
-        key = "sweep.stopped_kept" if found.files else "sweep.stopped"
+        key = "sweep.stopped" if options.output_dir is None else "sweep.stopped_kept"
         print(f"cbviz: {Message(key, done=len(found), n=len(found.plan))}", file=sys.stderr)
         raise Answered
     return code
@@ -124,6 +129,10 @@ def _grid(words: list[str]) -> tuple[dict[str, list[Any]], dict[str, Any]]:
         values = [_value(part) for part in text.split(",")]
         if not equals or not name or not all(text.split(",")):
             raise SweepError(f"a parameter is written NAME=VALUE,VALUE,…, not {printable(word)!r:.80}.")
+        if name in OPTIONS:
+            raise SweepError(f"{name} is no parameter of a run; it is written --{name.replace('_', '-')} {text:.80}.")
+        if name in PYTHON_ONLY:
+            raise SweepError(f"a run has no parameter {name}; `cbviz sweep --help` says what it has.")
         if name in grid or name in fixed:
             raise SweepError(f"{printable(name)} is given twice.")
         if len(values) > 1:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from cbviz.errors import CalibrationError
 from cbviz.run.decompose_measure import StepResult
 from cbviz.run.decompose_plan import KERNELS, Benchmark, DecomposeStep, setup_of
-from cbviz.run.forecast import forecast
+from cbviz.run.forecast import forecast, uninterrupted
 from cbviz.simulator.cost import CostModel
 
 LADDER_ROWS, LADDER_LAYERS = 32, 32
@@ -119,13 +119,15 @@ def simulated(step: DecomposeStep, benchmark: Benchmark, costs: KernelCosts) -> 
             f"the step {step.key} cannot be forecast: the calibration knows the kernels {known}, with fused attention."
         )
     setup = setup_of(step.scheme, benchmark)
-    found = forecast(
-        benchmark.columns(setup.declared),
-        setup.policy,
-        cost=costs.costs[step.kernels],
-        slots=setup.slots,
-        block_size=benchmark.block_size,
-        kv_blocks=setup.blocks,
-        context_limit=benchmark.prompt + benchmark.cap,
+    found = uninterrupted(
+        forecast(
+            benchmark.columns(setup.declared),
+            setup.policy,
+            cost=costs.costs[step.kernels],
+            slots=setup.slots,
+            block_size=benchmark.block_size,
+            kv_blocks=setup.blocks,
+            context_limit=benchmark.prompt + benchmark.cap,
+        )
     )
     return StepResult(step.key, found.seconds, found.seconds, found.seconds, found.iterations, "simulated")

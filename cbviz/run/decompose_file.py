@@ -111,7 +111,7 @@ def load_decomposition(given: str | os.PathLike[str] | dict[str, Any]) -> Decomp
             raise FileError(f"the decomposition {where} cannot be read: {why(error)}.") from None
         try:
             content = json.loads(data) if len(data) <= LARGEST_DECOMPOSITION else None
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             content = None
     if not isinstance(content, dict) or content.get("format") != "cbviz decomposition" or content.get("version") != 1:
         raise MeasureError(f"{where} is no decomposition that this cbviz reads: `cbviz decompose --save` writes one.")

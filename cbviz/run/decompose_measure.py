@@ -25,7 +25,7 @@ from cbviz.measure.iteration_work import iteration_work
 from cbviz.run.build import ModelOrGraphs
 from cbviz.run.calibrate import FEWEST_TO_FIT, fit, identified
 from cbviz.run.decompose_plan import Benchmark, Setup
-from cbviz.run.forecast import forecast
+from cbviz.run.forecast import forecast, uninterrupted
 from cbviz.run.lane import Lane
 from cbviz.run.timed_run import Setting, only_new_garbage
 from cbviz.simulator.cost import CostModel
@@ -162,15 +162,17 @@ def counted(key: str, trace: Trace, benchmark: Benchmark, setup: Setup, *, first
     taken = np.diff(ends, prepend=trace.iterations.t_start[0])  # the host's time between two iterations included
     a, b, c, p, d, e = coefficients = fit(x, taken, identified(x)[0])
     modelled = x @ np.array(coefficients)
-    found = forecast(
-        benchmark.columns(setup.declared),
-        setup.policy,
-        cost=CostModel(a, b, c, p, d, e, name=key),
-        slots=setup.slots,
-        block_size=benchmark.block_size,
-        kv_blocks=setup.blocks,
-        context_limit=benchmark.prompt + benchmark.cap,
-        lag=trace.meta.lag,
+    found = uninterrupted(
+        forecast(
+            benchmark.columns(setup.declared),
+            setup.policy,
+            cost=CostModel(a, b, c, p, d, e, name=key),
+            slots=setup.slots,
+            block_size=benchmark.block_size,
+            kv_blocks=setup.blocks,
+            context_limit=benchmark.prompt + benchmark.cap,
+            lag=trace.meta.lag,
+        )
     )
     each = [found.seconds * float(taken[part].sum() / modelled[part].sum()) for part in parts]
     seconds = found.seconds * float(taken.sum() / modelled.sum())

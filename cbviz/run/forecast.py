@@ -91,6 +91,13 @@ def forecast(
     return replace(found, wall_seconds=perf_counter() - began - found.compile_seconds)
 
 
+def uninterrupted(found: Forecast) -> Forecast:
+    """The forecast itself. Raises KeyboardInterrupt if an interrupt cut it short: a part stands for no whole."""
+    if found.stopped:
+        raise KeyboardInterrupt
+    return found
+
+
 def _without_events(
     work: Work, policy: Policy, cost: CostModel, setup: VirtualSetup, bars: Progress
 ) -> Forecast | None:
@@ -124,7 +131,7 @@ def _without_events(
         found = loop.forecast()
     else:
         return None
-    return replace(found, warnings=warnings_of(cost, found.reached, stopped=stopped))
+    return replace(found, warnings=warnings_of(cost, found.reached, stopped=stopped), stopped=stopped)
 
 
 def _looped(
@@ -145,4 +152,4 @@ def _looped(
         stopped = True
     found = tally.forecast(title, setting.slots, cost.name, clock.reached)
     warnings = warnings_of(cost, clock.reached, stopped=stopped, swaps=setting.kv.preemption == "swap")
-    return replace(found, warnings=warnings)
+    return replace(found, warnings=warnings, stopped=stopped)

@@ -110,7 +110,7 @@ class Sweep:
         y, x
             Columns of numbers.
         by
-            Column that tells the curves apart; None draws one.
+            Column that tells the curves apart; None draws one, and so does "policy" where one policy ran.
 
         Returns
         -------
@@ -122,6 +122,8 @@ class Sweep:
         SweepError
             There is no such column.
         """
+        if by == "policy" and by not in self.columns:
+            by = None
         for name in (y, x, by):
             if name is not None and name not in self.columns:
                 raise SweepError(f"the table has no column {shown(name)}; it has {', '.join(self.columns)}.")
@@ -152,9 +154,10 @@ class Sweep:
         Chart
             With a logarithmic y axis. Raises as `curves`.
         """
+        curves = self.curves(y, x, by)
         up, along = in_words(y), in_words(x)
         title = f"{up[0].upper()}{up[1:]} against {along}"
-        return slo_curve(self.curves(y, x, by), target=target, x_label=along, y_label=up, title=title)
+        return slo_curve(curves, target=target, x_label=along, y_label=up, title=title)
 
     def capacities(self, target: float, y: str = "ttft_p99", x: str = "rate", by: str = "policy") -> dict[str, float]:
         """The highest rate within a target, for each curve.

@@ -10,7 +10,7 @@ from cbviz.checks import shown
 from cbviz.errors import WorkloadError
 from cbviz.measure.goodput import Targets
 from cbviz.run.budgeted import budgeted
-from cbviz.run.forecast import forecast
+from cbviz.run.forecast import forecast, uninterrupted
 from cbviz.run.traffic_work import traffic_at, work_of
 from cbviz.run.under_load import figures
 from cbviz.simulator.forecast import Forecast
@@ -194,7 +194,7 @@ def _work(*, trace: str | None, requests: int, seed: int, rate: float | None, cl
 
 
 def _served(work: Work, *, policy: str, budget: int | None, **serving: Any) -> Forecast:
-    return forecast(work, budgeted(policy, budget), **serving)
+    return uninterrupted(forecast(work, budgeted(policy, budget), **serving))
 
 
 @cache

@@ -14,7 +14,7 @@ from cbviz.errors import MeasureError, PolicyError
 from cbviz.measure.definitions import DEFINITIONS, Moments
 from cbviz.policies import Policy, get
 from cbviz.run.budgeted import budgeted
-from cbviz.run.forecast import forecast
+from cbviz.run.forecast import forecast, uninterrupted
 from cbviz.run.traffic_work import work_of
 from cbviz.simulator.cost import COEFFICIENTS, CostModel
 from cbviz.simulator.cost_file import load_cost
@@ -257,14 +257,16 @@ def _slower(cost: CostModel, factor: float) -> CostModel:
 
 
 def _simulated(results: LoadResults, option: Option, cost: CostModel) -> WhatIfRow:
-    found = forecast(
-        work_of(results.traffic()),
-        budgeted(option.policy, option.budget),
-        cost=cost,
-        slots=option.slots,
-        kv_blocks=option.kv_blocks,
-        block_size=option.block_size,
-        lag=option.lag,
+    found = uninterrupted(
+        forecast(
+            work_of(results.traffic()),
+            budgeted(option.policy, option.budget),
+            cost=cost,
+            slots=option.slots,
+            kv_blocks=option.kv_blocks,
+            block_size=option.block_size,
+            lag=option.lag,
+        )
     )
     columns: dict[str, Any] = {"ttft": found.ttft, "tpot": found.tpot, "e2el": found.e2e}
     return WhatIfRow(

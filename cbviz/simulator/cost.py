@@ -10,6 +10,8 @@ from cbviz.errors import CalibrationError
 
 COEFFICIENTS = ("iteration", "decode", "kv_token", "prefill_token", "attention", "prefill")
 """The coefficients in the order of the formula."""
+MOST_SECONDS = 3_600.0
+"""Of any coefficient: no iteration takes an hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +134,9 @@ class CostModel:
     def __post_init__(self) -> None:
         for name in COEFFICIENTS:
             value = finite(getattr(self, name))
-            if value is None or value < 0:
+            if value is None or not 0 <= value <= MOST_SECONDS:
                 raise CalibrationError(
-                    f"the coefficient {name} must be a finite number of seconds of at least 0, not "
+                    f"the coefficient {name} must be a number of seconds from 0 to {MOST_SECONDS:,.0f}, not "
                     f"{shown(getattr(self, name))}."
                 )
             object.__setattr__(self, name, value)

@@ -36,6 +36,13 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in FOLDER.glob(f"*{COST_SUFFIX}")))
 
 
+FORMULA = (
+    "iteration + decode*rows of one token + kv_token*positions they read + prefill_token*tokens of "
+    "longer rows + attention*sum of chunk*(context + chunk/2) over these + prefill where there are any"
+)
+"""What the coefficients multiply. Files without it mean this one."""
+
+
 def load_cost(given: str | os.PathLike[str] | CostModel) -> CostModel:
     """A cost model by name or from its file.
 
@@ -87,16 +94,20 @@ def from_text(data: bytes, where: str) -> CostModel:
         refuse(f"it is larger than {MOST_BYTES:,} bytes")
     try:
         content = json.loads(data.decode("utf-8"), parse_constant=lambda word: refuse(f"it contains {word}"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+    except CalibrationError:
+        raise
+    except (ValueError, RecursionError):  # no JSON, no text, or a number of thousands of digits
         refuse("it is not JSON, or was cut short")
     if not isinstance(content, dict) or content.get("format") != COST_FORMAT:
         refuse(f'it lacks "format": "{COST_FORMAT}", so something else wrote it')
     version = content.get("version")
-    if version != COST_VERSION:
+    if isinstance(version, bool) or version != COST_VERSION:
         refuse(
             f"it has version {shown(version)}, and this cbviz reads version {COST_VERSION}; run `cbviz calibrate` "
             "again on the traces that it names"
         )
+    if content.get("formula", FORMULA) != FORMULA:
+        refuse("its coefficients are those of another formula; run `cbviz calibrate` again on the traces that it names")
     given = content.get("seconds")
     if not isinstance(given, dict) or set(given) != set(COEFFICIENTS):
         refuse(f'"seconds" must name the coefficients {", ".join(COEFFICIENTS)}')
@@ -138,8 +149,7 @@ def to_text(cost: CostModel) -> str:
         "format": COST_FORMAT,
         "version": COST_VERSION,
         "name": cost.name,
-        "formula": "iteration + decode*rows of one token + kv_token*positions they read + prefill_token*tokens of "
-        "longer rows + attention*sum of chunk*(context + chunk/2) over these + prefill where there are any",
+        "formula": FORMULA,
         "seconds": {name: getattr(cost, name) for name in COEFFICIENTS},
         "origin": None if cost.origin is None else asdict(cost.origin),
     }

@@ -42,6 +42,8 @@ class Forecast:
         0 from the second simulation on.
     warnings
         What limits its worth, a sentence each.
+        stopped
+        Whether an interrupt ended it before all requests had.
     """
 
     id: IntColumn
@@ -63,6 +65,7 @@ class Forecast:
     wall_seconds: float = 0.0
     compile_seconds: float = 0.0
     warnings: tuple[str, ...] = ()
+    stopped: bool = False
 
     def __len__(self) -> int:
         return len(self.id)

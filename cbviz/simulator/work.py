@@ -200,9 +200,10 @@ class Work:
         Work
             A shorter one.
         """
+        requests = amount("the number of requests", requests)
         columns = ("arrival", "prompt_tokens", "output_tokens", "max_new_tokens", "id", "client", "priority")
-        whole = {name: getattr(self, name) for name in columns}
-        kept: dict[str, Any] = {name: each if each is None else each[:requests] for name, each in whole.items()}
+        given = {name: getattr(self, name) for name in columns}
+        kept: dict[str, Any] = {name: each if each is None else each[:requests] for name, each in given.items()}
         return replace(self, **kept)
 
     def workload(self) -> Workload:

@@ -233,7 +233,7 @@ def _json(text: str, said: str) -> Any:
     except ValueError as error:
         if isinstance(error, WorkloadError):
             raise
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else "it holds a number of thousands of digits"
         cut = isinstance(error, json.JSONDecodeError) and error.pos >= len(text.rstrip()) - 1
         hint = "it is cut short" if cut or "Unterminated" in reason else f"this is not JSON ({reason})"
         raise WorkloadError(f"{said}{hint}.") from None
