@@ -118,3 +118,13 @@ def test_the_first_requests_of_a_work(number: Any) -> None:
     with pytest.raises(CbvizError, match="the number of requests"):
         work.first(number)
     assert len(work.first(1)) == 1
+
+
+def test_what_a_file_of_traffic_leaves_out_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    burst = Path(__file__).parent / "traffic" / "burstgpt.csv"
+    left_out = read_traffic(burst).left_out
+    assert left_out == 1
+    assert main(["simulate", "--workload", str(burst)]) == 0
+    assert "1 row of the file is left out" in capsys.readouterr().err
+    assert main(["simulate", "--workload", str(burst), "--quiet"]) == 0
+    assert not capsys.readouterr().err

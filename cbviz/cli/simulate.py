@@ -208,6 +208,8 @@ def _of_file(options: argparse.Namespace) -> Any:
                 "leave one of both out."
             )
     traffic = traffic_at(options.workload)
+    if left_out := traffic.left_out:
+        say([str(Message("simulate.left_out", n=f"{left_out:,}"))], quiet=options.quiet)
     if options.requests is not None:
         if options.requests > len(traffic):
             raise WorkloadError(
