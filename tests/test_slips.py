@@ -128,3 +128,13 @@ def test_what_a_file_of_traffic_leaves_out_is_said(capsys: pytest.CaptureFixture
     assert "1 row of the file is left out" in capsys.readouterr().err
     assert main(["simulate", "--workload", str(burst), "--quiet"]) == 0
     assert not capsys.readouterr().err
+
+
+def test_numbers_in_json_are_no_text(tmp_path: Path) -> None:
+    rows = tmp_path / "trace.jsonl"
+    row = {"timestamp": 0, "input_length": 600, "output_length": 3, "hash_ids": [1, 2]}
+    rows.write_text(json.dumps(row), "utf-8")
+    assert len(read_traffic(rows)) == 1
+    rows.write_text(json.dumps(row | {"input_length": "600"}), "utf-8")
+    with pytest.raises(WorkloadError, match="row 1: input_length must be a finite number, not '600'"):
+        read_traffic(rows)

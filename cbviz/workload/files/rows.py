@@ -37,6 +37,8 @@ class Row:
     source: str
     number: int
     values: dict[str, Any]
+    written: bool = False
+    """Whether its numbers are text, as everything in a CSV file is."""
 
     def fail(self, complaint: str) -> NoReturn:
         """Raise WorkloadError with the name of the file and the number of the row."""
@@ -59,7 +61,8 @@ class Row:
         if value is None or value == "":
             self.fail(f"{column} is missing.")
         try:
-            found = math.nan if isinstance(value, bool) else float(value)
+            number = not isinstance(value, bool) and (self.written or not isinstance(value, str))
+            found = float(value) if number else math.nan
         except (TypeError, ValueError, OverflowError):
             found = math.nan
         if not math.isfinite(found):
@@ -143,7 +146,7 @@ class Rows:
         for number, value in enumerate(self._rows, 1):
             if not isinstance(value, dict):
                 raise WorkloadError(f"{self.source}, row {number}: a row must be a JSON object, not {shown(value)}.")
-            yield Row(self.source, number, value)
+            yield Row(self.source, number, value, written=self.kind == "csv")
 
 
 def open_rows(path: object, what: str = "the file") -> Rows:
