@@ -18,7 +18,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -27,7 +26,7 @@ from result_file import write
 from torch import Tensor
 
 from cbviz.cuda import flash3, varlen
-from cbviz.cuda.fused_gate import LARGEST_GATE, MOST_TOKENS, multiply
+from cbviz.cuda.fused_gate import LARGEST_GATE, MOST_TOKENS, in_two_kernels, multiply
 from cbviz.models.capability import HOPPER, capability
 
 WIDTHS = {"smollm2-135m": (576, 1536, 30), "smollm2-360m": (960, 2560, 32), "smollm2-1.7b": (2048, 8192, 24)}
@@ -46,41 +45,20 @@ PROMPTS = (
     (4, 128, 32),
 )
 """Prompts, their tokens, and how many prompts the graph has room for."""
-REPLAYS, REPEATS = 10, 5
+CALLS = 10
+"""Of attention in a graph, which takes microseconds."""
 
 
-def microseconds(work: Callable[[], object]) -> float:
-    """Median microseconds of a replay of a graph that holds this work."""
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        work()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        work()
-    taken = []
-    for repeat in range(REPEATS + 1):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-        begin.record()
-        for _ in range(REPLAYS):
-            graph.replay()
-        end.record()
-        end.synchronize()
-        if repeat:
-            taken.append(begin.elapsed_time(end) / REPLAYS * 1e3)
-    return float(median(taken))
+def microseconds(*work: Callable[[], object]) -> float:
+    """Microseconds of a call, as `attention.py` times them: all in one CUDA graph."""
+    from attention import seconds_a_call  # it needs Triton, which a machine without a GPU may lack
+
+    return seconds_a_call(list(work)) * 1e6
 
 
 def apart(one: Tensor, other: Tensor) -> float:
     """How far two results are from each other, as a share of their size."""
     return float((one.float() - other.float()).norm() / other.float().norm())
-
-
-def two_kernels(x: Tensor, weight: Tensor) -> Tensor:
-    """Gate and up as one product, then SiLU and the product of both, which Inductor makes one kernel."""
-    gate, up = F.linear(x, weight).chunk(2, dim=-1)
-    return F.silu(gate) * up
 
 
 def chain(x: Tensor, gated: Callable[[Tensor, Tensor], Tensor], layers: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
@@ -92,12 +70,12 @@ def chain(x: Tensor, gated: Callable[[Tensor, Tensor], Tensor], layers: Sequence
 
 def gated_layers() -> Iterator[dict[str, Any]]:
     """Microseconds of a gated layer, both ways, for every shape and number of tokens."""
-    ways = {"two kernels": torch.compile(two_kernels, dynamic=True), "one kernel": multiply}
+    ways = {"two kernels": torch.compile(in_two_kernels, dynamic=True), "one kernel": multiply}
     for shape, (hidden, width, count) in WIDTHS.items():
         layers = [(drawn(2 * width, hidden) / hidden**0.5, drawn(hidden, width) / width**0.5) for _ in range(count)]
         for tokens in TOKENS:
             x, weight = drawn(tokens, hidden), layers[0][0]
-            error = apart(multiply(x, weight), two_kernels(x, weight))
+            error = apart(multiply(x, weight), in_two_kernels(x, weight))
             assert error < 0.01, (shape, tokens, error)
             taken = {way: microseconds(partial(chain, x, gated, layers)) / count for way, gated in ways.items()}
             chosen = tokens <= MOST_TOKENS and weight.nbytes <= LARGEST_GATE
@@ -123,7 +101,7 @@ def prompts() -> Iterator[dict[str, Any]]:
             outputs = [call() for call in calls.values()]
             error = apart(outputs[-1], outputs[0])
             assert error < 0.01, (shape, count, length, error)
-            taken = {name: microseconds(call) for name, call in calls.items()}
+            taken = {name: microseconds(*[call] * CALLS) for name, call in calls.items()}
             about = {"shape": shape, "prompts": count, "tokens": length, "room": room}
             yield {**about, "microseconds": taken, "chosen": length >= flash3.LONG_PROMPT, "error": error}
 

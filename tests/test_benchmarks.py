@@ -17,7 +17,7 @@ import torch
 import cbviz
 from cbviz import cli
 from cbviz.cuda import compiled
-from cbviz.cuda.fused_gate import gated_linear
+from cbviz.cuda.fused_gate import gated_linear, in_two_kernels
 from cbviz.eager.packed_linear import onednn_packs
 from cbviz.measure.rounding import fixed, percent
 from cbviz.run import rates
@@ -81,9 +81,9 @@ def test_choices_need_a_gpu(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     assert "compute capability 9.0 or more" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
     x, weight, down = torch.randn(3, 8), torch.randn(12, 8), torch.randn(8, 6)
-    once = torch.nn.functional.linear(choices.two_kernels(x, weight), down)
+    once = torch.nn.functional.linear(in_two_kernels(x, weight), down)
     twice = torch.nn.functional.linear(gated_linear(once, weight), down)
-    torch.testing.assert_close(choices.chain(x, choices.two_kernels, [(weight, down)] * 2), twice)
+    torch.testing.assert_close(choices.chain(x, in_two_kernels, [(weight, down)] * 2), twice)
 
 
 def test_first_minute(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,7 +42,7 @@ class Forecast:
         0 from the second simulation on.
     warnings
         What limits its worth, a sentence each.
-        stopped
+    stopped
         Whether an interrupt ended it before all requests had.
     """
 
