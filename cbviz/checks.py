@@ -106,6 +106,11 @@ def is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def is_version(value: object, *known: int) -> bool:
+    """Whether a file's version is one of those known, as a whole number: in Python True and 1.0 equal 1."""
+    return type(value) is int and value in known
+
+
 def is_number(value: object) -> TypeGuard[int | float]:
     """Whether it is a finite `int` or `float` and no truth value: for values that are used as they were given."""
     return is_whole(value) or (isinstance(value, float) and math.isfinite(value))

@@ -317,6 +317,7 @@ def test_lines_that_cannot_be_used_are_named(good: list[dict[str, Any]], tmp_pat
         ([{"kind": "other"}], "its kind is 'other'"),
         ([first], "the first line must be of kind 'start'"),
         ([start | {"format": 2}], "its format is 2, and this cbviz reads format 1"),
+        ([start | {"format": True}], "its format is True, and this cbviz reads format 1"),
         ([start | {"vllm": "0.40.1"}], r"vllm 0\.40\.1 is installed; this adapter knows vllm 0\.11 to 0\.33"),
         ([start | {"max_num_seqs": 0}], "max_num_seqs must be a whole number from 1"),
         ([{k: v for k, v in start.items() if k != "pid"}], "it has no 'pid'"),

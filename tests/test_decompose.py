@@ -403,12 +403,30 @@ def test_what_a_model_or_a_device_cannot_do() -> None:
             decompose("tiny", device="cuda")
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"format": "cbviz decomposition"}', '{"format": 1}'])
+@pytest.mark.parametrize("text", ["", "[]", '{"format": "cbviz decompositions"}', '{"format": 1}'])
 def test_a_file_that_is_none(text: str, tmp_path: Path) -> None:
     path = tmp_path / "d.json"
     path.write_text(text, "utf-8")
     with pytest.raises(MeasureError, match="is no decomposition that this cbviz reads"):
         load_decomposition(path)
+
+
+@pytest.mark.parametrize("version", [True, 1.0, 2, "1", None])
+def test_another_version(version: Any, a100: Decomposition) -> None:
+    with pytest.raises(MeasureError, match=f"of version {version!r}; cbviz reads version 1") as caught:
+        load_decomposition({**a100.to_json(), "version": version})
+    assert str(caught.value).count(".") == 1 + str(version).count(".")
+
+
+@pytest.mark.parametrize("name", ["settings", "results", "orders", "notes", "versions", "quadrants"])
+def test_a_part_that_is_null_or_missing(name: str, a100: Decomposition) -> None:
+    content = a100.to_json()
+    with pytest.raises(MeasureError, match="a part of it is null, or of another kind than cbviz writes") as caught:
+        load_decomposition({**content, name: None})
+    assert "NoneType" not in str(caught.value)
+    del content[name]
+    with pytest.raises(MeasureError, match=f"it lacks '{name}'"):
+        load_decomposition(content)
 
 
 def test_a_damaged_file(tmp_path: Path, a100: Decomposition) -> None:

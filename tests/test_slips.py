@@ -71,6 +71,7 @@ def test_a_sweep_interrupted_before_its_first_run(
         ("seconds", {"iteration": 1e306}, "the coefficient iteration must be a number of seconds from 0 to 3,600"),
         ("seconds", {"decode": -1.0}, "from 0 to 3,600, not -1.0"),
         ("version", True, "it has version True"),
+        ("version", 1.0, "it has version 1.0"),
         ("formula", "iteration * decode", "those of another formula"),
     ],
 )

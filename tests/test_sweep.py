@@ -261,6 +261,43 @@ def test_a_folder_belongs_to_one_sweep(tmp_path: Path) -> None:
         sweep(GRID, work=double, output_dir=tmp_path, resume=True)
 
 
+@pytest.mark.parametrize("version", [True, 1.0, 2, "1", None])
+def test_a_plan_of_another_version(version: Any, tmp_path: Path) -> None:
+    sweep(GRID, work=double, output_dir=tmp_path)
+    plan = json.loads((tmp_path / "sweep.json").read_text())
+    (tmp_path / "sweep.json").write_text(json.dumps({**plan, "version": version}))
+    with pytest.raises(SweepError, match=f"the plan of a sweep of version {version!r}; version 1 is read"):
+        sweep(GRID, work=double, output_dir=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "part"),
+    [
+        ({"x": [True, False]}, {"x": [1, 0]}, "grid"),
+        ({"x": [1, 2], "plus": [3, 4]}, {"plus": [3, 4], "x": [1, 2]}, "grid"),  # the order numbers the runs
+    ],
+)
+def test_a_plan_that_only_counts_as_equal(before: Any, now: Any, part: str, tmp_path: Path) -> None:
+    sweep(before, work=double, output_dir=tmp_path)
+    with pytest.raises(SweepError, match=f"holds another sweep: its {part} is"):
+        sweep(now, work=double, output_dir=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("index", ["true", "1.0", "null"])
+def test_a_row_whose_number_only_counts_as_one(index: str, tmp_path: Path) -> None:
+    sweep(GRID, work=double, output_dir=tmp_path)
+    (tmp_path / "cells.jsonl").write_text(f'[{index}, {{"error": ""}}]\n')
+    with pytest.raises(SweepError, match="row 1: this is no row of a sweep"):
+        sweep(GRID, work=double, output_dir=tmp_path, resume=True)
+
+
+def test_where_there_is_no_sweep_nothing_is_resumed(tmp_path: Path) -> None:
+    for folder, there in ((tmp_path / "mistyped", "does not exist"), (tmp_path, "holds no sweep")):
+        with pytest.raises(SweepError, match=f"nothing to resume: the folder .* {there}; leave resume out to begin"):
+            sweep(GRID, work=double, output_dir=folder, resume=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_parquet_holds_the_same_table(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     found = sweep(GRID, work=fails_at_two, output_dir=tmp_path)
@@ -400,6 +437,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     words = ["sweep", "slots=4,8", "requests=30", "--num-runs", "2", "--quiet", "--output-dir", str(tmp_path / "s")]
     assert main([*words, "--dry-run"]) == 0
     assert "4 runs; nothing was computed." in capsys.readouterr().out
+    assert main([*words, "--resume"]) == 2
+    assert "there is nothing to resume: the folder" in capsys.readouterr().err
     assert not (tmp_path / "s").exists()
     assert main(words) == 0
     assert "4 of 4 runs are in the table" in capsys.readouterr().out

@@ -127,6 +127,7 @@ def test_a_read_trace_cannot_be_rewritten() -> None:
         (gzip.compress(b"9" * 100_000), "not JSON inside"),
         (written({**SOUND_CONTENT, "version": 7}), "this file is version 7; cbviz reads version 2"),
         (written({**SOUND_CONTENT, "version": True}), "this file is version True"),
+        (written({**SOUND_CONTENT, "version": 2.0}), "this file is version 2.0"),
         (written({**SOUND_CONTENT, "format": "other"}), "not a trace written by cbviz"),
         (written({k: v for k, v in SOUND_CONTENT.items() if k != "spans"}), "lacks 'spans'"),
         (written({**SOUND_CONTENT, "more": 1}), "has an unknown part 'more'"),
@@ -138,7 +139,7 @@ def test_a_read_trace_cannot_be_rewritten() -> None:
         (written(changed("meta", "policy", to="magic"), renew=False), "changed after it was written"),
         (written({**SOUND_CONTENT, "digest": 5}, renew=False), "changed after it was written"),
     ],
-    ids=range(23),
+    ids=range(24),
 )
 def test_a_damaged_or_foreign_file_says_what_is_wrong(data: bytes, says: str) -> None:
     assert says in complaint(data)

@@ -8,12 +8,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from cbviz.checks import finite, is_a, known_elsewhere, shown
+from cbviz.checks import finite, is_a, is_version, known_elsewhere, shown
 from cbviz.errors import CbvizError, FileError, MeasureError
 from cbviz.paths import path_of, short, why, write_whole
 from cbviz.run.decompose_measure import StepResult
 from cbviz.run.decompose_plan import ORDERS, Benchmark, DecomposeStep, Level
-from cbviz.run.decompose_result import Decomposition
+from cbviz.run.decompose_result import DECOMPOSITION_FORMAT, DECOMPOSITION_VERSION, Decomposition
 
 LARGEST_DECOMPOSITION = 2**22
 METHODS = ("whole", "counted", "simulated")
@@ -113,12 +113,21 @@ def load_decomposition(given: str | os.PathLike[str] | dict[str, Any]) -> Decomp
             content = json.loads(data) if len(data) <= LARGEST_DECOMPOSITION else None
         except (ValueError, RecursionError):
             content = None
-    if not isinstance(content, dict) or content.get("format") != "cbviz decomposition" or content.get("version") != 1:
+    if not isinstance(content, dict) or content.get("format") != DECOMPOSITION_FORMAT:
         raise MeasureError(f"{where} is no decomposition that this cbviz reads: `cbviz decompose --save` writes one.")
+    if not is_version(version := content.get("version"), DECOMPOSITION_VERSION):
+        raise MeasureError(
+            f"{where} is a decomposition of version {shown(version)}; cbviz reads version {DECOMPOSITION_VERSION}."
+        )
     try:
         return _decomposition(content)
-    except (KeyError, TypeError, ValueError, AttributeError, CbvizError) as error:
-        raise MeasureError(f"{where} is a damaged decomposition: {str(error).rstrip('.')}.") from None
+    except KeyError as error:
+        said = f"it lacks {error}"
+    except (TypeError, AttributeError):
+        said = "a part of it is null, or of another kind than cbviz writes"
+    except (ValueError, CbvizError) as error:
+        said = str(error).rstrip(".")
+    raise MeasureError(f"{where} is a damaged decomposition: {said}.")
 
 
 def _decomposition(content: dict[str, Any]) -> Decomposition:

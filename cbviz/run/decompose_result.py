@@ -18,6 +18,8 @@ from cbviz.run.decompose_words import sentences, table
 from cbviz.view.language import chosen
 from cbviz.view.waterfall import Fall, Waterfall
 
+DECOMPOSITION_FORMAT, DECOMPOSITION_VERSION = "cbviz decomposition", 1
+
 
 @dataclass(frozen=True, slots=True)
 class Factor:
@@ -311,8 +313,8 @@ class Decomposition:
             JSON values.
         """
         return {
-            "format": "cbviz decomposition",
-            "version": 1,
+            "format": DECOMPOSITION_FORMAT,
+            "version": DECOMPOSITION_VERSION,
             "settings": self.settings(),
             "output_tokens": self.output_tokens,
             "prompt_tokens": self.all_tokens - self.output_tokens,

@@ -232,7 +232,7 @@ def sweep(
     output_dir
         Folder that keeps every row as it comes, and the table at the end; None keeps nothing.
     resume
-        Continue what the folder holds; runs that failed are repeated.
+        Continue what the folder holds; runs that failed are repeated. Refused where the folder holds no sweep.
     continue_on_error
         Whether the others still run when one fails. The table says why it failed.
     progress
@@ -249,7 +249,7 @@ def sweep(
     ------
     SweepError
         The grid is empty, has values that no table can hold or a parameter that `work` does not take, the folder holds
-        another sweep, Ray is missing or does not answer, or `work` cannot be sent to other processes.
+        another sweep or none to resume, Ray is missing or does not answer, or `work` cannot be sent to other processes.
     FileError
         The folder cannot be written. What was computed before is kept there.
 

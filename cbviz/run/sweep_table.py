@@ -11,17 +11,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cbviz.checks import shown
+from cbviz.checks import is_version, is_whole, shown
 from cbviz.errors import FileError, SweepError
-from cbviz.paths import make_folder, read_file, short, why, write_whole
+from cbviz.paths import make_folder, new_folder, read_file, short, why, write_whole
 from cbviz.run.sweep_plan import SweepCell, SweepPlan
 
+SWEEP_FORMAT, SWEEP_VERSION = "cbviz sweep", 1
 PLAN, ROWS, TABLE, PARQUET = "sweep.json", "cells.jsonl", "results.csv", "results.parquet"
 
 LARGEST_PLAN, LARGEST_ROWS = 2**26, 2**31
 """Bytes: a million runs have rows of about 500 bytes each."""
 
 SweepRow = dict[str, Any]
+
+_HEAD = {"format": SWEEP_FORMAT, "version": SWEEP_VERSION}
 
 
 def row_of(cell: SweepCell, results: dict[str, Any], error: str) -> SweepRow:
@@ -53,7 +56,7 @@ class SweepFolder:
     Parameters
     ----------
     given
-        The folder; made if necessary.
+        The folder; made if necessary, unless a sweep is to be resumed.
     plan
         The sweep.
     resume
@@ -62,13 +65,19 @@ class SweepFolder:
     Raises
     ------
     SweepError
-        It holds another sweep, or one and `resume` is not set.
+        It holds another sweep, or one and `resume` is not set, or none and `resume` is set.
     FileError
         It cannot be read or written.
     """
 
     def __init__(self, given: object, plan: SweepPlan, *, resume: bool) -> None:
-        self.path = make_folder(given, "the output folder")
+        self.path = new_folder(given, "the output folder")
+        if resume and not os.path.lexists(self.path / PLAN):
+            there = "holds no sweep" if self.path.exists() else "does not exist"
+            raise SweepError(
+                f"there is nothing to resume: the folder {short(self.path)} {there}; leave resume out to begin a sweep."
+            )
+        make_folder(given, "the output folder")
         self.plan = plan
         self.rows: dict[int, SweepRow] = {}
         """Index of a cell → its row, of those that did not fail."""
@@ -77,7 +86,7 @@ class SweepFolder:
             self._check(kept, resume)
             self._read()
         else:
-            write_whole(kept, json.dumps({"format": "cbviz sweep", "version": 1, **plan.to_json()}, indent=1) + "\n")
+            write_whole(kept, json.dumps({**_HEAD, **plan.to_json()}, indent=1) + "\n")
 
     def add(self, index: int, row: SweepRow) -> None:
         """Keep a row at once. Raises FileError, which says how to continue, if it cannot be written."""
@@ -110,12 +119,16 @@ class SweepFolder:
                 f"{short(kept)} was cut short or damaged, so what the folder holds is not known; remove that file to "
                 "start again, or name another folder."
             ) from None
-        if not isinstance(found, dict) or found.get("format") != "cbviz sweep" or found.get("version") != 1:
-            raise SweepError(f"{short(kept)} is not the plan of a sweep of this version.")
+        if not isinstance(found, dict) or found.get("format") != SWEEP_FORMAT:
+            raise SweepError(f"{short(kept)} is not the plan of a sweep.")
+        if not is_version(version := found.get("version"), SWEEP_VERSION):
+            raise SweepError(
+                f"{short(kept)} is the plan of a sweep of version {shown(version)}; version {SWEEP_VERSION} is read."
+            )
         if not resume:
             raise SweepError(f"{short(self.path)} holds a sweep already; resume it, or name another folder.")
         for name, value in json.loads(json.dumps(self.plan.to_json())).items():
-            if found.get(name) != value:
+            if not _same(name, found.get(name), value):
                 raise SweepError(
                     f"{short(self.path)} holds another sweep: its {name} is {shown(found.get(name))}, and this one's "
                     f"{shown(value)}."
@@ -136,7 +149,7 @@ class SweepFolder:
         for number, line in enumerate(whole.decode("utf-8", "replace").splitlines(), 1):
             try:
                 index, row = json.loads(line)
-                sound = 0 <= index < len(self.plan) and isinstance(row["error"], str)
+                sound = is_whole(index) and 0 <= index < len(self.plan) and isinstance(row["error"], str)
             except (ValueError, TypeError, KeyError):
                 sound = False
             if not sound:
@@ -167,6 +180,14 @@ def to_parquet(rows: list[SweepRow]) -> bytes | None:
     sink = io.BytesIO()
     pyarrow.parquet.write_table(table, sink)
     return sink.getvalue()
+
+
+def _same(name: str, theirs: Any, ours: Any) -> bool:
+    """Whether a part of two plans is written alike: true is not 1, and the order of a grid's names numbers the runs."""
+    try:
+        return json.dumps(theirs, sort_keys=name != "grid") == json.dumps(ours, sort_keys=name != "grid")
+    except RecursionError:
+        return False
 
 
 def _plain(value: Any) -> Any:

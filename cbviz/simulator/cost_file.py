@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from cbviz.checks import as_int, finite, known_elsewhere, shown
+from cbviz.checks import as_int, finite, is_version, known_elsewhere, shown
 from cbviz.errors import CalibrationError
 from cbviz.paths import path_of, read_file, short, write_whole
 from cbviz.simulator.cost import COEFFICIENTS, CostModel, Extent, HeldOut, Origin
@@ -101,7 +101,7 @@ def from_text(data: bytes, where: str) -> CostModel:
     if not isinstance(content, dict) or content.get("format") != COST_FORMAT:
         refuse(f'it lacks "format": "{COST_FORMAT}", so something else wrote it')
     version = content.get("version")
-    if isinstance(version, bool) or version != COST_VERSION:
+    if not is_version(version, COST_VERSION):
         refuse(
             f"it has version {shown(version)}, and this cbviz reads version {COST_VERSION}; run `cbviz calibrate` "
             "again on the traces that it names"

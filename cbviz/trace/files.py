@@ -17,7 +17,7 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-from cbviz.checks import shown
+from cbviz.checks import is_version, shown
 from cbviz.errors import FileError, TraceError
 from cbviz.limits import LARGEST_TEXT, MOST_BRACKETS, MOST_COMMAS
 from cbviz.paths import path_of, read_file, short, write_whole
@@ -125,7 +125,7 @@ def from_bytes(data: bytes) -> Trace:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise TraceError(NOT_OURS)
     version = content.get("version")
-    if type(version) is not int or version != VERSION:
+    if not is_version(version, VERSION):
         raise TraceError(f"this file is version {shown(version)}; cbviz reads version {VERSION}.")
     wanted = {"format", "version", "digest", "meta", *TABLES}
     if content.keys() != wanted:

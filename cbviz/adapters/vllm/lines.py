@@ -11,7 +11,7 @@ from typing import Any
 
 from cbviz.adapters.ledger import BatchRow, Ledger, Pass
 from cbviz.adapters.vllm.known import KNOWN_VLLM, LINE_FORMAT
-from cbviz.checks import one_line, shown
+from cbviz.checks import is_version, one_line, shown
 from cbviz.errors import AdapterError, CbvizError, FileError
 from cbviz.events import NO_REQUEST, FinishReason, Iteration
 from cbviz.limits import MOST_COUNT, MOST_SLOTS, MOST_TOKENS
@@ -161,7 +161,7 @@ class LineReader:
             if _whole(line, "pid", 2**40) != self.start["pid"]:
                 raise ValueError("another vLLM process began to write here; give each process a file of its own")
             return  # the plugin found a new reader of its pipe
-        if line["format"] != LINE_FORMAT:
+        if not is_version(line["format"], LINE_FORMAT):
             raise ValueError(f"its format is {shown(line['format'])}, and this cbviz reads format {LINE_FORMAT}")
         KNOWN_VLLM.check(line["vllm"])
         for name in ("max_num_seqs", "max_num_batched_tokens", "block_size"):
