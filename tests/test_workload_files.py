@@ -231,6 +231,21 @@ def test_every_tools_file_tells_the_same_run(name: str) -> None:
     assert len(run.traffic()) == len(truth) - 1
 
 
+@pytest.mark.parametrize("metadata", [{"version": 1}, {"version": 2}, {}])
+def test_known_reports_of_guidellm_are_read(metadata: dict[str, Any], tmp_path: Path) -> None:
+    """GuideLLM 0.5 and 0.6 wrote the same fields of a request in reports of version 1."""
+    (run,) = read_results(written(tmp_path, changed("guidellm.json.gz", metadata=metadata)))
+    assert len(run.served) == 24
+
+
+@pytest.mark.parametrize(("scope", "apart"), [("local", True), ("global", False), (None, False)])
+def test_blocks_are_shared_where_the_scope_says_so(scope: str | None, apart: bool, tmp_path: Path) -> None:
+    requests = [{"t": 0, "type": kind, "in": 64, "out": 5, "hash_ids": [1]} for kind in ("n", "s", None)]
+    rows = [{"id": name, "hash_id_scope": scope, "requests": requests} for name in "ab"]
+    traffic = read_traffic(written(tmp_path, "\n".join(map(json.dumps, rows))))
+    assert len(set(traffic.prefix)) == (2 if apart else 1)
+
+
 def test_an_old_file_of_vllm_has_no_start_times() -> None:
     (run,) = read_results(RESULTS / "vllm_bench_old.json")
     assert not run.timed
@@ -299,7 +314,7 @@ WRONG_TRAFFIC = {
     "half a token": (AZURE + "2023-11-16 18:17:04,5,1.5\n", "row 1: GeneratedTokens must be a whole number"),
     "no number": (AZURE + "2023-11-16 18:17:04,five,1\n", "row 1: ContextTokens must be a finite number, not 'five'"),
     "no date": (AZURE + "yesterday,5,1\n", "row 1: TIMESTAMP must be a date and time"),
-    "an empty field": (AZURE + ROW + "2023-11-16 18:17:04,,1\n", "row 2: ContextTokens is missing"),
+    "an empty field": (AZURE + ROW + "2023-11-16 18:17:04,,1\n", "row 2: ContextTokens is empty; it must have"),
     "backwards": (AZURE + ROW + "2023-11-16 18:17:01.98,5,1\n", "row 2: its time runs backwards, by 2 s"),
     "cut short": (AZURE + ROW + "2023-11-16 18:1", "row 2: it has 1 value for 3 columns; the file may be cut short"),
     "too many values": (AZURE + "2023-11-16 18:17:04,1,234,1\n", "row 1: it has 4 values for 3 columns"),
@@ -325,6 +340,62 @@ WRONG_TRAFFIC = {
     "hashes that are none": (
         '{"timestamp": 0, "input_length": 5, "output_length": 5, "hash_ids": ["a"]}\n',
         "hash_ids must be a list of whole numbers",
+    ),
+    "a time that is null": (
+        '{"timestamp": null, "input_length": 5, "output_length": 5}\n',
+        "row 1: timestamp is null; it must have a value",
+    ),
+    "a length that is null": (
+        '{"timestamp": 0, "input_length": null, "output_length": 5}\n',
+        "row 1: input_length is null; it must have a value",
+    ),
+    "a length that is not there": (
+        '{"timestamp": 0, "input_length": 5, "output_length": 5}\n{"timestamp": 0, "input_length": 5}\n',
+        "row 2: output_length is missing",
+    ),
+    "a length that is a text": (
+        '{"timestamp": 0, "input_length": "", "output_length": 5}\n',
+        "row 1: input_length must be a finite number, not ''",
+    ),
+    "truth, in JSON's words": (
+        '{"timestamp": 0, "input_length": true, "output_length": 5}\n',
+        "row 1: input_length must be a finite number, not true",
+    ),
+    "a date that is null": (
+        '{"TIMESTAMP": null, "ContextTokens": 5, "GeneratedTokens": 5}\n',
+        "row 1: TIMESTAMP is null; it must have a value",
+    ),
+    "a date that is a number": (
+        '{"TIMESTAMP": 5, "ContextTokens": 5, "GeneratedTokens": 5}\n',
+        "row 1: TIMESTAMP must be a date and time such as .*, not 5",
+    ),
+    "a row that is null": (
+        '{"timestamp": 0, "input_length": 5, "output_length": 5}\nnull\n',
+        "row 2: a row must be a JSON object, not null",
+    ),
+    "a scope that is unknown": (
+        '{"id": "a", "hash_id_scope": "galaxy", "requests": [{"t": 0, "in": 5, "out": 5}]}',
+        "row 1: hash_id_scope must be 'local' or 'global', or be left out, not 'galaxy'",
+    ),
+    "a scope that is no text": (
+        '{"id": "a", "hash_id_scope": true, "requests": [{"t": 0, "in": 5, "out": 5}]}',
+        "row 1: hash_id_scope must be 'local' or 'global', or be left out, not true",
+    ),
+    "a type that is unknown": (
+        '{"id": "a", "requests": [{"t": 0, "type": "agent", "in": 5, "out": 5}]}',
+        "row 1: type must be 'n', 's' or 'subagent', or be left out, not 'agent'",
+    ),
+    "a type that is unknown, of a subagent's request": (
+        '{"id": "a", "requests": [{"t": 0, "type": "subagent", "requests": [{"t": 0, "type": 1, "in": 5, "out": 5}]}]}',
+        "row 1: type must be 'n', 's' or 'subagent', or be left out, not 1",
+    ),
+    "a subagent's requests that are none": (
+        '{"id": "a", "requests": [{"t": 0, "type": "subagent", "requests": 5}]}',
+        "row 1: requests of a subagent must be a list of requests, not 5",
+    ),
+    "a request that is null": (
+        '{"id": "a", "requests": [null]}',
+        "row 1: a request must be a JSON object, not null",
     ),
     "deep": ("[" * 100_000 + "\n", "nested too deeply|is cut short"),
     "an empty list": ("[]", "is an empty list"),
@@ -377,7 +448,42 @@ WRONG_RESULTS = {
     "a run of no time": ("vllm_bench.json", {"duration": 0}, "duration must be above 0, for a run takes time"),
     "a negative wait": ("vllm_bench.json", {"ttfts": [-0.1] * 24}, "ttfts must be at least 0"),
     "gaps that are none": ("vllm_bench.json", {"itls": [["a"]] * 24}, "itls must hold finite numbers"),
-    "no stamp": ("aiperf.jsonl", {"metadata__request_start_ns": None}, "row 1: metadata.request_start_ns is missing"),
+    "no stamp": ("aiperf.jsonl", {"metadata__request_start_ns": None}, "row 1: metadata.request_start_ns is null; it"),
+    "no metadata": (
+        "aiperf.jsonl",
+        {"metadata": None},
+        "row 1: metadata is null, so it has no metadata.request_start_ns; it must have a value",
+    ),
+    "metadata without a stamp": ("aiperf.jsonl", {"metadata": {}}, "row 1: metadata.request_start_ns is missing"),
+    "a wait that is null": ("vllm_bench.json", {"ttfts": [None] * 24}, "row 1: ttfts is null; it must have a value"),
+    "gaps that are null": ("vllm_bench.json", {"itls": [None] * 24}, "row 1: itls is null; it must have a value"),
+    "a unit that is null": (
+        "aiperf.jsonl",
+        {"metrics__request_latency__unit": None},
+        "row 1: metrics.request_latency.unit is null; it must have a value",
+    ),
+    "another unit of the gaps": (
+        "aiperf.jsonl",
+        {"metrics__inter_chunk_latency": {"value": [1.0], "unit": "fortnights"}},
+        "row 1: inter_chunk_latency has the unit 'fortnights'; ns, us, ms, sec, s are known",
+    ),
+    "another phase": (
+        "aiperf.jsonl",
+        {"metadata__benchmark_phase": "cooldown"},
+        "row 1: metadata.benchmark_phase must be 'warmup' or 'profiling', or be left out, not 'cooldown'",
+    ),
+    "a report of another version": (
+        "guidellm.json.gz",
+        {"metadata__version": 99},
+        r"row 1: metadata.version is 99; reports of version 1 \(GuideLLM 0.5 and 0.6\) and 2 \(GuideLLM 0.7 and 0.8\)",
+    ),
+    "a report of version true": ("guidellm.json.gz", {"metadata__version": True}, "metadata.version is true; reports"),
+    "a report of version null": ("guidellm.json.gz", {"metadata__version": None}, "metadata.version is null; reports"),
+    "requests that are none": (
+        "guidellm.json.gz",
+        {"benchmarks__0__requests__errored": 5},
+        "row 1: requests.errored must be a list of requests, not 5",
+    ),
     "another unit": (
         "aiperf.jsonl",
         {"metrics__request_latency__unit": "fortnights"},

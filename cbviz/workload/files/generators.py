@@ -1,7 +1,7 @@
 """Results of load generators: vLLM's bench, AIPerf, GuideLLM, inference-perf, and vLLM runs in LLMServingSim's format.
 
 Field names are those that the tools' own code writes: vLLM 0.11 and later (`vllm bench serve --save-result
---save-detailed`), AIPerf 0.13 (`profile_export.jsonl`), GuideLLM 0.8 (`benchmarks.json`), inference-perf 0.7
+--save-detailed`), AIPerf 0.13 (`profile_export.jsonl`), GuideLLM 0.5 to 0.8 (`benchmarks.json`), inference-perf 0.7
 (`per_request_lifecycle_metrics.json`) and LLMServingSim 2.0 (`bench/`, `requests.jsonl`).
 """
 
@@ -12,13 +12,15 @@ from collections import Counter
 from itertools import pairwise
 from typing import Any
 
-from cbviz.checks import shown
+from cbviz.checks import is_version
 from cbviz.messages import Message
-from cbviz.workload.files.rows import LATEST_STAMP, Row, Rows
+from cbviz.workload.files.rows import LATEST_STAMP, Row, Rows, as_json
 from cbviz.workload.files.served_rows import ServedRows
 from cbviz.workload.load_results import LoadResults, Served
 
 NANOSECONDS = 1e-9
+GUIDELLM_REPORTS = {1: "GuideLLM 0.5 and 0.6", 2: "GuideLLM 0.7 and 0.8"}
+"""Versions of GuideLLM's reports that are read, and who writes them."""
 TIME_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "sec": 1.0, "s": 1.0}
 
 
@@ -103,7 +105,7 @@ def aiperf(rows: Rows) -> tuple[LoadResults, ...]:
     """One request a line, wall clock in nanoseconds; requests of the warm-up are left out."""
     served = ServedRows(rows.source)
     for row in rows:
-        if row.get("metadata.benchmark_phase") == "warmup":
+        if row.one_of("metadata.benchmark_phase", "warmup", "profiling") == "warmup":
             continue
         sent = row.seconds("metadata.request_start_ns", NANOSECONDS)
         issued = row.get("metadata.credit_issued_ns")
@@ -118,7 +120,7 @@ def aiperf(rows: Rows) -> tuple[LoadResults, ...]:
         output = _aiperf_tokens(row, "output_sequence_length") or _aiperf_tokens(row, "output_token_count")
         failed = bool(error) or latency is None or not output
         gaps = row.get("metrics.inter_chunk_latency.value")
-        unit = TIME_UNITS.get(row.text("metrics.inter_chunk_latency.unit"), 1e-3)
+        unit = _aiperf_unit(row, "inter_chunk_latency") if isinstance(gaps, list) else 1.0
         served.add(
             row,
             Served(
@@ -142,10 +144,17 @@ def _aiperf_time(row: Row, metric: str) -> float | None:
     """A metric of a record in seconds; the file names its unit."""
     if row.get(f"metrics.{metric}.value") is None:
         return None
-    unit = row.text(f"metrics.{metric}.unit")
-    if unit not in TIME_UNITS:
-        row.fail(f"{metric} has the unit {shown(unit)}; {', '.join(TIME_UNITS)} are known.")
-    return row.seconds(f"metrics.{metric}.value", TIME_UNITS[unit])
+    return row.seconds(f"metrics.{metric}.value", _aiperf_unit(row, metric))
+
+
+def _aiperf_unit(row: Row, metric: str) -> float:
+    """How many seconds one of a metric's unit is."""
+    unit = row.get(f"metrics.{metric}.unit")
+    if unit is None:
+        row.no_value(f"metrics.{metric}.unit")
+    if not isinstance(unit, str) or unit not in TIME_UNITS:
+        row.fail(f"{metric} has the unit {as_json(unit)}; {', '.join(TIME_UNITS)} are known.")
+    return TIME_UNITS[unit]
 
 
 def _aiperf_tokens(row: Row, metric: str) -> int:
@@ -156,6 +165,7 @@ def _aiperf_tokens(row: Row, metric: str) -> int:
 def guidellm(rows: Rows) -> tuple[LoadResults, ...]:
     """One run for each benchmark of the report: a sweep has one for each rate."""
     row = next(iter(rows))
+    _check_guidellm_version(row)
     benchmarks = row.get("benchmarks")
     if not isinstance(benchmarks, list) or not benchmarks:
         row.fail("it holds no benchmarks.")
@@ -164,7 +174,10 @@ def guidellm(rows: Rows) -> tuple[LoadResults, ...]:
         run = Row(row.source, n, benchmark if isinstance(benchmark, dict) else {})
         served = ServedRows(row.source)
         for status in ("successful", "incomplete", "errored"):
-            for one in run.get(f"requests.{status}") or ():
+            requests = run.get(f"requests.{status}")
+            if requests is not None and not isinstance(requests, list):
+                run.fail(f"requests.{status} must be a list of requests, not {as_json(requests)}.")
+            for one in requests or ():
                 if not isinstance(one, dict):
                     run.fail("a request must be a JSON object.")
                 number = Row(row.source, len(served) + 1, one)
@@ -175,6 +188,16 @@ def guidellm(rows: Rows) -> tuple[LoadResults, ...]:
         name = row.source if len(benchmarks) == 1 else f"{row.source}, {n}" + (f" ({kind})" if kind else "")
         found.append(LoadResults("guidellm", name, served.in_order(), duration=run.lasting("duration")))
     return tuple(found)
+
+
+def _check_guidellm_version(row: Row) -> None:
+    """Raise WorkloadError for a report of an unknown version. GuideLLM reads one without a version, too."""
+    metadata = row.get("metadata")
+    if not isinstance(metadata, dict) or "version" not in metadata:
+        return
+    if not is_version(version := metadata["version"], *GUIDELLM_REPORTS):
+        known = " and ".join(f"{number} ({who})" for number, who in GUIDELLM_REPORTS.items())
+        row.fail(f"metadata.version is {as_json(version)}; reports of version {known} are read.")
 
 
 def _guidellm_request(row: Row, status: str) -> Served:

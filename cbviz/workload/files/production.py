@@ -11,10 +11,9 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from cbviz.checks import shown
 from cbviz.errors import WorkloadError
 from cbviz.workload.checks import MOST_REQUESTS
-from cbviz.workload.files.rows import Row, Rows
+from cbviz.workload.files.rows import Row, Rows, as_json
 from cbviz.workload.traffic import Traffic
 
 MOONCAKE_BLOCK = 512
@@ -85,11 +84,12 @@ def azure(rows: Rows, first: int) -> Traffic:
     """
     found = Columns()
     for row in _first(rows, first):
-        given = row.text("TIMESTAMP")
+        if (given := row.get("TIMESTAMP")) is None:
+            row.no_value("TIMESTAMP")
         try:
             time = datetime.fromisoformat(given)
-        except ValueError:
-            row.fail(f"TIMESTAMP must be a date and time such as 2023-11-16 18:17:03.97, not {shown(given)}.")
+        except (TypeError, ValueError):
+            row.fail(f"TIMESTAMP must be a date and time such as 2023-11-16 18:17:03.97, not {as_json(given)}.")
         seconds = (time.replace(tzinfo=None) - datetime(2000, 1, 1)).total_seconds()
         found.add(row, seconds, row.tokens("ContextTokens"), row.tokens("GeneratedTokens"))
     return found.traffic(rows.source)
@@ -132,15 +132,17 @@ def weka(rows: Rows, first: int) -> Traffic:
     """WEKA's agentic coding traces: conversations of requests with t in seconds, in, out, hash_ids (64 tokens a block).
 
     A conversation is a client. Requests of a subagent carry times from its start where the first of them lies before
-    it, as in GuideLLM 0.8's reader. Conversations with `hash_id_scope` "local" share no blocks with others.
+    it, as in GuideLLM 0.8's reader. Conversations with `hash_id_scope` "local" share no blocks with others; those with
+    "global", or without it, do. The `type` of a request is "n", "s" (streaming) or "subagent", as in AIPerf 0.13's.
     """
     found, scopes = Columns(), 0
     for row in rows:
         requests = row.get("requests")
         if not isinstance(requests, list):
             row.fail("requests must be a list of requests.")
-        scopes += row.get("hash_id_scope") == "local"
-        apart = scopes * 2**40 if row.get("hash_id_scope") == "local" else 0
+        local = row.one_of("hash_id_scope", "local", "global") == "local"
+        scopes += local
+        apart = scopes * 2**40 if local else 0
         block = row.tokens("block_size") if row.has("block_size") else WEKA_BLOCK
         if block != WEKA_BLOCK:
             row.fail(f"its blocks have {block} tokens; blocks of {WEKA_BLOCK} are read.")
@@ -160,13 +162,15 @@ def _weka_requests(row: Row, requests: list[Any], shift: float) -> Iterator[tupl
     """Requests of a conversation and of its subagents, each with what must be added to its time."""
     for entry in requests:
         if not isinstance(entry, dict):
-            row.fail(f"a request must be a JSON object, not {shown(entry)}.")
+            row.fail(f"a request must be a JSON object, not {as_json(entry)}.")
         request = Row(row.source, row.number, entry)
-        if entry.get("type") != "subagent":
+        if request.one_of("type", "n", "s", "subagent") != "subagent":
             yield request, shift
             continue
         inner = entry.get("requests")
-        if isinstance(inner, list) and inner:
+        if inner is not None and not isinstance(inner, list):
+            row.fail(f"requests of a subagent must be a list of requests, not {as_json(inner)}.")
+        if inner:
             start = request.number_in("t", 0.0)
             earliest = Row(row.source, row.number, inner[0] if isinstance(inner[0], dict) else {}).number_in("t", 0.0)
             yield from _weka_requests(row, inner, shift + start if earliest < start else shift)

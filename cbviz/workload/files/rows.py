@@ -30,6 +30,11 @@ LONGEST_LINE = 256 * 2**20
 """Bytes of one line: GuideLLM writes all requests of a benchmark into one."""
 
 
+def as_json(value: object) -> str:
+    """A value as a message shows it, in JSON's words where JSON has its own."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else shown(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row: named values, and where they come from."""
@@ -55,18 +60,42 @@ class Row:
         """Whether there is a value in this column."""
         return self.get(column) not in (None, "")
 
+    def one_of(self, column: str, *allowed: str) -> str:
+        """One of some words; "" where there is none. Any other word may mean anything, so it is refused."""
+        value = self.get(column)
+        if value is None:
+            return ""
+        if not isinstance(value, str) or value not in allowed:
+            *others, last = map(shown, allowed)
+            self.fail(f"{column} must be {', '.join(others)} or {last}, or be left out, not {as_json(value)}.")
+        return value
+
+    def no_value(self, column: str) -> NoReturn:
+        """Say why there is no value in a column: it is not there, it is null or empty, or what should hold it is."""
+        inner: Any = self.values
+        parts = column.split(".")
+        for depth, part in enumerate(parts, 1):
+            path = ".".join(parts[:depth])
+            if not isinstance(inner, dict) or part not in inner:
+                self.fail(f"{column} is missing.")
+            inner = inner[part]
+            if inner is None:
+                within = "" if path == column else f", so it has no {column}"
+                self.fail(f"{path} is null{within}; it must have a value.")
+        self.fail(f"{column} is empty; it must have a value.")
+
     def number_in(self, column: str, least: float = -math.inf, most: float = math.inf) -> float:
         """A finite number within bounds."""
         value = self.get(column)
-        if value is None or value == "":
-            self.fail(f"{column} is missing.")
+        if value is None or (value == "" and self.written):
+            self.no_value(column)
         try:
             number = not isinstance(value, bool) and (self.written or not isinstance(value, str))
             found = float(value) if number else math.nan
         except (TypeError, ValueError, OverflowError):
             found = math.nan
         if not math.isfinite(found):
-            self.fail(f"{column} must be a finite number, not {shown(value)}.")
+            self.fail(f"{column} must be a finite number, not {as_json(value)}.")
         if found < least:
             self.fail(f"{column} must be at least {least:g}, not {shown(value)}.")
         if found > most:
@@ -81,7 +110,7 @@ class Row:
         else:
             found = self.number_in(column)
         if not found.is_integer() or not least <= found < BEYOND_INT32:
-            self.fail(f"{column} must be a whole number of at least {least} and below 2**31, not {shown(value)}.")
+            self.fail(f"{column} must be a whole number of at least {least} and below 2**31, not {as_json(value)}.")
         return int(found)
 
     def seconds(self, column: str, unit: float = 1.0) -> float:
@@ -105,8 +134,10 @@ class Row:
     def numbers(self, column: str, unit: float = 1.0) -> tuple[float, ...]:
         """A list of finite numbers of seconds, in a unit of so many."""
         value = self.get(column)
+        if value is None:
+            self.no_value(column)
         if not isinstance(value, list):
-            self.fail(f"{column} must be a list of numbers, not {shown(value)}.")
+            self.fail(f"{column} must be a list of numbers, not {as_json(value)}.")
         most = LATEST_STAMP / unit
         if not set(map(type, value)) <= {int, float} or not all(-most <= number <= most for number in value):
             self.fail(f"{column} must hold finite numbers only, of at most {most:g}.")
@@ -118,7 +149,7 @@ class Row:
         if value is None:
             return ()
         if not isinstance(value, list) or not set(map(type, value)) <= {int}:
-            self.fail(f"{column} must be a list of whole numbers, not {shown(value)}.")
+            self.fail(f"{column} must be a list of whole numbers, not {as_json(value)}.")
         return tuple(value)
 
 
@@ -145,7 +176,7 @@ class Rows:
         """The rows as tables of named values. Raises WorkloadError for one that is none."""
         for number, value in enumerate(self._rows, 1):
             if not isinstance(value, dict):
-                raise WorkloadError(f"{self.source}, row {number}: a row must be a JSON object, not {shown(value)}.")
+                raise WorkloadError(f"{self.source}, row {number}: a row must be a JSON object, not {as_json(value)}.")
             yield Row(self.source, number, value, written=self.kind == "csv")
 
 
