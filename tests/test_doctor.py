@@ -16,8 +16,10 @@ import cbviz
 from cbviz.cli import main
 from cbviz.errors import FileError, MeasureError, PolicyError, WorkloadError
 from cbviz.measure import Targets
+from cbviz.run.doctor import runs_in
 from cbviz.run.what_if import Option, what_if
 from cbviz.simulator import CostModel, HeldOut, Origin
+from cbviz.trace import RECORDINGS
 from cbviz.view.gantt import MOST_BARS, Gantt
 from cbviz.view.load_charts import slo_curve
 from cbviz.workload import LoadResults, Served, read_results
@@ -74,8 +76,8 @@ def test_a_run_of_several_is_chosen(tmp_path: Path) -> None:
     path.write_text(f"{text}\n{text}\n")
     found = cbviz.doctor(path, run=2)
     assert (found.runs, found.run) == (2, 2)
-    assert "The file holds 2 runs; this is run 2." in found.sentences()
-    with pytest.raises(MeasureError, match="the file holds 2 runs; there is no run 3"):
+    assert "This is run 2 of 2." in found.sentences()
+    with pytest.raises(MeasureError, match="there are 2 runs, and no run 3"):
         cbviz.doctor(path, run=3)
 
 
@@ -318,6 +320,19 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["doctor", str(SERVER), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["runs"][0]["verdict"] == "over-saturated"
+
+
+def test_a_recorded_run_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, lanes in {**dict.fromkeys(RECORDINGS, 2), "engines-tiny": 2, "engines-llama-8b": 4}.items():
+        assert runs_in(name) == lanes
+    found = cbviz.doctor("engines-tiny", run=2)
+    assert (found.runs, found.run) == (2, 2)
+    assert found.sentences()[0].startswith("transformers fifo: 32 requests")
+    assert main(["doctor", "engines-tiny", "smollm2-8", "--json"]) == 0
+    runs = json.loads(capsys.readouterr().out)["runs"]
+    assert [run["name"] for run in runs] == ["continuous", "transformers fifo", "static", "continuous"]
+    with pytest.raises(MeasureError, match="there are 4 runs, and no run 5"):
+        cbviz.doctor("engines-llama-8b", run=5)
 
 
 def test_one_bad_file_does_not_hide_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

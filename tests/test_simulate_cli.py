@@ -102,6 +102,14 @@ def test_requests_come_from_a_file(run, path: Path) -> None:  # type: ignore[no-
     assert facts["simulated_seconds"] >= traffic.arrival[-1]
 
 
+@pytest.mark.parametrize(("name", "requests"), [("smollm2-8", 48), ("engines-tiny", 32)])
+def test_a_recording_is_served_by_its_name(run, name: str, requests: int) -> None:  # type: ignore[no-untyped-def]
+    code, out, _ = run("simulate", "--workload", name, "--slots", "8", "--json")
+    assert code == 0
+    facts = json.loads(out)
+    assert (facts["workload"], facts["completed"]) == (name, requests)
+
+
 def test_a_recorded_run_is_served_again(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """The same policy, memory and declared lengths on the same requests: the same iterations."""
     path = tmp_path / "run.cbviz"
@@ -159,6 +167,11 @@ def test_what_lies_outside_the_calibration_is_said(run) -> None:  # type: ignore
         (("simulate", "--workload", str(RESULTS / "vllm_bench_old.json")), "does not say when requests were sent"),
         (("calibrate", "nothing.cbviz"), "nothing.cbviz"),
         (("calibrate", "llama-8b-32", "smollm2-8"), "more than one model"),
+        (
+            ("calibrate", "engines-tiny"),
+            "engines-tiny holds runs of several engines, and a cost model is of one; save one of them in Python, with "
+            'cbviz.trace.compared("engines-tiny")[0].save("one.cbviz"), and name that file',
+        ),
     ],
 )
 def test_a_mistake_gets_one_sentence(run, argv: tuple[str, ...], sentence: str) -> None:  # type: ignore[no-untyped-def]

@@ -98,6 +98,10 @@ def test_simulated_times_are_fitted_to_only_on_request() -> None:
     trace = cbviz.simulate(Work.draw(40, 20, prompt_tokens=64, seed=1), "static", cost=TRUE, slots=8)
     with pytest.raises(CalibrationError, match=r"1 of the 2 traces were simulated by the cost model .*simulated=True"):
         calibrate([cbviz.recorded("smollm2-8")[0], trace])
+    with pytest.raises(CalibrationError, match=r"more than one engine \(cbviz, transformers 5\.[\d.]+\); a cost model"):
+        calibrate(cbviz.trace.compared("engines-tiny"))
+    for engine in cbviz.trace.compared("engines-tiny"):
+        assert calibrate(engine).iteration > 0
     assert not any("simulated" in note for note in calibrate(cbviz.recorded("smollm2-8")).origin.notes)  # type: ignore[union-attr]
     notes = calibrate(trace, simulated=True).origin.notes  # type: ignore[union-attr]
     assert notes[0].startswith("Fitted to simulated times: 1 of 1 traces were made by the cost model ")

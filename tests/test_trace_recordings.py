@@ -11,6 +11,8 @@ import pytest
 import cbviz
 from cbviz import models
 from cbviz.checks import KNOWN_BY, known_elsewhere
+from cbviz.cli import main
+from cbviz.cli.words import KNOWN_TO_COMMANDS, of_commands
 from cbviz.errors import CbvizError, TraceError
 from cbviz.measure import static_iterations
 from cbviz.policies import get
@@ -83,6 +85,32 @@ def test_a_function_that_takes_names_knows_its_own() -> None:
         for name in names() if callable(names) else names:
             assert function in known_elsewhere(name)
     assert known_elsewhere(3) == known_elsewhere("") == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["replay", "orca"], "a policy (--policy, --policies)"),
+        (["calibrate", "static"], "a policy (--policy, --policies)"),
+        (["doctor", "tiny"], "a model (--model)"),
+        (["doctor", "tiny", "orca"], "a model (--model)"),
+        (["simulate", "--policy", "smollm2-8"], "a recording (`cbviz replay`)"),
+        (["simulate", "--cost", "engines-tiny"], "a recording (`cbviz replay`)"),
+        (["simulate", "--workload", "opt-13b-h200"], "a recorded decomposition (`cbviz decompose --recorded`)"),
+        (["sweep", "policy=static,h200-opt-13b", "requests=10", "--quiet"], "a calibration (--cost)"),
+    ],
+)
+def test_the_command_line_says_what_a_name_is(words: list[str], what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert f"; this is the name of {what}.\n" in said
+    assert "knows it" not in said
+
+
+def test_the_command_line_has_words_for_every_function_that_knows_names() -> None:
+    assert list(KNOWN_TO_COMMANDS) == list(KNOWN_BY)
+    both = of_commands("there is no x; cbviz.policies.get and cbviz.models.load know it.")
+    assert both == "there is no x; this is the name of a policy (--policy, --policies) and a model (--model)."
 
 
 def test_unknown_recordings_are_refused() -> None:

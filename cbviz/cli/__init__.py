@@ -16,7 +16,7 @@ from cbviz.cli.options import build_parser
 from cbviz.cli.signals import INTERRUPTED, Answered, Signals, signals
 from cbviz.cli.streams import Streams
 from cbviz.cli.targets import BAD_INPUT
-from cbviz.cli.words import bench_sentences, comparison
+from cbviz.cli.words import bench_sentences, comparison, of_commands
 from cbviz.errors import CbvizError
 from cbviz.paths import printable
 
@@ -60,7 +60,7 @@ def _run(argv: Sequence[str], seen: Signals) -> int:
         options.command_line = command_line(argv)
         return int(options.run(options))
     except CbvizError as error:
-        print(f"cbviz: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+        print(f"cbviz: {printable(of_commands(' '.join(str(error).split())))}", file=sys.stderr)
         return BAD_INPUT if seen.number is None else seen.code
     except MemoryError:
         print("cbviz: there is not enough memory; ask for fewer slots, requests or KV blocks.", file=sys.stderr)

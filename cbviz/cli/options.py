@@ -303,8 +303,8 @@ def add_simulate(commands: Any) -> None:
     simulate.add_argument(
         "--workload",
         metavar="FILE",
-        help="serve the requests of a trace, of a service's traffic (Azure, Mooncake, BurstGPT, WEKA), or of a load "
-        "generator's results",
+        help="serve the requests of a trace, of a recording by name, of a service's traffic (Azure, Mooncake, BurstGPT "
+        "or WEKA), or of a load generator's results",
     )
     simulate.add_argument("--slots", type=SLOTS, default=32, help="requests that can run at once (32)")
     simulate.add_argument("--requests", type=MANY_REQUESTS, help="how many requests to serve (1,000; all of a file)")
@@ -329,7 +329,7 @@ def add_simulate(commands: Any) -> None:
     calibrate = commands.add_parser(
         "calibrate",
         help="fit a cost model to recorded runs, for `cbviz simulate --cost`",
-        description="Fit what an iteration costs to recorded runs of one model on one device.",
+        description="Fit what an iteration costs to recorded runs of one engine with one model on one device.",
     )
     calibrate.add_argument("traces", nargs="+", metavar="TRACE", help="trace files (.cbviz), or names of recordings")
     calibrate.add_argument("--output", metavar="FILE", help="write the calibration here (standard output)")
@@ -355,7 +355,7 @@ def add_doctor(commands: Any) -> None:
         description="Read what a load generator measured: every latency by every tool's own definition and why they "
         "differ, whether the server kept up, and the requests over time.",
     )
-    doctor.add_argument("files", nargs="+", metavar="FILE", help="results, possibly packed with gzip")
+    doctor.add_argument("files", nargs="+", metavar="FILE", help="results, packed or not, or the name of a recording")
     add_targets(doctor)
     doctor.add_argument("--cost", help="a calibration by name or file: simulate the run as it was and as it might be")
     doctor.add_argument("--ran", metavar="SETTING", help="what ran (policy=vllm_v1,slots=256)")

@@ -74,12 +74,10 @@ def replay_runs(options: argparse.Namespace) -> int:
 
 def _runs(name: str) -> tuple[Trace, ...]:
     """The runs of a recording or of a comparison of engines, or the one in a file."""
-    from cbviz.trace import RECORDINGS, load, recorded
-    from cbviz.trace.recordings import COMPARISONS, compared
+    from cbviz.trace import load
+    from cbviz.trace.recordings import named_runs
 
-    if name in COMPARISONS:
-        return compared(name)
-    return recorded(name) if name in RECORDINGS else (load(name),)
+    return named_runs(name) or (load(name),)
 
 
 def _temporary() -> Path:

@@ -11,7 +11,7 @@ from cbviz.cli.signals import Answered
 from cbviz.cli.streams import everything_to_stderr
 from cbviz.cli.targets import write_all
 from cbviz.cli.words import print_json, say
-from cbviz.errors import WorkloadError
+from cbviz.errors import CalibrationError, WorkloadError
 from cbviz.messages import Message
 from cbviz.paths import new_file, short
 
@@ -74,9 +74,16 @@ def run_calibrate(options: argparse.Namespace) -> int:
         options.output = new_file(options.output, "--output", suffix=".json")
     from cbviz.run.calibrate import calibrate
     from cbviz.simulator.cost_file import save_cost, to_text
-    from cbviz.trace import RECORDINGS, load, recorded
+    from cbviz.trace import COMPARISONS, load
+    from cbviz.trace.recordings import named_runs
 
-    traces = [trace for name in options.traces for trace in (recorded(name) if name in RECORDINGS else (load(name),))]
+    for name in options.traces:
+        if name in COMPARISONS:
+            raise CalibrationError(
+                f"{name} holds runs of several engines, and a cost model is of one; save one of them in Python, with "
+                f'cbviz.trace.compared("{name}")[0].save("one.cbviz"), and name that file.'
+            )
+    traces = [trace for name in options.traces for trace in (named_runs(name) or (load(name),))]
     cost = calibrate(traces, name=options.name, simulated=options.simulated)
     if options.output is None:
         print(to_text(cost), end="", flush=True)

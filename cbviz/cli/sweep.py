@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cbviz.cli.signals import Answered
 from cbviz.cli.streams import everything_to_stderr
 from cbviz.cli.targets import BAD_INPUT
-from cbviz.cli.words import print_json
+from cbviz.cli.words import of_commands, print_json
 from cbviz.errors import SweepError
 from cbviz.messages import Message
 from cbviz.paths import new_folder, printable, short
@@ -114,7 +114,7 @@ def _refused(
 def _named(runs: list[tuple[str, str]], one: str, more: str) -> int:
     """Name the first runs that failed or would, on standard error; returns the exit code."""
     for label, why in runs[:MOST_NAMED]:
-        print(f"cbviz: {printable(Message(one, cell=label, why=why.rstrip('.')))}", file=sys.stderr)
+        print(f"cbviz: {printable(Message(one, cell=label, why=of_commands(why).rstrip('.')))}", file=sys.stderr)
     if len(runs) > MOST_NAMED:
         print(f"cbviz: {Message(more, n=len(runs) - MOST_NAMED)}", file=sys.stderr)
     return BAD_INPUT if runs else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -123,6 +124,30 @@ def say(notes: Sequence[str], *, quiet: bool) -> None:
     """How a run is computed, where that needs saying, on standard error; `--json` holds it in any case."""
     for note in () if quiet else notes:
         print(f"cbviz: {note}", file=sys.stderr, flush=True)
+
+
+KNOWN_TO_COMMANDS = {
+    "cbviz.recorded": "a recording (`cbviz replay`)",
+    "cbviz.trace.compared": "a recording (`cbviz replay`)",
+    "cbviz.policies.get": "a policy (--policy, --policies)",
+    "cbviz.workload.fetch_trace": "a public trace, which cbviz.workload.fetch_trace downloads in Python",
+    "cbviz.simulator.load_cost": "a calibration (--cost)",
+    "cbviz.models.load": "a model (--model)",
+    "cbviz.bench": "a workload (`cbviz bench --workload`)",
+    "cbviz.run.recorded_decomposition": "a recorded decomposition (`cbviz decompose --recorded`)",
+}
+"""A function of `cbviz.checks.KNOWN_BY` → what a name that it knows is, to a reader of the command line."""
+_KNOWN_IN_PYTHON = re.compile(r"; (cbviz\.[\w.]+(?: and cbviz\.[\w.]+)*) knows? it(?=\.|$)")
+
+
+def of_commands(refusal: str) -> str:
+    """A refusal of a name whose end says what the name is on the command line, instead of which function knows it."""
+
+    def said(found: re.Match[str]) -> str:
+        whats = dict.fromkeys(KNOWN_TO_COMMANDS.get(name, name) for name in found[1].split(" and "))
+        return f"; this is the name of {' and '.join(whats)}"
+
+    return _KNOWN_IN_PYTHON.sub(said, refusal)
 
 
 def bench_sentences(facts: dict[str, Any]) -> list[str]:

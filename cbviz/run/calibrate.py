@@ -44,8 +44,8 @@ def calibrate(traces: Trace | Sequence[Trace], *, name: str | None = None, simul
     Parameters
     ----------
     traces
-        Runs of one model on one device, with its clock. Runs that differ in their lengths, slots and policies identify
-        more coefficients.
+        Runs of one engine with one model on one device, with its clock. Runs that differ in their lengths, slots and
+        policies identify more coefficients.
     name
         What results call the cost model; None makes one of device and model.
     simulated
@@ -60,8 +60,8 @@ def calibrate(traces: Trace | Sequence[Trace], *, name: str | None = None, simul
     Raises
     ------
     CalibrationError
-        There is no trace, they are of different devices or models, they are too short to fit anything, or one was
-        simulated and `simulated` is not set.
+        There is no trace, they are of different devices, models or engines, they are too short to fit anything, or one
+        was simulated and `simulated` is not set.
 
     Examples
     --------
@@ -179,14 +179,14 @@ def identified(x: FloatArray) -> tuple[list[int], list[str]]:
 
 
 def _same_origin(runs: Sequence[Trace]) -> tuple[str, str, str]:
-    """Device, model and dtype of the runs. Raises CalibrationError if they differ."""
-    found = [(run.meta.device, run.meta.model, _dtype(run)) for run in runs]
-    for what, values in zip(("device", "model", "dtype"), zip(*found, strict=True), strict=True):
+    """Device, model and dtype of the runs. Raises CalibrationError if they differ, or if their engines do."""
+    found = [(run.meta.device, run.meta.model, _engine(run), _dtype(run)) for run in runs]
+    for what, values in zip(("device", "model", "engine", "dtype"), zip(*found, strict=True), strict=True):
         if len(set(values)) > 1:
             raise CalibrationError(
                 f"the traces are of more than one {what} ({', '.join(sorted(set(values)))}); a cost model is of one."
             )
-    device, model, dtype = found[0]
+    device, model, _, dtype = found[0]
     return device or "virtual clock", model or "no model", dtype
 
 
@@ -203,6 +203,11 @@ def _simulated(runs: Sequence[Trace], allowed: bool) -> list[str]:
             "on the device, or pass simulated=True (--simulated) to fit to them all the same."
         )
     return [f"Fitted to simulated times: {len(virtual)} of {len(runs)} traces were made{by}, not measured."]
+
+
+def _engine(run: Trace) -> str:
+    """Whose engine it was: an adapter names it, with its version."""
+    return str(run.meta.extra.get("engine") or "cbviz")
 
 
 def _dtype(run: Trace) -> str:

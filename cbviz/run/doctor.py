@@ -18,6 +18,7 @@ from cbviz.run.what_if import Option, what_if
 from cbviz.simulator.cost import CostModel
 from cbviz.trace import Trace
 from cbviz.trace.files import SUFFIX, load
+from cbviz.trace.recordings import named_runs
 from cbviz.view.language import chosen
 from cbviz.workload import LoadResults, read_results
 
@@ -38,10 +39,10 @@ def doctor(
     ----------
     source
         A file of vLLM's bench (with --save-detailed), AIPerf (profile_export.jsonl), GuideLLM (benchmarks.json),
-        inference-perf (per_request_lifecycle_metrics.json), LLMServingSim's vLLM runs, or a trace of cbviz; or a
-        `Trace` or a `LoadResults`.
+        inference-perf (per_request_lifecycle_metrics.json), LLMServingSim's vLLM runs, or a trace of cbviz; the name of
+        a recorded run, whose lanes are its runs; or a `Trace` or a `LoadResults`.
     run
-        Which run, counted from 1, where the file holds several.
+        Which run, counted from 1, where the file or the recording holds several.
     targets
         Latency targets for goodput, or the name of a preset of `cbviz.measure.MLPERF`.
     cost
@@ -80,7 +81,9 @@ def doctor(
     runs = _read(source)
     number = checked_whole("run", run, 1, error=MeasureError)
     if number > len(runs):
-        raise MeasureError(f"the file holds {len(runs)} runs; there is no run {shown(run)}.")
+        raise MeasureError(
+            f"there {'is 1 run' if len(runs) == 1 else f'are {len(runs)} runs'}, and no run {shown(run)}."
+        )
     results, wanted = runs[number - 1], _targets(targets)
     others = listed("options", options, "Option", error=MeasureError)
     if not all(is_a(option, (Option, dict)) for option in others) or not is_a(ran, (Option, dict, type(None))):
@@ -113,7 +116,7 @@ def doctor(
 
 
 def runs_in(source: str | os.PathLike[str]) -> int:
-    """How many runs a file holds. Raises as `doctor` does."""
+    """How many runs a file or a recording holds. Raises as `doctor` does."""
     return len(_read(source))
 
 
@@ -122,6 +125,8 @@ def _read(source: str | os.PathLike[str] | Trace | LoadResults) -> tuple[LoadRes
         return (source,)
     if isinstance(source, Trace):
         return (results_of(source),)
+    if lanes := named_runs(source):
+        return tuple(map(results_of, lanes))
     path = path_of(source, "the file of results")
     return (results_of(load(path)),) if path.suffix == SUFFIX else read_results(path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from cbviz.measure.definitions import results_of
 from cbviz.paths import path_of
 from cbviz.simulator.work import Work
 from cbviz.trace.files import SUFFIX, load
+from cbviz.trace.recordings import named_runs
 from cbviz.workload import Traffic, read_traffic
 
 
@@ -40,10 +42,12 @@ def work_of(traffic: Traffic) -> Work:
 def traffic_at(path: str | os.PathLike[str]) -> Traffic:
     """The traffic in a file: of a trace of cbviz, of a service's trace, or of a load generator's results.
 
+    All lanes of a recorded run serve the same requests.
+
     Parameters
     ----------
     path
-        A `.cbviz` file, or what `cbviz.workload.read_traffic` reads.
+        A `.cbviz` file, what `cbviz.workload.read_traffic` reads, or the name of a recorded run.
 
     Returns
     -------
@@ -55,5 +59,7 @@ def traffic_at(path: str | os.PathLike[str]) -> Traffic:
     CbvizError
         The file cannot be read, is malformed, or no request in it was served.
     """
+    if lanes := named_runs(path):
+        return replace(results_of(lanes[0]).traffic(), name=str(path))
     place = path_of(path, "the file of traffic")
     return results_of(load(place)).traffic() if place.suffix == SUFFIX else read_traffic(place)

@@ -93,3 +93,10 @@ def recorded(name: str) -> tuple[Trace, ...]:
         known = ", ".join(RECORDINGS)
         raise TraceError(f"there is no recording {shown(name)}; there are {known}{known_elsewhere(name)}.")
     return tuple(load(_FOLDER / f"{name}.{lane}.cbviz") for lane in _LANES)
+
+
+def named_runs(name: object) -> tuple[Trace, ...]:
+    """The lanes of a recorded run or of a comparison of engines, by its name; none for any other name or a file's."""
+    if not isinstance(name, str):
+        return ()
+    return recorded(name) if name in RECORDINGS else compared(name) if name in COMPARISONS else ()
