@@ -26,12 +26,12 @@ from result_file import write
 from torch import Tensor
 
 from cbviz.cuda import flash3, varlen
-from cbviz.cuda.fused_gate import LARGEST_GATE, MOST_TOKENS, in_two_kernels, multiply
+from cbviz.cuda.fused_gate import LARGEST_GATE, in_two_kernels, multiply
 from cbviz.models.capability import HOPPER, capability
 
 WIDTHS = {"smollm2-135m": (576, 1536, 30), "smollm2-360m": (960, 2560, 32), "smollm2-1.7b": (2048, 8192, 24)}
 """A shape's hidden size, width of a gated layer, and number of layers."""
-TOKENS = (2, 8, 32, 64, 128, 144, 192, 256, 384, 512)
+TOKENS = (2, 8, 32, 64, 128, 144, 192, 256, 384, 512, 1024, 8192)
 HEADS = {"llama-3.1-8b": (32, 8, 128), "smollm2-135m": (9, 3, 64)}
 """A shape's query heads, KV heads and head size."""
 PROMPTS = (
@@ -78,7 +78,7 @@ def gated_layers() -> Iterator[dict[str, Any]]:
             error = apart(multiply(x, weight), in_two_kernels(x, weight))
             assert error < 0.01, (shape, tokens, error)
             taken = {way: microseconds(partial(chain, x, gated, layers)) / count for way, gated in ways.items()}
-            chosen = tokens <= MOST_TOKENS and weight.nbytes <= LARGEST_GATE
+            chosen = weight.nbytes <= LARGEST_GATE
             yield {"shape": shape, "tokens": tokens, "microseconds": taken, "chosen": chosen, "error": error}
 
 

@@ -66,6 +66,18 @@ def fidelity(folder: Path) -> Iterator[str]:
         yield f"| `{name}` | {tokens} | {tpot} | {e2e} | {ttft} | `{trace.digest[:12]}` | {when} |"
 
 
+def attention(found: Decomposition) -> str:
+    """How much longer the schedule takes with naive attention, and between which batches."""
+    fused, naive = (found.results[f"batch_longest/eager{end}"] for end in ("", "/naive"))
+    return (
+        f"Attention naive instead of fused, one schedule, eager kernels, both in one call ("
+        f"`--only batch_longest/eager/naive,batch_longest/eager`, {found.date[:16].replace('T', ' ')}, "
+        "[result](../cbviz/run/decompositions/opt-13b-attention-h200.json)), no forecast: "
+        f"×{naive.seconds / fused.seconds:.2f} the time (between batches {naive.low / fused.high:.2f} to "
+        f"{naive.high / fused.low:.2f})."
+    )
+
+
 def decomposition(found: Decomposition) -> Iterator[str]:
     """One row a factor, in every order in which it was measured."""
     yield "| order | factor | forecast | measured | between batches | error |"
@@ -149,6 +161,8 @@ def page() -> str:
         "speed drifts: hence the spreads of those steps.",
         "",
         *decomposition(measured),
+        "",
+        attention(recorded_decomposition("opt-13b-attention-h200")),
         "",
         "## Latency under load, on an H200",
         "",

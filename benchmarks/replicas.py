@@ -80,18 +80,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     loaded = load(options.model, device=options.device, dtype=options.dtype, progress=False)
     device, vocabulary = device_name(loaded.device), loaded.vocabulary
     del loaded
-    burst = work(options.requests, options.cap, None, vocabulary)
-    rows = [row("burst", options, count, "round_robin", burst) for count in (1, options.replicas)]
-    rate = options.share * options.requests / rows[-1]["seconds"]
-    loaded_work = work(options.requests, options.cap, rate, vocabulary)
-    rows += [row("Poisson", options, options.replicas, rule, loaded_work) for rule in RULES]
-    alone = rows[0]["answers"]
-    for each in rows:
-        answers = each.pop("answers")
-        each["answers_as_alone"] = sum(answers[request] == alone[request] for request in alone)
+    served, rate = work(options.requests, options.cap, None, vocabulary), None
+    rows: list[dict[str, Any]] = []
+    alone: dict[str, list[int]] = {}
+    for count, rule in ((1, "round_robin"), (options.replicas, "round_robin"), *((options.replicas, r) for r in RULES)):
+        if len(rows) == 2:
+            rate = options.share * options.requests / rows[-1]["seconds"]
+            served = work(options.requests, options.cap, rate, vocabulary)
+        made = row("burst" if rate is None else "Poisson", options, count, rule, served)
+        answers = made.pop("answers")
+        alone = alone or answers
+        rows.append({**made, "answers_as_alone": sum(answers[request] == alone[request] for request in alone)})
+        if options.json:  # after every run: a machine may be taken away
+            write(options.json, __file__, argv, device=device, rate=rate, runs=rows)
     print(f"{options.replicas} replicas: {rows[0]['seconds'] / rows[1]['seconds']:.2f} × the speed of one")
-    if options.json:
-        write(options.json, __file__, argv, device=device, rate=rate, runs=rows)
     return 0
 
 

@@ -22,6 +22,7 @@ from result_file import write
 
 from cbviz.run.progress import progress_for
 from cbviz.run.sweep import sweep
+from cbviz.run.sweep_table import PLAN
 
 POLICIES = ("static", "continuous", "orca", "vllm_v1", "sarathi")
 RATES = (1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0)
@@ -45,7 +46,7 @@ def computed(way: str, options: argparse.Namespace) -> dict[str, Any]:
         num_runs=options.seeds,
         requests=options.requests,
         output_dir=folder,
-        resume=folder is not None,
+        resume=folder is not None and (folder / PLAN).exists(),
         progress=progress_for(False),
         **WAYS[way],
     )

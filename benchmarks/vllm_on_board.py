@@ -245,6 +245,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default=",".join(PARTS), help="which parts, with commas between them (all)")
     parser.add_argument("--workload", default="exponential", help="exponential or yardstick (exponential)")
     parser.add_argument("--requests", type=int, default=128)
+    parser.add_argument("--prompt-tokens", type=int, help="the length of every prompt (the workload's own)")
     parser.add_argument("--slots", type=int, default=32)
     parser.add_argument("--budget", type=int, default=8192, help="vLLM's max_num_batched_tokens (8192)")
     parser.add_argument("--context", type=int, default=1024, help="vLLM's max_model_len (1024)")
@@ -282,7 +283,7 @@ def work_of(options: argparse.Namespace, vocabulary: int) -> Workload:
     from cbviz.run.bench_work import named_workload
 
     stand_in: Any = SimpleNamespace(name=options.model, vocabulary=vocabulary, tokenizer=None)
-    return named_workload(options.workload, stand_in, requests=options.requests)
+    return named_workload(options.workload, stand_in, requests=options.requests, prompt_tokens=options.prompt_tokens)
 
 
 if __name__ == "__main__":

@@ -291,6 +291,7 @@ def test_rates_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
         ("_place_kernel", "attention"),
         ("void pytorch_flash::flash_fwd_kernel<Flash_fwd_kernel_traits<128, cutlass::bfloat16_t>>", "attention"),
         ("nvjet_tst_64x8_64x16_4x1_v_bz_TNT", "gemm"),
+        ("_gated_kernel", "gemm"),
         ("sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize128x128x64_cublas", "gemm"),
         ("void cublasLt::splitKreduce_kernel<32, 16>", "gemm"),
         ("triton_red_fused_add_mean_mul_pow_rsqrt_0", "other"),

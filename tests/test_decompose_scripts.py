@@ -251,6 +251,16 @@ def test_the_page_has_the_measured_table() -> None:
     assert f"agree within {abs(apart):.1%}".replace("%", " %") in said
 
 
+def test_the_page_has_what_naive_attention_costs() -> None:
+    found, said = recorded_decomposition("opt-13b-attention-h200"), PAGE.replace("\n", " ")
+    fused, naive = (found.results[f"batch_longest/eager{end}"] for end in ("", "/naive"))
+    assert fused.iterations == naive.iterations
+    assert f"{naive.seconds:,.0f} seconds with naive attention and {fused.seconds:,.0f} with fused" in said
+    ratio, low, high = naive.seconds / fused.seconds, naive.low / fused.high, naive.high / fused.low
+    assert f"{ratio:.2f}× ({low:.2f} to {high:.2f} between batches)" in said
+    assert f"{fused.seconds:,.0f} and the table's" in said
+
+
 def test_the_ledger_is_what_the_files_say() -> None:
     assert importlib.import_module("ledger").main(["--check"]) == 0
 
@@ -261,11 +271,13 @@ def test_the_recorded_one_on_the_command_line(capsys: pytest.CaptureFixture[str]
     found, shown = recorded_decomposition(), capsys.readouterr().out
     for order in found.chains:
         assert found.table(order) in shown
+    assert "Attention naive instead of fused: 1.75 times the time" in shown
     assert found.steadiest == "kernels_first"
     assert picture.read_text("utf-8") == (ROOT / "docs" / "waterfall-h200.svg").read_text("utf-8")
     assert main(["decompose", "--recorded", "--cap", "32"]) == 2
     assert "leave --cap out" in capsys.readouterr().err
-    with pytest.raises(MeasureError, match=r"there is no recorded decomposition 'opt-66b'; there is opt-13b-h200\."):
+    known = "there is opt-13b-h200, opt-13b-attention-h200"
+    with pytest.raises(MeasureError, match=rf"there is no recorded decomposition 'opt-66b'; {known}\."):
         recorded_decomposition("opt-66b")
-    with pytest.raises(MeasureError, match=r"there is opt-13b-h200; cbviz\.recorded knows it\."):
+    with pytest.raises(MeasureError, match=rf"{known}; cbviz\.recorded knows it\."):
         recorded_decomposition("llama-8b-32")

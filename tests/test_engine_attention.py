@@ -467,7 +467,8 @@ def test_prompts_are_packed_as_flash_attention_reads_them(
 
 
 @pytest.mark.parametrize(
-    ("tokens", "inner", "width"), [(1, 64, 64), (20, 192, 128), (32, 64, 64), (33, 64, 192), (129, 128, 128)]
+    ("tokens", "inner", "width"),
+    [(1, 64, 64), (20, 192, 128), (65, 64, 192), (129, 128, 128), (257, 64, 64), (769, 64, 64)],
 )
 def test_gate_and_up_in_one_kernel(on_device: Callable[..., None], tokens: int, inner: int, width: int) -> None:
     on_device(gate_like_pytorch, tokens, inner, width, HALF)

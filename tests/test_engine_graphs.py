@@ -16,7 +16,7 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 from cbviz.core import Engine
 from cbviz.core.block_pool import BlockPool
 from cbviz.core.executor import Step
-from cbviz.cuda import fused_gate, graph_replay
+from cbviz.cuda import drawing_tokens, fused_gate, graph_replay
 from cbviz.cuda.attend import STATIC_PASS, LayerCall, attend
 from cbviz.cuda.fused_gate import fuse_gate
 from cbviz.cuda.fused_projections import fuse_projections, lay_side_by_side
@@ -74,6 +74,69 @@ def test_a_second_executor_leaves_the_weights_where_the_first_one_s_graphs_read_
     places = [parameter.data_ptr() for parameter in model.parameters()]
     GraphExecutor(model, slots=2, pool=BlockPool(8, 4), compiled=True)
     assert [parameter.data_ptr() for parameter in model.parameters()] == places
+
+
+class Moment:
+    """An event of a device whose clock is a number."""
+
+    clock = 0.0
+
+    def __init__(self) -> None:
+        self.at = Moment.clock
+
+    def synchronize(self) -> None:
+        pass
+
+    def elapsed_time(self, later: Moment) -> float:
+        return (later.at - self.at) * 1e3
+
+
+@pytest.mark.parametrize("pauses", [False, True])
+def test_a_pause_of_the_caller_is_no_part_of_an_iteration(pauses: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def moment(executor: GraphExecutor) -> Moment:
+        Moment.clock += 1
+        return Moment()
+
+    monkeypatch.setattr(GraphExecutor, "_event", moment)
+    Moment.clock = 0.0
+    work, pool = requests(2), BlockPool(64, 4)
+    executor = GraphExecutor(make("llama"), slots=2, pool=pool, lag=1, compiled=False)
+    engine = Engine(executor, Continuous(), slots=2, pool=pool, lag=1)
+    engine.submit(*work)
+    engine.step()
+    engine.step()
+    before = engine.now
+    Moment.clock += 100
+    if pauses:
+        executor.pause()
+    engine.step()
+    engine.step()
+    assert (engine.now - before < 10) == pauses
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gpt2"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_tokens_that_draw_nothing_are_left_out_behind_the_last_attention(
+    architecture: str, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widths: list[int] = []
+
+    def watched(self: drawing_tokens.DrawingTokens, x: Tensor) -> Tensor:
+        widths.append(len(self.drawing.tokens))
+        return forward(self, x)
+
+    forward = drawing_tokens.DrawingTokens.forward
+    model, work = make(architecture), requests(6, seed=4)
+    expected = {r.id: solo(model, r) for r in work}
+    if not compiled:
+        monkeypatch.setattr(drawing_tokens.DrawingTokens, "forward", watched)
+    monkeypatch.setattr(drawing_tokens, "WORTH", 1)
+    monkeypatch.setattr("cbviz.cuda.compiled._inductor", lambda graph_module, *_: graph_module)
+    torch._dynamo.reset()
+    assert graph_serve(model, Continuous(), work, lag=1, compiled=compiled) == expected
+    assert graph_serve(model, Sarathi(chunk_size=3), work, lag=1, compiled=compiled) == expected
+    torch._dynamo.reset()
+    assert bool(widths) == (architecture != "gpt2" and not compiled), "GPT-2's layers are of another form"
 
 
 @pytest.mark.parametrize("lag", [0, 1])
@@ -242,8 +305,8 @@ def test_a_gated_layer_becomes_one_operator(form: str, fused: int, monkeypatch: 
     found: list[int] = []
 
     def backend(graph_module: torch.fx.GraphModule, example_inputs: list[Tensor]) -> object:
-        assert fuse_projections(graph_module) == 1
         found.append(fuse_gate(graph_module))
+        assert fuse_projections(graph_module) == 1 - found[0]
         return graph_module
 
     monkeypatch.setattr(fused_gate, "_fits", lambda example, width, inner: (width, inner) == (12, 8))

@@ -84,15 +84,18 @@ def test_what_is_said_of_an_h200() -> None:
     short, wide, long, small = (
         result(name, "h200") for name in ("llama8b_w32", "llama8b_w128", "llama8b_long", "smollm2_128")
     )
-    vllm = result("llama8b_long_vllm", "h200")
-    assert all("H200" in run["device"] for run in (short, wide, long, small, vllm))
+    beside, third = result("llama8b_long_beside_vllm", "h200"), result("llama8b_long_flash3", "h200")
+    assert all("H200" in run["device"] for run in (short, wide, long, small, beside, third))
     figure, floor = "{tokens_per_second:,.0f}".format, "{floor_tokens_per_second:,.0f}".format
     assert f"gives {figure(**short)} tokens/s, {percent(short['efficiency'])} of a floor of {floor(**short)}" in PROSE
     assert f"third {figure(**wide)}, {percent(wide['efficiency'])} of {floor(**wide)}" in PROSE
     assert f"gives {figure(**long)} tokens/s, {percent(long['efficiency'])} of a floor of {floor(**long)}" in PROSE
-    assert f"vLLM 0.26 gave {figure(**vllm)} on the same work, on another day" in PROSE
-    assert vllm["output_tokens"] == long["output_tokens"]
-    assert round(vllm["output_tokens"] / sorted(vllm["runs"])[1]) == vllm["tokens_per_second"]
+    ours, vllm = (beside["found"][engine] for engine in ("cbviz", "plain"))
+    assert f"and {figure(**third)} with FlashAttention-3" in PROSE
+    ratio = ours["tokens_per_second"] / vllm["tokens_per_second"]
+    assert f"gave {figure(**ours)} tokens/s and vLLM 0.26 gave {figure(**vllm)}: {ratio:.2f} times" in PROSE
+    assert round(ours["seconds"] * ours["tokens_per_second"]) == long["output_tokens"]
+    assert round(sum(vllm["seconds"]) / 2 * vllm["tokens_per_second"]) == long["output_tokens"]
     assert f"{figure(**small)} on an H200" in PROSE
     first, second = (start["seconds"] for start in result("first_minute", "h200")["starts"])
     whole, again = sum(first.values()), sum(second.values())

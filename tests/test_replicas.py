@@ -13,7 +13,8 @@ import pytest
 import cbviz
 from cbviz.errors import CapacityError, EngineError, ModelError, PolicyError, SweepError, WorkloadError
 from cbviz.models import LoadedModel, load
-from cbviz.run.replica import Replica
+from cbviz.policies import Continuous
+from cbviz.run.replica import Replica, ReplicaSetup
 from cbviz.run.replica_routing import (
     ROUTERS,
     LeastOutstanding,
@@ -290,3 +291,14 @@ def test_a_router_that_raises_is_named(tiny: LoadedModel, work: Workload) -> Non
 
     with pytest.raises(WorkloadError, match=r"'broken' raised ZeroDivisionError.*request 0: no"):
         replicate(work, tiny, replicas=2, slots=2, routing=Broken(), where="here")
+
+
+def test_a_replica_s_clock_stands_still_between_calls(tiny: LoadedModel, work: Workload) -> None:
+    setup = ReplicaSetup(tiny, Continuous(), work, 2, 16, None, False, None, None, "alone")
+    replica, paused = Replica(setup), []
+    replica._executor.pause = lambda: paused.append(replica._engine.now)  # type: ignore[attr-defined]
+    replica.submit(work.requests[0])
+    replica.advance(until=1e-9)
+    replica.advance()
+    assert len(paused) == 2
+    assert paused[0] == 0 < paused[1] < replica._engine.now

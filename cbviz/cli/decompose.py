@@ -17,6 +17,7 @@ from cbviz.messages import languages
 from cbviz.paths import new_file, printable, short
 
 if TYPE_CHECKING:
+    from cbviz.messages import Message
     from cbviz.run.decompose_result import Decomposition
 
 COST = "a100-40gb-opt-13b"
@@ -46,7 +47,8 @@ def run_decompose(options: argparse.Namespace) -> int:
         with_results = [order for order, steps in found.chains.items() if any(s.key in found.results for s in steps)]
         for order in [order for order in with_results if found.factors(order)] or with_results[:1]:
             print(found.table(order, options.language), "", sep="\n")
-        print(*(printable(line.in_language(options.language)) for line in found.sentences()), sep="\n", flush=True)
+        lines = [*found.sentences(), *(_attention() if options.recorded else ())]
+        print(*(printable(line.in_language(options.language)) for line in lines), sep="\n", flush=True)
     targets: list[Writing] = []
     if options.save is not None:
         targets.append((lambda: None, f"The numbers are in {short(options.save)}"))
@@ -72,6 +74,14 @@ def _recorded(options: argparse.Namespace) -> Decomposition:
         return found
     orders = checked_orders(options.orders)
     return replace(found, chains={order: steps for order, steps in found.chains.items() if order in orders})
+
+
+def _attention() -> list[Message]:
+    """What the recorded run of naive attention says, which is of another hour than the waterfall."""
+    from cbviz.run.decompose_file import recorded_decomposition
+
+    said = recorded_decomposition("opt-13b-attention-h200").sentences()
+    return [line for line in said if line.key == "decompose.attention"]
 
 
 def _made(options: argparse.Namespace) -> Decomposition:

@@ -134,8 +134,8 @@ gains."""
 
 def for_several_tokens(graph_module: fx.GraphModule, example_inputs: list[Any]) -> Any:
     """The backend for any number of tokens above one."""
-    fuse_projections(graph_module)
     fuse_gate(graph_module)
+    fuse_projections(graph_module)
     return _inductor(graph_module, example_inputs, INDUCTOR)
 
 

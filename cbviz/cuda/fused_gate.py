@@ -1,39 +1,47 @@
 """Gate, up and their product in one kernel, where the model is small.
 
-A gated layer computes SiLU(gate) · up (Shazeer 2020, "GLU variants improve transformer"). Gate and up are one product
-of matrices already (`fused_projections`); what is left is a kernel that only multiplies. In a small model it takes no
-longer than its launch. With weights of more than a few megabytes, or with hundreds of tokens, cuBLAS's
-product counts for more than a launch (`benchmarks/choices.py`).
+A gated layer computes SiLU(gate) · up (Shazeer 2020, "GLU variants improve transformer"). As one product of matrices
+(`fused_projections`) gate and up leave a kernel that only multiplies. In a small model it takes no longer than its
+launch. With weights of more than a few megabytes cuBLAS's product counts for more than a launch
+(`benchmarks/choices.py`).
 """
 
 from __future__ import annotations
 
-from operator import getitem, mul
+import math
+from operator import mul
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
+from cbviz.cuda.fused_projections import follows, is_linear, operands
 from cbviz.cuda.kernels import jit, tl, triton
 from cbviz.models.capability import HOPPER, capability
 
 LARGEST_GATE = 4 * 2**20
 """Bytes of gate and up together."""
-MOST_TOKENS = 256
-"""Of more, the product of matrices counts for more than a launch."""
 _STEP = 64
 """Of the inner dimension that the kernel sums over, which must be a multiple of it, as the layer's width must."""
 
 
 def fuse_gate(graph_module: fx.GraphModule) -> int:
-    """Replace SiLU(gate) · up of one merged linear by one operator in a traced graph; return how many were found."""
+    """Replace SiLU(gate) · up by one operator in a traced graph, before its projections are merged; return how many."""
     graph, found = graph_module.graph, 0
     for node in list(graph.nodes):
-        whole = _gated(node) if node.target in (mul, torch.mul) and len(node.args) == 2 else None
-        if whole is None or not _small(whole):
+        gate = _gate_of(node) if node.target in (mul, torch.mul) and len(node.args) == 2 else None
+        if gate is None:
+            continue
+        x, weight = gate.args[0], operands(gate)[0]
+        assert isinstance(x, fx.Node)
+        assert weight is not None
+        width, inner = weight.meta["example_value"].shape
+        if not _fits(x.meta["example_value"], 2 * width, inner):
             continue
         with graph.inserting_before(node):
-            fused = graph.call_function(torch.ops.cbviz.gated_linear.default, tuple(whole.args[:2]))
+            both = graph.call_function(torch.as_strided, (weight, (2 * width, inner), (inner, 1)))
+            fused = graph.call_function(torch.ops.cbviz.gated_linear.default, (x, both))
         fused.meta.update(node.meta)
         node.replace_all_uses_with(fused)
         found += 1
@@ -44,39 +52,14 @@ def fuse_gate(graph_module: fx.GraphModule) -> int:
     return found
 
 
-def _gated(product: fx.Node) -> fx.Node | None:
-    """The merged linear of gate and up whose parts a product multiplies; None if it multiplies something else."""
-    for gate, up in (product.args, product.args[::-1]):
-        if not (isinstance(gate, fx.Node) and gate.target is F.silu):
-            continue
-        whole, first = _part(gate.args[0])
-        same, second = _part(up)
-        if whole is not None and whole is same and (first, second) == (0, 1):
-            return whole
+def _gate_of(product: fx.Node) -> fx.Node | None:
+    """The linear of the gate, if that of up has the same input and weights behind its own in memory; else None."""
+    for one, up in (product.args, product.args[::-1]):
+        gate = one.args[0] if isinstance(one, fx.Node) and one.target is F.silu else None
+        if is_linear(gate) and is_linear(up) and gate.args[0] is up.args[0]:
+            mine, its = operands(gate), operands(up)
+            return gate if mine[1] is None and follows(mine, its) else None
     return None
-
-
-def _part(node: object) -> tuple[fx.Node | None, object]:
-    """The merged linear of which a node is a part, and which part; None if it is none, or not of two halves."""
-    if not (isinstance(node, fx.Node) and node.target is getitem):
-        return None, None
-    split, which = node.args
-    if not (isinstance(split, fx.Node) and split.target is torch.split):
-        return None, None
-    whole, sizes = split.args[:2]
-    halves = isinstance(sizes, list | tuple) and len(sizes) == 2 and sizes[0] == sizes[1]
-    merged = isinstance(whole, fx.Node) and whole.target is torch._C._nn.linear and not any(whole.args[2:])
-    return (whole, which) if isinstance(whole, fx.Node) and halves and merged else (None, None)
-
-
-def _small(linear: fx.Node) -> bool:
-    """Whether the kernel serves this product: on a Hopper GPU or a newer one, in 16 bits, and of few bytes."""
-    x, weight = linear.args[:2]
-    if not (isinstance(x, fx.Node) and isinstance(weight, fx.Node) and weight.target is torch.as_strided):
-        return False
-    shape, example = weight.args[1], x.meta["example_value"]
-    assert isinstance(shape, list | tuple)
-    return _fits(example, *(int(str(length)) for length in shape))
 
 
 def _fits(example: Tensor, width: int, inner: int) -> bool:
@@ -88,13 +71,31 @@ def _fits(example: Tensor, width: int, inner: int) -> bool:
     return sm is not None and sm >= HOPPER and steps and width * inner * example.element_size() <= LARGEST_GATE
 
 
+class _Launch(NamedTuple):
+    """A program's tokens and numbers of each, its warps, and the depth of Triton's software pipeline."""
+
+    rows: int
+    columns: int
+    warps: int
+    stages: int
+
+
+_LAUNCHES = {
+    64: _Launch(16, 32, 4, 5),
+    128: _Launch(64, 32, 4, 5),
+    256: _Launch(64, 64, 4, 5),
+    768: _Launch(128, 64, 8, 4),
+    math.inf: _Launch(128, 64, 8, 3),
+}
+"""Up to so many tokens, the fastest launch that was found for SmolLM2-135M on an H200: one wave of programs."""
+
+
 @torch.library.custom_op("cbviz::gated_linear", mutates_args=())
 def gated_linear(x: Tensor, weight: Tensor) -> Tensor:
     """SiLU(x · gate) · (x · up): x [..., inner], weight [2 × width, inner], gate's rows first; returns [..., width]."""
-    tokens = x.numel() // x.shape[-1]
-    if x.device.type != "cuda" or tokens > MOST_TOKENS:
+    if x.device.type != "cuda":
         return in_two_kernels(x, weight)
-    return multiply(x.reshape(tokens, -1), weight).view(*x.shape[:-1], -1)
+    return multiply(x.reshape(-1, x.shape[-1]), weight).view(*x.shape[:-1], -1)
 
 
 @gated_linear.register_fake
@@ -126,11 +127,11 @@ def multiply(x: Tensor, weight: Tensor) -> Tensor:
     x = x.contiguous()
     (tokens, inner), width = x.shape, len(weight) // 2
     out = x.new_empty((tokens, width))
-    rows, columns = 16 if tokens <= 32 else 64, 32 if tokens <= 128 else 64
+    how = next(launch for most, launch in _LAUNCHES.items() if tokens <= most)
     with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
-        _gated_kernel[(triton.cdiv(tokens, rows), width // columns)](
-            x, weight, out, tokens, inner=inner, width=width, rows=rows, columns=columns, step=_STEP,
-            num_warps=4, num_stages=5,
+        _gated_kernel[(triton.cdiv(tokens, how.rows), width // how.columns)](
+            x, weight, out, tokens, inner=inner, width=width, rows=how.rows, columns=how.columns, step=_STEP,
+            num_warps=how.warps, num_stages=how.stages,
         )  # fmt: skip
     return out
 

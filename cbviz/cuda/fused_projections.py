@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from itertools import pairwise
 from operator import getitem
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, fx, nn
@@ -58,9 +59,10 @@ def fuse_projections(graph_module: fx.GraphModule, *, equal: bool = True) -> int
     first one's memory that reaches across the others, so nothing is copied.
     """
     readers: defaultdict[fx.Node, list[fx.Node]] = defaultdict(list)
-    for node in _linears(graph_module):
-        assert isinstance(node.args[0], fx.Node)
-        readers[node.args[0]].append(node)
+    for node in graph_module.graph.nodes:
+        if is_linear(node):
+            assert isinstance(node.args[0], fx.Node)
+            readers[node.args[0]].append(node)
     merged = 0
     for linears in readers.values():
         for run in _runs_of_neighbours(linears):
@@ -78,14 +80,14 @@ def _runs_of_neighbours(linears: list[fx.Node]) -> list[list[fx.Node]]:
     """Maximal runs of linears whose weights (and biases, if any) follow each other in one storage."""
     runs: list[list[fx.Node]] = []
     for node in linears:
-        if runs and _follows(_operands(runs[-1][-1]), _operands(node)):
+        if runs and follows(operands(runs[-1][-1]), operands(node)):
             runs[-1].append(node)
         else:
             runs.append([node])
     return [run for run in runs if len(run) > 1]
 
 
-def _operands(linear: fx.Node) -> list[fx.Node | None]:
+def operands(linear: fx.Node) -> list[fx.Node | None]:
     """Weight and bias of a linear, as nodes."""
     bias = linear.args[2] if len(linear.args) > 2 else linear.kwargs.get("bias")
     weight = linear.args[1]
@@ -94,7 +96,8 @@ def _operands(linear: fx.Node) -> list[fx.Node | None]:
     return [weight, bias]
 
 
-def _follows(one: list[fx.Node | None], other: list[fx.Node | None]) -> bool:
+def follows(one: list[fx.Node | None], other: list[fx.Node | None]) -> bool:
+    """Whether the operands of one linear lie in memory right behind those of another."""
     for a, b in zip(one, other, strict=True):
         if (a is None) != (b is None):
             return False
@@ -116,7 +119,7 @@ def _is_next(one: Tensor, other: Tensor) -> bool:
 
 def _size(linear: fx.Node) -> int:
     """Output features."""
-    weight = _operands(linear)[0]
+    weight = operands(linear)[0]
     assert weight is not None
     return int(weight.meta["example_value"].shape[0])
 
@@ -126,7 +129,7 @@ def _merge(graph: fx.Graph, linears: list[fx.Node]) -> None:
     sizes = [_size(linear) for linear in linears]
     with graph.inserting_before(first):
         stretched: list[fx.Node | None] = []
-        for operand in _operands(first):
+        for operand in operands(first):
             if operand is None:
                 stretched.append(None)
                 continue
@@ -142,7 +145,6 @@ def _merge(graph: fx.Graph, linears: list[fx.Node]) -> None:
         graph.erase_node(linear)
 
 
-def _linears(graph_module: fx.GraphModule) -> list[fx.Node]:
-    return [
-        node for node in graph_module.graph.nodes if node.op == "call_function" and node.target is torch._C._nn.linear
-    ]
+def is_linear(node: object) -> TypeGuard[fx.Node]:
+    """Whether a node of a traced graph is a linear layer's product."""
+    return isinstance(node, fx.Node) and node.op == "call_function" and node.target is torch._C._nn.linear

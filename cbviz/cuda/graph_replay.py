@@ -99,7 +99,7 @@ class GraphReplay:
         most = 4 * (self._rows[-1] + PROMPT_SIZES[-1]) + 7 * (self._rows[-1] + slots) + keys + 16 * ALIGNMENT
         self._inputs = cycle([StagingBuffer(most, self.device) for _ in range(2 * BUFFERS)])
         self._tables = cycle([StagingBuffer(self._sent_tables.size, self.device) for _ in range(BUFFERS)])
-        self._outputs = cycle([torch.zeros(slots, dtype=torch.int32, pin_memory=cuda) for _ in range(BUFFERS)])
+        self._outputs = cycle([torch.zeros(2 * slots, dtype=torch.int32, pin_memory=cuda) for _ in range(BUFFERS)])
         self._longest_prompt = min(longest_prompt or PROMPT_LENGTHS[-1], PROMPT_LENGTHS[-1])
         self._latest: GraphTicket | None = None
 
@@ -131,9 +131,10 @@ class GraphReplay:
             # Only the last piece of a pass can be one that its row continues from: it yields nothing.
             ended = pieces.row[pieces.end == (step.start + step.count)[pieces.row]]
             shape = self._run_shape(step, rows, pieces, host, used, len(ended))
+            drawn = shape.rows if len(rows) else 0
             order[rows] = used + np.arange(len(rows))
-            order[ended] = used + len(rows) + np.arange(len(ended))
-            used += len(rows) + len(ended)
+            order[ended] = used + drawn + np.arange(len(ended))
+            used += drawn + len(ended)
             padded += shape.rows - len(rows)
         self._latest = GraphTicket(host, order, begun, self._event(), padded)
         return self._latest
@@ -147,6 +148,10 @@ class GraphReplay:
             if self.lag:
                 seconds = ticket.begun.elapsed_time(ticket.done) / 1e3
         return Result(ticket.host.numpy()[ticket.order], seconds, ticket.padded)
+
+    def pause(self) -> None:
+        """The caller does something else: the next step begins when it is launched, or when the device gets to it."""
+        self._latest = None
 
     def _passes(self, step: Step, prompting: list[int]) -> list[PromptPieces]:
         """Prompts, or pieces of long ones, in packs that a graph can hold; one empty pack if there are none."""
@@ -172,7 +177,7 @@ class GraphReplay:
     def _run_shape(self, step: Step, rows: IntArray, pieces: PromptPieces, host: Tensor, at: int, ended: int) -> Shape:
         """Fill, send and replay the smallest shape that holds these rows and pieces.
 
-        The tokens of the rows and of the first `ended` pieces go to the host, from `at` on.
+        The tokens of the shape's rows, if any decodes, and of the first `ended` pieces go to the host, from `at` on.
         """
         if len(pieces.row):
             total = int(pieces.count.sum())
@@ -193,10 +198,9 @@ class GraphReplay:
             self._forward.run(captured.layout, captured.flat, captured.tokens, sampled)
         else:
             captured.graph.replay()
-        for begin, n in ((0, len(rows)), (shape.rows, ended)):
-            if n:
-                host[at : at + n].copy_(captured.tokens[begin : begin + n], non_blocking=True)
-                at += n
+        drawn = captured.tokens[0 if len(rows) else shape.rows : shape.rows + ended]
+        if len(drawn):
+            host[at : at + len(drawn)].copy_(drawn, non_blocking=True)
         return shape
 
     def _send_tables(self, tables: IntArray) -> None:

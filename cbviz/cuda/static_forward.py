@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from cbviz.cuda.attend import STATIC, STATIC_PASS, StaticAttention, StaticPass
 from cbviz.cuda.compiled import CompiledParts, compile_part
+from cbviz.cuda.drawing_tokens import BehindAttention
 from cbviz.cuda.fused_projections import lay_side_by_side
 from cbviz.cuda.history import History
 from cbviz.cuda.layout import Layout, Shape
@@ -82,6 +83,7 @@ class StaticForward:
         self.history = history
         # Before anything is captured, compiled or not: the first graphs of a model fix where its weights lie for good.
         lay_side_by_side(model)
+        self._behind = BehindAttention(self.model, needs)
         self._compiled = CompiledParts(self.model) if compiled else None
         self._begin, self._finish = (_versions(part, compiled) for part in (begin, self._draw))
 
@@ -96,9 +98,10 @@ class StaticForward:
         ids, position = self._begin[one_token](fields["given"], fields["position"], fields["slot"], self.latest)
         static = StaticPass(layout.shape, fields, self.tables, self._arrivals, self.cache, self._attention)
         parts = self._compiled.in_place(one_token=one_token) if self._compiled else nullcontext()
+        # Decoding rows all draw, in their order, so that all logits are kept.
+        keep = fields["last"].long() if layout.shape.tokens else None
+        self._behind.need(keep, layout.shape.width)
         with working_on(STATIC_PASS, static), parts:
-            # Decoding rows all draw, in their order, so that all logits are kept.
-            keep = fields["last"].long() if layout.shape.tokens else None
             logits = logits_of(self.model, self.needs, ids, position, keep, STATIC)
         check_calls(self.needs, static.layer)
         torch._dynamo.mark_static(logits, 1)  # the vocabulary never changes

@@ -18,7 +18,7 @@ from cbviz.core import Engine
 
 ATTENTION = ("flash", "fmha", "attention", "attn", "_decode_kernel", "_place_kernel")
 """Substrings in the names of kernels that attend, merge splits, or write keys and values into the cache."""
-GEMM = ("gemm", "gemv", "cutlass", "cublas", "nvjet", "xmma", "splitk", "matmul", "_mm_")
+GEMM = ("gemm", "gemv", "cutlass", "cublas", "nvjet", "xmma", "splitk", "matmul", "_mm_", "_gated_kernel")
 """Substrings in the names of matrix products. `_mm_` is Inductor's, for a product fused with its neighbours: with a
 single token, a matrix–vector product with the norm before it or the activation after it."""
 LISTED = 12

@@ -20,6 +20,7 @@ METHODS = ("whole", "counted", "simulated")
 _FOLDER = Path(__file__).parent / "decompositions"
 DECOMPOSITIONS = {
     "opt-13b-h200": "the article's benchmark at its highest cap, OPT-13B's shape with random weights on an H200",
+    "opt-13b-attention-h200": "attention naive and fused there: one schedule and eager kernels, in one call",
 }
 """Name and description of each decomposition that ships, to look at without a GPU."""
 

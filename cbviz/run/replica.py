@@ -78,7 +78,7 @@ class Replica:
             compiled=cuda,
         )
         self._loaded = loaded
-        executor = build_executor(loaded, config, setup.workload)
+        self._executor = executor = build_executor(loaded, config, setup.workload)
         self._engine = build_engine(executor, setup.policy, config, "seconds")
         self._meta = lane_meta(loaded, self._engine, config, setup.workload, setup.clock)
 
@@ -93,6 +93,8 @@ class Replica:
     def advance(self, until: float = math.inf) -> list[Iteration]:
         """Run iterations until its clock reaches a time or nothing is left to do, and return them."""
         found = []
+        if (pause := getattr(self._executor, "pause", None)) is not None:
+            pause()  # since it last ran, its clock stood still
         while self._engine.now < until and (event := self._engine.step()) is not None:
             found.append(event)
         return found
