@@ -165,32 +165,6 @@ def decode_like_sdpa(
         assert torch.equal(cache.values.nan_to_num(), whole_values.nan_to_num())
 
 
-def long_rows_alone_are_cut(splits: int, least: int, dtype: torch.dtype) -> None:
-    """Rows of less than `least` tiles are written by their first share, the others merged from those they have."""
-    cache = Paged([100, 33, 32, 16, 1, 0, 65], 2, 16, 16, dtype)
-    query = cache.normal(len(cache.context), 4, 16)
-    arrivals = torch.zeros(len(cache.context) * 2, dtype=torch.int32, device=DEVICE)
-    out = triton_decode.decode(
-        query,
-        cache.keys,
-        cache.values,
-        cache.tables,
-        cache.slot,
-        cache.context,
-        block_size=16,
-        scale=0.3,
-        launch=triton_decode.Launch(tile=16, splits=splits, stages=2, warps=2, least=least),
-        arrivals=arrivals,
-        out=torch.full_like(query, float("nan")),
-    )
-    for row, length in enumerate(cache.context.tolist()):
-        if length:
-            assert_close(out[row : row + 1], reference(query[row : row + 1], cache, row, 0.3, None), dtype)
-        else:
-            assert (out[row] == 0).all()
-    assert not arrivals.any()
-
-
 def angles(tokens: int, size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Cosines and sines, [tokens, size] each, of angles that two halves share."""
     angle = torch.linspace(0, 50, tokens * size // 2).view(tokens, size // 2).repeat(1, 2).to(DEVICE)
@@ -591,11 +565,6 @@ def test_flash_attention_says_what_it_cannot_do() -> None:
     assert "not on cpu" in str(varlen.refusal(torch.empty(1, 1, 64, dtype=torch.float16)))
 
 
-@pytest.mark.parametrize(("splits", "least"), [(1, 1), (2, 1), (4, 2), (8, 3), (2, 8)])
-def test_long_rows_alone_are_cut(on_device: Callable[..., None], splits: int, least: int) -> None:
-    on_device(long_rows_alone_are_cut, splits, least, torch.float32)
-
-
 @given(
     rows=st.integers(1, 512),
     kv_heads=st.integers(1, 64),
@@ -618,14 +587,9 @@ def test_the_plan_splits_until_the_device_is_busy_and_never_below_a_tile(
         processors=processors,
     )
     programs = rows * kv_heads * launch.splits
-    if launch.least > 1:  # rows alone fill the device: long ones are cut
-        assert 2 * rows * kv_heads > 3 * processors
-        assert launch.splits == 1 or launch.splits * 256 <= context
-        assert launch.least * launch.tile == 256
-    else:
-        assert launch.splits == 1 or (programs <= 3 * processors and launch.splits * launch.tile <= context)
-        twice = 2 * launch.splits
-        assert 2 * programs > 3 * processors or twice * launch.tile > context or twice > 32
+    assert launch.splits == 1 or (programs <= 3 * processors and launch.splits * launch.tile <= context)
+    twice = 2 * launch.splits
+    assert 2 * programs > 3 * processors or twice * launch.tile > context or twice > 32
     for number in (launch.tile, launch.splits, launch.warps):  # as Triton wants them
         assert number & (number - 1) == 0
 
@@ -634,7 +598,7 @@ def test_the_plan_splits_until_the_device_is_busy_and_never_below_a_tile(
 def test_small_heads_get_short_tiles_where_the_rows_alone_fill_the_device(rows: int, tile: int) -> None:
     launch = triton_decode.plan(rows, 3, group=3, head_size=64, itemsize=2, block_size=32, context=4096, processors=132)
     assert (launch.tile, launch.warps) == (tile, 1 if tile == 32 else 4)
-    assert launch.least == (256 // tile if rows >= 128 else 1)
+    assert (launch.splits == 1) == (rows >= 128)
 
 
 def test_what_does_not_fit_is_refused(on_device: Callable[..., None]) -> None:

@@ -13,7 +13,6 @@ from cbviz.cuda import kernels, varlen
 from cbviz.cuda.attend import LayerCall, StaticPass
 from cbviz.cuda.triton_decode import decode
 from cbviz.cuda.triton_prompt import place
-from cbviz.cuda.triton_short import attend_short, is_short
 from cbviz.errors import EngineError
 from cbviz.models.capability import HOPPER
 
@@ -76,11 +75,6 @@ def _prompts(call: LayerCall, static: StaticPass) -> Tensor:
     """The pass's output with the prompts' tokens filled in; those of rows that decode are left to them."""
     fields, shape = static.fields, static.shape
     keys, values = static.cache.keys[call.layer], static.cache.values[call.layer]
-    if not shape.keys and is_short(call.query, shape.longest):
-        return attend_short(
-            call.query, call.key, call.value, keys, values, fields["slot_mapping"], fields["cu_seqlens_q"], call.rotary,
-            longest=shape.longest, scale=call.scale, window=call.window,
-        )  # fmt: skip
     query, key = place(
         call.query, call.key, call.value, keys, values, fields["slot_mapping"], call.rotary, first=shape.rows
     )

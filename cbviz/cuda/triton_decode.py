@@ -25,8 +25,6 @@ from cbviz.errors import EngineError
 
 _MOST_SPLITS = 32
 """Of more shares the merge would cost what the splitting gains."""
-_LONG_SHARE, _TAIL_SPLITS = 256, 4
-"""Positions that a share has at least, and shares of a row at most, where rows alone fill the device."""
 
 
 def decode(
@@ -158,8 +156,8 @@ def decode(
             tables.stride(0), *out.stride()[:2],
             kv_heads=kv_heads, group=group, group_rows=padded(group), size=size, width=width, block_size=block_size,
             tile=launch.tile, window=window or 0, splits=splits, splits_width=triton.next_power_of_2(splits),
-            least=launch.least, merge_rows=triton.next_power_of_2(group), newest=newest is not None,
-            rotary=rotary is not None, overlap=overlap, **({"launch_pdl": True} if overlap else {}),
+            merge_rows=triton.next_power_of_2(group), newest=newest is not None, rotary=rotary is not None,
+            overlap=overlap, **({"launch_pdl": True} if overlap else {}),
             num_warps=launch.warps, num_stages=launch.stages,
         )  # fmt: skip
     return out
@@ -176,8 +174,6 @@ class Launch(NamedTuple):
     """Depth of Triton's software pipeline."""
     warps: int
     """Warps of 32 threads a program."""
-    least: int = 1
-    """Tiles that a share has at least, so that a short row has fewer shares."""
 
 
 def plan(
@@ -231,12 +227,9 @@ def plan(
         stages = 3  # two tiles would not fit the shared memory of smaller GPUs
     # The running sums live in registers: more of them need more threads.
     warps = min(8, warps * max(1, padded(group) * padded(head_size) // 2048))
-    least = 1
-    if room < 2:  # the device is busy, and what it waits for in the end is the longest rows: they alone are cut
-        room, least = min(_TAIL_SPLITS, context // _LONG_SHARE), _LONG_SHARE // tile
     useful = min(room, context // tile, _MOST_SPLITS)
     splits = 1 << max(0, useful.bit_length() - 1)  # the power of 2 at or below it
-    return Launch(tile=tile, splits=splits, stages=stages, warps=warps, least=least)
+    return Launch(tile=tile, splits=splits, stages=stages, warps=warps)
 
 
 @cache

@@ -51,7 +51,6 @@ def _decode_kernel(
     window: tl.constexpr,
     splits: tl.constexpr,
     splits_width: tl.constexpr,
-    least: tl.constexpr,
     merge_rows: tl.constexpr,
     newest: tl.constexpr,
     rotary: tl.constexpr,
@@ -66,19 +65,6 @@ def _decode_kernel(
     if overlap:  # what comes next is the kernel's before; lengths and tables are older
         tl.extra.cuda.gdc_wait()
         tl.extra.cuda.gdc_launch_dependents()
-    # Of the tiles that hold anything visible, every share takes as many, but `least`; a short row has fewer shares.
-    cached_length = length
-    if newest:
-        cached_length = tl.maximum(length - 1, 0)
-    oldest = 0
-    if window > 0:
-        oldest = tl.maximum(length - window, 0)
-    first_tile = oldest // tile
-    last_tile = tl.cdiv(cached_length, tile)
-    share = tl.maximum(tl.cdiv(last_tile - first_tile, splits), least)
-    shares_used = tl.maximum(tl.cdiv(last_tile - first_tile, share), 1)
-    if split >= shares_used:
-        return
 
     number = tl.arange(0, width)
     step = tl.arange(0, tile)
@@ -99,8 +85,10 @@ def _decode_kernel(
     head = kv_head * group + member
     real = counts[:, None] & (number < size)[None, :]
 
+    cached_length = length
     if newest:
         # Asked for now and used behind the loop, so that nothing here holds up the first tiles.
+        cached_length = tl.maximum(length - 1, 0)
         own = number < size
         k_there = key + row * key_row + kv_head * key_head
         if rotary:
@@ -115,6 +103,13 @@ def _decode_kernel(
     largest = tl.full([group_rows], float("-inf"), tl.float32)
     total = tl.zeros([group_rows], tl.float32)
     sums = tl.zeros([group_rows, width], tl.float32)
+    # Of the tiles that hold anything visible, every split takes an equal share; the last ones may go without.
+    oldest = 0
+    if window > 0:
+        oldest = tl.maximum(length - window, 0)
+    first_tile = oldest // tile
+    last_tile = tl.cdiv(cached_length, tile)
+    share = tl.cdiv(last_tile - first_tile, splits)
     begin = first_tile + split * share
     end = tl.minimum(begin + share, last_tile)
     for i in tl.range(begin, end):
@@ -157,10 +152,10 @@ def _decode_kernel(
             tl.store(values + there_own, v_own, mask=own)
     average = tl.where(total[:, None] > 0, sums / total[:, None], 0.0)
 
-    if shares_used == 1:
+    if splits == 1:
         there = out + row * out_row + head[:, None] * out_head + number[None, :]
         tl.store(there, average.to(out.dtype.element_ty), mask=real)
-    elif splits > 1:
+    else:
         index = (row * (kv_heads * group) + head) * splits + split
         tl.store(shares + index[:, None] * size + number[None, :], average, mask=real)
         # The logarithm of the share's weight; minus infinity for a share that saw nothing.
@@ -168,14 +163,11 @@ def _decode_kernel(
         # All threads' shares are written before this program counts itself; the one that counts last sees all of them.
         tl.debug_barrier()
         counter = arrivals + row * kv_heads + kv_head
-        if tl.atomic_add(counter, 1, sem="acq_rel") == shares_used - 1:
+        if tl.atomic_add(counter, 1, sem="acq_rel") == splits - 1:
             tl.store(counter, 0)
             first = row * (kv_heads * group) + kv_head * group
             there = out + row * out_row + kv_head * group * out_head
-            _merge(
-                shares, weight, there, out_head, first, shares_used,
-                group, merge_rows, splits, splits_width, size, width,
-            )  # fmt: skip
+            _merge(shares, weight, there, out_head, first, group, merge_rows, splits, splits_width, size, width)
 
 
 @jit
@@ -185,7 +177,6 @@ def _merge(
     out: tl.tensor,
     out_head: tl.tensor,
     first: tl.tensor,
-    used: tl.tensor,
     group: tl.constexpr,
     group_rows: tl.constexpr,
     splits: tl.constexpr,
@@ -199,16 +190,15 @@ def _merge(
     number = tl.arange(0, width)
     real = (member < group)[:, None] & (number < size)[None, :]
     weights = weight + (first + member) * splits
-    known = (member < group)[:, None] & (split < used)[None, :]
+    known = (member < group)[:, None] & (split < splits)[None, :]
     each = tl.load(weights[:, None] + split[None, :], mask=known, other=float("-inf"), cache_modifier=".cg")
     largest = tl.max(each, 1)
     total = tl.zeros([group_rows], tl.float32)
     sums = tl.zeros([group_rows, width], tl.float32)
     for i in tl.static_range(splits):  # unrolled, so that all loads are under way at once
-        there = (member < group) & (i < used)
-        log_weight = tl.load(weights + i, mask=there, other=float("-inf"), cache_modifier=".cg")
+        log_weight = tl.load(weights + i, mask=member < group, other=float("-inf"), cache_modifier=".cg")
         mine = shares + ((first + member) * splits + i)[:, None] * size + number[None, :]
-        share = tl.load(mine, mask=real & (i < used), other=0.0, cache_modifier=".cg")
+        share = tl.load(mine, mask=real, other=0.0, cache_modifier=".cg")
         w = tl.where(log_weight > float("-inf"), tl.exp2(log_weight - largest), 0.0)
         total += w
         sums += share * w[:, None]
