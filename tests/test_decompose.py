@@ -312,6 +312,41 @@ def test_an_interrupt_keeps_what_was_measured(tmp_path: Path, monkeypatch: pytes
         decompose("tiny", resume=True, **{**asked, "seed": 7})
     with pytest.raises(FileError, match="there is nothing to resume"):
         decompose("tiny", resume=True, **{**asked, "save": tmp_path / "other.json"})
+    with pytest.raises(MeasureError, match=r"was measured with a limit of .* seconds; resume with the same\."):
+        decompose("tiny", resume=True, **{**asked, "limit": 9.5})
+    kept = target.read_bytes()
+    with pytest.raises(MeasureError, match=r"d\.json holds a decomposition with 3 steps; pass resume to continue it"):
+        decompose("tiny", **asked)
+    assert target.read_bytes() == kept
+
+
+def test_an_interrupt_of_the_first_step_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> StepResult:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "measured", interrupted)
+    target = tmp_path / "d.json"
+    target.write_text("something else", "utf-8")
+    assert not decompose("tiny", device="cpu", steps=CHAIN, save=target, **FEW).results
+    assert target.read_text("utf-8") == "something else"
+    main(["decompose", "--device", "cpu", "--save", str(target), "--quiet"])
+    assert "The numbers are in" not in "".join(capsys.readouterr())
+
+
+def test_steps_beside_the_tables_are_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(running, "measured", at_once)
+    only = ["batch_longest/eager", "batch_longest/eager/naive"]
+    found = decompose("tiny", device="cpu", only=only, **FEW)
+    said = [str(line) for line in found.sentences()]
+    assert any(line.startswith("batch_longest/eager/naive: ") and "output tokens/s" in line for line in said)
+    assert any(line.startswith("Attention naive instead of fused: ") for line in said)
+    assert not any(line.startswith("batch_longest/eager: ") for line in said), "the table has it"
+    with pytest.raises(MeasureError, match="both_ways is tgi/eager, which is not among the steps of only"):
+        decompose("tiny", device="cpu", only=only, both_ways="tgi/eager", **FEW)
+    assert main(["decompose", "--simulate", "--steps", "batch_longest,paged", "--only", "tgi/eager", "--quiet"]) == 0
+    assert "tgi/eager: " in capsys.readouterr().out
 
 
 def test_a_forecast_is_shown_beside_and_must_be_of_the_same_work(
@@ -325,6 +360,7 @@ def test_a_forecast_is_shown_beside_and_must_be_of_the_same_work(
     for factor, said_before in zip(found.factors("schedule_first"), said.factors("schedule_first"), strict=True):
         assert factor.forecast == pytest.approx(said_before.ratio)
     assert "forecast" in found.table().splitlines()[0]
+    assert any("The forecast is of opt-13b on NVIDIA A100" in str(note) for note in found.notes)
     assert found.waterfall().falls[0].forecast is not None
     with pytest.raises(MeasureError, match="a simulation of the same benchmark"):
         decompose(benchmark="small", simulate=A100, forecast=path, **asked)
@@ -429,10 +465,22 @@ def test_a_part_that_is_null_or_missing(name: str, a100: Decomposition) -> None:
         load_decomposition(content)
 
 
+def with_benchmark(found: Decomposition, **changed: Any) -> dict[str, Any]:
+    settings: dict[str, Any] = found.to_json()["settings"]
+    return {**settings, "benchmark": {**settings["benchmark"], **changed}}
+
+
 def test_a_damaged_file(tmp_path: Path, a100: Decomposition) -> None:
     for change in (
         {"results": [{**a100.to_json()["results"][0], "seconds": -1}]},
         {"results": [{"step": "paged/eager"}]},
+        {"results": [{**a100.to_json()["results"][0], "low": 1e308, "high": 1e308}]},
+        {"results": [{**a100.to_json()["results"][0], "low": 2 * a100.to_json()["results"][0]["high"]}]},
+        {"results": [{**a100.to_json()["results"][0], "iterations": -5}]},
+        {"results": [a100.to_json()["results"][0]] * 2},
+        {"settings": with_benchmark(a100, level={"batch": None, "quota": 8100})},
+        {"settings": with_benchmark(a100, requests=True)},
+        {"settings": with_benchmark(a100, limit="long")},
         {"orders": {"sideways": []}},
         {"settings": {}},
     ):

@@ -515,6 +515,28 @@ def test_a_gap_of_nothing_is_called_a_tie() -> None:
     assert "the two best logits are at most 0.0031 apart." in str(verdict(static, other, gap=0.0031))
 
 
+def test_answers_of_other_weights_are_not_compared() -> None:
+    def computed(name: str, weights: str | None, shift: int) -> Trace:
+        made = lane(name)
+        tokens = [(*given[:-1], given[-1] + shift) for given in made.requests.tokens]
+        extra = {**made.meta.extra, **({} if weights is None else {"weights": weights})}
+        meta = replace(made.meta, extra=extra)
+        return replace(made, meta=meta, requests=replace(made.requests, tokens=tokens))
+
+    ours, theirs = computed("static", None, 0), computed("continuous", "random ones of vLLM's own", 1)
+    alone = verdict(ours, theirs)
+    assert "With other weights, so that answers cannot be compared: continuous." in alone.sentences
+    assert not any("answers" in line and "differ" in line for line in alone.sentences)
+    assert not any("token by token" in line for line in alone.sentences)
+    three = verdict(ours, computed("tgi", None, 0), theirs)
+    assert f"All {len(ours.requests)} answers are the same, token by token." in three.sentences
+    assert three.identical == three.answered == len(ours.requests)
+    assert "With other weights, so that answers cannot be compared: continuous." in three.sentences
+    assert not any(
+        "other weights" in line for line in verdict(theirs, computed("tgi", "random ones of vLLM's own", 1)).sentences
+    )
+
+
 def test_runs_of_different_requests_are_not_compared() -> None:
     said = verdict(lane("static"), lane("continuous", lengths=[3, 9, 2]))
     assert said.headline is None

@@ -50,7 +50,7 @@ def run_decompose(options: argparse.Namespace) -> int:
         lines = [*found.sentences(), *(_attention() if options.recorded else ())]
         print(*(printable(line.in_language(options.language)) for line in lines), sep="\n", flush=True)
     targets: list[Writing] = []
-    if options.save is not None:
+    if options.save is not None and found.results:
         targets.append((lambda: None, f"The numbers are in {short(options.save)}"))
     if options.svg is not None and found.chains and len(found.results) > 1:
         picture = found.waterfall(found.steadiest, language=options.language)

@@ -253,13 +253,18 @@ def _compared(
         seconds = about_seconds(times, names, alike=same_policy(traces))
         lines += [*seconds, *(about_clocks(traces) if timed else [])]
     lines += [nothing] if nothing is not None and nothing is not beside else []
-    same, answered = same_answers(*traces)
+    # Answers are those of the weights: where lanes have others, they say nothing about schedules or rounding.
+    alike = [trace for trace in traces if _weights(trace) == _weights(traces[0])]
+    strange = [name for name, trace in zip(names, traces, strict=True) if _weights(trace) != _weights(traces[0])]
+    same, answered = same_answers(*alike)
+    answers = _answers(traces[0], same, answered, gap, checked) if len(alike) > 1 or not strange else []
+    answers += [Message("verdict.other_weights", lanes=in_a_list(strange))] if strange else []
     return RaceVerdict(
         compare,
         () if fallen_back else ranking,
         headline(ranking, names, shown),
         beside,
-        (*lines, *_answers(traces[0], same, answered, gap, checked)),
+        (*lines, *answers),
         timed,
         iteration_ratio=iteration_ratio(traces[0], traces[-1]) if len(traces[-1].iterations) else None,
         speedup=None if doubt or times is None else times.ratios[0, len(traces) - 1],
@@ -288,6 +293,11 @@ def _iterations(counted: Sequence[Standing], even: bool, compare: Compare) -> li
 def _worst(ranking: Sequence[Standing]) -> list[Standing]:
     """All lanes in the last place."""
     return [lane for lane in ranking if lane.place == ranking[-1].place]
+
+
+def _weights(trace: Trace) -> object:
+    """What a run says of its weights where they are not the model's own, in its dtype."""
+    return trace.meta.extra.get("weights")
 
 
 def _answers(trace: Trace, same: int, answered: int, gap: float | None, checked: bool) -> list[Message]:

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cbviz.checks import PASSING, flag, kind_of, listed, number, one_line, one_of, shown
-from cbviz.errors import FileError, MeasureError
+from cbviz.checks import PASSING, counted, flag, kind_of, listed, number, one_line, one_of, shown
+from cbviz.errors import CbvizError, FileError, MeasureError
+from cbviz.messages import Message
 from cbviz.models import LoadedModel, as_loaded
 from cbviz.paths import new_file, short
 from cbviz.run.decompose_costs import kernel_costs
 from cbviz.run.decompose_file import load_decomposition, save_decomposition
-from cbviz.run.decompose_measure import StepResult
 from cbviz.run.decompose_plan import (
     KERNELS,
     ORDERS,
@@ -127,6 +127,8 @@ def decompose(
     if resume and save is None:
         raise MeasureError("resume needs save, the file that holds what was measured.")
     target = None if save is None else new_file(save, "save", suffix=".json")
+    if target is not None and not resume:
+        _check_nothing_is_lost(target)
     own = {"cap": cap, "requests": requests, "seed": seed, "limit": limit}
     if simulate is not None:
         if both_ways is not None or device is not None or dtype is not None:
@@ -155,12 +157,16 @@ def decompose(
         date=datetime.now(UTC).isoformat(timespec="seconds"), versions=source.versions(),
     )  # fmt: skip
     if forecast is not None:
-        found = replace(found, forecasts=_forecasts(forecast, found))
+        found = _beside(found, forecast)
     if resume:
         found = _resumed(found, target)
     wanted = _unique([step for steps in (*chains.values(), quadrants) for step in steps] + ([twice] if twice else []))
     if only is not None:
         wanted = tuple(DecomposeStep.of(key) for key in listed("only", only, "steps", error=MeasureError))
+        if twice is not None and twice not in wanted:
+            raise MeasureError(
+                f"both_ways is {twice.key}, which is not among the steps of only; add it, or leave it out."
+            )
     source.prepare([step for step in wanted if step.key not in found.results or step == twice])
     return _run(found, wanted, source, twice, target, _asker(goes_on), progress_of(progress))
 
@@ -189,7 +195,7 @@ def _run(
                 save_decomposition(found, target)
     except KeyboardInterrupt:
         found = replace(found, stopped=True)
-        if target is not None:
+        if target is not None and found.results:
             save_decomposition(found, target)
     finally:
         source.close()
@@ -253,12 +259,31 @@ def _unique(steps: Sequence[DecomposeStep]) -> tuple[DecomposeStep, ...]:
     return tuple(order)
 
 
-def _forecasts(given: str | os.PathLike[str] | Decomposition, found: Decomposition) -> dict[str, StepResult]:
+def _beside(found: Decomposition, given: str | os.PathLike[str] | Decomposition) -> Decomposition:
+    """With what a simulation of the same benchmark says, and a note if it is of another model or device."""
     said = given if isinstance(given, Decomposition) else load_decomposition(given)
     ours, theirs = (replace(each.benchmark, limit=0.0) for each in (found, said))
     if not said.cost or ours != theirs:
         raise MeasureError("the forecast must be a simulation of the same benchmark: cap, requests and seed included.")
-    return said.results
+    notes = found.notes
+    if (said.model, said.device) != (found.model, found.device):
+        notes = (*notes, Message("decompose.other_forecast", model=said.model, device=said.device))
+    return replace(found, forecasts=said.results, notes=notes)
+
+
+def _check_nothing_is_lost(target: Path) -> None:
+    """Refuse a file that holds results, which the first new one would replace."""
+    if not target.exists():
+        return
+    try:
+        held = len(load_decomposition(target).results)
+    except CbvizError:
+        return  # another file, which the caller has named
+    if held:
+        raise MeasureError(
+            f"{short(target)} holds a decomposition with {counted(held, 'step')}; pass resume to continue it, or save "
+            "to another file."
+        )
 
 
 def _resumed(found: Decomposition, target: Path | None) -> Decomposition:
@@ -266,6 +291,9 @@ def _resumed(found: Decomposition, target: Path | None) -> Decomposition:
         raise FileError(f"there is nothing to resume: {short(target)} does not exist.")
     before = load_decomposition(target)
     ours, theirs = found.settings(), before.settings()
+    limit = before.benchmark.limit
+    if ours != theirs and found.benchmark == replace(before.benchmark, limit=found.benchmark.limit):
+        raise MeasureError(f"{short(target)} was measured with a limit of {limit:g} seconds; resume with the same.")
     if ours != theirs:
         other = [name for name in ours if ours[name] != theirs[name]]
         raise MeasureError(

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from cbviz.checks import finite, is_a, is_version, known_elsewhere, shown
+from cbviz.checks import finite, is_a, is_version, is_whole, known_elsewhere, shown
 from cbviz.errors import CbvizError, FileError, MeasureError
 from cbviz.paths import path_of, short, why, write_whole
 from cbviz.run.decompose_measure import StepResult
@@ -16,6 +16,8 @@ from cbviz.run.decompose_plan import ORDERS, Benchmark, DecomposeStep, Level
 from cbviz.run.decompose_result import DECOMPOSITION_FORMAT, DECOMPOSITION_VERSION, Decomposition
 
 LARGEST_DECOMPOSITION = 2**22
+MOST_SECONDS = 1e9
+"""Of a step: thirty years."""
 METHODS = ("whole", "counted", "simulated")
 _FOLDER = Path(__file__).parent / "decompositions"
 DECOMPOSITIONS = {
@@ -135,6 +137,12 @@ def _decomposition(content: dict[str, Any]) -> Decomposition:
     settings = content["settings"]
     made = dict(settings["benchmark"])
     benchmark = Benchmark(**{**made, "level": Level(**made["level"])})
+    numbers = {name: getattr(benchmark, name) for name in ("requests", "prompt", "mean", "cap", "block_size", "seed")}
+    for name, value in {**numbers, "batch": benchmark.level.batch, "quota": benchmark.level.quota}.items():
+        if not is_whole(value) or value < (name != "seed"):
+            raise ValueError(f"its benchmark has no {name}")
+    if (limit := finite(benchmark.limit)) is None or limit <= 0:
+        raise ValueError("its benchmark has no limit")
     orders = content["orders"]
     if not set(orders) <= set(ORDERS):
         raise ValueError("it has unknown orders")
@@ -160,8 +168,12 @@ def _results(rows: Any) -> dict[str, StepResult]:
     for row in rows:
         result = StepResult(**{f.name: row[f.name] for f in fields(StepResult)})
         DecomposeStep.of(result.step)
-        times = [finite(value) for value in (result.low, result.seconds, result.high)]
-        if any(time is None or time <= 0 for time in times) or result.method not in METHODS:
+        low, middle, high = (finite(value) or 0.0 for value in (result.low, result.seconds, result.high))
+        ordered = 0 < low <= middle <= high < MOST_SECONDS
+        counts = (result.iterations, result.timed_iterations)
+        if not ordered or result.method not in METHODS or not all(is_whole(count) and count >= 0 for count in counts):
             raise ValueError(f"the step {result.step} has impossible values")
+        if result.step in found:
+            raise ValueError(f"the step {result.step} is there twice")
         found[result.step] = result
     return found

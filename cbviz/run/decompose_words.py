@@ -43,6 +43,7 @@ def sentences(of: Decomposition) -> list[Message]:
             break
     said += _orders(of)
     said += _claim(of)
+    said += _beside(of)
     said += _quadrants(of)
     counted = [result for result in of.results.values() if result.method == "counted"]
     if counted:
@@ -106,10 +107,23 @@ def _quadrants(of: Decomposition) -> list[Message]:
                 scheduler_fused=_few(b / d), both=_few(a / d),
             )
         )  # fmt: skip
-    for step in of.quadrants[4:]:
-        naive, fused = of.results.get(step.key), of.results.get(DecomposeStep(step.scheme, step.kernels).key)
-        if naive is not None and fused is not None:
+    for key, naive in of.results.items():
+        step = DecomposeStep.of(key)
+        fused = of.results.get(DecomposeStep(step.scheme, step.kernels).key)
+        if step.attention == "naive" and fused is not None:
             found.append(Message("decompose.attention", ratio=_few(naive.seconds / fused.seconds)))
+    return found
+
+
+def _beside(of: Decomposition) -> list[Message]:
+    """A sentence for every result that no table shows."""
+    shown = {step.key for steps in of.chains.values() for step in steps}
+    found = []
+    for key, result in of.results.items():
+        if key not in shown:
+            output, whole = of.rates(key)
+            times = {"seconds": _few(result.seconds), "low": _few(result.low), "high": _few(result.high)}
+            found.append(Message("decompose.alone", step=key, **times, output=_few(output), whole=_few(whole)))
     return found
 
 
