@@ -157,8 +157,8 @@ def page() -> str:
         "",
         "Forecasts: [forecasts.json](results/decompose/forecasts.json). Run: `python benchmarks/decompose_runs.py "
         f"--out FILE --limit 9`, {about(measured.versions)}, {measured.date[:16].replace('T', ' ')} "
-        "([result](../cbviz/run/decompositions/opt-13b-h200.json)). Launching eager kernels is work of the host, whose "
-        "speed drifts: hence the spreads of those steps.",
+        "([result](../cbviz/run/decompositions/opt-13b-h200.json)). The host launches eager kernels, and its speed "
+        "drifts: hence the spreads of those steps.",
         "",
         *decomposition(measured),
         "",
