@@ -16,7 +16,7 @@ from cbviz.run.decompose_plan import ORDERS, Benchmark, DecomposeStep, Level
 from cbviz.run.decompose_result import DECOMPOSITION_FORMAT, DECOMPOSITION_VERSION, Decomposition
 
 LARGEST_DECOMPOSITION = 2**22
-MOST_SECONDS = 1e9
+LONGEST_STEP = 1e9
 """Of a step: thirty years."""
 METHODS = ("whole", "counted", "simulated")
 _FOLDER = Path(__file__).parent / "decompositions"
@@ -169,7 +169,7 @@ def _results(rows: Any) -> dict[str, StepResult]:
         result = StepResult(**{f.name: row[f.name] for f in fields(StepResult)})
         DecomposeStep.of(result.step)
         low, middle, high = (finite(value) or 0.0 for value in (result.low, result.seconds, result.high))
-        ordered = 0 < low <= middle <= high < MOST_SECONDS
+        ordered = 0 < low <= middle <= high < LONGEST_STEP
         counts = (result.iterations, result.timed_iterations)
         if not ordered or result.method not in METHODS or not all(is_whole(count) and count >= 0 for count in counts):
             raise ValueError(f"the step {result.step} has impossible values")
