@@ -36,7 +36,7 @@ class Answer:
         where = {"delta": {"content": text}} if "chat" in self.path else {"text": text}
         await self.event({"choices": [{"index": 0, "finish_reason": reason, **where}]})
 
-    async def end(self, usage: dict[str, int] | None = None) -> None:
+    async def end(self, usage: dict[str, Any] | None = None) -> None:
         if usage is not None:
             await self.event({"choices": [], "usage": usage})
         await self.send(b"data: [DONE]\n\n")
@@ -55,7 +55,7 @@ class Loopback:
         The most connections that it served at once.
     """
 
-    def __init__(self, behave: Behave, models: bytes = b'{"data": [{"id": "loop"}]}') -> None:
+    def __init__(self, behave: Behave, models: bytes | Behave = b'{"data": [{"id": "loop"}]}') -> None:
         self.behave, self.models = behave, models
         self.bodies: list[dict[str, Any]] = []
         self.heads: list[str] = []
@@ -88,7 +88,9 @@ class Loopback:
             lengths = [line[15:] for line in head.split("\r\n") if line.lower().startswith("content-length:")]
             body = await reader.readexactly(int(lengths[0]) if lengths else 0)
             answer = Answer(writer, head.split()[1])
-            if answer.path.endswith("/models"):
+            if answer.path.partition("?")[0].endswith("/models"):
+                if not isinstance(self.models, bytes):
+                    return await self.models({}, answer)
                 await answer.raw(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(self.models) + self.models)
                 return
             self.bodies.append(json.loads(body))

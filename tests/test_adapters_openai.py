@@ -175,9 +175,9 @@ async def endless_line(body: dict[str, Any], answer: Answer) -> None:
     ("behave", "sentence"),
     [
         (refuses, "the endpoint answered 429: too many requests for you"),
-        (stalls, "nothing came for 0.3 s, after 1 line of the answer"),
-        (never_answers, "nothing came for 0.3 s, after 0 lines of the answer"),
-        (stops_in_a_chunk, "the answer broke off after 1 pieces"),
+        (stalls, "no token came for 0.3 s, after 1 piece of the answer"),
+        (never_answers, "no answer came within 0.3 s"),
+        (stops_in_a_chunk, "the answer broke off after 1 piece"),
         (ends_early, "the answer broke off after 2 pieces"),
         (no_stream, "the answer is no stream of completions: <html>Welcome to nginx</html>"),
         (no_json, "the answer is no stream of completions: {nonsense"),
@@ -256,7 +256,7 @@ def test_inside_a_running_loop_as_in_a_notebook() -> None:
         ("http://a:8000/", "http://a:8000/v1/completions"),
         ("https://a/v1", "https://a:443/v1/completions"),
         ("https://a/openai/v1/completions", "https://a:443/openai/v1/completions"),
-        ("http://[::1]:9/v1/chat/completions", "http://::1:9/v1/chat/completions"),
+        ("http://[::1]:9/v1/chat/completions", "http://[::1]:9/v1/chat/completions"),
     ],
 )
 def test_addresses(url: str, path: str) -> None:
@@ -288,7 +288,7 @@ def by_hand() -> LoadResult:
     calls = (
         Call(0, 0.0, 0.1, 1.0, 7, [0.3, 0.5, 0.9], 3, "abc"),
         Call(1, 0.0, 0.2, 0.8, 5, [0.6], None, "x"),
-        Call(2, 0.5, 0.5, 0.7, 5, [0.6], None, "", Message("load.cut", lines=1)),
+        Call(2, 0.5, 0.5, 0.7, 5, [0.6], None, "", Message("load.cut", pieces=1)),
     )
     return LoadResult("http://a", "m", work(3), calls, seconds=2.0)
 

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
+import math
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, nullcontext
+import warnings
+from collections.abc import Callable
+from contextlib import aclosing, nullcontext, suppress
 from typing import Any
 
-from cbviz.adapters.openai.http import CallError, Endpoint, client, exchange, quote
+from cbviz.adapters.openai.answer import StreamedAnswer
+from cbviz.adapters.openai.http import ANSWER_BYTES, PER_TOKEN, CallError, Endpoint, Exchange, client
+from cbviz.adapters.openai.key import Key
 from cbviz.adapters.openai.result import Call, LoadResult
-from cbviz.checks import is_number, shown, whole
-from cbviz.errors import AdapterError
+from cbviz.checks import PASSING, flag, is_number, kind_of, one_line, shown, text, whole
+from cbviz.errors import AdapterError, CbvizError
 from cbviz.limits import MOST_SLOTS
 from cbviz.messages import Message
+from cbviz.paths import printable
 from cbviz.workload import Request, Workload
 
 LONGEST_PATIENCE = 86_400.0
-KEY = "OPENAI_API_KEY"
-"""Environment variable: sent as a bearer token if it is set."""
+GRACE = 2.0
+"""Seconds for what may follow the end of an answer: the endpoint's count of its tokens, and the end of the stream."""
+BROKEN_OFF = ("load.stalled", "load.cut", "load.too_long")
+"""How a connection may end after the end of its answer, which is complete all the same."""
+LOOKS_UP = 0.5
+"""Seconds after which the thread that waits looks up: on Windows nothing else lets Ctrl-C through."""
 
 
 def load(
@@ -39,10 +47,13 @@ def load(
     A request is sent as its text, or as token ids where it has none, which vLLM and others accept. One that forces its
     output length asks for `ignore_eos`, an extension that they share.
 
+    The variable OPENAI_API_KEY is sent as a bearer token if it is set. An interrupt ends the run, and the requests that
+    had been sent are returned; those whose answers had not ended say so.
+
     Parameters
     ----------
     url
-        Such as "http://localhost:8000".
+        Such as "http://localhost:8000"; a query, such as "?api-version=1", is part of every request.
     workload
         What to send, at its arrivals in seconds.
     model
@@ -50,23 +61,28 @@ def load(
     concurrency
         The most requests that are open at once. With all arrivals at 0 this is a closed loop: one ends, one is sent.
     patience
-        Seconds to wait for the connection and for each piece of an answer.
+        Seconds to wait for the head of an answer, from the moment of sending, and then for each next token. What
+        brings no token, such as a comment, does not count. An answer of more than twice as many pieces as the tokens
+        that were asked for, and 64, is cut.
     chat
         Whether to use the chat endpoint.
     done
-        Called with each request as it ends.
+        Called with each request as it ends, in a thread of the run. If it raises, the run goes on, and a warning at the
+        end says so.
 
     Returns
     -------
     LoadResult
-        One row a request, failed ones included, each with a sentence.
+        One row a request that was sent, failed ones included, each with a sentence.
 
     Raises
     ------
     AdapterError
-        An address, a workload or a number that makes no sense, or an endpoint that does not name its models.
+        An address, a workload, a key or a number that makes no sense, or an endpoint that does not name its models.
+    KeyboardInterrupt
+        The interrupt came before the first request was sent.
     """
-    endpoint = Endpoint.of(url, chat)
+    endpoint = Endpoint.of(url, flag("chat", chat, error=AdapterError))
     if not isinstance(workload, Workload):
         raise AdapterError(f"workload must be a Workload, not {shown(workload)}.")
     if workload.arrival_unit != "seconds" and any(request.arrival for request in workload):
@@ -78,17 +94,22 @@ def load(
     textless = [request.id for request in workload if not request.text]
     if endpoint.chat and textless:
         raise AdapterError(f"request {textless[0]} has no text, which the chat endpoint needs; use completions.")
-    generator = _Generator(endpoint, workload, model, concurrency, float(patience), done)
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(generator.run())
-    with ThreadPoolExecutor(1) as thread:  # a notebook has a loop of its own
-        return thread.submit(asyncio.run, generator.run()).result()
+    if model is not None:
+        model = text("model", model, error=AdapterError)
+    if done is not None and not callable(done):
+        raise AdapterError(f"done must be None or a function of a request that has ended, not {shown(done)}.")
+    key = Key.of_environment()
+    result = _Generator(endpoint, workload, model, concurrency, float(patience), done, key).result()
+    for note in result.notes:
+        warnings.warn(str(note), RuntimeWarning, stacklevel=2)
+    return result
 
 
 class _Generator:
-    """One run: its clock, and the tasks that wait for their arrivals."""
+    """One run: its clock, the tasks that wait for their arrivals, and the thread that they share.
+
+    The thread that called waits, so that an interrupt reaches it there and nowhere within a request.
+    """
 
     def __init__(
         self,
@@ -98,51 +119,135 @@ class _Generator:
         concurrency: int | None,
         patience: float,
         done: Callable[[Call], None] | None,
+        key: Key,
     ) -> None:
         self.endpoint, self.workload, self.patience = endpoint, workload, patience
-        self.concurrency, self.done = concurrency, done
+        self.concurrency, self.done, self.key = concurrency, done, key
         self.model = model or ""
-        self.key = os.environ.get(KEY, "")
-        self.began = 0.0
+        self.began = self.seconds = 0.0
+        self.calls: list[Call | None] = [None] * len(workload)
+        self.over = threading.Event()
+        self.stopped = False
+        self.failure: BaseException | None = None
+        self.refusals: list[str] = []
+        self.running: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
 
     def now(self) -> float:
         return time.perf_counter() - self.began
 
-    async def run(self) -> LoadResult:
+    def result(self) -> LoadResult:
+        """Run it. Raises KeyboardInterrupt if one came before anything was sent."""
+        thread = threading.Thread(target=self._work, name="cbviz load", daemon=True)
+        try:
+            thread.start()
+            self._wait()
+        except BaseException as broken:
+            self._stop()
+            if thread.ident is not None:
+                self._wait()
+            if not isinstance(broken, KeyboardInterrupt):
+                raise
+        if self.failure is not None:
+            raise self.failure
+        calls = tuple(call for call in self.calls if call is not None)
+        if not calls:
+            raise KeyboardInterrupt
+        said = self.refusals
+        notes = (Message("load.done_raised", n=len(said), count=str(len(said)), first=said[0]),) if said else ()
+        return LoadResult(
+            str(self.endpoint), self.model, self.workload, calls, self.seconds, self.concurrency,
+            stopped=self.stopped, notes=notes,
+        )  # fmt: skip
+
+    def _wait(self) -> None:
+        while not self.over.wait(LOOKS_UP):
+            pass
+
+    def _stop(self) -> None:
+        """End all requests; any thread may call it."""
+        self.stopped = True
+        if self.running is not None:
+            loop, task = self.running
+            with suppress(RuntimeError):  # the loop has ended by itself
+                loop.call_soon_threadsafe(task.cancel)
+
+    def _work(self) -> None:
+        """What the thread does."""
+        try:
+            asyncio.run(self._run())
+        except BaseException as error:
+            self.failure = self.failure or error
+        finally:
+            self.over.set()
+
+    async def _run(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.running = (asyncio.get_running_loop(), task)
+        try:
+            if not self.stopped:
+                await self._send_all()
+        except asyncio.CancelledError as error:
+            self.failure = None if self.stopped else error
+        except BaseException as error:
+            self.failure = error
+        finally:
+            self.over.set()  # a name that is still being looked up keeps the loop from ending
+
+    async def _send_all(self) -> None:
         async with client(self.endpoint, self.patience) as self.http:
             if not self.model:
                 self.model = await self._first_model()
             self.began = time.perf_counter()
             gate = asyncio.Semaphore(self.concurrency) if self.concurrency is not None else nullcontext()
-            calls = await asyncio.gather(*(self._call(request, gate) for request in self.workload))
-        return LoadResult(str(self.endpoint), self.model, self.workload, tuple(calls), self.now(), self.concurrency)
+            try:
+                await asyncio.gather(*(self._call(n, request, gate) for n, request in enumerate(self.workload)))
+            finally:
+                self.seconds = self.now()
 
     async def _first_model(self) -> str:
-        path = f"{self.endpoint.base}/models"
         try:
-            async with aclosing(exchange(self.http, "GET", path, None, self.key, self.patience)) as lines:
-                found = json.loads(b"\n".join([line async for line in lines]))
-            return str(found["data"][0]["id"])
+            found = json.loads(await Exchange(self.http, self.key, self.patience).whole(self.endpoint.models))
+            return text("the model", found["data"][0]["id"])
         except CallError as failed:
             raise AdapterError(f"{self.endpoint} does not name its models ({failed}); name one.") from None
-        except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+        except (CbvizError, ValueError, KeyError, IndexError, TypeError, RecursionError):
             raise AdapterError(f"{self.endpoint} does not name its models; name one.") from None
 
-    async def _call(self, request: Request, gate: Any) -> Call:
+    async def _call(self, n: int, request: Request, gate: Any) -> None:
         if (wait := request.arrival - self.now()) > 0:
             await asyncio.sleep(wait)
         async with gate:
-            call = Call(request.id, request.arrival, self.now(), prompt_tokens=len(request.prompt))
+            call = self.calls[n] = Call(request.id, request.arrival, self.now(), prompt_tokens=len(request.prompt))
+            answer = StreamedAnswer(call, request.output_length or request.max_new_tokens, self.now, self.key)
             try:
-                await self._stream(request, call)
+                await self._stream(request, answer)
             except CallError as failed:
                 call.error = failed.why
-            call.end = self.now()
-        if self.done is not None:
-            self.done(call)
-        return call
+            except asyncio.CancelledError:
+                call.error = None if answer.complete else Message("load.interrupted")
+                raise
+            except Exception as error:  # whatever an endpoint makes a library do costs one row
+                found = self.key.scrub(f"{kind_of(error)}: {one_line(error)}")
+                call.error = Message("load.nonsense", found=printable(found))
+            finally:
+                call.end = self.now()
+        self._report(call)
 
-    def _body(self, request: Request) -> dict[str, Any]:
+    def _report(self, call: Call) -> None:
+        """Tell the caller that a request has ended."""
+        if self.done is None:
+            return
+        try:
+            self.done(call)
+        except KeyboardInterrupt:
+            self._stop()
+        except PASSING:
+            raise
+        except BaseException as error:  # the caller's code
+            self.refusals.append(f"{kind_of(error)}: {one_line(error)}")
+
+    def _body(self, request: Request, most: int) -> dict[str, Any]:
         forced = request.output_length is not None
         prompt: dict[str, Any] = {"prompt": request.text or list(request.prompt)}
         if self.endpoint.chat:
@@ -150,54 +255,27 @@ class _Generator:
         return {
             "model": self.model,
             **prompt,
-            "max_tokens": request.output_length or request.max_new_tokens,
+            "max_tokens": most,
             "temperature": request.sampling.temperature,
             "stream": True,
             "stream_options": {"include_usage": True},
             **({"ignore_eos": True} if forced else {}),
         }
 
-    async def _stream(self, request: Request, call: Call) -> None:
-        """Fill in a call from the server-sent events of its answer. Raises CallError."""
-        sent = exchange(self.http, "POST", self.endpoint.completions, self._body(request), self.key, self.patience)
-        async with aclosing(sent) as lines:
-            ended = await self._answer(lines, call)
-        if not ended:
-            raise CallError(Message("load.cut", lines=len(call.times)))
-        if not call.times:
-            raise CallError(Message("load.empty"))
-
-    async def _answer(self, lines: AsyncIterator[bytes], call: Call) -> bool:
-        """Take in the events; whether the answer came to its end."""
-        ended = False
-        async for line in lines:
-            if not line.startswith(b"data:"):
-                if line.strip() and not line.startswith((b":", b"event:", b"id:", b"retry:")):
-                    raise CallError(Message("load.nonsense", found=quote(line)))
-                continue
-            data = line.removeprefix(b"data:").strip()
-            if data == b"[DONE]":
-                return True
-            ended |= self._event(data, call)
-        return ended
-
-    def _event(self, data: bytes, call: Call) -> bool:
-        """One event; whether it ends the answer."""
+    async def _stream(self, request: Request, answer: StreamedAnswer) -> None:
+        """Fill in a call from the events of its answer. Raises CallError."""
+        exchange = Exchange(self.http, self.key, self.patience, ANSWER_BYTES + PER_TOKEN * answer.asked)
+        body = self._body(request, answer.asked)
         try:
-            event = json.loads(data)
-            if "error" in event:
-                error = event["error"]
-                said = error.get("message", error) if isinstance(error, dict) else error
-                raise CallError(Message("load.reported", said=quote(str(said).encode())))
-            usage = event.get("usage") or {}
-            choice = (event.get("choices") or [{}])[0]
-            piece = choice.get("text") or (choice.get("delta") or {}).get("content") or ""
-            if piece:
-                call.times.append(self.now())
-                call.text += str(piece)
-            if usage:
-                call.counted = int(usage["completion_tokens"])
-                call.prompt_tokens = int(usage["prompt_tokens"])
-            return choice.get("finish_reason") is not None
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise CallError(Message("load.nonsense", found=quote(data))) from None
+            async with aclosing(exchange.events(self.endpoint.completions, body)) as events:
+                async for event in events:
+                    over, went_on = answer.ended, answer.take(event)
+                    exchange.pieces = len(answer.call.times)
+                    if answer.closed:
+                        break
+                    if went_on and not over:
+                        exchange.renew(GRACE if answer.ended else math.inf)
+        except CallError as failed:
+            if not answer.ended or failed.why.key not in BROKEN_OFF:
+                raise
+        answer.finish()

@@ -50,6 +50,11 @@ class Call:
     error: Message | None = None
 
     @property
+    def ended(self) -> bool:
+        """Whether it completed or failed, and was not still open when the run was interrupted."""
+        return self.error is None or self.error.key != "load.interrupted"
+
+    @property
     def output_tokens(self) -> int:
         """By the endpoint's count, or one a piece."""
         return len(self.times) if self.counted is None else self.counted
@@ -86,11 +91,15 @@ class LoadResult:
     workload
         What was sent.
     calls
-        One a request, in the workload's order.
+        One a request that was sent, in the workload's order.
     seconds
         Duration of the run.
     concurrency
         The most requests that were open at once; None if there was no such limit.
+    stopped
+        Whether an interrupt ended the run; requests that it had not sent have no call.
+    notes
+        Sentences on what went wrong beside the requests.
     """
 
     url: str
@@ -101,6 +110,8 @@ class LoadResult:
     concurrency: int | None = None
     burstiness: float | None = None
     """Of the arrivals, where it is known."""
+    stopped: bool = False
+    notes: tuple[Message, ...] = ()
 
     @property
     def completed(self) -> tuple[Call, ...]:
@@ -117,7 +128,8 @@ class LoadResult:
         """
         done = self.completed
         tokens = sum(call.output_tokens for call in done)
-        said = [
+        said = [self.partly()] if self.stopped else []
+        said.append(
             Message(
                 "load.result",
                 done=len(done),
@@ -125,7 +137,7 @@ class LoadResult:
                 seconds=round(self.seconds, 2),
                 rate=round(tokens / self.seconds, 1) if self.seconds else 0.0,
             )
-        ]
+        )
         for key, values in (
             ("load.ttft", [call.ttft for call in done]),
             ("load.tpot", [call.tpot for call in done if not math.isnan(call.tpot)]),
@@ -138,9 +150,21 @@ class LoadResult:
         late = max((call.sent - call.arrival for call in self.calls), default=0.0)
         if self.concurrency is None and late > 0.1:
             said.append(Message("load.late", seconds=round(late, 2)))
-        for why, n in Counter(call.error for call in self.calls if call.error is not None).most_common():
-            said.append(Message("load.failed", n=n, count=str(n), why=why))
-        return said
+        failed = Counter(call.error for call in self.calls if call.error is not None and call.ended)
+        said += [Message("load.failed", n=n, count=str(n), why=why) for why, n in failed.most_common()]
+        return [*said, *self.notes]
+
+    def partly(self) -> Message:
+        """How far a run came that was interrupted.
+
+        Returns
+        -------
+        Message
+            How many requests had ended, how many were in flight, and how many had not been sent.
+        """
+        ended = sum(call.ended for call in self.calls)
+        unsent = max(0, len(self.workload) - len(self.calls))
+        return Message("load.partly", done=ended, all=len(self.workload), open=len(self.calls) - ended, unsent=unsent)
 
     def rows(self, language: str = FIRST) -> list[dict[str, Any]]:
         """One row a request.
