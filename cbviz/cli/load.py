@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from cbviz.cli.signals import Answered
 from cbviz.cli.targets import BAD_INPUT, Writing, write_all
 from cbviz.cli.words import print_json
 from cbviz.errors import AdapterError
@@ -39,10 +41,14 @@ def run_load(options: argparse.Namespace) -> int:
         patience=options.patience,
         chat=options.chat,
     )
+    if result.stopped and not any(call.ended for call in result.calls):
+        raise KeyboardInterrupt
     result = replace(result, burstiness=options.burstiness if options.request_rate is not None else None)
     facts = result.to_json()
     if options.json:
         print_json(facts)
+        if result.stopped:
+            print(f"cbviz: {result.partly().in_language(options.language)}", file=sys.stderr)
     else:
         print(*(said.in_language(options.language) for said in result.sentences()), sep="\n", flush=True)
     targets: list[Writing] = []
@@ -50,9 +56,15 @@ def run_load(options: argparse.Namespace) -> int:
         text = json.dumps(facts, allow_nan=False) + "\n"
         targets.append((lambda: write_whole(options.save, text, "--save"), f"The numbers are in {short(options.save)}"))
     if options.svg is not None:
-        picture = result.svg(options.language)
-        targets.append((lambda: write_whole(options.svg, picture, "--svg"), f"The picture is in {short(options.svg)}"))
+        targets.append(
+            (
+                lambda: write_whole(options.svg, result.svg(options.language), "--svg"),
+                f"The picture is in {short(options.svg)}",
+            )
+        )
     code = write_all(targets, quiet=options.json) if targets else 0
+    if result.stopped:
+        raise Answered
     return code or (0 if result.completed else BAD_INPUT)
 
 
