@@ -10,7 +10,8 @@ contact points, this needs of the scheduler `waiting` (first come, first served)
 `cache_config.{num_gpu_blocks, enable_prefix_caching}`, and of a request `arrival_time`, `num_tokens`,
 `num_computed_tokens` and `num_output_placeholders`.
 
-If the policy fails while the server runs, its error is logged, and vLLM schedules by its own rule from then on.
+If the policy fails while the server runs, or vLLM is not as expected, that is logged, and vLLM schedules by its own
+rule from then on, with every request still in its queue.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ import importlib
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from cbviz.adapters.driving import Driver, stuck, view_of
+from cbviz.adapters.vllm.arrangement import Arrangement
 from cbviz.adapters.vllm.known import KNOWN_VLLM, POLICY_VARIABLE
 from cbviz.checks import one_line, shown
 from cbviz.errors import AdapterError, CbvizError
@@ -32,6 +35,9 @@ from cbviz.policies.plan import CheckedPlan
 
 log = logging.getLogger("cbviz")
 VLLM = "vLLM"
+ADAPTIVE = "adaptive_long_prefill_threshold"
+"""Since 0.33 it would raise the threshold of a plan."""
+Done = TypeVar("Done")
 
 
 def cut(lacks: Sequence[int], wanted: Sequence[int], budget: int) -> tuple[int, int] | None:
@@ -113,53 +119,69 @@ def policy_named(name: str) -> Policy:
 class PolicyDriven:
     """Mixed into a scheduler of vLLM's: asks the policy before each pass, and lets vLLM carry out its plan."""
 
+    cbviz_policy = ""
+    """Of the policy that drives it; "" if none does."""
+    cbviz_off = ""
+    """Why vLLM schedules by its own rule again; "" while the policy drives it."""
+    cbviz_deviations = 0
+    """Passes in which vLLM took in something else than planned."""
+    _cbviz_adaptive: Any = None
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         driver = Driver(policy_named(os.environ.get(POLICY_VARIABLE, "continuous")), VLLM, _mappable)
         driver.rehearse()
         super().__init__(*args, **kwargs)
-        config: Any = self.scheduler_config  # type: ignore[attr-defined]
-        kind = str(getattr(config, "policy", "fcfs"))
+        self._cbviz_driver = driver
+        self._cbviz_numbers: dict[str, int] = {}
+        self._cbviz_known = 0
+        self._cbviz_admitted: dict[str, int] = {}
+        self._cbviz_last_admission: int | None = None
+        self._cbviz_passes = 0
+        self._cbviz_began = time.time()
+        try:
+            self._cbviz_settle()
+            self.cbviz_policy = driver.policy.name
+        except AdapterError:
+            raise
+        except Exception as error:  # this vLLM is not as expected
+            self._cbviz_give_up(error)
+
+    def _cbviz_settle(self) -> None:
+        """Refuse settings of the server that would interfere."""
+        them: Any = self
+        kind = str(getattr(them.scheduler_config, "policy", "fcfs"))
         if kind != "fcfs":
             raise AdapterError(f"scheduling policy {shown(kind)} orders the queue itself; a cbviz policy needs 'fcfs'.")
-        if getattr(self, "num_spec_tokens", 0):
+        if getattr(them, "num_spec_tokens", 0):
             raise AdapterError("speculative decoding takes in several tokens a decode, which no cbviz policy plans.")
-        if getattr(self.cache_config, "enable_prefix_caching", False):  # type: ignore[attr-defined]
+        if getattr(them.cache_config, "enable_prefix_caching", False):
             raise AdapterError(
                 "prefix caching shortens prompts by what a policy cannot see; start vLLM with "
                 "--no-enable-prefix-caching."
             )
-        self.adaptive_long_prefill_threshold = False  # since 0.33 it would raise the threshold of a plan
-        self.cbviz_policy = driver.policy.name
-        self.cbviz_off = ""
-        """Why vLLM schedules by its own rule again; "" while the policy drives it."""
-        self.cbviz_deviations = 0
-        """Passes in which vLLM took in something else than planned."""
-        self._cbviz_driver = driver
-        self._cbviz_numbers: dict[str, int] = {}
-        self._cbviz_admitted: dict[str, int] = {}
-        self._cbviz_passes = 0
-        self._cbviz_began = time.time()
+        if (adaptive := getattr(them, ADAPTIVE, None)) is not None:
+            setattr(them, ADAPTIVE, False)
+            self._cbviz_adaptive = adaptive
 
     def schedule(self, *args: Any, **kwargs: Any) -> Any:
-        """One pass: by the policy's plan, or by vLLM's own rule once the policy has failed."""
-        planned = self._cbviz_plan()
+        """One pass: by the policy's plan, or by vLLM's own rule once that has failed."""
+        planned = self._cbviz_tried(self._cbviz_ask)
         if planned is None:
             return super().schedule(*args, **kwargs)  # type: ignore[misc]
         admitted, wanted, budget, threshold = planned
-        them: Any = self
-        queue, config = them.waiting, them.scheduler_config
-        others = [request for request in queue if request not in admitted]
-        before = them.max_num_scheduled_tokens, config.long_prefill_token_threshold
-        queue.remove_requests(list(queue))
-        for request in admitted:
-            queue.add_request(request)
-        them.max_num_scheduled_tokens, config.long_prefill_token_threshold = budget, threshold
+        arranged = Arrangement(self)
+        if not self._cbviz_tried(lambda: arranged.make(admitted, budget, threshold)):
+            self._cbviz_tried(arranged.undo, always=True)
+            return super().schedule(*args, **kwargs)  # type: ignore[misc]
         try:
             output = super().schedule(*args, **kwargs)  # type: ignore[misc]
         finally:
-            them.max_num_scheduled_tokens, config.long_prefill_token_threshold = before
-            for request in others:  # behind those that were preempted, or not admitted after all
-                queue.add_request(request)
+            self._cbviz_tried(arranged.put_back, always=True)
+        self._cbviz_tried(lambda: self._cbviz_note(output, admitted, wanted))
+        return output
+
+    def _cbviz_note(self, output: Any, admitted: list[Any], wanted: dict[str, int]) -> None:
+        """Look at what vLLM made of the plan."""
         got = dict(output.num_scheduled_tokens)
         if got != wanted:
             self.cbviz_deviations += 1
@@ -167,25 +189,35 @@ class PolicyDriven:
                 log.warning("cbviz: vLLM takes in %s tokens by request where the plan has %s.", got, wanted)
         for request in admitted:
             if request.request_id in got:
-                self._cbviz_admitted[request.request_id] = self._cbviz_passes
+                self._cbviz_admitted[request.request_id] = self._cbviz_last_admission = self._cbviz_passes
         self._cbviz_passes += bool(got)
-        return output
 
-    def _cbviz_plan(self) -> tuple[list[Any], dict[str, int], int, int] | None:
-        """Requests to admit, tokens by request, budget and threshold; None once the policy has failed."""
-        if self.cbviz_off:
+    def _cbviz_tried(self, step: Callable[[], Done], *, always: bool = False) -> Done | None:
+        """What a step gives; None once anything has failed, this step included, unless it is taken `always`."""
+        if self.cbviz_off and not always:
             return None
         try:
-            return self._cbviz_ask()
+            return step()
         except Exception as error:
-            self.cbviz_off = one_line(error) if isinstance(error, CbvizError) else f"{type(error).__name__}: {error}"
-            log.warning("cbviz: %s; from here on vLLM schedules by its own rule.", self.cbviz_off)
+            self._cbviz_give_up(error)
             return None
+
+    def _cbviz_give_up(self, error: Exception) -> None:
+        """From here on vLLM schedules by its own rule; said once."""
+        if self.cbviz_off:
+            return
+        said = one_line(error)
+        self.cbviz_off = said if isinstance(error, CbvizError) else f"{type(error).__name__}: {said}"
+        log.warning("cbviz: %s; from here on vLLM schedules by its own rule.", self.cbviz_off)
+        if self._cbviz_adaptive is not None:
+            with suppress(Exception):
+                setattr(self, ADAPTIVE, self._cbviz_adaptive)
 
     def _cbviz_ask(self) -> tuple[list[Any], dict[str, int], int, int]:
         them: Any = self
         going = [request for request in them.running if not _ends_in_flight(request)]
         waiting = list(them.waiting)
+        self._cbviz_forget({*(request.request_id for request in (*them.running, *waiting)), *_all_of(them)})
         requests = {self._cbviz_number(request): request for request in (*going, *waiting)}
         blocks, size = (
             int(them.cache_config.num_gpu_blocks) - 1,
@@ -200,7 +232,7 @@ class PolicyDriven:
             total_blocks=blocks,
             block_size=size,
             context_limit=min(int(them.max_model_len), blocks * size),
-            last_admission=max(self._cbviz_admitted.values(), default=None),
+            last_admission=self._cbviz_last_admission,
             taken=len(them.running) - len(going),
         )
         plan = self._cbviz_driver.plan(view)
@@ -214,7 +246,16 @@ class PolicyDriven:
         return [requests[entry.request] for entry in plan.admit], tokens, *pair
 
     def _cbviz_number(self, request: Any) -> int:
-        return self._cbviz_numbers.setdefault(request.request_id, len(self._cbviz_numbers))
+        if request.request_id not in self._cbviz_numbers:
+            self._cbviz_numbers[request.request_id] = self._cbviz_known
+            self._cbviz_known += 1
+        return self._cbviz_numbers[request.request_id]
+
+    def _cbviz_forget(self, here: set[str]) -> None:
+        """Let go of requests that have left vLLM: a server runs for months."""
+        for table in (self._cbviz_numbers, self._cbviz_admitted):
+            for name in [name for name in table if name not in here]:
+                del table[name]
 
     def _cbviz_seen(self, request: Any, waits: bool) -> RequestView:
         in_flight = 0 if waits else request.num_output_placeholders
@@ -228,6 +269,11 @@ class PolicyDriven:
             slot=None if waits else 0,
             admitted=self._cbviz_admitted.get(request.request_id),
         )
+
+
+def _all_of(scheduler: Any) -> list[str]:
+    """All that a scheduler has, those included that wait elsewhere; nothing where it has no such table."""
+    return list(getattr(scheduler, "requests", None) or ())
 
 
 def _ends_in_flight(request: Any) -> bool:
