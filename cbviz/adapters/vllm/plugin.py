@@ -16,6 +16,7 @@ Whatever fails here is logged once and switches the recording off: the server ke
 from __future__ import annotations
 
 import importlib
+import inspect
 import logging
 import os
 import time
@@ -27,9 +28,13 @@ from typing import Any
 from cbviz.adapters.vllm.known import KNOWN_VLLM, LINE_FORMAT, LINES_VARIABLE
 from cbviz.adapters.vllm.writer import LineWriter
 from cbviz.checks import one_line
+from cbviz.errors import AdapterError
 
 log = logging.getLogger("cbviz")
 MARK = "_cbviz_records"
+GIVES_CLASS = "get_scheduler_cls"
+MOST_UNDER_WAY = 1_000
+"""Passes; a pipeline of many GPUs has some dozens."""
 
 
 def register() -> None:
@@ -44,15 +49,23 @@ def register() -> None:
         vllm = importlib.import_module("vllm")
         KNOWN_VLLM.check(vllm.__version__)
         config = importlib.import_module("vllm.config").SchedulerConfig
-        original = config.get_scheduler_cls
+        original = inspect.getattr_static(config, GIVES_CLASS)
         if getattr(original, MARK, False):
             return
+        if not inspect.isfunction(original):
+            raise AdapterError(f"SchedulerConfig.{GIVES_CLASS} is no plain method any more")
+        version = str(vllm.__version__)
 
-        def get_scheduler_cls(self: Any) -> type:
-            return recording(original(self), path, str(vllm.__version__))
+        def get_scheduler_cls(*args: Any, **kwargs: Any) -> Any:
+            made = original(*args, **kwargs)
+            try:
+                return recording(made, path, version)
+            except Exception as error:
+                log.warning("cbviz records nothing of this vLLM: %s.", one_line(error))
+                return made
 
         setattr(get_scheduler_cls, MARK, True)
-        config.get_scheduler_cls = get_scheduler_cls
+        setattr(config, GIVES_CLASS, get_scheduler_cls)
     except Exception as error:
         log.warning("cbviz records nothing of this vLLM: %s.", one_line(error))
 
@@ -85,14 +98,14 @@ class _Recording:
     _cbviz: tuple[str, str, str]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._cbviz_reporter = Reporter()  # first, for a scheduler that calls its own methods while it is made
         super().__init__(*args, **kwargs)
-        self._cbviz_reporter = Reporter()
         self._cbviz_reporter.do("start", self, *self._cbviz)
 
-    def add_request(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+    def add_request(self, *args: Any, **kwargs: Any) -> Any:
         """vLLM's own."""
-        result = super().add_request(request, *args, **kwargs)  # type: ignore[misc]
-        self._cbviz_reporter.do("arrived", request)
+        result = super().add_request(*args, **kwargs)  # type: ignore[misc]
+        self._cbviz_reporter.do("arrived", *args, *kwargs.values())
         return result
 
     def schedule(self, *args: Any, **kwargs: Any) -> Any:
@@ -103,18 +116,19 @@ class _Recording:
         reporter.do("scheduled", self, output)
         return output
 
-    def update_from_output(self, scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
+    def update_from_output(self, *args: Any, **kwargs: Any) -> Any:
         """vLLM's own."""
-        result = super().update_from_output(scheduler_output, *args, **kwargs)  # type: ignore[misc]
-        self._cbviz_reporter.do("updated", scheduler_output, result)
+        result = super().update_from_output(*args, **kwargs)  # type: ignore[misc]
+        self._cbviz_reporter.do("updated", result, *args, *kwargs.values())
         return result
 
     def shutdown(self, *args: Any, **kwargs: Any) -> Any:
         """vLLM's own."""
-        result = super().shutdown(*args, **kwargs)  # type: ignore[misc]
-        self._cbviz_reporter.do("stop")
-        self._cbviz_reporter.close()
-        return result
+        try:
+            return super().shutdown(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            self._cbviz_reporter.do("stop")
+            self._cbviz_reporter.close()
 
 
 @dataclass(slots=True)
@@ -181,8 +195,9 @@ class Reporter:
         }
         self.writer = LineWriter(path, header)
 
-    def arrived(self, request: Any) -> None:
-        """A request entered the queue."""
+    def arrived(self, *given: Any) -> None:
+        """A request entered the queue; it is one of the arguments, in whatever order vLLM gives them."""
+        request = _with("request_id", given)
         line = {
             "kind": "request",
             "t": self._clock(),
@@ -208,15 +223,20 @@ class Reporter:
         starts = {request.req_id: request.num_computed_tokens for request in output.scheduled_new_reqs}
         starts.update(zip(cached.req_ids, cached.num_computed_tokens, strict=True))
         rows = [[str(name), int(n), int(starts[name])] for name, n in output.num_scheduled_tokens.items()]
+        if len(self._under_way) == MOST_UNDER_WAY:
+            raise AdapterError(f"{MOST_UNDER_WAY:,} passes were scheduled and none of them has ended")
         self._under_way[id(output)] = _Pass(output, self._began, rows, self._lost, self._gone)
         self._lost, self._gone = [], []
 
-    def updated(self, output: Any, result: Any) -> None:
-        """A pass has ended. It is paired with its schedule by the identity of its output."""
+    def updated(self, result: Any, *given: Any) -> None:
+        """A pass has ended. It is paired with its schedule by the identity of its output, one of the arguments."""
+        output = _with("total_num_scheduled_tokens", given)
         if not output.total_num_scheduled_tokens:
             return
-        under_way = self._under_way.pop(id(output))
-        given = [
+        under_way = self._under_way.pop(id(output), None)
+        if under_way is None:
+            raise AdapterError("a pass has ended that was not scheduled here")
+        tokens = [
             [str(one.request_id), [int(token) for token in one.new_token_ids], _reason(one)]
             for outputs in (result or {}).values()
             for one in outputs.outputs
@@ -227,7 +247,7 @@ class Reporter:
             "t0": under_way.began,
             "t1": self._clock(),
             "rows": under_way.rows,
-            "out": given,
+            "out": tokens,
             "preempted": under_way.lost,
             "gone": under_way.gone,
         }
@@ -247,6 +267,14 @@ class Reporter:
     def _put(self, line: dict[str, Any]) -> None:
         if self.writer is not None:
             self.writer.put(line)
+
+
+def _with(name: str, given: tuple[Any, ...]) -> Any:
+    """The argument that has an attribute of this name."""
+    for value in given:
+        if hasattr(value, name):
+            return value
+    raise AdapterError(f"no argument has a {name}")
 
 
 def _reason(output: Any) -> str | None:
