@@ -164,3 +164,26 @@ def test_a_version_outside_the_range_is_named(found: object) -> None:
 @pytest.mark.parametrize("found", ["5.17.0", "5.17.0.dev0", "5.23.9", "5.20rc1"])
 def test_a_known_version_passes(found: str) -> None:
     assert KnownRange("transformers", (5, 17), (5, 23)).check(found)[0] == 5
+
+
+@pytest.mark.parametrize(
+    ("rows", "times", "said"),
+    [
+        ((BatchRow(1, 3, 0), BatchRow(1, 1, 3)), (1.0, 2.0), r"pass 1 has two rows of request 1\.$"),
+        ((BatchRow(1, 1, 4),), (1.0, 2.0), "pass 1 begins at position 4 of request 1, of which it can have 3 at most"),
+        ((BatchRow(1, 2, 0, 5),), (1.0, 2.0), "pass 1 gives request 1 a token before its prompt was computed"),
+        ((BatchRow(0, 1, 2, 5),), (1.0, 2.0), "pass 1 gives request 0 a token more than its 1 output token"),
+        ((BatchRow(1, 3, 0),), (1.0, 0.9), r"pass 1 ends at 0\.900000 s, before it began\.$"),
+        ((BatchRow(1, 3, 0),), (0.1, 0.9), r"pass 1 ends at 0\.900000 s, before pass 0 had ended\.$"),
+    ],
+)
+def test_a_pass_that_contradicts_those_before_it_changes_nothing(
+    rows: tuple[BatchRow, ...], times: tuple[float, float], said: str
+) -> None:
+    ledger = ledger_of(2, 3, most=1)
+    add(ledger, BatchRow(0, 2, 0, 5))
+    with pytest.raises(AdapterError, match=said):
+        ledger.add(Pass(*times, rows, cancelled=(1,)))
+    assert (len(ledger), ledger.slots) == (1, 1)
+    add(ledger, BatchRow(1, 3, 0, 5), finished={1: LENGTH})
+    assert traced(ledger).requests.admitted.tolist() == [0, 1]

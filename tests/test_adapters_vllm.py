@@ -18,7 +18,7 @@ import pytest
 import cbviz
 from cbviz.adapters.vllm import follow, plugin, read, watch
 from cbviz.adapters.vllm.known import LINES_VARIABLE
-from cbviz.adapters.vllm.lines import LineReader
+from cbviz.adapters.vllm.reader import LineReader
 from cbviz.adapters.vllm.writer import LineWriter
 from cbviz.errors import AdapterError, FileError
 from cbviz.events import FinishReason, State
@@ -329,9 +329,9 @@ def test_lines_that_cannot_be_used_are_named(good: list[dict[str, Any]], tmp_pat
         ([*good[:at], {"kind": "dropped", "lines": 7}, *good[at + 1 :]], "7 lines were dropped, because nothing read"),
         (changed(at, out=[["r0", [5, 6], None]]), "request r0 got 2 tokens in one pass; speculative decoding"),
         (changed(at, rows=[["r0", 0, 0]]), "tokens must be a whole number from 1"),
-        (changed(at, rows=[["r0"]]), "not enough values to unpack"),
+        (changed(at, rows=[["r0"]]), r"rows must be a list of \[request, tokens, start\], and one of them is \[.r0.\]"),
         (changed(at, rows=[[7, 1, 0]]), "a request's id must be text, not 7"),
-        (changed(at, preempted=None), "'NoneType' object is not iterable"),
+        (changed(at, preempted=None), "preempted must be a list, not None"),
     ]
     for lines, message in cases:
         path = tmp_path / "bad.jsonl"

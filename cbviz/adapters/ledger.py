@@ -12,8 +12,8 @@ from bisect import insort
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
+from cbviz.adapters.unpadded import SlotCell, UnpaddedIteration
+from cbviz.checks import counted
 from cbviz.errors import AdapterError
 from cbviz.events import NO_REQUEST, Finish, FinishReason, Iteration, Mark, Reuse, State
 from cbviz.limits import RECORDED_SLOTS
@@ -71,32 +71,6 @@ class Pass:
     cancelled: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Cell:
-    request: int
-    state: State
-    tokens: int
-    context: int
-    token: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Draft:
-    """An `Iteration` whose arrays are not padded yet: the number of slots is known at the end."""
-
-    t_start: float
-    t_end: float
-    cells: dict[int, _Cell]
-    arrived: tuple[int, ...]
-    admitted: tuple[Mark, ...]
-    preempted: tuple[Mark, ...]
-    stalled: tuple[Mark, ...]
-    cancelled: tuple[Mark, ...]
-    finished: tuple[Finish, ...]
-    reused: tuple[Reuse, ...]
-    waiting: int
-
-
 class Ledger:
     """Turns the passes of one run into iterations, and into a `Trace` at the end.
 
@@ -125,10 +99,11 @@ class Ledger:
         self._taken: list[bool] = []
         self._seen: dict[int, int] = {}
         self._context: dict[int, int] = {}
+        self._given: dict[int, int] = {}
         self._admitted: set[int] = set()
         self._finished: set[int] = set()
         self._cancelled: set[int] = set()
-        self._drafts: list[_Draft] = []
+        self._drafts: list[UnpaddedIteration] = []
 
     def __len__(self) -> int:
         return len(self._drafts)
@@ -172,11 +147,10 @@ class Ledger:
         Raises
         ------
         AdapterError
-            It names a request that never arrived, or feeds several tokens in a decode, as speculation does.
+            It contradicts the passes before it, or feeds several tokens in a decode, as speculation does. Nothing has
+            changed then.
         """
-        for row in one.rows:
-            if row.request not in self.requests:
-                raise AdapterError(f"pass {len(self)} computes request {row.request}, which never arrived.")
+        self._check(one)
         computed = {row.request for row in one.rows}
         for request in self._finished & self._slot_of.keys() - computed:  # still held if its row was computed again
             self._free(request)
@@ -189,18 +163,20 @@ class Ledger:
             Mark(request, slot, NOT_IN_BATCH) for request, slot in self._slot_of.items() if slot not in cells
         )
         for mark in stalled:
-            cells[mark.slot] = _Cell(mark.request, State.STALLED, 0, self._context[mark.request], NO_REQUEST)
+            cells[mark.slot] = SlotCell(mark.request, State.STALLED, 0, self._context[mark.request], NO_REQUEST)
         finished = tuple(
             Finish(request, self._slot_of[request], reason)
             for request, reason in one.finished.items()
             if request in self._slot_of and request not in self._finished
         )
         self._finished.update(end.request for end in finished)
-        start = max(one.t_start, self.now)
+        for cell in cells.values():
+            self._given[cell.request] = self._given.get(cell.request, 0) + (cell.token != NO_REQUEST)
+        start = max(one.t_start, self.now)  # under async scheduling it was scheduled while the last one ran
         self._drafts.append(
-            _Draft(
+            UnpaddedIteration(
                 t_start=start,
-                t_end=max(one.t_end, start),
+                t_end=one.t_end,
                 cells=cells,
                 arrived=arrived,
                 admitted=admitted,
@@ -236,33 +212,15 @@ class Ledger:
         width, draft = self.slots if slots is None else slots, self._drafts[n]
         if max(draft.cells, default=0) >= width:
             raise AdapterError(f"pass {n} uses slot {max(draft.cells)}, and slots 0 to {width - 1} were asked for.")
-        tokens, context = np.zeros(width, np.int32), np.zeros(width, np.int32)
-        request, token = np.full(width, NO_REQUEST, np.int32), np.full(width, NO_REQUEST, np.int32)
-        state = np.full(width, State.IDLE, np.uint8)
-        for slot, cell in draft.cells.items():
-            request[slot], state[slot], token[slot] = cell.request, cell.state, cell.token
-            tokens[slot], context[slot] = cell.tokens, cell.context
-        return Iteration(
-            index=n,
-            t_start=draft.t_start,
-            t_end=draft.t_end,
-            request=request,
-            state=state,
-            tokens=tokens,
-            context=context,
-            token=token,
-            allotted=context,
-            arrived=draft.arrived,
-            admitted=draft.admitted,
-            finished=draft.finished,
-            preempted=draft.preempted,
-            stalled=draft.stalled,
-            cancelled=draft.cancelled,
-            waiting=draft.waiting,
-            reused=draft.reused,
-        )
+        return draft.iteration(n, width)
 
-    def trace(self, meta: TraceMeta, pieces: Detokenize | None = None, cancelled: Iterable[int] = ()) -> Trace:
+    def trace(
+        self,
+        meta: TraceMeta,
+        pieces: Detokenize | None = None,
+        cancelled: Iterable[int] = (),
+        passes: int | None = None,
+    ) -> Trace:
         """The run so far as a checked trace.
 
         Parameters
@@ -273,11 +231,13 @@ class Ledger:
             Turns output tokens into text; None leaves the text out.
         cancelled
             Requests that were cancelled after the last pass.
+        passes
+            How many to take, from the first; None takes all.
 
         Returns
         -------
         Trace
-            Of all passes.
+            Of these passes.
 
         Raises
         ------
@@ -285,14 +245,55 @@ class Ledger:
             The passes contradict each other.
         """
         recorder = Recorder(meta, self.requests.values())
-        for n in range(len(self)):
+        for n in range(len(self) if passes is None else passes):
             recorder.add(self.iteration(n, meta.slots))
+        if passes is not None:
+            return recorder.trace(pieces)
         recorder.add_cancelled(
             Mark(request, self._slot_of.get(request, NO_REQUEST))
             for request in dict.fromkeys(cancelled)
             if self._alive(request)
         )
         return recorder.trace(pieces)
+
+    def _check(self, one: Pass) -> None:
+        """Raise AdapterError if a pass contradicts those before it, or itself."""
+        n, end = len(self), one.t_end
+        if end < max(one.t_start, self.now):
+            raise AdapterError(
+                f"pass {n} ends at {end:.6f} s, before "
+                f"{'it began' if end < one.t_start else f'pass {n - 1} had ended'}."
+            )
+        computed: set[int] = set()
+        for row in one.rows:
+            who = f"request {row.request}"
+            if row.request not in self.requests:
+                raise AdapterError(f"pass {n} computes {who}, which never arrived.")
+            if row.request in computed:
+                raise AdapterError(f"pass {n} has two rows of {who}.")
+            computed.add(row.request)
+            if row.request in self._finished:
+                if row.request not in self._slot_of:
+                    raise AdapterError(f"pass {n} computes {who}, which had finished.")
+                continue
+            asked, seen = self.requests[row.request], self._seen.get(row.request, 0)
+            stays = row.request in self._slot_of and row.request not in one.preempted
+            known = self._context[row.request] if stays else max(len(asked.prompt), seen)
+            if row.start > known:
+                raise AdapterError(
+                    f"pass {n} begins at position {row.start} of {who}, of which it can have {known} at most."
+                )
+            if row.tokens > 1 and row.start >= max(seen, len(asked.prompt)):
+                raise AdapterError(
+                    f"pass {n} feeds {row.tokens} tokens of {who} in one decode; speculative decoding cannot be drawn, "
+                    "where a slot yields one token an iteration."
+                )
+            if row.token != NO_REQUEST and row.start + row.tokens < len(asked.prompt):
+                raise AdapterError(f"pass {n} gives {who} a token before its prompt was computed.")
+            if row.token != NO_REQUEST and self._given.get(row.request, 0) >= asked.max_new_tokens:
+                raise AdapterError(
+                    f"pass {n} gives {who} a token more than its {counted(asked.max_new_tokens, 'output token')}."
+                )
 
     def _alive(self, request: int) -> bool:
         return request in self.requests and request not in self._finished and request not in self._cancelled
@@ -335,26 +336,21 @@ class Ledger:
             self._admitted.add(row.request)
         return tuple(admitted), tuple(reused)
 
-    def _cell(self, row: BatchRow) -> _Cell:
+    def _cell(self, row: BatchRow) -> SlotCell:
         """What the row did. A decode without a token was computed for nothing: its request had just lost its place."""
         request, prompt = row.request, len(self.requests[row.request].prompt)
         context = row.start + row.tokens
         if request in self._finished:
-            return _Cell(request, State.HELD, row.tokens, context, NO_REQUEST)
+            return SlotCell(request, State.HELD, row.tokens, context, NO_REQUEST)
         if row.start < self._seen.get(request, 0):
             state = State.RECOMPUTE
         elif row.start < prompt:
             state = State.PREFILL
-        elif row.tokens > 1:
-            raise AdapterError(
-                f"pass {len(self)} feeds {row.tokens} tokens of request {request} in one decode; speculative decoding "
-                "cannot be drawn, where a slot yields one token an iteration."
-            )
         else:
             state = State.DECODE if row.token != NO_REQUEST else State.RECOMPUTE
         self._seen[request] = max(self._seen.get(request, 0), context)
         self._context[request] = context
-        return _Cell(request, state, row.tokens, context, row.token)
+        return SlotCell(request, state, row.tokens, context, row.token)
 
     def _free(self, request: int) -> int:
         slot = self._slot_of.pop(request)

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from cbviz.adapters.vllm.lines import LineReader, follow
+from cbviz.adapters.vllm.lines import follow
+from cbviz.adapters.vllm.reader import LineReader
 from cbviz.errors import AdapterError, CbvizError
 from cbviz.events import Iteration
 from cbviz.paths import path_of, short
