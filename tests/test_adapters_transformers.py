@@ -224,12 +224,16 @@ def test_bad_input() -> None:
         (sampled, {}, "request 0 samples its tokens"),
         (counted, {}, "cannot keep arrivals that count iterations"),
         (work, {"scheduler": "fair"}, r"scheduler must be 'fifo' or 'prefill_first', not 'fair'\.$"),
+        (work, {"scheduler": []}, r"scheduler must be 'fifo' or 'prefill_first', not \[\]\.$"),
+        (work, {"async_batching": "yes"}, r"^async_batching must be True or False, not 'yes'\.$"),
+        (work, {"prefix_cache": 1}, r"^prefix_cache must be True or False, not 1\.$"),
+        (work, {"model": 5}, r"^model must be a name for cbviz\.models\.load, or a LoadedModel, not 5\.$"),
         (work, {"slots": 0}, "slots must be a whole number"),
         (work, {"page_size": 2}, "page_size must be a whole number"),
         (work, {"pages": 1, "page_size": 4}, r"^1 pages of 4 positions cannot hold .* take at least 2 pages\.$"),
     ):
         with pytest.raises(AdapterError, match=message):
-            transformers_cb.run(bad, "tiny", device="cpu", **settings)  # type: ignore[arg-type]
+            transformers_cb.run(bad, **{"model": "tiny", "device": "cpu"} | settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("version", ["5.16.2", "5.24.0", "4.57.1"])
@@ -256,9 +260,11 @@ def test_an_engine_that_fails_is_one_sentence(tiny: LoadedModel, monkeypatch: py
         transformers_cb.run(FORCED, tiny, slots=SLOTS)
 
 
-def manager_of(model: LoadedModel, scheduler: str, **settings: Any) -> Any:
+def manager_of(model: LoadedModel, scheduler: str, async_batching: bool | None = None, **settings: Any) -> Any:
     general = GenerationConfig(do_sample="num_return_sequences" in settings, eos_token_id=-1, **settings)
-    config = ContinuousBatchingConfig(scheduler_type=scheduler, num_blocks=40, max_batch_tokens=64)
+    config = ContinuousBatchingConfig(
+        scheduler_type=scheduler, num_blocks=40, max_batch_tokens=64, use_async_batching=async_batching
+    )
     return model.model.init_continuous_batching(generation_config=general, continuous_batching_config=config)
 
 
@@ -292,7 +298,8 @@ def test_what_a_recording_cannot_show_is_refused(tiny: LoadedModel) -> None:
     swapping.continuous_batching_config.cpu_offload_space = 1.0
     with pytest.raises(AdapterError, match=r"^cpu_offload_space moves KV caches to host memory unseen"):
         Recording(swapping)
-    started = SimpleNamespace(is_running=lambda: True)
+    started = manager_of(tiny, "fifo")
+    started.is_running = lambda: True
     with pytest.raises(AdapterError, match=r"^this manager has started already"):
         Recording(started)
 
@@ -351,6 +358,7 @@ def test_async_batching_computes_one_row_too_many() -> None:
     engine = AsyncEngine([[("a", 3)], [("a", 1), ("b", 2)], [("b", 1)]], states)
     manager = SimpleNamespace(
         is_running=lambda: False,
+        generation_config=GenerationConfig(),
         num_return_sequences=1,
         continuous_batching_config=SimpleNamespace(cpu_offload_space=0.0),
         _create_batch_processor=lambda: engine,

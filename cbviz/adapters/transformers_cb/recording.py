@@ -15,6 +15,7 @@ from typing import Any
 from transformers.generation.continuous_batching.requests import RequestStatus
 
 from cbviz.adapters.ledger import BatchRow, Ledger, Pass
+from cbviz.adapters.transformers_cb.known import check_known, check_manager
 from cbviz.adapters.transformers_cb.schedulers import Reporting, Scheduled
 from cbviz.errors import AdapterError
 from cbviz.events import NO_REQUEST, FinishReason
@@ -49,7 +50,8 @@ class Recording:
     Raises
     ------
     AdapterError
-        The manager runs already, gives several sequences a request, or swaps its KV cache to host memory.
+        A version of transformers that is not known; no manager, or one that runs already, gives several sequences a
+        request, swaps its KV cache to host memory, or has settings that change logits.
 
     Attributes
     ----------
@@ -60,15 +62,8 @@ class Recording:
     """
 
     def __init__(self, manager: Any, known: dict[str, Request] | None = None) -> None:
-        if manager.is_running() or getattr(manager, "batch_processor", None) is not None:
-            raise AdapterError("this manager has started already; a recording begins before its first pass.")
-        if manager.num_return_sequences != 1:
-            raise AdapterError(
-                f"num_return_sequences is {manager.num_return_sequences}, and the copies of a request share the rows "
-                "of its prompt, which a board cannot show; ask for one sequence a request."
-            )
-        if manager.continuous_batching_config.cpu_offload_space != 0:
-            raise AdapterError("cpu_offload_space moves KV caches to host memory unseen; set it to 0 for a recording.")
+        check_manager(manager)
+        check_known(known)
         self.ledger = Ledger()
         self._known = known or {}
         for request in self._known.values():

@@ -15,11 +15,10 @@ from transformers import ContinuousBatchingConfig
 from transformers.generation.continuous_batching import scheduler as theirs
 
 from cbviz.adapters.driving import Driver
+from cbviz.adapters.transformers_cb.known import ENGINE, KNOWN_TRANSFORMERS, check_async, check_logits, check_version
 from cbviz.adapters.transformers_cb.recording import Recording
 from cbviz.adapters.transformers_cb.schedulers import driven, registered, reporting
-from cbviz.adapters.versions import KnownRange
-from cbviz.checks import one_line, shown, whole
-from cbviz.eager.logit_rules import LogitRules
+from cbviz.checks import flag, is_a, one_line, shown, whole
 from cbviz.errors import AdapterError, CbvizError, EngineError
 from cbviz.limits import MOST_BLOCK_SIZE, MOST_SLOTS, MOST_TOKENS
 from cbviz.messages import Message
@@ -30,8 +29,6 @@ from cbviz.run.lane_meta import policy_parameters, versions
 from cbviz.trace import Trace, TraceMeta
 from cbviz.workload import Request, Workload
 
-KNOWN_TRANSFORMERS = KnownRange("transformers", (5, 17), (5, 23))
-ENGINE = "transformers' continuous batching"
 SUMMARIES = {
     "fifo": Message("policy.transformers_fifo.summary"),
     "prefill_first": Message("policy.transformers_prefill_first.summary"),
@@ -97,7 +94,7 @@ def run(
     ------
     AdapterError
         A version of transformers that is not known; a policy that asks for what its scheduler cannot do; requests that
-        sample; arrivals in iterations.
+        sample; arrivals in iterations; settings that change logits; `async_batching` on a CPU.
     EngineError
         transformers failed in the middle of the run.
 
@@ -111,21 +108,23 @@ def run(
     >>> len(trace.iterations), trace.requests.admitted.tolist()
     (5, [0, 0, 2])
     """
-    KNOWN_TRANSFORMERS.check(transformers.__version__)
+    check_version()
     _check_work(workload)
     whole("slots", slots, 1, MOST_SLOTS, error=AdapterError)
     whole("page_size", page_size, LEAST_PAGE, MOST_BLOCK_SIZE, error=AdapterError)
-    if scheduler not in SUMMARIES:
+    if not is_a(scheduler, str) or scheduler not in SUMMARIES:
         raise AdapterError(f"scheduler must be 'fifo' or 'prefill_first', not {shown(scheduler)}.")
+    flag("prefix_cache", prefix_cache, error=AdapterError)
+    if async_batching is not None:
+        flag("async_batching", async_batching, error=AdapterError)
+    if not is_a(model, (str, LoadedModel)):
+        raise AdapterError(f"model must be a name for cbviz.models.load, or a LoadedModel, not {shown(model)}.")
     driver = None if policy is None else Driver(policy, ENGINE)
     if driver is not None:
         driver.rehearse(workload, slots)
     loaded = load(model, device=device, progress=False) if isinstance(model, str) else model
-    if rules := LogitRules.of(loaded.model):
-        raise AdapterError(
-            f"the generation config of {loaded.name} changes its logits ({rules}), which {ENGINE} may drop without a "
-            "word; serve a model without such settings."
-        )
+    check_logits(loaded.model, loaded.name)
+    check_async(async_batching, loaded.device.type)
     # One page a slot beyond the need: 5.17 takes one in advance.
     pages = slots * (-(-workload.longest // page_size) + 1) if pages is None else pages
     prompts = max(len(request.prompt) for request in workload)

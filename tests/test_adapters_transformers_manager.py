@@ -1,0 +1,73 @@
+"""What a manager of transformers must be for a recording, and what `run` and `Recording` both refuse."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import transformers
+
+from cbviz.adapters import transformers_cb
+from cbviz.adapters.transformers_cb import Recording
+from cbviz.errors import AdapterError
+from cbviz.models import LoadedModel, load
+from tests.test_adapters_transformers import FORCED, manager_of
+
+
+@pytest.fixture(scope="module")
+def tiny() -> LoadedModel:
+    return load("tiny", device="cpu")
+
+
+@pytest.mark.parametrize(
+    "settings", [{"repetition_penalty": 1.5}, {"suppress_tokens": [7]}, {"no_repeat_ngram_size": 2}]
+)
+def test_a_manager_whose_settings_change_logits_is_refused(tiny: LoadedModel, settings: dict[str, Any]) -> None:
+    said = f"generation config of this manager changes its logits ({next(iter(settings))} "
+    with pytest.raises(AdapterError, match=re.escape(said)):
+        Recording(manager_of(tiny, "fifo", **settings))
+
+
+def test_a_manager_with_a_setting_that_no_engine_honours_is_refused(tiny: LoadedModel) -> None:
+    with pytest.raises(AdapterError) as refused:
+        Recording(manager_of(tiny, "fifo", num_beams=3))
+    assert str(refused.value) == (
+        "the model's generation config sets num_beams = 3, which cannot be honoured; make the manager with a "
+        "generation config that leaves it out."
+    )
+
+
+@pytest.mark.parametrize("version", ["5.30.0", "4.57.1"])
+def test_a_recording_refuses_another_version_by_name(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    manager = manager_of(tiny, "fifo")
+    monkeypatch.setattr(transformers, "__version__", version)
+    with pytest.raises(AdapterError, match=rf"^transformers {re.escape(version)} is installed; this adapter knows"):
+        Recording(manager)
+
+
+@pytest.mark.parametrize("other", [None, 5, "manager", SimpleNamespace(is_running=lambda: False)])
+def test_what_is_no_manager_is_refused(other: Any) -> None:
+    with pytest.raises(AdapterError, match=r"^manager must be a ContinuousBatchingManager, as .* makes it, not .*\.$"):
+        Recording(other)
+
+
+@pytest.mark.parametrize("known", [[1], {"a": 5}, {3: FORCED.requests[0]}])
+def test_requests_that_are_no_table_are_refused(tiny: LoadedModel, known: Any) -> None:
+    with pytest.raises(AdapterError, match=r"^known must be a dict of transformers' request id and Request, not "):
+        Recording(manager_of(tiny, "fifo"), known)
+
+
+def test_async_batching_on_a_cpu_is_refused_before_anything_runs(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = r"^async_batching needs a device of type cuda or xpu, and this model is on cpu; leave it out\.$"
+    manager = manager_of(tiny, "fifo", async_batching=True)
+    with pytest.raises(AdapterError, match=said):
+        Recording(manager)
+    monkeypatch.setattr(tiny.model, "init_continuous_batching", lambda **_: pytest.fail("it was made"))
+    with pytest.raises(AdapterError, match=said):
+        transformers_cb.run(FORCED, tiny, async_batching=True)
