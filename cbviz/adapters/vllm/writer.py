@@ -22,7 +22,7 @@ from cbviz.paths import short, why
 CAPACITY = 20_000
 """Lines that wait to be written; what comes on top is dropped and counted."""
 WAITING_BYTES = 64 * 2**20
-"""Bytes of the lines that wait: about 2,500 passes of 256 rows."""
+"""Bytes of the lines that wait: about 2,300 passes of 256 rows."""
 RETRY = 0.2
 """Seconds between two attempts to find a reader of a pipe."""
 
