@@ -163,12 +163,7 @@ def add_load(commands: Any) -> None:
     )
     load.add_argument("--chat", action="store_true", help="use the chat endpoint")
     load.add_argument("--seed", type=SEED, default=0, help="seed of prompts and arrivals (0)")
-    load.add_argument(
-        "--patience",
-        type=above_zero,
-        default=60.0,
-        help="seconds to wait for an answer to begin, and then for each token (60)",
-    )
+    load.add_argument("--patience", type=above_zero, default=60.0, help="seconds to the first and each next token (60)")
     add_language(load)
     load.add_argument("--save", metavar="FILE", help="write the result as `vllm bench serve` writes it")
     load.add_argument("--svg", metavar="FILE", help="write a picture with one row a request")
