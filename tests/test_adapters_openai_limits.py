@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import cbviz
 from cbviz.adapters.openai import load
 from cbviz.adapters.openai.answer import most_pieces
 from cbviz.adapters.openai.sse import LONGEST_EVENT, Events, NoEventsError
@@ -166,7 +168,7 @@ CUT = "the answer was cut beyond 72 tokens, where at most 4 were asked for"
         (error_for_ever, "the endpoint answered 500: out of order$", 0),
         (a_flood_of_an_error, "the endpoint answered 500: out of order out of order", 0),
         (tokens_for_ever, CUT, 72),
-        (empty_tokens_for_ever, CUT, 0),
+        (empty_tokens_for_ever, CUT, 72),
         (usage('{"completion_tokens": 73}'), CUT, 4),
     ],
 )
@@ -219,7 +221,53 @@ def test_tokens_without_a_text_and_thoughts_are_tokens() -> None:
         call = load(server.url, work(1), patience=0.8, chat=True).calls[0]
     assert str(call.error or "no token").startswith("no token")  # a slow machine may stall by itself
     if call.error is None:
-        assert (call.text, len(call.times)) == ("hmsoyes", 3)
+        assert (call.text, len(call.times)) == ("hmsoyes", 4)
+
+
+def ends_without_text(counted: int | None) -> Any:
+    """Three tokens a twentieth of a second apart, then an event without a text that ends the answer."""
+
+    async def behave(body: dict[str, Any], answer: Answer) -> None:
+        await answer.head()
+        for _ in range(3):
+            await answer.piece("a")
+            await asyncio.sleep(0.1)
+        await answer.piece("", "stop")
+        if counted is not None:
+            await answer.event({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": counted}})
+        await asyncio.sleep(30)
+
+    return behave
+
+
+@pytest.mark.parametrize(("counted", "times"), [(4, 4), (3, 3), (None, 3)])
+def test_the_event_that_ends_an_answer_is_timed_where_it_is_a_token(counted: int | None, times: int) -> None:
+    """And an answer whose finish and count have come waits no longer, though the connection stays open."""
+    with Loopback(ends_without_text(counted)) as server:
+        result = load(server.url, work(1), model="m", patience=20.0)
+    (call,) = result.calls
+    assert (call.error, call.output_tokens, len(call.times)) == (None, times, times)
+    assert call.tpot == pytest.approx((call.times[-1] - call.times[0]) / (times - 1))
+    assert (result.seconds < 1.9) == (counted is not None)
+
+
+def test_an_answer_that_came_at_once_has_no_time_per_token(tmp_path: Path) -> None:
+    async def at_once(body: dict[str, Any], answer: Answer) -> None:
+        await answer.head()
+        await answer.event(
+            {
+                "choices": [{"text": "ab", "finish_reason": "stop"}],
+                "usage": {"prompt_tokens": 3, "completion_tokens": 2},
+            }
+        )
+        await answer.end()
+
+    with Loopback(at_once) as server:
+        result = load(server.url, work(2), model="m")
+    assert all(call.output_tokens == 2 and math.isnan(call.tpot) for call in result.calls)
+    saved = tmp_path / "at_once.json"
+    saved.write_text(json.dumps(result.to_json()), "utf-8")
+    assert "2 requests, 0 failed" in str(cbviz.doctor(saved))
 
 
 def test_models_that_trickle() -> None:

@@ -162,7 +162,7 @@ class Diagnosis:
         m = Moments.of(self.results)
         said = []
         ours, theirs = self.by("tpot", "vllm-bench").mean, self.by("tpot", "guidellm").mean
-        if _differ(ours, theirs):
+        if ours > 0 and _differ(ours, theirs):
             said.append(
                 Message(
                     "doctor.differs.tpot",

@@ -60,6 +60,13 @@ class StreamedAnswer:
         self.call, self.asked, self.now, self.key = call, asked, now, key
         self.ended = self.closed = False
         self._events = 0
+        self._closing = False
+        """Whether the last piece had no text and ended the answer: the token END, or no token at all."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether finish and count have both come, so that nothing follows that matters."""
+        return self.ended and self.call.counted is not None
 
     @property
     def complete(self) -> bool:
@@ -102,6 +109,9 @@ class StreamedAnswer:
         """The connection is at its end, or needs no more waiting. Raises CallError unless the answer is whole."""
         if not self.ended:
             raise CallError(Message("load.cut", pieces=len(self.call.times)))
+        if self._closing and (self.call.counted is None or self.call.counted < len(self.call.times)):
+            self.call.times.pop()  # no token, by the endpoint's count; without one, END is not counted
+        self._closing = False
         if not self.call.times:
             raise CallError(Message("load.empty"))
 
@@ -115,10 +125,13 @@ class StreamedAnswer:
             raise TypeError
         if self._events > most_pieces(self.asked):
             self._too_much()
-        if piece:
+        ends = bool(choice.get("finish_reason"))
+        # A special token has no text, and part of a character none yet; a chat begins with an event that is no token.
+        if piece or ends or "role" not in delta:
             self.call.times.append(self.now())
             self.call.text += piece
-        self.ended = self.ended or bool(choice.get("finish_reason"))
+            self._closing = ends and not piece
+        self.ended = self.ended or ends
         return True
 
     def _count(self, usage: Any) -> None:

@@ -24,8 +24,9 @@ from cbviz.paths import printable
 from cbviz.workload import Request, Workload
 
 LONGEST_PATIENCE = 86_400.0
-GRACE = 2.0
-"""Seconds for what may follow the end of an answer: the endpoint's count of its tokens, and the end of the stream."""
+GRACE, LEAST_GRACE = 2.0, 0.1
+"""Seconds for what may follow the end of an answer: the endpoint's count of its tokens, and then the end of the stream,
+without which the connection could not be used again."""
 BROKEN_OFF = ("load.stalled", "load.cut", "load.too_long")
 """How a connection may end after the end of its answer, which is complete all the same."""
 LOOKS_UP = 0.5
@@ -269,11 +270,13 @@ class _Generator:
         try:
             async with aclosing(exchange.events(self.endpoint.completions, body)) as events:
                 async for event in events:
-                    over, went_on = answer.ended, answer.take(event)
+                    over, settled, went_on = answer.ended, answer.settled, answer.take(event)
                     exchange.pieces = len(answer.call.times)
                     if answer.closed:
                         break
-                    if went_on and not over:
+                    if answer.settled and not settled:
+                        exchange.renew(LEAST_GRACE)
+                    elif went_on and not over:
                         exchange.renew(GRACE if answer.ended else math.inf)
         except CallError as failed:
             if not answer.ended or failed.why.key not in BROKEN_OFF:

@@ -71,8 +71,9 @@ class Call:
 
     @property
     def tpot(self) -> float:
-        """Seconds per output token after the first; NaN below two tokens."""
-        return (self.e2el - self.ttft) / (self.output_tokens - 1) if self.output_tokens > 1 else math.nan
+        """Seconds per output token after the first; NaN below two tokens, or two times."""
+        several = self.output_tokens > 1 and len(self.times) > 1
+        return (self.e2el - self.ttft) / (self.output_tokens - 1) if several else math.nan
 
     @property
     def gaps(self) -> list[float]:
