@@ -127,6 +127,23 @@ def test_an_interrupt_before_anything_was_sent(capsys: pytest.CaptureFixture[str
 
 
 @POSIX
+def test_an_interrupt_before_anything_has_ended_writes_the_files(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    async def endless(body: dict[str, Any], answer: Answer) -> None:
+        await answer.head()
+        await answer.piece("a")
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        await asyncio.sleep(600)
+
+    with Loopback(endless) as server:
+        command = ["load", server.url, "--model", "m", "--requests", "3", "--save", str(tmp_path / "r.json")]
+        assert main(command) == 130
+    assert "interrupted: 0 of 3 requests had ended" in "".join(capsys.readouterr())
+    assert json.loads((tmp_path / "r.json").read_text("utf-8"))["completed"] == 0
+
+
+@POSIX
 def test_json_of_a_run_that_was_interrupted(capsys: pytest.CaptureFixture[str]) -> None:
     behave, waits = first_two_end()
 

@@ -41,8 +41,6 @@ def run_load(options: argparse.Namespace) -> int:
         patience=options.patience,
         chat=options.chat,
     )
-    if result.stopped and not any(call.ended for call in result.calls):
-        raise KeyboardInterrupt
     result = replace(result, burstiness=options.burstiness if options.request_rate is not None else None)
     facts = result.to_json()
     if options.json:

@@ -94,7 +94,7 @@ def _same(queue: Iterable[Any], wanted: Iterable[Any]) -> bool:
 
 
 def _try_methods(queue: Any, waiting: list[Any]) -> None:
-    """Try what a rearrangement needs on an empty queue of the same class, where nothing can be lost."""
+    """Try what a rearrangement needs on an empty queue of the same class. A queue must leave requests as they are."""
     some = waiting[:2]
     trial = type(queue)()
     for request in some:
