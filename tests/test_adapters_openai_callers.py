@@ -47,6 +47,16 @@ def first_two_end() -> tuple[Any, threading.Event]:
     return behave, waits
 
 
+def send_when(waits: threading.Event, number: signal.Signals) -> None:
+    """Send a signal to this process's main thread once the event has happened."""
+
+    def send() -> None:
+        assert waits.wait(60)
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+    threading.Thread(target=send).start()
+
+
 @POSIX
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_keeps_what_had_ended(number: signal.Signals, tmp_path: Path) -> None:
@@ -88,13 +98,8 @@ def test_a_signal_keeps_what_had_ended(number: signal.Signals, tmp_path: Path) -
 @POSIX
 def test_an_interrupt_in_python_returns_what_there_is() -> None:
     behave, waits = first_two_end()
-
-    def interrupt() -> None:
-        assert waits.wait(60)
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-
     with Loopback(behave) as server:
-        threading.Thread(target=interrupt).start()
+        send_when(waits, signal.SIGINT)
         result = load(server.url, work(7), concurrency=2)
     assert result.stopped
     assert [call.ended for call in result.calls] == [True, True, False, False]
@@ -137,7 +142,8 @@ def test_an_interrupt_before_anything_has_ended_writes_the_files(
         await asyncio.sleep(600)
 
     with Loopback(endless) as server:
-        command = ["load", server.url, "--model", "m", "--requests", "3", "--save", str(tmp_path / "r.json")]
+        command = ["load", server.url, "--model", "m", "--requests", "3", "--max-concurrency", "1"]
+        command += ["--save", str(tmp_path / "r.json")]
         assert main(command) == 130
     assert "interrupted: 0 of 3 requests had ended" in "".join(capsys.readouterr())
     assert json.loads((tmp_path / "r.json").read_text("utf-8"))["completed"] == 0
@@ -146,13 +152,8 @@ def test_an_interrupt_before_anything_has_ended_writes_the_files(
 @POSIX
 def test_json_of_a_run_that_was_interrupted(capsys: pytest.CaptureFixture[str]) -> None:
     behave, waits = first_two_end()
-
-    def interrupt() -> None:
-        assert waits.wait(60)
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-
     with Loopback(behave) as server:
-        threading.Thread(target=interrupt).start()
+        send_when(waits, signal.SIGINT)
         assert main(["load", server.url, "--requests", "4", "--max-concurrency", "2", "--json"]) == 130
     found = capsys.readouterr()
     assert json.loads(found.out)["completed"] == 2
