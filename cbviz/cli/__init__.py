@@ -16,9 +16,8 @@ from cbviz.cli.options import build_parser
 from cbviz.cli.signals import INTERRUPTED, Answered, Signals, signals
 from cbviz.cli.streams import Streams
 from cbviz.cli.targets import BAD_INPUT
-from cbviz.cli.words import bench_sentences, comparison, of_commands
+from cbviz.cli.words import bench_sentences, comparison, refusal
 from cbviz.errors import CbvizError
-from cbviz.paths import printable
 
 __all__ = ["BAD_INPUT", "INTERRUPTED", "bench_sentences", "build_parser", "command_line", "comparison", "main"]
 
@@ -60,7 +59,7 @@ def _run(argv: Sequence[str], seen: Signals) -> int:
         options.command_line = command_line(argv)
         return int(options.run(options))
     except CbvizError as error:
-        print(f"cbviz: {printable(of_commands(' '.join(str(error).split())))}", file=sys.stderr)
+        print(refusal(error), file=sys.stderr)
         return BAD_INPUT if seen.number is None else seen.code
     except MemoryError:
         print("cbviz: there is not enough memory; ask for fewer slots, requests or KV blocks.", file=sys.stderr)

@@ -7,7 +7,7 @@ import sys
 
 from cbviz.cli.streams import everything_to_stderr
 from cbviz.cli.targets import write_all
-from cbviz.cli.words import of_commands, print_json
+from cbviz.cli.words import print_json, refusal
 from cbviz.errors import CbvizError, MeasureError
 from cbviz.paths import new_file, printable, short, write_whole
 
@@ -42,7 +42,7 @@ def run_doctor(options: argparse.Namespace) -> int:
             except CbvizError as error:
                 if len(options.files) == 1:
                     raise
-                print(f"cbviz: {printable(of_commands(' '.join(str(error).split())))}", file=sys.stderr)
+                print(refusal(error), file=sys.stderr)
     if not found:
         raise MeasureError("none of the files could be examined.")
     if options.json:

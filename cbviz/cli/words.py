@@ -13,6 +13,7 @@ from cbviz.messages import say as sentence
 from cbviz.paths import printable
 
 if TYPE_CHECKING:
+    from cbviz.errors import CbvizError
     from cbviz.run.race import Race
 
 
@@ -140,14 +141,19 @@ KNOWN_TO_COMMANDS = {
 _KNOWN_IN_PYTHON = re.compile(r"; (cbviz\.[\w.]+(?: and cbviz\.[\w.]+)*) knows? it(?=\.|$)")
 
 
-def of_commands(refusal: str) -> str:
+def refusal(error: CbvizError) -> str:
+    """What the command says of bad input: one line that any stream can print."""
+    return f"cbviz: {printable(of_commands(' '.join(str(error).split())))}"
+
+
+def of_commands(sentence: str) -> str:
     """A refusal of a name whose end says what the name is on the command line, instead of which function knows it."""
 
     def said(found: re.Match[str]) -> str:
         whats = dict.fromkeys(KNOWN_TO_COMMANDS.get(name, name) for name in found[1].split(" and "))
         return f"; this is the name of {' and '.join(whats)}"
 
-    return _KNOWN_IN_PYTHON.sub(said, refusal)
+    return _KNOWN_IN_PYTHON.sub(said, sentence)
 
 
 def bench_sentences(facts: dict[str, Any]) -> list[str]:

@@ -111,7 +111,6 @@ class StreamedAnswer:
             raise CallError(Message("load.cut", pieces=len(self.call.times)))
         if self._closing and (self.call.counted is None or self.call.counted < len(self.call.times)):
             self.call.times.pop()  # no token, by the endpoint's count; without one, END is not counted
-        self._closing = False
         if not self.call.times:
             raise CallError(Message("load.empty"))
 
