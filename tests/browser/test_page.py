@@ -17,6 +17,7 @@ from tests.browser.the_page import (
     BOARD,
     FRAMES,
     LONG,
+    ONE_TURN,
     choose,
     english,
     lane_is_pythons,
@@ -305,6 +306,14 @@ def test_an_endless_plan_is_ended_with_a_sentence_and_stop_need_not_wait_for_it(
     page.click("#stop")
     page.wait_for_selector("body[data-race=stopped]", timeout=LONG)
     expect(page.locator("#status")).to_have_text(say("en", "page.stopped"))
+
+
+def test_what_was_computed_before_an_endless_plan_is_on_the_board(opened, page: Page) -> None:
+    """On a fast machine, too, where several iterations take less than the time between two looks at messages."""
+    opened(before=ONE_TURN)
+    write(page, "const plan = (view) => { while (view.iteration > 2); return { admit: view.fitting() }; };")
+    stopped_with(page, say("en", "page.endless"))
+    expect(page.locator(BOARD)).to_contain_text("in 3 iterations")
 
 
 def test_a_loop_between_two_plans_is_ended_too(opened, page: Page) -> None:

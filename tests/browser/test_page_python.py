@@ -16,6 +16,7 @@ from tests.browser.the_page import (
     BOARD,
     FRAMES,
     LONG,
+    ONE_TURN,
     choose,
     lane_is_pythons,
     packed,
@@ -114,10 +115,11 @@ def test_a_python_scheduler_is_pythons_iteration_for_iteration_and_token_by_toke
 
 
 def test_an_endless_plan_is_ended_and_stop_waits_for_no_plan(opened, page: Page) -> None:
-    opened()
+    opened(before=ONE_TURN)
     choose(page, 2, 4, "yours")
     write(page, mine("while view.iteration > 3: pass\n        return Plan(admit=view.fitting())"))
     stopped_with(page, say("en", "page.endless"))
+    expect(page.locator(BOARD)).to_contain_text("in 4 iterations")
     page.click("#start")
     page.wait_for_selector("body[data-first]:not([data-first=''])", timeout=LONG)
     milliseconds = page.evaluate(STOPS)

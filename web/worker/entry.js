@@ -7,7 +7,7 @@ import { byLength, taskWorkload } from "../workload/task_workload.js";
 import { allTasks } from "../workload/tasks.js";
 import { learnedPolicy } from "./learned.js";
 import { pythonPolicy, startedPython } from "./python_policy.js";
-import { Serving } from "./serving.js";
+import { Serving, YOURS } from "./serving.js";
 /** @import { Policy } from "../engine/check.js" */
 /** @import { Facts } from "../workload/tasks.js" */
 /** @import { Bridge, SentPython } from "./python_policy.js" */
@@ -45,6 +45,7 @@ class Race {
   /** @param {Sent} sent @param {Options} options @param {() => Policy} yours */
   constructor(sent, options, yours) {
     this.serving = new Serving(modelOf(sent), options, yours);
+    this.learned = options.lanes.includes(YOURS);
     this.paused = false;
     this.over = false;
     this.turns = new MessageChannel();
@@ -59,8 +60,10 @@ class Race {
     const began = performance.now();
     does("computes");
     this.guarded(() => {
-      do this.serving.step();
-      while (!this.serving.over && performance.now() - began < TURN);
+      do {
+        this.serving.step();
+        if (this.learned) this.tell(); // the next plan may never end, and the page would not hear of this iteration
+      } while (!this.serving.over && performance.now() - began < TURN);
     });
     if (!this.over) this.turns.port2.postMessage(null);
   }
@@ -79,7 +82,7 @@ class Race {
 
   tell() {
     const blocks = this.serving.news();
-    send({ type: "frame", blocks }, blocks.map(({ buffer }) => buffer));
+    if (blocks.length) send({ type: "frame", blocks }, blocks.map(({ buffer }) => buffer));
   }
 
   /** A race that ended early has no result; the page says how far it came. @param {boolean} stopped @param {string} [note] why, if the page did not ask for it */
