@@ -165,6 +165,18 @@ async def reports(body: dict[str, Any], answer: Answer) -> None:
     await answer.event({"error": {"message": "out of memory"}})
 
 
+async def reports_alone(body: dict[str, Any], answer: Answer) -> None:
+    await answer.head()
+    await answer.event({"object": "error", "message": "out of memory", "code": 500})
+
+
+async def reports_in_an_event(body: dict[str, Any], answer: Answer) -> None:
+    await answer.head()
+    await answer.piece("one")
+    await answer.send(b'event: error\ndata: {"message": "out of memory"}\n\n')
+    await answer.send(b"data: [DONE]\n\n")
+
+
 async def endless_line(body: dict[str, Any], answer: Answer) -> None:
     await answer.head()
     for _ in range(40):
@@ -186,6 +198,8 @@ async def endless_line(body: dict[str, Any], answer: Answer) -> None:
         (bad_chunk, "the answer is no stream of completions: illegal chunk header"),
         (empty, "the answer ended without a token"),
         (reports, "the endpoint reported an error in its answer: out of memory"),
+        (reports_alone, "the endpoint reported an error in its answer: out of memory"),
+        (reports_in_an_event, "the endpoint reported an error in its answer: out of memory"),
         (endless_line, "the answer is no stream of completions: xxxxx"),
     ],
 )

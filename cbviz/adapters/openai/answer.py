@@ -96,7 +96,7 @@ class StreamedAnswer:
             return True
         try:
             event = json.loads(data)
-            if error := event.get("error"):
+            if error := _error(event):
                 said = error.get("message", error) if isinstance(error, dict) else error
                 raise CallError(Message("load.reported", said=quote(str(said).encode("utf-8", "replace"), self.key)))
             self._count(event.get("usage"))
@@ -145,6 +145,12 @@ class StreamedAnswer:
 
     def _too_much(self) -> None:
         raise CallError(Message("load.overlong", most=most_pieces(self.asked), asked=self.asked))
+
+
+def _error(event: dict[str, Any]) -> Any:
+    """What an event reports instead of an answer: `error` as OpenAI has it, or a message by itself; None if nothing."""
+    alone = "choices" not in event and event.get("message")
+    return event.get("error") or (event if alone or event.get("object") == "error" else None)
 
 
 def _tokens(value: Any) -> int | None:
