@@ -28,6 +28,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from shutil import copy
 from statistics import median
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -118,6 +119,7 @@ def in_vllm(part: str, options: argparse.Namespace, scratch: Path) -> Part:
     found["tokens_per_second"] = tokens / seconds
     if timed:
         return found, None
+    copy(lines, options.out / f"{part}.jsonl")
     trace = named(vllm.read(lines), options.model, served["device"], work)
     found |= {
         "iterations": len(trace.iterations),
@@ -253,7 +255,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--passes", type=int, default=3, help="timed passes (3)")
     parser.add_argument("--device")
     parser.add_argument("--json", type=Path, required=True, help="the result file")
-    parser.add_argument("--out", type=Path, required=True, help="a folder for the traces and the page with the board")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="a folder for the traces, vLLM's own lines, and the page with the board"
+    )
     options = parser.parse_args(argv)
     chosen = options.only.split(",")
     if unknown := sorted(set(chosen) - set(PARTS)):

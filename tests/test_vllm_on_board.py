@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import cbviz
+from cbviz.adapters import vllm
 
 FAKE = '''
 """A stand-in that loads plugins and serves as vLLM's LLM class does."""
@@ -74,7 +75,8 @@ def test_vllm_on_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert found["vllm"]["version"] == "0.26.0"
     for name in ("vllm", "smallest_first"):
         assert found[name]["tokens_as_vllm_returned_them"]
-        assert (tmp_path / "out" / f"{name}.cbviz").is_file()
+        lines, trace = (tmp_path / "out" / f"{name}.{kind}" for kind in ("jsonl", "cbviz"))
+        assert vllm.read(lines).requests.tokens == cbviz.load(trace).requests.tokens
     same = found["smallest_first"]["same_schedule_as_cbviz"]
     assert same["admitted_in_the_same_order"]
     # Under async scheduling a row is refilled one pass later; exact schedules are compared without it, elsewhere.
