@@ -231,7 +231,7 @@ def test_every_language_has_the_warnings() -> None:
 def test_compiling_is_not_counted_as_computing(monkeypatch: pytest.MonkeyPatch, run: Any) -> None:
     """A compiler that takes nine seconds of a clock that nothing else moves."""
     forecasting = importlib.import_module("cbviz.run.forecast")
-    jit = importlib.import_module("cbviz.simulator.jit")
+    jit = importlib.import_module("cbviz.jit")
     now = [0.0]
 
     class Compiled:
@@ -248,7 +248,7 @@ def test_compiling_is_not_counted_as_computing(monkeypatch: pytest.MonkeyPatch, 
             return self.kernel(*arguments)
 
     monkeypatch.setattr(jit, "compiled", Compiled)
-    monkeypatch.setattr(jit, "COMPILE_FROM", 0)
+    monkeypatch.setattr("cbviz.simulator.worth_compiling.COMPILE_FROM", 0)
     for module in (jit, forecasting):
         monkeypatch.setattr(module, "perf_counter", lambda: now[0])
     code, out, _ = run("simulate", "--requests", "20", "--rate", "4", "--quiet")

@@ -22,7 +22,7 @@ from cbviz.run.forecast import _looped
 from cbviz.run.progress import SilentProgress
 from cbviz.run.under_load import little_of
 from cbviz.run.virtual import VirtualSetup
-from cbviz.simulator import CostModel, Forecast, Work, fast, jit
+from cbviz.simulator import CostModel, Forecast, Work, fast, worth_compiling
 from cbviz.simulator.asking import AskingLoop, GaveUpError
 from cbviz.simulator.fast import Memory, can_skip, plain_work, skipping_forecast
 from cbviz.simulator.growing import until_growth
@@ -272,10 +272,10 @@ def test_a_process_that_serves_few_requests_compiles_nothing(monkeypatch: pytest
         def __call__(self, *arguments: Any) -> Any:
             return self.kernel(*arguments)
 
-    monkeypatch.setattr(jit, "compiled", Compiled)
-    monkeypatch.setattr(jit, "_served", {})
+    monkeypatch.setattr("cbviz.jit.compiled", Compiled)
+    monkeypatch.setattr(worth_compiling, "_served", {})
     work = drawn(40)
-    monkeypatch.setattr(jit, "COMPILE_FROM", 3 * len(work))
+    monkeypatch.setattr(worth_compiling, "COMPILE_FROM", 3 * len(work))
     options: dict[str, Any] = {"cost": COST, "slots": 3}
     found = [cbviz.forecast(work, "continuous", **options) for _ in range(4)]
     assert [one.how for one in found] == ["skipping", "skipping", "compiled", "compiled"]
@@ -327,7 +327,7 @@ def test_all_at_zero_is_over_when_the_closed_form_says() -> None:
 def test_an_interrupt_leaves_what_was_served(monkeypatch: pytest.MonkeyPatch) -> None:
     work = Work.draw(30_000, ExponentialClipped(mean=8, cap=30), prompt_tokens=4)
     monkeypatch.setattr("cbviz.simulator.fast.QUANTUM_PLAIN", 5_000)
-    monkeypatch.setattr("cbviz.simulator.jit.compiled", lambda kernel: None)
+    monkeypatch.setattr("cbviz.jit.compiled", lambda kernel: None)
 
     class Interrupting(SilentProgress):
         def advance(self, title: str, steps: int = 1, note: str = "") -> None:

@@ -21,7 +21,7 @@ from cbviz.errors import CbvizError, FileError, SweepError
 from cbviz.run import sweep_work
 from cbviz.run.progress import SilentProgress
 from cbviz.run.sweep import Sweep, sweep
-from cbviz.simulator import jit
+from cbviz.simulator import worth_compiling
 from tests.sweep_cells import always_dies, dies_once, double, fails_at_two, takes_anything
 
 GRID = {"x": [1, 2, 3]}
@@ -62,10 +62,10 @@ def test_the_table_does_not_say_what_was_compiled(monkeypatch: pytest.MonkeyPatc
         def __call__(self, *arguments: Any) -> Any:
             return self.kernel(*arguments)
 
-    monkeypatch.setattr(jit, "compiled", Compiled)
+    monkeypatch.setattr("cbviz.jit.compiled", Compiled)
     tables = []
     for least in (0, 10**9):
-        monkeypatch.setattr(jit, "COMPILE_FROM", least)
+        monkeypatch.setattr(worth_compiling, "COMPILE_FROM", least)
         found = sweep({"policy": ["static", "continuous", "tgi"]}, requests=30, slots=4)
         assert [row["how"] for row in found.rows] == ["skipping", "skipping", "loop"]
         tables.append(found.to_csv())

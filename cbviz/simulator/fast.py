@@ -120,7 +120,8 @@ def skipping_forecast(
         What was served, and whether an interrupt ended it; None if no request advances any more, which the loop
         explains.
     """
-    from cbviz.simulator.jit import compiled, compiled_for, worth_compiling
+    from cbviz.jit import compiled, compiled_for
+    from cbviz.simulator.worth_compiling import worth_compiling
 
     serving = _serving(policy, work, memory)
     if plain is None:

@@ -13,7 +13,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from cbviz.core.loop import STUCK_AFTER
-from cbviz.simulator.jit import inner
+from cbviz.jit import inner
 from cbviz.simulator.skip import (
     BACK,
     COMPLETED,

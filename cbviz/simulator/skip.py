@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from math import ceil, sqrt
 
-from cbviz.simulator.jit import inner
+from cbviz.jit import inner
 
 # Where a kernel keeps its numbers between two calls: counts in `ints`, seconds in `floats`.
 HEAD, ITERATION, RUNNING, FREE_SLOTS, FREE_BLOCKS, USEFUL, COMPLETED = range(7)
