@@ -20,10 +20,10 @@ import numpy as np
 from result_file import write
 
 import cbviz
+from cbviz.jit import compiled
 from cbviz.policies import TGI, Continuous, Policy, Sarathi, Static, VllmV1
 from cbviz.simulator import CostModel, Work, load_cost
 from cbviz.simulator.fast import Memory, skipping_forecast
-from cbviz.simulator.worth_compiling import compiled
 from cbviz.simulator.reserving import serve_reserving
 from cbviz.workload import ExponentialClipped
 
