@@ -382,6 +382,13 @@ def test_replay_refuses_what_is_no_trace(tmp_path: Path, capsys: pytest.CaptureF
         assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", [("replay",), ("calibrate",), ("doctor",), ("simulate", "--workload")])
+def test_a_name_that_is_no_file_and_no_recording_gets_the_recordings(command: tuple[str, ...], run: Run) -> None:
+    code, _, error = run(*command, "nosuch")
+    assert code == 2
+    assert "there is no file and no recording 'nosuch'; recordings are llama-8b-32, llama-8b-128, smollm2-8" in error
+
+
 def test_shared_beginnings_and_swapping_can_be_asked_for(run: Run, tmp_path: Path) -> None:
     asked = ("--prefix-cache", "--preemption", "swap", "--swap-blocks", "6", "--kv-blocks", "24", "--block-size", "16")
     narrow = ("race", "--slots", "4", "--requests", "12", "--device", "cpu", "--repeats", "1")

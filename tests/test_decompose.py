@@ -419,6 +419,8 @@ def test_a_calibration_of_ones_own_knows_its_own_kernels() -> None:
         ({"requests": 20, "cap": 512}, MeasureError, "at least 32 at a cap of 512, four static batches of 8, not 20"),
         ({"both_ways": "paged"}, MeasureError, "a step is written SCHEME/KERNELS"),
         ({"both_ways": "paged/eager"}, MeasureError, "a simulation runs nothing"),
+        ({"limit": 5.0}, MeasureError, "a simulation runs nothing"),
+        ({"only": ["paged/eager", "tgi/eager", "paged/eager"]}, MeasureError, "only has the step paged/eager twice"),
         ({"resume": True}, MeasureError, "resume needs save"),
         ({"simulate": "no-such"}, CalibrationError, "there is no calibration no-such"),
         ({"benchmark": benchmark_of("small"), "cap": 72}, MeasureError, "give a Benchmark, or cap"),

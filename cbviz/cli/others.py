@@ -13,7 +13,7 @@ from cbviz.errors import FileError
 from cbviz.paths import new_file, new_folder, printable, short, why, write_whole
 
 if TYPE_CHECKING:
-    from cbviz.trace import Trace
+    pass
 
 
 def list_models(_: argparse.Namespace) -> int:
@@ -54,10 +54,11 @@ def run_slides(options: argparse.Namespace) -> int:
 def replay_runs(options: argparse.Namespace) -> int:
     """Write the player page of recorded runs, and open it unless --html names a path."""
     from cbviz.measure.verdict import verdict
+    from cbviz.trace.recordings import runs_of
     from cbviz.view import player
 
     target = None if options.html is None else new_file(options.html, "--html")
-    traces = [trace for name in options.files for trace in _runs(name)]
+    traces = [trace for name in options.files for trace in runs_of(name)]
     page = player.html(traces, title="Replay")
     opened = False
     if target is None:
@@ -70,14 +71,6 @@ def replay_runs(options: argparse.Namespace) -> int:
         print(*(printable(of_recordings(line)) for line in verdict(*traces).sentences), sep="\n")
     print(f"{'Opened' if opened else 'Open in a browser:'} {short(target)}")
     return 0
-
-
-def _runs(name: str) -> tuple[Trace, ...]:
-    """The runs of a recording or of a comparison of engines, or the one in a file."""
-    from cbviz.trace import load
-    from cbviz.trace.recordings import named_runs
-
-    return named_runs(name) or (load(name),)
 
 
 def _temporary() -> Path:

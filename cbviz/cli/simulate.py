@@ -74,8 +74,8 @@ def run_calibrate(options: argparse.Namespace) -> int:
         options.output = new_file(options.output, "--output", suffix=".json")
     from cbviz.run.calibrate import calibrate
     from cbviz.simulator.cost_file import save_cost, to_text
-    from cbviz.trace import COMPARISONS, load
-    from cbviz.trace.recordings import named_runs
+    from cbviz.trace import COMPARISONS
+    from cbviz.trace.recordings import runs_of
 
     for name in options.traces:
         if name in COMPARISONS:
@@ -83,7 +83,7 @@ def run_calibrate(options: argparse.Namespace) -> int:
                 f"{name} holds runs of several engines, and a cost model is of one; save one of them in Python, with "
                 f'cbviz.trace.compared("{name}")[0].save("one.cbviz"), and name that file.'
             )
-    traces = [trace for name in options.traces for trace in (named_runs(name) or (load(name),))]
+    traces = [trace for name in options.traces for trace in runs_of(name)]
     cost = calibrate(traces, name=options.name, simulated=options.simulated)
     if options.output is None:
         print(to_text(cost), end="", flush=True)

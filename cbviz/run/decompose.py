@@ -131,8 +131,8 @@ def decompose(
         _check_nothing_is_lost(target)
     own = {"cap": cap, "requests": requests, "seed": seed, "limit": limit}
     if simulate is not None:
-        if both_ways is not None or device is not None or dtype is not None:
-            raise MeasureError("a simulation runs nothing, so it takes no both_ways, device or dtype.")
+        if any(given is not None for given in (both_ways, limit, device, dtype)):
+            raise MeasureError("a simulation runs nothing, so it takes no both_ways, limit, device or dtype.")
         work = _benchmark("article" if benchmark is None else benchmark, own)
         cost = load_cost(simulate)
         source: Measured | Simulated = Simulated(kernel_costs(cost), cost, work)
@@ -163,6 +163,8 @@ def decompose(
     wanted = _unique([step for steps in (*chains.values(), quadrants) for step in steps] + ([twice] if twice else []))
     if only is not None:
         wanted = tuple(DecomposeStep.of(key) for key in listed("only", only, "steps", error=MeasureError))
+        if again := next((step for step in wanted if wanted.count(step) > 1), None):
+            raise MeasureError(f"only has the step {again.key} twice.")
         if twice is not None and twice not in wanted:
             raise MeasureError(
                 f"both_ways is {twice.key}, which is not among the steps of only; add it, or leave it out."

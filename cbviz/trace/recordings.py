@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from cbviz.checks import known_elsewhere, shown
@@ -96,7 +97,21 @@ def recorded(name: str) -> tuple[Trace, ...]:
 
 
 def named_runs(name: object) -> tuple[Trace, ...]:
-    """The lanes of a recorded run or of a comparison of engines, by its name; none for any other name or a file's."""
+    """The lanes of a recorded run or of a comparison of engines, by its name; none for what may be a file.
+
+    Raises TraceError for a name that is neither a recording's nor a file's.
+    """
     if not isinstance(name, str):
         return ()
-    return recorded(name) if name in RECORDINGS else compared(name) if name in COMPARISONS else ()
+    if name in RECORDINGS or name in COMPARISONS:
+        return recorded(name) if name in RECORDINGS else compared(name)
+    if re.fullmatch(r"[\w-]+", name) and not Path(name).exists():
+        known = ", ".join((*RECORDINGS, *COMPARISONS))
+        elsewhere = known_elsewhere(name)
+        raise TraceError(f"there is no file and no recording {shown(name)}; recordings are {known}{elsewhere}.")
+    return ()
+
+
+def runs_of(name: str) -> tuple[Trace, ...]:
+    """The lanes of a recorded run or of a comparison of engines, or the run in a file. Raises CbvizError for others."""
+    return named_runs(name) or (load(name),)
