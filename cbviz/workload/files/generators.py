@@ -77,9 +77,9 @@ def _vllm_run(row: Row) -> LoadResults:
         served=served.in_order(),
         timed="start_times" in lists or at_once,
         duration=row.lasting("duration"),
-        reported=_numbers(row.values, ("_ms", "throughput", "goodput", "completed")),
+        reported=_numbers(row, ("_ms", "throughput", "goodput", "completed")),
         settings={
-            key: row.get(key)
+            key: row.plain(key)
             for key in ("model_id", "backend", "request_rate", "burstiness", "max_concurrency", "num_prompts", "date")
             if row.has(key)
         },
@@ -287,10 +287,7 @@ def llmservingsim(rows: Rows) -> tuple[LoadResults, ...]:
     return (LoadResults("vllm-server", rows.source, served.in_order(), notes=(Message("doctor.note_no_chunk_times"),)),)
 
 
-def _numbers(values: dict[str, Any], endings: tuple[str, ...]) -> dict[str, float]:
-    """The numbers among some values whose names end in one of these ways."""
-    return {
-        key: float(value)
-        for key, value in values.items()
-        if key.endswith(endings) and type(value) in (int, float) and math.isfinite(value)
-    }
+def _numbers(row: Row, endings: tuple[str, ...]) -> dict[str, float]:
+    """The numbers of a row whose names end in one of these ways. Raises WorkloadError for one that is not finite."""
+    names = [name for name, value in row.values.items() if name.endswith(endings) and type(value) in (int, float)]
+    return {name: row.number_in(name) for name in names}

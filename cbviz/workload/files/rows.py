@@ -126,6 +126,16 @@ class Row:
             self.fail(f"{column} must be above 0, for a run takes time.")
         return seconds
 
+    def plain(self, column: str) -> str | bool | float:
+        """A fact of the run as the file says it: a text, true or false, or a finite number."""
+        value = self.get(column)
+        if isinstance(value, str | bool):
+            return value
+        if not isinstance(value, int | float):
+            self.fail(f"{column} must be a number or a text, not {as_json(value)}.")
+        self.number_in(column)
+        return value
+
     def text(self, column: str) -> str:
         """A text; "" where there is none."""
         value = self.get(column)
