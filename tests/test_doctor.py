@@ -336,11 +336,21 @@ def test_a_recorded_run_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_one_bad_file_does_not_hide_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor", str(tmp_path / "none"), str(BENCH)]) == 0
+    """What could be examined is reported, and a script learns from the exit code that something could not."""
+    missing, page = str(tmp_path / "none"), tmp_path / "page.html"
+    assert main(["doctor", missing, str(BENCH)]) == 2
     printed = capsys.readouterr()
     assert "there is no file" in printed.err
     assert "24 requests" in printed.out
-    assert main(["doctor", str(tmp_path / "none")]) == 2
+    assert main(["doctor", str(BENCH), missing, "--json", "--html", str(page)]) == 2
+    printed = capsys.readouterr()
+    assert "there is no file" in printed.err
+    assert len(json.loads(printed.out)["runs"]) == 1
+    assert "24 requests" in page.read_text()
+    assert main(["doctor", missing]) == 2
+    assert "examined" not in capsys.readouterr().err
+    assert main(["doctor", missing, str(tmp_path)]) == 2
+    assert "none of the files could be examined" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("setting", ["64", "slots=many", "slots=0", "colour=red", "policy="])

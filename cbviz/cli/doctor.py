@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from cbviz.cli.streams import everything_to_stderr
-from cbviz.cli.targets import write_all
+from cbviz.cli.targets import BAD_INPUT, write_all
 from cbviz.cli.words import print_json, refusal
 from cbviz.errors import CbvizError, MeasureError
 from cbviz.paths import new_file, printable, short, write_whole
@@ -36,15 +36,19 @@ def run_doctor(options: argparse.Namespace) -> int:
             "language": options.language,
         }
         found = []
+        refused: dict[str, CbvizError] = {}
         for path in options.files:
             try:
                 found += [doctor(path, run=run, **settings) for run in range(1, runs_in(path) + 1)]
             except CbvizError as error:
-                if len(options.files) == 1:
-                    raise
-                print(refusal(error), file=sys.stderr)
+                refused.setdefault(refusal(error), error)
+    if not found and len(refused) == 1:
+        raise next(iter(refused.values()))
+    if refused:
+        print(*refused, sep="\n", file=sys.stderr, flush=True)
     if not found:
         raise MeasureError("none of the files could be examined.")
+    code = BAD_INPUT if refused else 0
     if options.json:
         print_json({"command": options.command_line, "runs": [one.to_json() for one in found]})
     else:
@@ -52,9 +56,10 @@ def run_doctor(options: argparse.Namespace) -> int:
             lead = "\n" if number else ""
             print(lead + "\n".join(map(printable, [*one.sentences(), ""])), one.text(), sep="\n", flush=True)
     if options.html is None:
-        return 0
+        return code
     said = f"Open in a browser: {short(options.html)}"
-    return write_all([(lambda: write_whole(options.html, page(found), "--html"), said)], quiet=options.json)
+    writing = (lambda: write_whole(options.html, page(found), "--html"), said)
+    return max(code, write_all([writing], quiet=options.json))
 
 
 def _option(text: str) -> dict[str, object]:
