@@ -39,15 +39,21 @@ def run_doctor(options: argparse.Namespace) -> int:
         refused: dict[str, CbvizError] = {}
         for path in options.files:
             try:
-                found += [doctor(path, run=run, **settings) for run in range(1, runs_in(path) + 1)]
+                runs = runs_in(path)
             except CbvizError as error:
                 refused.setdefault(refusal(error), error)
+                continue
+            for run in range(1, runs + 1):
+                try:
+                    found.append(doctor(path, run=run, **settings))
+                except CbvizError as error:
+                    refused.setdefault(refusal(error), error)
     if not found and len(refused) == 1:
         raise next(iter(refused.values()))
     if refused:
         print(*refused, sep="\n", file=sys.stderr, flush=True)
     if not found:
-        raise MeasureError("none of the files could be examined.")
+        raise MeasureError("nothing could be examined.")
     code = BAD_INPUT if refused else 0
     if options.json:
         print_json({"command": options.command_line, "runs": [one.to_json() for one in found]})

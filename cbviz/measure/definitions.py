@@ -314,7 +314,7 @@ def results_of(trace: Trace) -> LoadResults:
     Returns
     -------
     LoadResults
-        Requests without an output have an error, which says how they ended.
+        Requests that were not finished have an error; they were in flight until they were cancelled, or the run ended.
 
     Raises
     ------
@@ -330,9 +330,14 @@ def results_of(trace: Trace) -> LoadResults:
         came = float(arrivals[row])
         times = [float(it.t_end[i]) for i in rq.token_iterations[row]]
         ended = int(rq.reason[row]) >= 0 and int(rq.reason[row]) != FinishReason.CANCELLED
-        admitted = int(rq.admitted[row])
-        if np.isnan(came):  # it never arrived
+        admitted, finished = int(rq.admitted[row]), int(rq.finished[row])
+        if np.isnan(came) or came > trace.seconds:  # it never arrived
             continue
+        end = trace.seconds
+        if ended and times:
+            end = times[-1]
+        elif 0 <= finished < len(it):  # cancelled before that iteration
+            end = max(came, times[-1] if times else came, float(it.t_start[finished]))
         served.append(
             Served(
                 id=str(rq.id[row]),
@@ -340,13 +345,14 @@ def results_of(trace: Trace) -> LoadResults:
                 sent=came,
                 first=times[0] if times else None,
                 last=times[-1] if times else None,
-                end=times[-1] if times else None,
+                end=end,
                 input_tokens=int(rq.prompt_tokens[row]),
                 output_tokens=len(times),
                 gaps=tuple(b - a for a, b in pairwise(times)) if times else None,
                 scheduled=float(it.t_start[admitted]) if admitted >= 0 else None,
                 client=rq.client[row] or None,
                 error="" if ended else "not finished",
+                given_up=not ended,
                 priority=int(rq.priority[row]),
                 max_new_tokens=int(rq.max_new_tokens[row]),
             )

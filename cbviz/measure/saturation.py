@@ -5,12 +5,15 @@ no longer than an old one. One that does not keep up builds a queue for as long 
 (0.8, scheduler/constraints/saturation.py) asks for significant positive slopes of both; so does this one, of
 means over ten stretches of the load: successive requests see nearly the same queue, so each of them by itself would
 count for more than it knows (batch means: Law and Carson, Operations Research 27, 1979).
+
+A server that answers most requests with an error keeps its queue short, too. So every request that was sent counts
+among the arrivals, and in flight for as long as the file says; and where a telling share failed, it did not keep up.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -27,6 +30,8 @@ STRETCHES = 10
 FEWEST = 3 * STRETCHES
 """Requests below which no slope can be distinguished from chance."""
 CONFIDENCE = 0.95
+TELLING = 0.05
+"""Share of requests above which failures are no accidents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +62,23 @@ class Saturation:
     Attributes
     ----------
     verdict
-        "over-saturated" (both slopes rise), "keeps up" (not both do), or "unknown".
+        "over-saturated" (both slopes rise), "fails" (they do not, but more than a twentieth of the requests failed),
+        "keeps up" (neither), or "unknown".
     why
         For "unknown": "no times" (the file does not tell when requests were sent), "few" (requests) or "at once" (they
         all came within a tenth of the time that the run took, so there is no load over time to keep up with).
     concurrency
-        Slope of the requests in flight when a request is sent.
+        Slope of the requests in flight when a request is sent; None where there are too few to tell.
     ttft
-        Slope of the time to first token, in seconds a second, over the time of sending.
+        Slope of the time to first token, in seconds a second, over the time of sending; None likewise.
     peak
         The most requests in flight at once.
     in_rate, out_rate
-        Requests sent a second while they came, and completed a second over the run.
+        Requests sent a second while they came, and completed a second until the last was sent and completed.
+    failed
+        Requests that failed, without those that the client gave up.
+    unknown_ends
+        Requests that failed at a time that the file does not say: they are not counted as in flight.
     """
 
     verdict: str
@@ -78,6 +88,8 @@ class Saturation:
     peak: int = 0
     in_rate: float = math.nan
     out_rate: float = math.nan
+    failed: int = 0
+    unknown_ends: int = 0
 
 
 def slope(times: npt.ArrayLike, values: npt.ArrayLike, confidence: float = CONFIDENCE) -> Slope:
@@ -155,32 +167,39 @@ def saturation(results: LoadResults, confidence: float = CONFIDENCE) -> Saturati
     """
     if not is_a(results, LoadResults):
         raise MeasureError(f"a run is needed, such as read_results(path)[0], not {shown(results)}.")
-    good = [one for one in results.served if one.good]
+    served = sorted(results.served, key=lambda one: one.sent)
+    good = [one for one in served if one.good]
+    failed = sum(not one.good and not one.given_up for one in served)
+    unknown = sum(one.gone is None for one in served)
     if not results.timed:
-        return Saturation("unknown", "no times")
-    sent = np.array([one.sent for one in good])
-    ends = np.sort([one.last for one in good if one.last is not None])
-    if len(good) < FEWEST:
-        return Saturation("unknown", "few")
-    order = np.argsort(sent, kind="stable")
-    sent = sent[order]
-    flight = np.arange(1, len(sent) + 1) - np.searchsorted(ends, sent, side="right")
-    came, took = float(sent[-1] - sent[0]), float(ends[-1] - sent[0])
-    rates = (
-        (len(sent) - 1) / came if came > 0 else math.inf,
-        len(ends) / took if took > 0 else math.inf,
+        return Saturation("unknown", "no times", failed=failed, unknown_ends=unknown)
+    if len(served) < FEWEST:
+        return Saturation("unknown", "few", failed=failed, unknown_ends=unknown)
+    sent = np.array([one.sent for one in served])
+    gone = np.sort([one.sent if one.gone is None else one.gone for one in served])
+    flight = np.arange(1, len(sent) + 1) - np.searchsorted(gone, sent, side="right")
+    came = float(sent[-1] - sent[0])
+    took = max(came, max((one.last or 0.0 for one in good), default=0.0) - float(sent[0]))
+    verdict = Saturation(
+        "unknown",
+        "few",
+        peak=int(flight.max()),
+        in_rate=(len(sent) - 1) / came if came > 0 else math.inf,
+        out_rate=len(good) / took if took > 0 else math.inf,
+        failed=failed,
+        unknown_ends=unknown,
     )
-    peak = int(flight.max())
     if came <= took / 10:
-        return Saturation("unknown", "at once", peak=peak, in_rate=rates[0], out_rate=rates[1])
-    ttft = np.array([math.nan if one.first is None else one.first - one.sent for one in good])[order]
+        return replace(verdict, why="at once")
+    failing = failed / len(served) > TELLING
+    ttft = np.array([math.nan if one.first is None or not one.good else one.first - one.sent for one in served])
     known = ~np.isnan(ttft)
     if known.sum() < FEWEST:
-        return Saturation("unknown", "few", peak=peak, in_rate=rates[0], out_rate=rates[1])
+        return replace(verdict, verdict="fails", why="") if failing else verdict
     growth = slope(_stretches(sent), _stretches(flight.astype(np.float64)), confidence)
     wait = slope(_stretches(sent[known]), _stretches(ttft[known]), confidence)
-    verdict = "over-saturated" if growth.rises and wait.rises else "keeps up"
-    return Saturation(verdict, "", growth, wait, peak, *rates)
+    word = "over-saturated" if growth.rises and wait.rises else "fails" if failing else "keeps up"
+    return replace(verdict, verdict=word, why="", concurrency=growth, ttft=wait)
 
 
 def _student(probability: float, freedom: float) -> float:

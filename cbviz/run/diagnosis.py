@@ -140,7 +140,7 @@ class Diagnosis:
         if self.runs > 1:
             said.append(Message("doctor.several", n=self.runs, run=self.run))
         said += self.results.notes
-        said.append(_verdict(self.saturation, len(served) - failed))
+        said += _verdict(self.saturation, len(served), failed)
         said += self.differences()
         said += self.reported()
         if self.goodput:
@@ -149,6 +149,8 @@ class Diagnosis:
             said.append(Message("doctor.goodput", values=values))
         if self.options is not None:
             said += what_if_sentences(self.options)
+            if failed:
+                said.append(Message("doctor.what_if.without_failed", n=failed))
         return tuple(in_language(sentence, self.language) for sentence in said)
 
     def differences(self) -> tuple[Message, ...]:
@@ -246,6 +248,7 @@ class Diagnosis:
             "run": self.run,
             "requests": len(self.results.served),
             "failed": sum(not one.good for one in self.results.served),
+            "given_up": sum(one.given_up for one in self.results.served),
             "settings": self.results.settings,
             "verdict": s.verdict,
             "verdict_why": s.why,
@@ -340,19 +343,29 @@ def page(found: Sequence[Diagnosis]) -> str:
     )
 
 
-def _verdict(s: Saturation, good: int) -> Message:
-    if s.concurrency is None or s.ttft is None:
+def _verdict(s: Saturation, requests: int, not_served: int) -> list[Message]:
+    """Whether the server kept up, and what became of the requests that were not served."""
+    served, share = requests - not_served, s.failed / requests
+    facts = {"failed": s.failed, "n": requests, "served": served, "share": percent(share, 0 if share >= 0.1 else 1)}
+    said = [Message("doctor.given_up", n=not_served - s.failed)] if not_served > s.failed else []
+    if s.verdict == "unknown":
         reasons = {"no times": "no_times", "few": "few", "at once": "at_once"}
-        return Message(f"doctor.unknown.{reasons[s.why]}", n=good)
-    facts = {
-        "growth": three_digits(s.concurrency.per_second),
-        "growth_margin": f"{s.concurrency.margin:.2g}",
-        "wait": three_digits(s.ttft.per_second),
-        "wait_margin": f"{s.ttft.margin:.2g}",
-        "in_rate": three_digits(s.in_rate),
-        "out_rate": three_digits(s.out_rate),
-    }
-    return Message("doctor.over_saturated" if s.verdict == "over-saturated" else "doctor.keeps_up", **facts)
+        return [*said, Message(f"doctor.unknown.{reasons[s.why]}", n=served)]
+    facts |= {"in_rate": three_digits(s.in_rate), "out_rate": three_digits(s.out_rate)}
+    if s.concurrency is not None and s.ttft is not None:
+        facts |= {
+            "growth": three_digits(s.concurrency.per_second),
+            "growth_margin": f"{s.concurrency.margin:.2g}",
+            "wait": three_digits(s.ttft.per_second),
+            "wait_margin": f"{s.ttft.margin:.2g}",
+        }
+    keys = {"over-saturated": "doctor.over_saturated", "fails": "doctor.fails", "keeps up": "doctor.keeps_up"}
+    said.append(Message(keys[s.verdict], **facts))
+    if s.failed and s.verdict != "fails":
+        said.append(Message("doctor.failed_too", **facts))
+    if s.unknown_ends:
+        said.append(Message("doctor.unknown_ends", n=s.unknown_ends))
+    return said
 
 
 def _differ(a: float, b: float) -> bool:

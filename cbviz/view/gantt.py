@@ -91,7 +91,7 @@ class Gantt(Picture):
             '<defs><pattern id="w" width="5" height="5" patternUnits="userSpaceOnUse"><path d="M0 5L5 0" '
             f'stroke="{INK}" stroke-width="1"/></pattern></defs>',
             f'<text x="{LEFT_EDGE}" y="18" font-size="14" font-weight="600">{escape(title)}</text>',
-            *self._legend(any(one.scheduled is not None for one in bars), any(one.error for one in bars)),
+            *self._legend(any(one.scheduled is not None for one in bars), not all(one.good for one in bars)),
             *_axis(seconds, scale, HEAD + row * len(bars), self._say("doctor.gantt.rows")),
         ]
         if len(bars) < len(self.results.served):
@@ -149,7 +149,7 @@ def _bar(one: Served, start: float, scale: float, top: float, row: float) -> lis
 
     if one.first is None or one.last is None:
         end = one.last or one.end or one.sent
-        return [phase(one.arrival, max(end, one.sent), f'fill="{VERMILION if one.error else BLUE}"')]
+        return [phase(one.arrival, max(end, one.sent), f'fill="{BLUE if one.good else VERMILION}"')]
     begin = one.scheduled if one.scheduled is not None else one.arrival
     parts = [phase(one.arrival, begin, 'fill="url(#w)"', 0.6)] if begin > one.arrival else []
     parts.append(phase(begin, one.first, f'fill="{ORANGE}"', 0.8))

@@ -66,6 +66,8 @@ def results_cdf(*runs: LoadResults, metric: str = "e2el", tool: str = "vllm-benc
 def in_flight(*runs: LoadResults) -> Chart:
     """Requests in flight over time: sent and not yet answered. It rises throughout where a server does not keep up.
 
+    A request that failed counts where the file says when it ended.
+
     Raises
     ------
     MeasureError
@@ -73,10 +75,10 @@ def in_flight(*runs: LoadResults) -> Chart:
     """
     series = []
     for run in _runs(runs, timed=True):
-        good = [one for one in run.served if one.good]
-        start = min(one.sent for one in good)
-        times = np.array([one.sent for one in good] + [one.last or one.sent for one in good]) - start
-        steps = np.repeat([1, -1], len(good))
+        known = [(one.sent, one.gone) for one in run.served if one.gone is not None]
+        times = np.array([sent for sent, _ in known] + [gone for _, gone in known])
+        times -= min(one.sent for one in run.served)
+        steps = np.repeat([1, -1], len(known))
         order = np.lexsort((steps, times))
         x, y = times[order], np.cumsum(steps[order]).astype(np.float64)
         keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_POINTS)).round().astype(int))

@@ -43,6 +43,9 @@ class Served(NamedTuple):
         The longest output that it declared; None if the file does not say.
     error
         Why it failed; "" if it did not.
+    given_up
+        Whether the client ended it, as tools do with what is in flight when a benchmark's time is over. It has an
+        error, too, but is no failure of the server.
     """
 
     id: str
@@ -60,6 +63,12 @@ class Served(NamedTuple):
     error: str = ""
     priority: int = 0
     max_new_tokens: int | None = None
+    given_up: bool = False
+
+    @property
+    def gone(self) -> float | None:
+        """When it left the server: at its last token, or when it failed; None if the file does not say when."""
+        return self.last if self.good else self.end
 
     @property
     def good(self) -> bool:

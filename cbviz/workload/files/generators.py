@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -53,8 +54,9 @@ def _vllm_run(row: Row) -> LoadResults:
         queued = one.seconds("queue_times") if "queue_times" in lists else 0.0
         gaps, ttft = one.numbers("itls"), one.seconds("ttfts")
         output = 0 if error else one.tokens("output_lens", 0)
-        last = sent + (one.seconds("latencies") if "latencies" in lists else ttft + sum(gaps))
-        failed = bool(error) or not output
+        latency = one.seconds("latencies") if "latencies" in lists else 0.0
+        last = sent + (latency if "latencies" in lists else ttft + sum(gaps))
+        failed = bool(error) or not output  # then vLLM leaves the latency at 0, so the end is not known
         first = None if failed else sent + ttft
         served.add(
             one,
@@ -64,7 +66,7 @@ def _vllm_run(row: Row) -> LoadResults:
                 sent=sent,
                 first=first,
                 last=None if failed else last,
-                end=None if failed else last,
+                end=None if failed and not latency else last,
                 input_tokens=one.tokens("input_lens", 0),
                 output_tokens=output,
                 gaps=None if failed else gaps,
@@ -76,7 +78,7 @@ def _vllm_run(row: Row) -> LoadResults:
         name=row.source if row.number == 1 else f"{row.source}, run {row.number}",
         served=served.in_order(),
         timed="start_times" in lists or at_once,
-        duration=row.lasting("duration"),
+        duration=_duration(row, served),
         reported=_numbers(row, ("_ms", "throughput", "goodput", "completed")),
         settings={
             key: row.plain(key)
@@ -135,6 +137,7 @@ def aiperf(rows: Rows) -> tuple[LoadResults, ...]:
                 gaps=row.numbers("metrics.inter_chunk_latency.value", unit) if isinstance(gaps, list) else None,
                 client=row.text("metadata.conversation_id") or None,
                 error=error,
+                given_up=row.get("metadata.was_cancelled") is True,
             ),
         )
     return (LoadResults("aiperf", rows.source, served.in_order()),)
@@ -163,13 +166,16 @@ def _aiperf_tokens(row: Row, metric: str) -> int:
 
 
 def guidellm(rows: Rows) -> tuple[LoadResults, ...]:
-    """One run for each benchmark of the report: a sweep has one for each rate."""
+    """One run for each benchmark of the report: a sweep has one for each rate.
+
+    A benchmark that ended before its first request is left out, and the others say so.
+    """
     row = next(iter(rows))
     _check_guidellm_version(row)
     benchmarks = row.get("benchmarks")
     if not isinstance(benchmarks, list) or not benchmarks:
         row.fail("it holds no benchmarks.")
-    found = []
+    found, empty = [], []
     for n, benchmark in enumerate(benchmarks, 1):
         run = Row(row.source, n, benchmark if isinstance(benchmark, dict) else {})
         served = ServedRows(row.source)
@@ -183,11 +189,20 @@ def guidellm(rows: Rows) -> tuple[LoadResults, ...]:
                 number = Row(row.source, len(served) + 1, one)
                 served.add(number, _guidellm_request(number, status))
         if not len(served):
-            run.fail("it holds no requests; GuideLLM keeps them unless its report was reduced.")
+            empty.append(run)
+            continue
         kind = run.text("config.strategy.type_") or run.text("config.strategy.kind")
         name = row.source if len(benchmarks) == 1 else f"{row.source}, {n}" + (f" ({kind})" if kind else "")
-        found.append(LoadResults("guidellm", name, served.in_order(), duration=run.lasting("duration")))
-    return tuple(found)
+        found.append(LoadResults("guidellm", name, served.in_order(), duration=_duration(run, served)))
+    if not found:
+        empty[0].fail("it holds no requests; GuideLLM keeps them unless its report was reduced.")
+    notes = tuple(Message("doctor.note_no_requests", number=run.number) for run in empty)
+    return tuple(replace(run, notes=notes) for run in found)
+
+
+def _duration(row: Row, served: ServedRows) -> float | None:
+    """Seconds that the run took, as its file says. One whose requests all failed may have taken no time."""
+    return row.lasting("duration") if any(one.good for one in served.in_order()) else None
 
 
 def _check_guidellm_version(row: Row) -> None:
@@ -222,6 +237,7 @@ def _guidellm_request(row: Row, status: str) -> Served:
         input_tokens=row.tokens("prompt_tokens", 0) if row.has("prompt_tokens") else 0,
         output_tokens=0 if failed else output,
         error=(row.text("info.error") or status) if failed else "",
+        given_up=status == "incomplete",
     )
 
 
