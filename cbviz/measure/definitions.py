@@ -359,6 +359,8 @@ def results_of(trace: Trace) -> LoadResults:
         )
     if not served:
         raise MeasureError("no request of the trace arrived.")
+    clients = trace.meta.extra.get("closed_loop_clients")
+    clients = clients if type(clients) is int and clients > 0 else None
     return LoadResults(
         tool="cbviz",
         name=f"{trace.meta.policy}",
@@ -373,6 +375,8 @@ def results_of(trace: Trace) -> LoadResults:
             "lag": trace.meta.lag,
             "parameters": dict(trace.meta.extra),
         },
+        closed=clients is not None if clients or trace.meta.workload else None,  # a server that was watched names none
+        concurrency=clients,
     )
 
 

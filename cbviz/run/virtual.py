@@ -133,6 +133,7 @@ def virtual_meta(
         extra=policy_parameters(engine.policy)
         | {"context_limit": engine.executor.context_limit}
         | setting.kv.chosen()
+        | ({} if setting.clients is None else {"closed_loop_clients": setting.clients})
         | more,
     )
 

@@ -12,6 +12,7 @@ import numpy as np
 from cbviz.checks import shown
 from cbviz.errors import MeasureError, PolicyError
 from cbviz.measure.definitions import DEFINITIONS, Moments
+from cbviz.messages import Message
 from cbviz.policies import Policy, get
 from cbviz.run.budgeted import budgeted
 from cbviz.run.forecast import forecast, uninterrupted
@@ -163,11 +164,17 @@ class WhatIf:
         "ttft", "tpot" and "e2el" → simulated / measured − 1 of the means: what the simulator is worth for this run.
     options
         The others.
+    clients
+        Of the closed loop that was simulated; None where requests came at the times at which they came.
+    note
+        How requests came in the simulations, where that is not how they would have come; "" where it is.
     """
 
     as_it_ran: WhatIfRow
     error: dict[str, float]
     options: tuple[WhatIfRow, ...]
+    clients: int | None = None
+    note: str = ""
 
 
 def what_if(
@@ -178,7 +185,8 @@ def what_if(
 ) -> WhatIf:
     """Simulate a measured run as it was, and with other settings.
 
-    The run itself comes first: how far its simulation is from the measurement bounds what the others are worth.
+    The run itself comes first: how far its simulation is from the measurement bounds what the others are worth. Where
+    the file says that a request was sent when another had ended, the simulations are closed loops, too.
 
     Parameters
     ----------
@@ -211,7 +219,8 @@ def what_if(
     moments = Moments.of(results)
     measured = {}
     for metric in SIMULATED_LATENCIES:
-        values = DEFINITIONS["cbviz"][metric][1](moments)
+        # In a closed loop a request comes when it is sent, whatever its tool calls its arrival.
+        values = DEFINITIONS["vllm-bench" if results.closed else "cbviz"][metric][1](moments)
         measured[metric] = values.mean() if values is not None else math.nan
     before = ran if ran is not None else Option.of(results)
     own = _simulated(results, before, costs)
@@ -248,7 +257,17 @@ def what_if(
     for option in options:
         found = _simulated(results, option, costs)
         rows.append(judged(found, [_simulated(results, option, each).mean for each in scaled]))
-    return WhatIf(judged(own, others_own), error, tuple(rows))
+    clients = results.concurrency if results.closed else None
+    return WhatIf(judged(own, others_own), error, tuple(rows), clients, _how_they_came(results))
+
+
+def _how_they_came(results: LoadResults) -> str:
+    """What is to be said about the arrivals of the simulations."""
+    if results.closed is None:
+        return Message("doctor.what_if.replayed")
+    if results.concurrency is None:
+        return ""
+    return Message("doctor.what_if.closed" if results.closed else "doctor.what_if.capped", n=results.concurrency)
 
 
 def _slower(cost: CostModel, factor: float) -> CostModel:
@@ -257,15 +276,19 @@ def _slower(cost: CostModel, factor: float) -> CostModel:
 
 
 def _simulated(results: LoadResults, option: Option, cost: CostModel) -> WhatIfRow:
+    work, clients = work_of(results.traffic()), None
+    if results.closed and results.concurrency is not None:
+        work, clients = replace(work, arrival=np.zeros(len(work))), min(results.concurrency, len(work))
     found = uninterrupted(
         forecast(
-            work_of(results.traffic()),
+            work,
             budgeted(option.policy, option.budget),
             cost=cost,
             slots=option.slots,
             kv_blocks=option.kv_blocks,
             block_size=option.block_size,
             lag=option.lag,
+            clients=clients,
         )
     )
     columns: dict[str, Any] = {"ttft": found.ttft, "tpot": found.tpot, "e2el": found.e2e}

@@ -13,7 +13,8 @@ from cbviz.run.what_if import WhatIf, WhatIfRow
 def what_if_sentences(options: WhatIf) -> list[str]:
     """How good the simulation is, each setting beside it, and what limits all of that."""
     error = {name: f"{value:+.1%}" if not math.isnan(value) else "–" for name, value in options.error.items()}
-    said: list[str] = [Message("doctor.what_if.error", option=options.as_it_ran.option.label, **error)]
+    said: list[str] = [options.note] if options.note else []
+    said.append(Message("doctor.what_if.error", option=options.as_it_ran.option.label, **error))
     for row in (options.as_it_ran, *options.options):
         times = {name: f"{milliseconds(value)} ± {_share(row.uncertainty[name])}" for name, value in row.mean.items()}
         speed = f"{row.tokens_per_second:,.0f}"
@@ -41,6 +42,7 @@ def what_if_json(options: WhatIf) -> dict[str, Any]:
 
     return {
         "error": {name: known(value) for name, value in options.error.items()},
+        "clients": options.clients,
         "as_it_ran": row(options.as_it_ran),
         "options": [row(found) for found in options.options],
     }

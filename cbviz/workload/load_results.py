@@ -98,6 +98,12 @@ class LoadResults:
         What the file says of the run: model, rate, concurrency, …
     notes
         Sentences on what the file lacks, and what follows.
+    closed
+        Whether a request was sent when another had ended (a closed loop), rather than at a time of its own; None if the
+        file does not say.
+    concurrency
+        How many requests the client let be in flight at once, which in a closed loop is how many clients there were;
+        None if nothing limited them, or the file does not say.
 
     Raises
     ------
@@ -113,6 +119,8 @@ class LoadResults:
     reported: dict[str, float] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    closed: bool | None = None
+    concurrency: int | None = None
 
     def __post_init__(self) -> None:
         if not self.served:
@@ -127,14 +135,15 @@ class LoadResults:
         Returns
         -------
         Traffic
-            In order of arrival.
+            In order of arrival; of a closed loop in order of sending, at the times at which they were sent.
 
         Raises
         ------
         WorkloadError
             The file does not say when requests were sent, or none was served.
         """
-        good = sorted((one for one in self.served if one.good), key=lambda one: one.arrival)
+        good = [one._replace(arrival=one.sent) if self.closed else one for one in self.served if one.good]
+        good.sort(key=lambda one: one.arrival)
         if not self.timed:
             raise WorkloadError(f"{self.name} does not say when requests were sent, so its traffic is not known.")
         if not good:

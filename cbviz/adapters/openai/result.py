@@ -271,15 +271,20 @@ class LoadResult:
                 call.sent,
                 call.times[0] if call.times else None,
                 call.times[-1] if call.times else None,
-                call.end,
+                call.end if call.ended else max(call.sent, self.seconds),
                 call.prompt_tokens,
                 call.output_tokens,
                 tuple(call.gaps),
                 error="" if call.error is None else str(call.error),
+                given_up=not call.ended,
             )
             for call in self.calls
         )
-        return LoadResults("vllm-bench", self.url, rows, duration=self.seconds)
+        at_once = len({call.arrival for call in self.calls}) <= 1
+        closed = self.concurrency is not None and at_once
+        return LoadResults(
+            "vllm-bench", self.url, rows, duration=self.seconds, closed=closed, concurrency=self.concurrency
+        )
 
     def gantt(self, language: str = FIRST) -> Gantt:
         """The requests over time: one row a request, which is no slot.

@@ -42,7 +42,9 @@ def _vllm_run(row: Row) -> LoadResults:
         if isinstance(row.get(name), list):
             lists[name] = row.get(name)
     count = _equally_long(row, lists)
-    at_once = row.get("request_rate") in ("inf", math.inf) and row.get("max_concurrency") is None
+    most = row.tokens("max_concurrency") if row.has("max_concurrency") else None
+    unlimited = row.get("request_rate") in ("inf", math.inf) and not row.has("ramp_up_strategy")
+    at_once = unlimited and most is None
     notes: tuple[str, ...] = ()
     if "start_times" not in lists:
         notes = (Message("doctor.note_all_at_once" if at_once else "doctor.note_no_start_times"),)
@@ -86,6 +88,8 @@ def _vllm_run(row: Row) -> LoadResults:
             if row.has(key)
         },
         notes=notes,
+        closed=most is not None if unlimited else False if row.has("request_rate") else None,
+        concurrency=most,
     )
 
 
@@ -191,13 +195,30 @@ def guidellm(rows: Rows) -> tuple[LoadResults, ...]:
         if not len(served):
             empty.append(run)
             continue
-        kind = run.text("config.strategy.type_") or run.text("config.strategy.kind")
+        kind, closed, clients = _guidellm_strategy(run)
         name = row.source if len(benchmarks) == 1 else f"{row.source}, {n}" + (f" ({kind})" if kind else "")
-        found.append(LoadResults("guidellm", name, served.in_order(), duration=_duration(run, served)))
+        lasted = _duration(run, served)
+        found.append(
+            LoadResults("guidellm", name, served.in_order(), duration=lasted, closed=closed, concurrency=clients)
+        )
     if not found:
         empty[0].fail("it holds no requests; GuideLLM keeps them unless its report was reduced.")
     notes = tuple(Message("doctor.note_no_requests", number=run.number) for run in empty)
     return tuple(replace(run, notes=notes) for run in found)
+
+
+def _guidellm_strategy(run: Row) -> tuple[str, bool | None, int | None]:
+    """The name of a benchmark's strategy, whether it is a closed loop, and of how many clients.
+
+    A throughput benchmark sends as many requests at once as it may, so it is a loop of that many clients.
+    """
+    strategy = "config.strategy"
+    kind = run.text(f"{strategy}.type_") or run.text(f"{strategy}.kind")
+    if kind in ("constant", "poisson"):  # their max_concurrency is the most that GuideLLM's processes could hold
+        return kind, False, None
+    column = {"concurrent": f"{strategy}.streams", "throughput": f"{strategy}.max_concurrency"}.get(kind)
+    clients = 1 if kind == "synchronous" else run.tokens(column) if column is not None and run.has(column) else None
+    return kind, None if clients is None else True, clients
 
 
 def _duration(row: Row, served: ServedRows) -> float | None:
@@ -300,7 +321,8 @@ def llmservingsim(rows: Rows) -> tuple[LoadResults, ...]:
             output_tokens=row.tokens("output_toks"),
         )
         served.add(row, one)
-    return (LoadResults("vllm-server", rows.source, served.in_order(), notes=(Message("doctor.note_no_chunk_times"),)),)
+    notes = (Message("doctor.note_no_chunk_times"),)
+    return (LoadResults("vllm-server", rows.source, served.in_order(), notes=notes, closed=False),)
 
 
 def _numbers(row: Row, endings: tuple[str, ...]) -> dict[str, float]:
