@@ -50,6 +50,37 @@ def test_why_the_tools_differ() -> None:
     assert "1 request has a single one" in said
 
 
+def with_gaps(n: int, *gaps: float) -> Served:
+    """A request of five tokens, 10 ms apart, whose gaps the file holds if they are given."""
+    return Served(str(n), n, n, n + 0.1, n + 0.14, n + 0.14, 5, 5, gaps or None)
+
+
+def test_only_requests_whose_gaps_are_known_say_how_many_tokens_came_together() -> None:
+    every = [0.01] * 4
+    whole = cbviz.doctor(LoadResults("aiperf", "x", tuple(with_gaps(n, *every) for n in range(6))))
+    half = cbviz.doctor(LoadResults("aiperf", "x", tuple(with_gaps(n, *every[: n % 2 * 4]) for n in range(6))))
+    for found in (whole, half):
+        assert "Chunks: " not in "\n".join(found.sentences())
+    said = "Gaps: the file holds those of 3 of 6 requests with several tokens"
+    assert any(sentence.startswith(said) for sentence in half.sentences())
+    assert not any(sentence.startswith("Gaps: ") for sentence in whole.sentences())
+    assert "6 个有多个 token 的请求中，文件只记录了 3 个" in "\n".join(replace(half, language="zh").sentences())
+
+
+def test_a_quarter_of_the_tokens_came_together_in_the_requests_that_tell() -> None:
+    rows = (with_gaps(0), with_gaps(1, 0.01, 0.01, 0.02), with_gaps(2), with_gaps(3, 0.01, 0.01, 0.02))
+    said = cbviz.doctor(LoadResults("aiperf", "x", rows)).sentences()
+    assert any(sentence.startswith("Chunks: 25.0% of the tokens after the first") for sentence in said)
+
+
+def test_a_mean_gap_is_compared_with_the_tpot_of_the_same_requests() -> None:
+    """The others are twice as slow, which is no cause of a difference between gaps and TPOT."""
+    slow = [Served(str(n), n, n, n + 0.1, n + 0.18, n + 0.18, 5, 5) for n in range(3)]
+    rows = (*slow, *(with_gaps(n, *[0.01] * 4) for n in range(3, 6)))
+    said = cbviz.doctor(LoadResults("aiperf", "x", rows)).sentences()
+    assert not any(sentence.startswith("ITL and TPOT: ") for sentence in said)
+
+
 def test_the_files_own_numbers_are_checked(tmp_path: Path) -> None:
     assert "The 12 numbers that the file itself reports agree with its requests." in cbviz.doctor(BENCH).sentences()
     content = json.loads(BENCH.read_text()) | {"mean_tpot_ms": 99.0}

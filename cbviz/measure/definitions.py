@@ -58,6 +58,8 @@ class Moments:
     chunk_gaps: FloatArray | None
     streamed: npt.NDArray[np.bool_]
     """Whether more than one token time is known."""
+    chunked: npt.NDArray[np.bool_]
+    """Whether the gaps of the request are known, which `chunk_gaps` pools."""
 
     @classmethod
     def of(cls, results: LoadResults) -> Moments:
@@ -82,6 +84,7 @@ class Moments:
             first_chunk=column(lambda o: o.first_chunk),
             chunk_gaps=gaps,
             streamed=~np.isnan(first) & (outputs > 1),
+            chunked=np.array([one.gaps is not None for one in good], bool),
         )
 
     def per_token(self) -> FloatArray:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cbviz.checks import three_digits
-from cbviz.measure.definitions import LATENCIES, TOOLS, Defined, Moments
+from cbviz.measure.definitions import LATENCIES, TOOLS, Defined, Moments, Values
 from cbviz.measure.goodput import Targets
 from cbviz.measure.rounding import percent
 from cbviz.measure.saturation import Saturation
@@ -162,7 +162,10 @@ class Diagnosis:
             One for each cause; one that says so if there is none.
         """
         m = Moments.of(self.results)
-        said = []
+        said, several = [], m.outputs > 1
+        known, lead = several & m.chunked, []
+        if known.any() and not m.chunked[several].all():
+            lead.append(Message("doctor.differs.some_gaps", some=int(known.sum()), n=int(several.sum())))
         ours, theirs = self.by("tpot", "vllm-bench").mean, self.by("tpot", "guidellm").mean
         if ours > 0 and _differ(ours, theirs):
             said.append(
@@ -174,12 +177,13 @@ class Diagnosis:
                 )
             )
         gap = self.by("itl", "vllm-bench").mean
-        gaps = float((m.outputs - 1).sum())
+        gaps = float((m.outputs - 1)[known].sum())
         bundled = 1 - len(m.chunk_gaps) / gaps if m.chunk_gaps is not None and gaps else 0.0
         if bundled > ALIKE:
             said.append(Message("doctor.differs.chunks", share=percent(bundled, 1), gap=milliseconds(gap)))
-        if _differ(ours, gap):
-            said.append(Message("doctor.differs.itl", gap=milliseconds(gap), tpot=milliseconds(ours)))
+        tpot = Values(m.per_token()[known]).mean()
+        if _differ(tpot, gap):
+            said.append(Message("doctor.differs.itl", gap=milliseconds(gap), tpot=milliseconds(tpot)))
         held = float(np.mean(m.sent - m.arrival))
         if _differ(self.by("ttft", "cbviz").mean, self.by("ttft", "vllm-bench").mean):
             said.append(Message("doctor.differs.held", held=milliseconds(held)))
@@ -187,7 +191,7 @@ class Diagnosis:
             said.append(Message("doctor.differs.end", extra=milliseconds(float(np.mean(m.end - m.last)))))
         if single := int((m.outputs == 1).sum()):
             said.append(Message("doctor.differs.one_token", n=single))
-        return tuple(said) or (Message("doctor.differs.none"),)
+        return (*lead, *(said or [Message("doctor.differs.none")]))
 
     def reported(self) -> tuple[Message, ...]:
         """Whether the file's own results follow from its requests, for the latencies of vLLM's bench.
