@@ -395,6 +395,50 @@ def test_curves_and_capacities() -> None:
         found.curves("ttff")
 
 
+def test_every_configuration_has_a_curve_of_its_own() -> None:
+    """A mean over slots would be the capacity of no configuration."""
+    grid = {"policy": ["continuous"], "rate": [1, 2, 4, 8], "slots": [2, 64]}
+    found = sweep(grid, requests=60, num_runs=2)
+    alone = {
+        f"continuous, slots={slots}": sweep({**grid, "slots": [slots]}, requests=60, num_runs=2).capacities(1.0)
+        for slots in (2, 64)
+    }
+    assert found.capacities(1.0) == {name: one["continuous"] for name, one in alone.items()}
+    assert len(set(found.capacities(1.0).values())) == 2
+    names = list(alone)
+    assert list(found.knees()) == list(found.curves("ttft_p99", by="policy")) == names
+    assert [series.name for series in found.chart().series] == names
+    assert list(found.curves("ttft_p99")) == ["slots=2", "slots=64"]
+    assert list(found.curves("ttft_p99", by="slots")) == ["2", "64"]
+    assert list(found.curves("ttft_p99", by="run")) == [f"{run}, slots={slots}" for slots in (2, 64) for run in (0, 1)]
+    for name, (at, means) in found.curves("ttft_p99", by="policy").items():
+        assert at == [1, 2, 4, 8]
+        rows = [row for row in found.rows if name.endswith(f"slots={row['slots']}") and row["rate"] == 4]
+        assert means[2] == pytest.approx(sum(row["ttft_p99"] for row in rows) / 2)
+
+
+def test_a_result_as_x_runs_along_one_parameter() -> None:
+    found = sweep({"x": [1, 2], "plus": [0, 10]}, work=double, num_runs=2)
+    assert found.curves("seed", x="y", by="plus") == {
+        "0": ([2.0625, 4.0625], [0.5, 0.5]),
+        "10": ([12.0625, 14.0625], [0.5, 0.5]),
+    }
+    with pytest.raises(
+        SweepError, match=r"^y is a result, and x and plus vary, so a curve could run along any of them"
+    ):
+        found.curves("seed", x="y")
+    loaded = sweep({"slots": [4, 8], "rate": [2.0, 9.0]}, requests=30)
+    assert {name: len(at) for name, (at, _) in loaded.curves("ttft_p99", x="tokens_per_second").items()} == {
+        "slots=4": 2,
+        "slots=8": 2,
+    }
+
+
+def test_values_that_look_alike_are_named_apart() -> None:
+    found = sweep({"x": [1, 2], "plus": [2, "2"]}, work=lambda x, plus, seed: {"y": x if plus == 2 else -x})
+    assert found.curves("y", x="x") == {"plus=2": ([1, 2], [1, 2]), "plus='2'": ([1, 2], [-1, -2])}
+
+
 def test_a_trace_is_resampled_at_the_rate() -> None:
     trace = str(Path(__file__).parent / "traffic" / "azure_2023_conversation.csv.gz")
     (row,) = sweep({"rate": [5.0]}, trace=trace, requests=400, slots=16).rows

@@ -10,9 +10,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeGuard
-
-import numpy as np
+from typing import Any
 
 from cbviz.checks import counted, flag, shown
 from cbviz.checks import whole as checked_whole
@@ -21,6 +19,7 @@ from cbviz.measure.knee import capacity, knee
 from cbviz.measure.lane_times import two_digits
 from cbviz.paths import write_whole
 from cbviz.run.progress import Progress, progress_of
+from cbviz.run.sweep_curves import Curve, curves_of
 from cbviz.run.sweep_plan import SweepCell, SweepPlan, check_parameters, plan_of
 from cbviz.run.sweep_runners import Done, in_process, on_cores, on_ray
 from cbviz.run.sweep_table import SweepFolder, SweepRow, columns_of, row_of, to_csv
@@ -102,15 +101,19 @@ class Sweep:
 
         return pd.DataFrame(list(self.rows), columns=self.columns)
 
-    def curves(self, y: str, x: str = "rate", by: str | None = None) -> dict[str, tuple[list[float], list[float]]]:
-        """One number against another, averaged over the runs of each point.
+    def curves(self, y: str, x: str = "rate", by: str | None = None) -> dict[str, Curve]:
+        """One number against another: a curve for each combination of the other parameters of the grid.
+
+        Runs, which differ in their seed, are averaged, and nothing else is.
 
         Parameters
         ----------
         y, x
-            Columns of numbers.
+            Columns of numbers. Where x is a result, a curve runs along the rates or clients of the grid, or along its
+            only other parameter.
         by
-            Column that tells the curves apart; None draws one, and so does "policy" where one policy ran.
+            Column whose value begins the name of a curve; None and "policy" where one policy ran name none. The other
+            parameters that vary follow: "continuous, slots=2". A single curve without any is called y.
 
         Returns
         -------
@@ -120,22 +123,16 @@ class Sweep:
         Raises
         ------
         SweepError
-            There is no such column.
+            There is no such column, or several parameters might lead along x.
+
+        Examples
+        --------
+        >>> import cbviz
+        >>> found = cbviz.sweep({"policy": ["static"], "rate": [1, 2], "slots": [2, 64]}, requests=50)
+        >>> list(found.curves("ttft_p99", by="policy"))
+        ['static, slots=2', 'static, slots=64']
         """
-        if by == "policy" and by not in self.columns:
-            by = None
-        for name in (y, x, by):
-            if name is not None and name not in self.columns:
-                raise SweepError(f"the table has no column {shown(name)}; it has {', '.join(self.columns)}.")
-        points: dict[str, dict[float, list[float]]] = {}
-        for row in self.rows:
-            at, value = row.get(x), row.get(y)
-            if not row["error"] and _is_number(at) and _is_number(value):
-                curve = points.setdefault(y if by is None else str(row[by]), {})
-                curve.setdefault(float(at), []).append(float(value))
-        return {
-            name: (sorted(curve), [float(np.mean(curve[at])) for at in sorted(curve)]) for name, curve in points.items()
-        }
+        return curves_of(self.plan, self.rows, self.columns, y, x, by)
 
     def chart(
         self, y: str = "ttft_p99", x: str = "rate", by: str | None = "policy", target: float | None = None
@@ -160,7 +157,7 @@ class Sweep:
         return slo_curve(curves, target=target, x_label=along, y_label=up, title=title)
 
     def capacities(self, target: float, y: str = "ttft_p99", x: str = "rate", by: str = "policy") -> dict[str, float]:
-        """The highest rate within a target, for each curve.
+        """The highest rate within a target, for each curve: for each configuration of the grid.
 
         Parameters
         ----------
@@ -172,9 +169,9 @@ class Sweep:
         Returns
         -------
         dict
-            Name → rate, interpolated (see `cbviz.measure.knee.capacity`): on a straight line between two rates. The
-            chart's line, straight on a logarithmic axis, crosses the target a little later; what is between two rates
-            was not measured, and the lower one is the safer promise.
+            Name of a curve → rate, interpolated (see `cbviz.measure.knee.capacity`): on a straight line between two
+            rates. The chart's line, straight on a logarithmic axis, crosses the target a little later; what is between
+            two rates was not measured, and the lower one is the safer promise.
         """
         return {name: capacity(*curve, target) for name, curve in self.curves(y, x, by).items()}
 
@@ -189,7 +186,7 @@ class Sweep:
         Returns
         -------
         dict
-            Name → rate, or None (see `cbviz.measure.knee.knee`).
+            Name of a curve → rate, or None (see `cbviz.measure.knee.knee`).
         """
         return {name: knee(*curve) for name, curve in self.curves(y, x, by).items()}
 
@@ -338,7 +335,3 @@ def _row(cell: SweepCell, results: dict[str, Any], error: str) -> SweepRow:
         return row_of(cell, results, error)
     except SweepError as wrong:
         return row_of(cell, {}, str(wrong))
-
-
-def _is_number(value: Any) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
