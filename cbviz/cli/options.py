@@ -311,7 +311,7 @@ def add_simulate(commands: Any) -> None:
     simulate.add_argument("--prompt-tokens", type=TOKENS, help="tokens of every prompt (128)")
     simulate.add_argument("--output-tokens", type=TOKENS, help="mean tokens of an output (128)")
     simulate.add_argument("--lengths", choices=("exponential", "uniform", "fixed"), help="law of outputs (exponential)")
-    simulate.add_argument("--max-new-tokens", type=TOKENS, help="the longest output (4 or 2 times the mean)")
+    simulate.add_argument("--max-new-tokens", type=TOKENS, help="longest output; cuts a file's (4 or 2 times the mean)")
     simulate.add_argument("--rate", type=above_zero, help="requests a second (all arrive at once; as in the file)")
     simulate.add_argument("--burstiness", type=above_zero, help="1 is Poisson; less is burstier (1)")
     simulate.add_argument("--clients", type=SLOTS, help="a closed loop: each client sends its next request at an end")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cbviz.checks import counted
 from cbviz.cli.signals import Answered
@@ -15,17 +15,11 @@ from cbviz.errors import CalibrationError, WorkloadError
 from cbviz.messages import Message
 from cbviz.paths import new_file, short
 
+if TYPE_CHECKING:
+    from cbviz.run.asked_work import AskedWork
+
 LONG_COMPILE = 0.1
 """Seconds of compiling that a reader would notice."""
-REQUESTS = 1_000
-OF_LAWS: dict[str, Any] = {
-    "lengths": "exponential",
-    "output_tokens": 128,
-    "prompt_tokens": 128,
-    "burstiness": 1.0,
-    "seed": 0,
-}
-"""Options of requests that are drawn, and what they are by default; a file of requests has its own."""
 
 
 def run_simulate(options: argparse.Namespace) -> int:
@@ -171,49 +165,25 @@ def calibrate_sentences(cost: Any) -> list[str]:
 
 def _work(options: argparse.Namespace) -> Any:
     """The workload that the options describe: of a file, or drawn from laws."""
-    from cbviz.simulator.work import Work
-    from cbviz.workload import AllAtOnce, ExponentialClipped, Fixed, GammaBursty, Uniform
-    from cbviz.workload.arrivals import ClosedLoop
+    from cbviz.run.asked_work import AskedWork
+    from cbviz.run.sweep_work import LAW_PARAMETERS, USUAL_REQUESTS
 
-    if options.rate is not None and options.clients is not None:
-        raise WorkloadError("--rate and --clients exclude each other: in a closed loop the clients set the rate.")
-    if options.workload is not None:
-        return _of_file(options)
-    if options.burstiness is not None and options.rate is None:
-        raise WorkloadError("--burstiness is about arrivals at a rate; give --rate, too.")
-    lengths, mean, prompt, shape, seed = (
-        getattr(options, name) if getattr(options, name) is not None else usual for name, usual in OF_LAWS.items()
+    asked = AskedWork(
+        **{name: getattr(options, name) for name in LAW_PARAMETERS}, written=_option, file=_option("workload")
     )
-    most = options.max_new_tokens
-    if lengths == "fixed" and most is not None:
-        raise WorkloadError("--lengths fixed gives every output --output-tokens tokens, so leave --max-new-tokens out.")
-    if lengths != "fixed" and most is None:
-        most = 4 * mean if lengths == "exponential" else 2 * mean - 1
-    if most is not None and most < mean:
-        raise WorkloadError(f"--max-new-tokens {most} is below --output-tokens {mean}; outputs could not be that long.")
-    if lengths == "exponential":
-        law: Any = ExponentialClipped(mean=mean, cap=most)
-    else:
-        law = Fixed(mean) if lengths == "fixed" else Uniform(1, most)
-    if options.clients is not None:
-        arrivals: Any = ClosedLoop(options.clients)
-    else:
-        arrivals = AllAtOnce() if options.rate is None else GammaBursty(options.rate, shape)
-    requests = REQUESTS if options.requests is None else options.requests
-    return Work.draw(requests, law, arrivals, prompt_tokens=prompt, seed=seed)
+    if options.workload is not None:
+        return _of_file(options, asked)
+    requests = USUAL_REQUESTS if options.requests is None else options.requests
+    return asked.drawn(requests, 0 if options.seed is None else options.seed)
 
 
-def _of_file(options: argparse.Namespace) -> Any:
+def _of_file(options: argparse.Namespace, asked: AskedWork) -> Any:
     """The requests of a file, all or the first of them, at their own times or at another rate."""
     from cbviz.run.traffic_work import traffic_at, work_of
-    from cbviz.workload.arrivals import ClosedLoop
 
-    for name in OF_LAWS:
-        if getattr(options, name) is not None:
-            raise WorkloadError(
-                f"--{name.replace('_', '-')} describes requests that are drawn; --workload takes them from a file, so "
-                "leave one of both out."
-            )
+    asked.check(of_file=True)
+    if options.seed is not None:  # all or the first requests are served, and none is drawn
+        raise asked.only_drawn("seed")
     traffic = traffic_at(options.workload)
     if left_out := traffic.left_out:
         say([str(Message("simulate.left_out", n=f"{left_out:,}"))], quiet=options.quiet)
@@ -224,18 +194,11 @@ def _of_file(options: argparse.Namespace) -> Any:
                 "leave that out to serve them all."
             )
         traffic = traffic.first(options.requests)
-    if options.max_new_tokens is not None:
-        traffic = traffic.clipped(output_tokens=options.max_new_tokens)
-    if options.clients is not None:
-        traffic = traffic.with_arrivals(ClosedLoop(options.clients))
-    elif options.rate is not None:
-        if math.isinf(traffic.rate):
-            raise WorkloadError(
-                f"all requests of {traffic.name} come at once, and --rate stretches the gaps between requests; leave "
-                "it out, or give --clients."
-            )
-        traffic = traffic.at_rate(options.rate)
-    return work_of(traffic)
+    return work_of(asked.served(traffic))
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _targets(options: argparse.Namespace) -> Any:

@@ -92,14 +92,16 @@ def run_sweep(options: argparse.Namespace) -> int:
 def _refused(
     cells: list[SweepCell], fixed: dict[str, Any], rehearse: Callable[..., Any], progress: Progress
 ) -> list[tuple[str, str]]:
-    """The runs that could not be computed, and why. The seed matters only where it draws from a trace."""
+    """The runs that could not be computed, and why. Seeds under which the same is refused are tried once."""
+    from cbviz.run.sweep_work import seed_decides
+
     known: dict[str, str] = {}
     refused = []
     progress.start("sweep", len(cells))
     try:
         for cell in cells:
             arguments = {**fixed, **cell.parameters}
-            seed = cell.seed if arguments.get("trace") is not None else cells[0].seed
+            seed = cell.seed if seed_decides(arguments) else cells[0].seed
             key = repr((sorted(arguments.items()), seed))
             if key not in known:
                 known[key] = attempt(rehearse, {**arguments, "seed": seed})[1]

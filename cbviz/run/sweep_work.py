@@ -6,16 +6,16 @@ from functools import cache
 from inspect import signature
 from typing import Any
 
-from cbviz.checks import shown
-from cbviz.errors import WorkloadError
+from cbviz.errors import CbvizError
 from cbviz.measure.goodput import Targets
+from cbviz.run.asked_work import AskedWork
 from cbviz.run.budgeted import budgeted
 from cbviz.run.forecast import forecast, uninterrupted
 from cbviz.run.traffic_work import traffic_at, work_of
 from cbviz.run.under_load import figures
 from cbviz.simulator.forecast import Forecast
 from cbviz.simulator.work import Work
-from cbviz.workload import AllAtOnce, ExponentialClipped, Fixed, GammaBursty, Traffic, Uniform
+from cbviz.workload import Traffic
 from cbviz.workload.checks import amount
 
 SPREADS = ("ttft", "tpot", "e2e", "queue")
@@ -25,10 +25,8 @@ LEFT_OUT = ("policy", "slots", "cost", "wall_seconds", "compile_seconds", "reque
 UNITS = {"rate": "requests a second", "tokens_per_second": "tokens a second"}
 """Columns that are called otherwise on the axis of a chart."""
 
-WORK_PARAMETERS = (
-    "seed", "requests", "rate", "clients", "burstiness", "lengths", "output_tokens", "max_new_tokens", "prompt_tokens",
-    "trace",
-)  # fmt: skip
+USUAL_REQUESTS = 1_000
+LAW_PARAMETERS = ("rate", "clients", "burstiness", "lengths", "output_tokens", "max_new_tokens", "prompt_tokens")
 SERVING_PARAMETERS = ("policy", "budget", "cost", "slots", "block_size", "kv_blocks", "lag", "clients")
 
 
@@ -38,13 +36,13 @@ def simulated(
     policy: str = "continuous",
     slots: int = 32,
     cost: str = "h100-llama-3.1-8b",
-    requests: int = 1_000,
+    requests: int = USUAL_REQUESTS,
     rate: float | None = None,
-    burstiness: float = 1.0,
-    lengths: str = "exponential",
-    output_tokens: int = 128,
+    burstiness: float | None = None,
+    lengths: str | None = None,
+    output_tokens: int | None = None,
     max_new_tokens: int | None = None,
-    prompt_tokens: int = 128,
+    prompt_tokens: int | None = None,
     trace: str | None = None,
     block_size: int = 16,
     kv_blocks: int | None = None,
@@ -72,10 +70,13 @@ def simulated(
         A closed loop of so many clients, each of which sends its next request when its last one has ended. Not with a
         rate.
     burstiness
-        Shape of the gaps: 1 is Poisson. Not with a trace.
-    lengths, output_tokens, max_new_tokens, prompt_tokens
-        The law of outputs ("exponential", "uniform" or "fixed"), its mean and its longest output; tokens of each
-        prompt. Not with a trace.
+        Shape of the gaps at a rate: 1, as is None, is Poisson. Not with a trace.
+    lengths, output_tokens, prompt_tokens
+        The law of outputs ("exponential", as is None, "uniform" or "fixed") and its mean, before an exponential one is
+        clipped; tokens of each prompt. None is 128 of both. Not with a trace.
+    max_new_tokens
+        The longest output: at least the mean, and not with "fixed". None is 4 times the mean of an exponential law. A
+        uniform one is from 1 to this, so that it has either this or a mean. Longer outputs of a trace are cut.
     trace
         A file of traffic (see `cbviz.workload.read_traffic`) or a trace of cbviz, resampled with the seed.
     budget
@@ -97,18 +98,8 @@ def simulated(
     CbvizError
         As `cbviz.forecast`.
     """
-    work = _work(
-        seed=seed,
-        requests=requests,
-        rate=rate,
-        clients=clients,
-        burstiness=burstiness,
-        lengths=lengths,
-        output_tokens=output_tokens,
-        max_new_tokens=max_new_tokens,
-        prompt_tokens=prompt_tokens,
-        trace=trace,
-    )
+    asked = AskedWork(rate, clients, burstiness, lengths, output_tokens, max_new_tokens, prompt_tokens)
+    work = _work(asked, trace, requests, seed)
     found = _served(
         work,
         policy=policy,
@@ -160,9 +151,10 @@ def rehearse(**parameters: Any) -> dict[str, Any]:
     bound = signature(simulated).bind(**parameters)
     bound.apply_defaults()
     given = bound.arguments
-    count = amount("the number of requests", given["requests"])
-    of_work = {name: given[name] for name in WORK_PARAMETERS}
-    work = _work(**of_work | {"requests": count if given["trace"] is not None else 1})
+    asked, trace, requests, seed = _asked(given), given["trace"], given["requests"], given["seed"]
+    work = _work(asked, trace, requests if trace is not None else 1, seed)
+    if trace is None and asked.may_come_late(amount("the number of requests", requests)):
+        asked.drawn(requests, seed)
     longest = Work(
         arrival=[0.0],  # type: ignore[arg-type]
         prompt_tokens=[int(work.prompt_tokens.max())],  # type: ignore[arg-type]
@@ -179,18 +171,28 @@ def _targets(ttft: float | None, tpot: float | None, e2el: float | None) -> Targ
     return None if ttft is tpot is e2el is None else Targets(ttft, tpot, e2el)
 
 
-def _work(*, trace: str | None, requests: int, seed: int, rate: float | None, clients: int | None, **law: Any) -> Work:
+def seed_decides(parameters: dict[str, Any]) -> bool:
+    """Whether the seed may decide if a cell with these parameters is refused, so that `rehearse` needs each."""
+    if parameters.get("trace") is not None:
+        return True
+    requests = parameters.get("requests", USUAL_REQUESTS)
+    try:
+        return _asked(parameters).may_come_late(amount("the number of requests", requests))
+    except CbvizError:  # refused, whatever the seed
+        return False
+
+
+def _asked(parameters: dict[str, Any]) -> AskedWork:
+    laws: dict[str, Any] = {name: parameters.get(name) for name in LAW_PARAMETERS}
+    return AskedWork(**laws)
+
+
+def _work(asked: AskedWork, trace: str | None, requests: int, seed: int) -> Work:
     """The requests of a cell."""
-    if rate is not None and clients is not None:
-        raise WorkloadError("rate and clients exclude each other: in a closed loop the clients set the rate.")
-    if trace is not None:
-        traffic = _traffic(trace).resampled(requests, seed)
-        if clients is not None:
-            traffic = traffic.with_arrivals(AllAtOnce())
-        return work_of(traffic if rate is None else traffic.at_rate(rate))
-    lengths = _law(law["lengths"], law["output_tokens"], law["max_new_tokens"])
-    arrivals = AllAtOnce() if rate is None else GammaBursty(rate, law["burstiness"])
-    return Work.draw(requests, lengths, arrivals, prompt_tokens=law["prompt_tokens"], seed=seed)
+    if trace is None:
+        return asked.drawn(requests, seed)
+    asked.check(of_file=True)
+    return work_of(asked.served(_traffic(trace).resampled(requests, seed)))
 
 
 def _served(work: Work, *, policy: str, budget: int | None, **serving: Any) -> Forecast:
@@ -201,16 +203,6 @@ def _served(work: Work, *, policy: str, budget: int | None, **serving: Any) -> F
 def _traffic(path: str) -> Traffic:
     """A file of traffic, read once by each process."""
     return traffic_at(path)
-
-
-def _law(name: str, mean: int, most: int | None) -> Any:
-    if name == "fixed":
-        return Fixed(mean)
-    if name == "uniform":
-        return Uniform(1, 2 * mean - 1 if most is None else most)
-    if name == "exponential":
-        return ExponentialClipped(mean=mean, cap=4 * mean if most is None else most)
-    raise WorkloadError(f"lengths must be exponential, uniform or fixed, not {shown(name)}.")
 
 
 def in_words(column: str) -> str:
