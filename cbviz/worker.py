@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from cbviz.checks import one_line
+from cbviz.checks import one_line, shown
 
 
 def attempt(work: Callable[..., Any], arguments: dict[str, Any]) -> tuple[dict[str, Any], str]:
@@ -14,6 +14,8 @@ def attempt(work: Callable[..., Any], arguments: dict[str, Any]) -> tuple[dict[s
     try:
         found = work(**arguments)
         return (dict(found), "") if hasattr(found, "keys") else ({}, "the cell returned no mapping of names to results")
+    except SystemExit as end:
+        return {}, f"it ended Python with {shown(end.code)}"
     except Exception as error:
         return {}, one_line(error, 300) or type(error).__name__
 

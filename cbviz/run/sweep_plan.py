@@ -11,7 +11,7 @@ from itertools import product
 from math import isfinite, prod
 from typing import Any
 
-from cbviz.checks import listed, shown, whole
+from cbviz.checks import as_float, listed, shown, whole
 from cbviz.errors import SweepError
 from cbviz.limits import MOST_SEED
 
@@ -66,6 +66,15 @@ class SweepPlan:
             for run in range(self.num_runs):
                 found.append(SweepCell(len(found), parameters, run, self.seed + run))
         return found
+
+    def cell(self, index: int) -> SweepCell:
+        """The run at a place of the table."""
+        place, run = divmod(index, self.num_runs)
+        parameters: dict[str, Value] = {}
+        for name, values in reversed(self.grid.items()):
+            place, at = divmod(place, len(values))
+            parameters[name] = values[at]
+        return SweepCell(index, dict(reversed(parameters.items())), run, self.seed + run)
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON values, which a folder keeps so that only the same sweep continues there."""
@@ -135,7 +144,8 @@ def _check_name(name: object) -> None:
 
 
 def _value(name: str, value: Any) -> Value:
-    if value is None or isinstance(value, bool | str | int) or (isinstance(value, float) and isfinite(value)):
+    fits = isfinite(value) if isinstance(value, float) else isinstance(value, int) and as_float(int(value)) is not None
+    if value is None or isinstance(value, bool | str) or fits:
         plain: Value = value
         return plain
     raise SweepError(f"a value of {name} must be a text, a finite number, True, False or None, not {shown(value)}.")

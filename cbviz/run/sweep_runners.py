@@ -74,8 +74,10 @@ def _in_pool(
                     found = future.result()
                 except BrokenProcessPool:
                     lost.append(cell)
-                else:
-                    yield (cell, *found)
+                    continue
+                except Exception as error:  # results that no other process can be sent
+                    found = {}, f"its results could not be sent here ({one_line(error, 100)})"
+                yield (cell, *found)
             if lost:
                 for future, cell in flight.items():
                     if future.done() and not future.cancelled() and future.exception() is None:
