@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,13 @@ def always_dies(x: int, seed: int) -> dict[str, Any]:
     if x == 2:
         os._exit(9)
     return {"y": x}
+
+
+def misbehaves(x: Any, seed: int) -> dict[str, Any]:
+    """One cell ends Python, another returns what no other process can be sent."""
+    if x == "exit":
+        sys.exit(3)
+    return {"y": (lambda: x) if x == "unsendable" else x}
 
 
 def takes_anything(**given: Any) -> dict[str, Any]:

@@ -8,11 +8,13 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 import cbviz
@@ -21,8 +23,10 @@ from cbviz.errors import CbvizError, FileError, SweepError
 from cbviz.run import sweep_work
 from cbviz.run.progress import SilentProgress
 from cbviz.run.sweep import Sweep, sweep
+from cbviz.run.sweep_plan import SweepCell
+from cbviz.run.sweep_table import _of_one_kind, row_of, to_csv
 from cbviz.simulator import worth_compiling
-from tests.sweep_cells import always_dies, dies_once, double, fails_at_two, takes_anything
+from tests.sweep_cells import always_dies, dies_once, double, fails_at_two, misbehaves, takes_anything
 
 GRID = {"x": [1, 2, 3]}
 ROOT = Path(__file__).parents[1]
@@ -291,6 +295,34 @@ def test_a_row_whose_number_only_counts_as_one(index: str, tmp_path: Path) -> No
         sweep(GRID, work=double, output_dir=tmp_path, resume=True)
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"error": ""}',
+        '{"x": 1, "run": 0, "error": ""}',
+        '{"x": 2, "run": 0, "seed": 0, "error": ""}',
+        '{"x": true, "run": 0, "seed": 0, "error": ""}',
+        '{"x": 1, "run": 0, "seed": 5, "error": ""}',
+        '{"x": 1, "run": 0, "seed": 0, "y": [2], "error": ""}',
+        '{"x": 1, "run": 0, "seed": 0, "y": NaN, "error": ""}',
+        '{"x": 1, "run": 0, "seed": 0, "error": null}',
+        '["x", "run", "seed", "error"]',
+        "[" * 100_000,
+    ],
+)
+def test_a_row_of_another_run_replaces_none(row: str, tmp_path: Path) -> None:
+    sweep(GRID, work=double, output_dir=tmp_path)
+    with (tmp_path / "cells.jsonl").open("a") as file:
+        file.write(f"[0, {row}]\n")
+    with pytest.raises(SweepError, match="row 4: this is no row of a sweep; remove it and resume"):
+        sweep(GRID, work=double, output_dir=tmp_path, resume=True)
+
+
+def test_a_cell_is_known_by_its_place() -> None:
+    plan = sweep({"x": [1, 2], "plus": [0, 10, 20]}, num_runs=2, work=double).plan
+    assert [plan.cell(index) for index in range(len(plan))] == plan.cells()
+
+
 def test_where_there_is_no_sweep_nothing_is_resumed(tmp_path: Path) -> None:
     for folder, there in ((tmp_path / "mistyped", "does not exist"), (tmp_path, "holds no sweep")):
         with pytest.raises(SweepError, match=f"nothing to resume: the folder .* {there}; leave resume out to begin"):
@@ -319,6 +351,7 @@ def test_parquet_holds_the_same_table(tmp_path: Path) -> None:
         ({"x": [1, 1]}, {}, "a value of x twice"),
         ({"x": [object()]}, {}, "a value of x must be a text, a finite number"),
         ({"x": [float("nan")]}, {}, "a value of x must be a text, a finite number"),
+        ({"x": [10**5000]}, {}, "a value of x must be .* not a whole number of about 5,001 digits"),
         ({"seed": [1]}, {}, "a parameter must have a name such as slots"),
         ({"a b": [1]}, {}, "a parameter must have a name such as slots"),
         ({"x": [1]}, {"x": 2}, "x is given twice"),
@@ -340,13 +373,44 @@ def test_nonsense_is_one_sentence(grid: Any, options: dict[str, Any], complaint:
     ("result", "complaint"),
     [
         (5, "the cell returned no mapping"),
+        (
+            {"y": 10**5000},
+            "a result must be a number that a float can hold, .*, not a whole number of about 5,001 digits",
+        ),
+        ({"y": numpy.array([1, 2])}, "a result must be a number"),
+        ({"x": numpy.array([1, 2])}, "a result must be a number"),
+        ({1: 2}, "the name of a result must be a text, not 1"),
+        ({"seed": None}, "the result 'seed' has the name of a parameter"),
+        ({"error": ""}, "the result 'error' has the name of a parameter"),
         ({"y": object()}, "a result must be a number"),
         ({"x": 2}, "has the name of a parameter"),
     ],
 )
-def test_a_result_that_no_table_can_hold_is_a_failure(result: Any, complaint: str) -> None:
-    (row,) = sweep({"x": [1]}, work=lambda x, seed: result).rows
-    assert complaint in row["error"]
+def test_a_result_that_no_table_can_hold_is_a_failure(result: Any, complaint: str, tmp_path: Path) -> None:
+    found = sweep({"x": [1, 3]}, work=lambda x, seed: result if x == 1 else {"y": 3}, output_dir=tmp_path)
+    assert re.search(complaint, found.rows[0]["error"])
+    assert (found.rows[1]["y"], found.rows[1]["error"]) == (3, "")
+    assert list(found.rows[0].values())[:3] == [1, 0, 0]
+
+
+def test_a_cell_that_ends_python_or_cannot_be_sent_fails_alone() -> None:
+    for grid, sentence in (
+        ({"x": [1, "exit"]}, "it ended Python with 3"),
+        ({"x": [1, "unsendable"]}, "its results could not be sent here ("),
+    ):
+        found = sweep(grid, work=misbehaves, workers=2)
+        assert [row.get("y") for row in found.rows] == [1, None]
+        assert found.rows[1]["error"].startswith(sentence)
+    assert sweep({"x": ["exit", 2]}, work=misbehaves).rows[1]["y"] == 2
+
+
+def test_whole_numbers_of_any_length_fit_every_table(tmp_path: Path) -> None:
+    rows = [row_of(SweepCell(n, {"x": n}, 0, 0), {"y": 10**300 * n, "z": (1, 0.5)[n]}, "") for n in (0, 1)]
+    assert to_csv(rows).splitlines()[2] == f"1,0,0,{10**300},0.5,"
+    assert _of_one_kind([row["y"] for row in rows]) == ["0", str(10**300)]
+    assert _of_one_kind([row["z"] for row in rows]) == [1.0, 0.5]
+    assert _of_one_kind([2, True, None]) == ["2", "True", None]
+    assert _of_one_kind(["a\ud800"]) == ["a?"]
 
 
 def test_a_result_that_is_not_finite_is_an_empty_field() -> None:

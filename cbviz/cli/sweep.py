@@ -31,18 +31,25 @@ MOST_NAMED = 5
 def run_sweep(options: argparse.Namespace) -> int:
     """Run `cbviz sweep`; returns the exit code. Raises CbvizError for bad input."""
     grid, fixed = _grid(options.parameters)
+    if options.resume and options.output_dir is None:
+        raise SweepError("--resume needs --output-dir, the folder that holds the sweep.")
     if options.output_dir is not None:
         options.output_dir = new_folder(options.output_dir, "--output-dir")
     with everything_to_stderr():
         from cbviz.run.progress import progress_for
-        from cbviz.run.sweep import sweep
-        from cbviz.run.sweep_plan import check_parameters, plan_of
-        from cbviz.run.sweep_work import rehearse, simulated
+        from cbviz.run.ray_cluster import check_address
+        from cbviz.run.sweep import planned, sweep
+        from cbviz.run.sweep_table import SweepFolder
+        from cbviz.run.sweep_work import rehearse
 
         if options.dry_run:
-            plan = plan_of(grid, fixed, options.num_runs, options.seed, simulated.__name__)
-            check_parameters(simulated, plan)
-            cells = plan.cells()
+            plan = planned(grid, fixed, options.num_runs, options.seed)
+            if options.address is not None:
+                check_address(options.address)
+            kept = {}
+            if options.output_dir is not None:
+                kept = SweepFolder(options.output_dir, plan, resume=options.resume, dry=True).rows
+            cells = [cell for cell in plan.cells() if cell.index not in kept]
             refused = _refused(cells, plan.fixed, rehearse, progress_for(options.quiet))
         else:
             found = sweep(

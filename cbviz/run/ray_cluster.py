@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator
+from importlib.util import find_spec
 from traceback import walk_tb
 from typing import Any
 
@@ -23,6 +24,7 @@ STARTS = 3
 """How often a Ray of our own is started before that counts as a failure."""
 DRIVER_ASKS, CLIENT_ASKS = "/ray.rpc.NodeInfoGcsService/GetClusterId", "/ray.rpc.RayletDriver/ClusterInfo"
 """The first that Ray asks a cluster: by HOST:PORT, and by ray://HOST:PORT."""
+_MISSING = "{what} needs Ray; install it with: pip install cbviz[ray]"
 _REFUSED = (
     "the Ray cluster at {address} refuses us, for it wants a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the "
     "token that the cluster was started with (or keep it in ~/.ray/auth_token)."
@@ -51,16 +53,15 @@ def connected(address: str, cpus: int | None, what: str = "a sweep on Ray") -> I
     SweepError
         Ray is not installed or does not start, or no cluster answers within seconds, or it refuses us.
     """
-    if not isinstance(address, str) or not address:
-        raise SweepError(f"address must be None, 'auto', 'local', HOST:PORT or ray://HOST:PORT, not {shown(address)}.")
+    check_address(address, what)
     before = {name: value for name, value in os.environ.items() if name.startswith("RAY_")}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     theirs = False
     try:
         try:
             import ray
-        except ImportError:
-            raise SweepError(f"{what} needs Ray; install it with: pip install cbviz[ray]") from None
+        except ImportError:  # half of it is there
+            raise SweepError(_MISSING.format(what=what)) from None
         if theirs := ray.is_initialized():
             yield ray
             return
@@ -78,6 +79,18 @@ def connected(address: str, cpus: int | None, what: str = "a sweep on Ray") -> I
         os.environ.update(before)
         if not theirs:
             _read_environment()
+
+
+def check_address(address: object, what: str = "a sweep on Ray") -> None:
+    """Raise SweepError for what is no address of a cluster, or where Ray is not installed. No cluster is asked."""
+    if not isinstance(address, str) or not address:
+        raise SweepError(f"address must be None, 'auto', 'local', HOST:PORT or ray://HOST:PORT, not {shown(address)}.")
+    try:
+        installed = find_spec("ray") is not None
+    except ValueError:  # a module that no file belongs to
+        installed = True
+    if not installed:
+        raise SweepError(_MISSING.format(what=what))
 
 
 def _read_environment() -> None:

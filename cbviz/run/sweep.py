@@ -19,6 +19,7 @@ from cbviz.measure.knee import capacity, knee
 from cbviz.measure.lane_times import two_digits
 from cbviz.paths import write_whole
 from cbviz.run.progress import Progress, progress_of
+from cbviz.run.ray_cluster import check_address
 from cbviz.run.sweep_curves import Curve, curves_of
 from cbviz.run.sweep_plan import SweepCell, SweepPlan, check_parameters, plan_of
 from cbviz.run.sweep_runners import Done, in_process, on_cores, on_ray
@@ -257,17 +258,17 @@ def sweep(
     >>> len(found), found.columns[:4]
     (4, ['policy', 'slots', 'run', 'seed'])
     """
-    if not callable(work):
-        raise SweepError(f"work must be a function, not {shown(work)}.")
-    name = f"{getattr(work, '__module__', '?')}.{getattr(work, '__qualname__', type(work).__name__)}"
-    plan = plan_of(grid, fixed, num_runs, seed, name)
-    check_parameters(work, plan)
+    plan = planned(grid, fixed, num_runs, seed, work)
     flag("resume", resume, error=SweepError)
     flag("continue_on_error", continue_on_error, error=SweepError)
     if workers is not None:
         workers = checked_whole("workers", workers, 1, 1024, error=SweepError)
     if resume and output_dir is None:
         raise SweepError("resume needs output_dir, the folder that holds the sweep.")
+    if address is not None:
+        check_address(address)
+    elif workers != 1:
+        _check_portable(work)
     folder = None if output_dir is None else SweepFolder(output_dir, plan, resume=resume)
     rows: dict[int, SweepRow] = {} if folder is None else dict(folder.rows)
     todo = [cell for cell in plan.cells() if cell.index not in rows]
@@ -300,6 +301,18 @@ def sweep(
     return Sweep(plan, tuple(ordered), perf_counter() - began, stopped, files)
 
 
+def planned(
+    grid: object, fixed: Mapping[str, Any], num_runs: object, seed: object, work: Callable[..., Any] = simulated
+) -> SweepPlan:
+    """What a sweep would compute. Raises SweepError where no run of it could succeed."""
+    if not callable(work):
+        raise SweepError(f"work must be a function, not {shown(work)}.")
+    name = f"{getattr(work, '__module__', '?')}.{getattr(work, '__qualname__', type(work).__name__)}"
+    plan = plan_of(grid, fixed, num_runs, seed, name)
+    check_parameters(work, plan)
+    return plan
+
+
 def _runner(
     work: Callable[..., Any], todo: list[SweepCell], plan: SweepPlan, address: str | None, workers: int | None
 ) -> Generator[Done, None, None]:
@@ -308,7 +321,6 @@ def _runner(
         return on_ray(work, todo, fixed, address, workers)
     if workers == 1:
         return in_process(work, todo, fixed)
-    _check_portable(work)
     return on_cores(work, todo, fixed, workers or os.cpu_count() or 1)
 
 
@@ -327,10 +339,6 @@ def _check_portable(work: Callable[..., Any]) -> None:
 
 def _row(cell: SweepCell, results: dict[str, Any], error: str) -> SweepRow:
     """The row of a cell; results that no table can hold are a failure of the cell."""
-    taken = {**cell.parameters, "run": None, "seed": None, "error": None}
-    clash = next((name for name, value in results.items() if name in taken and value != taken[name]), None)
-    if clash is not None:
-        return row_of(cell, {}, f"the result {shown(clash)} has the name of a parameter")
     try:
         return row_of(cell, results, error)
     except SweepError as wrong:

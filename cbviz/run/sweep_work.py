@@ -8,6 +8,7 @@ from typing import Any
 
 from cbviz.errors import CbvizError
 from cbviz.measure.goodput import Targets
+from cbviz.paths import path_of
 from cbviz.run.asked_work import AskedWork
 from cbviz.run.budgeted import budgeted
 from cbviz.run.forecast import forecast, uninterrupted
@@ -199,9 +200,17 @@ def _served(work: Work, *, policy: str, budget: int | None, **serving: Any) -> F
     return uninterrupted(forecast(work, budgeted(policy, budget), **serving))
 
 
-@cache
 def _traffic(path: str) -> Traffic:
-    """A file of traffic, read once by each process."""
+    """A file of traffic, read once by each process as long as it does not change."""
+    try:
+        facts = path_of(path, "the file of traffic").stat()
+    except OSError:  # a recording by its name, or no file
+        return _read(path)
+    return _read(path, facts.st_mtime_ns, facts.st_size, facts.st_ino)
+
+
+@cache
+def _read(path: str, *facts: int) -> Traffic:
     return traffic_at(path)
 
 
