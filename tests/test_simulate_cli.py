@@ -220,6 +220,28 @@ def test_a_calibration_of_simulated_runs_is_asked_for(run, tmp_path: Path) -> No
     assert "Fitted to simulated times" in out
 
 
+def test_a_run_that_is_given_twice_is_refused(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    one, other = tmp_path / "t.cbviz", tmp_path / "u.cbviz"
+    assert run(*SMALL, "--save", str(one))[0] == 0
+    other.write_bytes(one.read_bytes())
+    code, out, err = run("calibrate", str(one), str(one), "--simulated")
+    assert (code, out) == (2, "")
+    assert "t.cbviz is given twice, and a run counts once; leave one out" in err
+    code, _, err = run("calibrate", str(one), str(other), "--simulated")
+    assert code == 2
+    assert re.search(r"t\.cbviz and .*u\.cbviz hold the same run, and a run counts once", err)
+    assert "smollm2-8 is given twice" in run("calibrate", "smollm2-8", "smollm2-8")[2]
+
+
+def test_a_coefficient_of_0_is_named(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "cost.json"
+    code, out, _ = run("calibrate", "smollm2-8", "--output", str(path))
+    assert code == 0
+    for name in ("decode", "kv_token", "prefill_token"):
+        assert f"\n{name} came out as 0, the least that is allowed" in out
+        assert f'"{name} came out as 0' in path.read_text("utf-8")
+
+
 def test_every_language_has_the_warnings() -> None:
     cost = cbviz.simulator.load_cost("a100-40gb-opt-13b")
     work = cbviz.simulator.Work([0.0], [9], [9])  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from cbviz.measure.iteration_work import iteration_work
 from cbviz.run.calibrate import calibrate
 from cbviz.run.calibrate_times import calibrate_times
 from cbviz.simulator import CostModel, Extent, HeldOut, Origin, Work, load_cost, save_cost, shipped
+from cbviz.simulator.cost import COEFFICIENTS
 from cbviz.simulator.cost_file import from_text, to_text
 from cbviz.trace import Trace
 from cbviz.workload import Poisson, Uniform
@@ -75,6 +76,30 @@ def test_a_coefficient_that_cannot_be_identified_is_said() -> None:
         assert any(note.startswith(f"{name} could not be separated") for note in origin.notes)
     predicted = cbviz.simulate(work, "static", cost=found, slots=8)
     assert predicted.seconds == pytest.approx(trace.seconds, rel=1e-6)
+
+
+def test_a_coefficient_that_the_fit_leaves_at_0_is_said() -> None:
+    """Every coefficient that is 0 has a note, in new calibrations and in those that ship."""
+    fitted = [calibrate(cbviz.recorded("smollm2-8")), calibrate(run("continuous"), simulated=True)]
+    shipping = [
+        cost for cost in map(load_cost, shipped()) if cost.origin is not None and cost.origin.method == "fitted"
+    ]
+    zeros = 0
+    for cost in fitted + shipping:
+        assert cost.origin is not None
+        for name in COEFFICIENTS:
+            noted = [note for note in cost.origin.notes if note.startswith(f"{name} ")]
+            zeros += len(noted)
+            assert len(noted) == (getattr(cost, name) == 0), (cost.name, name)
+    assert zeros > 8
+    assert any(note.startswith("decode came out as 0, the least that is allowed") for note in fitted[0].origin.notes)  # type: ignore[union-attr]
+
+
+def test_a_run_counts_once(tmp_path: Path) -> None:
+    one, other = run("continuous"), run("static", 2)
+    one.save(tmp_path / "a.cbviz")
+    with pytest.raises(CalibrationError, match="traces 2 and 3 are the same run, and a run counts once; leave one out"):
+        calibrate([other, one, cbviz.load(tmp_path / "a.cbviz")], simulated=True)
 
 
 def test_traces_that_nothing_can_be_fitted_to_are_refused() -> None:

@@ -66,7 +66,7 @@ def run_calibrate(options: argparse.Namespace) -> int:
     """Run `cbviz calibrate`; returns the exit code. Raises CbvizError for bad input."""
     if options.output is not None:
         options.output = new_file(options.output, "--output", suffix=".json")
-    from cbviz.run.calibrate import calibrate
+    from cbviz.run.calibrate import calibrate, same_runs
     from cbviz.simulator.cost_file import save_cost, to_text
     from cbviz.trace import COMPARISONS
     from cbviz.trace.recordings import runs_of
@@ -77,7 +77,12 @@ def run_calibrate(options: argparse.Namespace) -> int:
                 f"{name} holds runs of several engines, and a cost model is of one; save one of them in Python, with "
                 f'cbviz.trace.compared("{name}")[0].save("one.cbviz"), and name that file.'
             )
-    traces = [trace for name in options.traces for trace in runs_of(name)]
+    named = [(name, trace) for name in options.traces for trace in runs_of(name)]
+    traces = [trace for _, trace in named]
+    if (same := same_runs(traces)) is not None:
+        one, other = (short(named[place][0]) for place in same)
+        said = f"{one} is given twice" if one == other else f"{one} and {other} hold the same run"
+        raise CalibrationError(f"{said}, and a run counts once; leave one out.")
     cost = calibrate(traces, name=options.name, simulated=options.simulated)
     if options.output is None:
         print(to_text(cost), end="", flush=True)

@@ -37,7 +37,8 @@ def calibrate(traces: Trace | Sequence[Trace], *, name: str | None = None, simul
     """Fit a cost model to the iterations of recorded runs.
 
     The squares of the residuals are weighted by 1 / seconds, and no coefficient is negative. A coefficient that the
-    runs cannot tell from the others becomes 0: the others then contain it, and `origin.notes` says so. The error in
+    runs cannot tell from the others becomes 0: the others then contain it. `origin.notes` names it, and each one that
+    the fit itself leaves at 0. The error in
     `origin.held_out` is that of a fit to the first half of each run, on the requests admitted after it; the
     coefficients themselves are fitted to everything.
 
@@ -60,8 +61,8 @@ def calibrate(traces: Trace | Sequence[Trace], *, name: str | None = None, simul
     Raises
     ------
     CalibrationError
-        There is no trace, they are of different devices, models or engines, they are too short to fit anything, or one
-        was simulated and `simulated` is not set.
+        There is no trace, one is there twice, they are of different devices, models or engines, they are too short to
+        fit anything, or one was simulated and `simulated` is not set.
 
     Examples
     --------
@@ -77,6 +78,10 @@ def calibrate(traces: Trace | Sequence[Trace], *, name: str | None = None, simul
         raise CalibrationError(
             "a cost model is fitted to runs of one token a slot; leave out those that drafted tokens (speculate)."
         )
+    if (same := same_runs(runs)) is not None:
+        raise CalibrationError(
+            f"traces {same[0] + 1} and {same[1] + 1} are the same run, and a run counts once; leave one out."
+        )
     notes = _simulated(runs, flag("simulated", simulated, error=CalibrationError))
     device, model, dtype = _same_origin(runs)
     work = [iteration_work(trace) for trace in runs]
@@ -85,7 +90,8 @@ def calibrate(traces: Trace | Sequence[Trace], *, name: str | None = None, simul
     everything, seconds = np.vstack(x), np.concatenate(y)
     _check_enough(everything, seconds)
     chosen, unknown = identified(everything)
-    notes += unknown
+    coefficients = fit(everything, seconds, chosen)
+    notes += unknown + at_bound(coefficients, chosen)
     held_out = _held_out(runs, x, y)
     if held_out is None:
         notes.append("No request was admitted after half of them had finished, so the error is unknown.")
@@ -107,7 +113,7 @@ def calibrate(traces: Trace | Sequence[Trace], *, name: str | None = None, simul
         notes=tuple(notes),
     )
     title = f"{model} on {device}" if name is None else checked_text("name", name, error=CalibrationError)
-    a, b, c, p, d, e = fit(everything, seconds, chosen)
+    a, b, c, p, d, e = coefficients
     return CostModel(a, b, c, p, d, e, title, origin)
 
 
@@ -176,6 +182,25 @@ def identified(x: FloatArray) -> tuple[list[int], list[str]]:
         else:
             notes.append(f"{name} could not be separated from the others and is 0: {WHY[name]}.")
     return sorted(chosen), notes
+
+
+def at_bound(coefficients: Sequence[float], chosen: Sequence[int]) -> list[str]:
+    """A sentence on each coefficient that could be identified and is 0: a fit without the bound may be below it."""
+    return [
+        f"{COEFFICIENTS[column]} came out as 0, the least that is allowed: the runs show no such cost of its own, and "
+        "the others may contain it."
+        for column in chosen
+        if coefficients[column] == 0
+    ]
+
+
+def same_runs(runs: Sequence[Trace]) -> tuple[int, int] | None:
+    """The places of the first two runs with the same content; None if all differ."""
+    seen: dict[str, int] = {}
+    for place, run in enumerate(runs):
+        if (first := seen.setdefault(run.digest, place)) != place:
+            return first, place
+    return None
 
 
 def _same_origin(runs: Sequence[Trace]) -> tuple[str, str, str]:

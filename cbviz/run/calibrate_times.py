@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from cbviz.errors import CalibrationError
 from cbviz.measure.iteration_work import iteration_work
-from cbviz.run.calibrate import FEWEST_TO_FIT, fit, identified
+from cbviz.run.calibrate import FEWEST_TO_FIT, at_bound, fit, identified
 from cbviz.simulator.cost import CostModel, Origin
 from cbviz.trace import Trace
 
@@ -43,7 +43,7 @@ def calibrate_times(
     start
         Where to begin; the order of magnitude of an iteration is enough.
     name, origin
-        For the result. Notes on coefficients that could not be identified are added.
+        For the result. Notes on coefficients that could not be identified or came out as 0 are added.
     rounds
         How often to fit and simulate.
 
@@ -83,7 +83,9 @@ def calibrate_times(
         # Relative errors: `fit` weights by 1 / seconds, and the rest of it is done here.
         target = np.maximum(measured - waited, 1e-6)[usable]
         weight = 1 / np.sqrt(target)
-        a, b, c, p, d, e = fit(x[usable] * weight[:, None], target * weight, chosen)
+        coefficients = fit(x[usable] * weight[:, None], target * weight, chosen)
+        notes = notes + at_bound(coefficients, chosen)
+        a, b, c, p, d, e = coefficients
         cost = CostModel(a, b, c, p, d, e)
     return best[1]
 
