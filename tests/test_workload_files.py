@@ -47,6 +47,14 @@ def test_azure_of_2024_has_a_time_zone(tmp_path: Path) -> None:
     assert read_traffic(written(tmp_path, AZURE + rows)).arrival == (0.0, 1.0)
 
 
+def test_azure_counts_offsets_from_utc(tmp_path: Path) -> None:
+    rows = "2024-05-10 00:00:00+00:00,1,1\n2024-05-10 02:00:01+02:00,2,2\n2024-05-09T19:30:03.5-04:30,3,3\n"
+    assert read_traffic(written(tmp_path, AZURE + rows)).arrival == (0.0, 1.0, 3.5)
+    ends = "0001-01-01 00:00:00+14:00,1,1\n9999-12-31 23:59:59-12:00,1,1\n"  # beyond what a date in UTC can be
+    with pytest.raises(WorkloadError, match="must span at most 1,000,000,000 s"):
+        read_traffic(written(tmp_path, AZURE + ends))
+
+
 def test_mooncake_has_prefixes() -> None:
     traffic = read_traffic(TRAFFIC / "mooncake_conversation.jsonl.gz", first=40)
     assert (len(traffic), traffic.prefix_tokens) == (40, 512)
@@ -297,6 +305,14 @@ ROW = "2023-11-16 18:17:03.98,4808,10\n"
 WRONG_TRAFFIC = {
     "empty": ("", "is empty"),
     "blank": ("\n\n", "is empty"),
+    "a stamp without an offset": (
+        AZURE + "2024-05-10 00:00:00+00:00,1,1\n2024-05-10 00:00:01Z,1,1\n2024-05-10 00:00:02,1,1\n",
+        "row 3: TIMESTAMP '2024-05-10 00:00:02' has no offset from UTC, and the rows above have one; all rows must",
+    ),
+    "a stamp with an offset": (
+        AZURE + "2024-05-10 00:00:00,1,1\n2024-05-10 00:00:01+00:00,1,1\n",
+        r"row 2: TIMESTAMP '2024-05-10 00:00:01\+00:00' has an offset from UTC, and the rows above have none; all",
+    ),
     "a header only": (AZURE, "has no rows: nothing follows its header"),
     "conversations without requests": (
         '{"id": "a", "requests": []}\n{"id": "b", "requests": []}\n',

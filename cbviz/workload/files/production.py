@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from cbviz.errors import WorkloadError
@@ -80,9 +80,9 @@ class Columns:
 def azure(rows: Rows, first: int) -> Traffic:
     """Azure LLM inference traces of 2023 and 2024 (Patel et al., Splitwise, ISCA'24; CC-BY-4.0).
 
-    Columns TIMESTAMP, ContextTokens, GeneratedTokens.
+    Columns TIMESTAMP, ContextTokens, GeneratedTokens. All stamps have an offset from UTC, as in 2024, or none has.
     """
-    found = Columns()
+    found, with_offset = Columns(), False
     for row in _first(rows, first):
         if (given := row.get("TIMESTAMP")) is None:
             row.no_value("TIMESTAMP")
@@ -90,8 +90,17 @@ def azure(rows: Rows, first: int) -> Traffic:
             time = datetime.fromisoformat(given)
         except (TypeError, ValueError):
             row.fail(f"TIMESTAMP must be a date and time such as 2023-11-16 18:17:03.97, not {as_json(given)}.")
-        seconds = (time.replace(tzinfo=None) - datetime(2000, 1, 1)).total_seconds()
-        found.add(row, seconds, row.tokens("ContextTokens"), row.tokens("GeneratedTokens"))
+        offset = time.utcoffset()
+        if not found.arrival:
+            with_offset = offset is not None
+        elif with_offset is not (offset is not None):
+            this, above = ("no", "one") if with_offset else ("an", "none")
+            row.fail(
+                f"TIMESTAMP {as_json(given)} has {this} offset from UTC, and the rows above have {above}; all rows "
+                "must have one, such as +00:00, or none."
+            )
+        since = time.replace(tzinfo=None) - datetime(2000, 1, 1) - (offset or timedelta())
+        found.add(row, since.total_seconds(), row.tokens("ContextTokens"), row.tokens("GeneratedTokens"))
     return found.traffic(rows.source)
 
 
