@@ -50,28 +50,30 @@ class StreamedAnswer:
 
     Attributes
     ----------
-    ended
-        Whether the endpoint has said that the answer is complete. Its count of tokens may still follow.
+    end
+        When the endpoint said that the answer is complete, or the last piece came; None before. Its count of tokens may
+        still follow.
     closed
         Whether nothing more can follow.
     """
 
     def __init__(self, call: Call, asked: int, now: Callable[[], float], key: Key) -> None:
         self.call, self.asked, self.now, self.key = call, asked, now, key
-        self.ended = self.closed = False
+        self.end: float | None = None
+        self.closed = False
         self._events = 0
         self._closing = False
         """Whether the last piece had no text and ended the answer: the token END, or no token at all."""
 
     @property
+    def ended(self) -> bool:
+        """Whether the endpoint has said that the answer is complete."""
+        return self.end is not None
+
+    @property
     def settled(self) -> bool:
         """Whether finish and count have both come, so that nothing follows that matters."""
         return self.ended and self.call.counted is not None
-
-    @property
-    def complete(self) -> bool:
-        """Whether it came to its end, with a token."""
-        return self.ended and bool(self.call.times)
 
     def take(self, data: bytes) -> bool:
         """Take an event in.
@@ -92,7 +94,7 @@ class StreamedAnswer:
             It reports an error, is none of an answer, or exceeds what was asked for.
         """
         if data == DONE:
-            self.ended = self.closed = True
+            self.end, self.closed = self.now() if self.end is None else self.end, True
             return True
         try:
             event = json.loads(data)
@@ -105,14 +107,20 @@ class StreamedAnswer:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise CallError(Message("load.nonsense", found=quote(data, self.key))) from None
 
-    def finish(self) -> None:
-        """The connection is at its end, or needs no more waiting. Raises CallError unless the answer is whole."""
+    def finish(self) -> Message | None:
+        """Nothing more is waited for: what the answer lacks, or None if it is whole.
+
+        Returns
+        -------
+        Message or None
+            That it broke off, or has no token.
+        """
         if not self.ended:
-            raise CallError(Message("load.cut", pieces=len(self.call.times)))
+            return Message("load.cut", pieces=len(self.call.times))
         if self._closing and (self.call.counted is None or self.call.counted < len(self.call.times)):
             self.call.times.pop()  # no token, by the endpoint's count; without one, END is not counted
-        if not self.call.times:
-            raise CallError(Message("load.empty"))
+            self._closing = False
+        return None if self.call.times else Message("load.empty")
 
     def _piece(self, choice: dict[str, Any]) -> bool:
         self._events += 1
@@ -125,12 +133,14 @@ class StreamedAnswer:
         if self._events > most_pieces(self.asked):
             self._too_much()
         ends = bool(choice.get("finish_reason"))
+        now = self.now()
         # A special token has no text, and part of a character none yet; a chat begins with an event that is no token.
         if piece or ends or "role" not in delta:
-            self.call.times.append(self.now())
+            self.call.times.append(now)
             self.call.text += piece
             self._closing = ends and not piece
-        self.ended = self.ended or ends
+        if ends or self.ended:
+            self.end = now
         return True
 
     def _count(self, usage: Any) -> None:

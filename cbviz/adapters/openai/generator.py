@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import aclosing, nullcontext, suppress
+from contextlib import aclosing, suppress
 from typing import Any
 
 from cbviz.adapters.openai.answer import StreamedAnswer
@@ -27,6 +27,9 @@ LONGEST_PATIENCE = 86_400.0
 GRACE, LEAST_GRACE = 2.0, 0.1
 """Seconds for what may follow the end of an answer: the endpoint's count of its tokens, and then the end of the stream,
 without which the connection could not be used again."""
+MOST_WAITING_FOR_COUNTS = 256
+"""Answers that have ended and wait for their counts at once, each with its connection: a process may have 1,024 files
+open on most systems. The oldest gives up where there would be more."""
 BROKEN_OFF = ("load.stalled", "load.cut", "load.too_long")
 """How a connection may end after the end of its answer, which is complete all the same."""
 LOOKS_UP = 0.5
@@ -60,7 +63,8 @@ def load(
     model
         The model's name; None asks the endpoint.
     concurrency
-        The most requests that are open at once. With all arrivals at 0 this is a closed loop: one ends, one is sent.
+        The most requests whose answers have not ended, at once. With all arrivals at 0 this is a closed loop: one ends,
+        one is sent. An endpoint's count of tokens may follow an answer's end; it is waited for beside the loop.
     patience
         Seconds to wait for the head of an answer, from the moment of sending, and then for each next token. What
         brings no token, such as a comment, does not count. An answer of more than twice as many pieces as the tokens
@@ -131,6 +135,8 @@ class _Generator:
         self.stopped = False
         self.failure: BaseException | None = None
         self.refusals: list[str] = []
+        self.counting: dict[Exchange, None] = {}
+        """Exchanges whose answers have ended and whose counts have not come, the oldest first."""
         self.running: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
 
     def now(self) -> float:
@@ -200,11 +206,11 @@ class _Generator:
             if not self.model:
                 self.model = await self._first_model()
             self.began = time.perf_counter()
-            gate = asyncio.Semaphore(self.concurrency) if self.concurrency is not None else nullcontext()
+            gate = asyncio.Semaphore(len(self.workload) if self.concurrency is None else self.concurrency)
             try:
                 await asyncio.gather(*(self._call(n, request, gate) for n, request in enumerate(self.workload)))
             finally:
-                self.seconds = self.now()
+                self.seconds = max((call.end for call in self.calls if call is not None), default=0.0)
 
     async def _first_model(self) -> str:
         try:
@@ -215,24 +221,26 @@ class _Generator:
         except (CbvizError, ValueError, KeyError, IndexError, TypeError, RecursionError):
             raise AdapterError(f"{self.endpoint} does not name its models; name one.") from None
 
-    async def _call(self, n: int, request: Request, gate: Any) -> None:
+    async def _call(self, n: int, request: Request, gate: asyncio.Semaphore) -> None:
         if (wait := request.arrival - self.now()) > 0:
             await asyncio.sleep(wait)
-        async with gate:
-            call = self.calls[n] = Call(request.id, request.arrival, self.now(), prompt_tokens=len(request.prompt))
-            answer = StreamedAnswer(call, request.output_length or request.max_new_tokens, self.now, self.key)
-            try:
-                await self._stream(request, answer)
-            except CallError as failed:
-                call.error = failed.why
-            except asyncio.CancelledError:
-                call.error = None if answer.complete else Message("load.interrupted")
-                raise
-            except Exception as error:  # whatever an endpoint makes a library do costs one row
-                found = self.key.scrub(f"{kind_of(error)}: {one_line(error)}")
-                call.error = Message("load.nonsense", found=printable(found))
-            finally:
-                call.end = self.now()
+        place = _Place(gate)
+        await place.take()
+        call = self.calls[n] = Call(request.id, request.arrival, self.now(), prompt_tokens=len(request.prompt))
+        answer = StreamedAnswer(call, request.output_length or request.max_new_tokens, self.now, self.key)
+        try:
+            await self._stream(request, answer, place)
+        except CallError as failed:
+            call.error = failed.why
+        except asyncio.CancelledError:
+            call.error = answer.finish() if answer.ended else Message("load.interrupted")
+            raise
+        except Exception as error:  # whatever an endpoint makes a library do costs one row
+            found = self.key.scrub(f"{kind_of(error)}: {one_line(error)}")
+            call.error = Message("load.nonsense", found=printable(found))
+        finally:
+            call.end = self.now() if answer.end is None else answer.end
+            place.free()
         self._report(call)
 
     def _report(self, call: Call) -> None:
@@ -263,8 +271,8 @@ class _Generator:
             **({"ignore_eos": True} if forced else {}),
         }
 
-    async def _stream(self, request: Request, answer: StreamedAnswer) -> None:
-        """Fill in a call from the events of its answer. Raises CallError."""
+    async def _stream(self, request: Request, answer: StreamedAnswer, place: _Place) -> None:
+        """Fill in a call from the events of its answer, and free its place when that ends. Raises CallError."""
         exchange = Exchange(self.http, self.key, self.patience, ANSWER_BYTES + PER_TOKEN * answer.asked)
         body = self._body(request, answer.asked)
         try:
@@ -272,6 +280,9 @@ class _Generator:
                 async for event in events:
                     over, settled, went_on = answer.ended, answer.settled, answer.take(event)
                     exchange.pieces = len(answer.call.times)
+                    if answer.ended and not over:
+                        place.free()
+                        self._count_beside(exchange)
                     if answer.closed:
                         break
                     if answer.settled and not settled:
@@ -281,4 +292,31 @@ class _Generator:
         except CallError as failed:
             if not answer.ended or failed.why.key not in BROKEN_OFF:
                 raise
-        answer.finish()
+        finally:
+            self.counting.pop(exchange, None)
+        if why := answer.finish():
+            raise CallError(why)
+
+    def _count_beside(self, exchange: Exchange) -> None:
+        """The answer has ended, and its count may follow: the one that has waited longest gives up if they are many."""
+        if len(self.counting) >= MOST_WAITING_FOR_COUNTS:
+            oldest = next(iter(self.counting))
+            del self.counting[oldest]
+            oldest.give_up()
+        self.counting[exchange] = None
+
+
+class _Place:
+    """A request's place among those that are open at once; it is freed once."""
+
+    def __init__(self, gate: asyncio.Semaphore) -> None:
+        self.gate, self.taken = gate, False
+
+    async def take(self) -> None:
+        await self.gate.acquire()
+        self.taken = True
+
+    def free(self) -> None:
+        if self.taken:
+            self.taken = False
+            self.gate.release()

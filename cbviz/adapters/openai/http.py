@@ -185,12 +185,19 @@ class Exchange:
         self.http, self.key, self.patience, self.most = http, key, patience, most
         self.pieces = self._taken = 0
         self._answered = self._at_once = False
+        self._limit: asyncio.Timeout | None = None
         self.renew()
 
     def renew(self, most: float = math.inf) -> None:
         """What was waited for came: wait as long as patience again, or at most so many seconds."""
         if not self._at_once:
             self._until = asyncio.get_running_loop().time() + min(self.patience, most)
+
+    def give_up(self) -> None:
+        """Wait for nothing more, and end a wait that has begun."""
+        self._until = asyncio.get_running_loop().time()
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(self._until)
 
     async def events(self, path: str, body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
         """Send a prompt.
@@ -275,10 +282,12 @@ class Exchange:
                 if clock() > self._until:
                     raise TimeoutError
                 try:
-                    async with asyncio.timeout_at(self._until):
+                    async with asyncio.timeout_at(self._until) as self._limit:
                         piece = await anext(raw)
                 except StopAsyncIteration:
                     return
+                finally:
+                    self._limit = None
                 self._taken += len(piece)
                 if self._taken > self.most:
                     raise CallError(Message("load.too_long", bytes=self.most))

@@ -26,7 +26,8 @@ class Call:
     id
         Of the request.
     arrival, sent, end
-        When it was due, when it was sent, and when its answer ended or failed.
+        When it was due, when it was sent, and when its answer ended or failed; the wait for the endpoint's count of
+        tokens, which may follow an answer, is no part of it.
     prompt_tokens
         As the endpoint counts them, or as the workload does.
     times
@@ -94,9 +95,9 @@ class LoadResult:
     calls
         One a request that was sent, in the workload's order.
     seconds
-        Duration of the run.
+        Duration of the run, to the end of its last answer.
     concurrency
-        The most requests that were open at once; None if there was no such limit.
+        The most requests whose answers had not ended, at once; None if there was no such limit.
     stopped
         Whether an interrupt ended the run; requests that it had not sent have no call.
     notes
