@@ -355,6 +355,7 @@ def test_cbviz_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert out.startswith("4 of 4 requests completed in ")
     facts = json.loads(saved.read_text("utf-8"))
     assert (facts["completed"], facts["burstiness"], facts["total_output_tokens"]) == (4, 0.5, 12)
+    assert facts["request_rate"] == 200
     assert picture.read_text("utf-8").startswith("<svg ")
 
 
@@ -379,3 +380,50 @@ def test_cbviz_load_fails_where_nothing_completes(capsys: pytest.CaptureFixture[
         with pytest.raises(SystemExit):
             main(["load", "http://localhost", *bad])
         assert "must be a" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("n", "rate", "burstiness"), [(1, "5", None), (20, "40", None), (6, "20", "0.3")])
+def test_n_requests_at_a_rate_take_n_over_the_rate(
+    n: int, rate: str, burstiness: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `vllm bench serve` scales its gaps; the file says what was asked for, and doctor reads it."""
+    saved = tmp_path / "run.json"
+    command = ["load", "", "--requests", str(n), "--request-rate", rate, "--max-new-tokens", "2", "--save", str(saved)]
+    with Loopback(good) as server:
+        command[1] = server.url
+        assert main(command + ([] if burstiness is None else ["--burstiness", burstiness])) == 0
+    facts = json.loads(saved.read_text("utf-8"))
+    assert (facts["request_rate"], facts["burstiness"]) == (float(rate), float(burstiness or 1))
+    assert n / float(rate) <= facts["start_times"][-1] == max(facts["start_times"])
+    capsys.readouterr()
+    assert main(["doctor", str(saved), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"][0]["settings"]["request_rate"] == float(rate)
+
+
+def test_a_result_tells_doctor_what_its_file_would() -> None:
+    found = by_hand()
+    facts = found.to_json()
+    assert found.results().settings == {name: facts[name] for name in found.results().settings}
+    assert set(found.results().settings) >= {"model_id", "request_rate", "burstiness", "max_concurrency"}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            ["--request-rate", "1e-9"],
+            "--request-rate must be at least 2e-09 for 2 requests, not 1e-09: the last request may be due after at "
+            "most 1,000,000,000 s.",
+        ),
+        (["--request-rate", "1e-320"], "--request-rate must be at least 2e-09 for 2 requests, not 1e-320: "),
+        (
+            ["--request-rate", "4", "--burstiness", "1e-320"],
+            "--burstiness 1e-320 leaves no time between 2 requests; give a larger one, or leave out --request-rate, ",
+        ),
+    ],
+)
+def test_arrivals_that_make_no_sense_name_their_option(
+    options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["load", "http://localhost:1", "--requests", "2", *options]) == 2
+    assert capsys.readouterr().err.startswith(f"cbviz: {sentence}")

@@ -9,14 +9,15 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from cbviz.checks import counted, shown
 from cbviz.cli.signals import Answered
 from cbviz.cli.targets import BAD_INPUT, Writing, write_all
 from cbviz.cli.words import print_json
-from cbviz.errors import AdapterError
+from cbviz.errors import AdapterError, WorkloadError
 from cbviz.paths import new_file, short, write_whole
 
 if TYPE_CHECKING:
-    from cbviz.workload import Workload
+    from cbviz.workload import GammaBursty, Workload
 
 VOCABULARY = 1000
 """Random token ids stay below it: every model knows them."""
@@ -41,7 +42,8 @@ def run_load(options: argparse.Namespace) -> int:
         patience=options.patience,
         chat=options.chat,
     )
-    result = replace(result, burstiness=options.burstiness if options.request_rate is not None else None)
+    if options.request_rate is not None:
+        result = replace(result, request_rate=options.request_rate, burstiness=options.burstiness)
     facts = result.to_json()
     if options.json:
         print_json(facts)
@@ -90,7 +92,34 @@ def _workload(options: argparse.Namespace) -> Workload:
         )
     if options.request_rate is None:
         return drawn
-    arrivals = GammaBursty(options.request_rate, options.burstiness)
-    times = arrivals.times(random.Random(options.seed), len(drawn))
-    due = tuple(replace(request, arrival=time) for request, time in zip(drawn, times, strict=True))
-    return Workload(f"{drawn.name}, {arrivals.describe()}", due, drawn.seed)
+    arrivals = GammaBursty(options.request_rate, options.burstiness, stretch=True)
+    due = zip(drawn, _due(arrivals, len(drawn), options.seed), strict=True)
+    requests = tuple(replace(request, arrival=time) for request, time in due)
+    return Workload(f"{drawn.name}, {arrivals.describe()}", requests, drawn.seed)
+
+
+def _due(arrivals: GammaBursty, n: int, seed: int) -> list[float]:
+    """When n requests are due: the last after n / rate, as in `vllm bench serve`.
+
+    Raises
+    ------
+    AdapterError
+        The last would be due too late for a clock, or there is no time between them.
+    """
+    from cbviz.workload.checks import LATEST
+
+    if n / arrivals.rate > LATEST:
+        raise AdapterError(
+            f"--request-rate must be at least {n / LATEST:g} for {counted(n, 'request')}, not {shown(arrivals.rate)}: "
+            f"the last request may be due after at most {LATEST:,.0f} s."
+        )
+    try:
+        times = arrivals.times(random.Random(seed), n)
+    except WorkloadError:  # they overflow
+        times = [0.0]
+    if times[-1] <= 0:
+        raise AdapterError(
+            f"--burstiness {shown(arrivals.burstiness)} leaves no time between {counted(n, 'request')}; give a larger "
+            "one, or leave out --request-rate, too, to send all of them at once."
+        )
+    return [min(time, LATEST) for time in times]

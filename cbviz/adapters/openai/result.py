@@ -110,6 +110,8 @@ class LoadResult:
     calls: tuple[Call, ...]
     seconds: float
     concurrency: int | None = None
+    request_rate: float | None = None
+    """Requests a second, as asked for; None means those of the workload's arrivals."""
     burstiness: float | None = None
     """Of the arrivals, where it is known."""
     stopped: bool = False
@@ -216,15 +218,10 @@ class LoadResult:
         inputs, outputs = sum(call.prompt_tokens for call in done), sum(call.output_tokens for call in done)
         facts: dict[str, Any] = {
             "date": datetime.now(UTC).strftime("%Y%m%d-%H%M%S"),
-            "backend": "openai",
             "endpoint_type": "openai",
             "label": None,
-            "model_id": self.model,
             "tokenizer_id": None,
-            "num_prompts": len(self.calls),
-            "request_rate": _offered(self.workload),
-            "burstiness": self.burstiness,
-            "max_concurrency": self.concurrency,
+            **self._settings(),
             "duration": seconds,
             "completed": len(done),
             "failed": len(self.calls) - len(done),
@@ -284,8 +281,25 @@ class LoadResult:
         at_once = len({call.arrival for call in self.calls}) <= 1
         closed = self.concurrency is not None and at_once
         return LoadResults(
-            "vllm-bench", self.url, rows, duration=self.seconds, closed=closed, concurrency=self.concurrency
+            "vllm-bench",
+            self.url,
+            rows,
+            duration=self.seconds,
+            settings=self._settings(),
+            closed=closed,
+            concurrency=self.concurrency,
         )
+
+    def _settings(self) -> dict[str, Any]:
+        """What was asked for, as `vllm bench serve` names it."""
+        return {
+            "backend": "openai",
+            "model_id": self.model,
+            "num_prompts": len(self.calls),
+            "request_rate": _offered(self.workload) if self.request_rate is None else self.request_rate,
+            "burstiness": self.burstiness,
+            "max_concurrency": self.concurrency,
+        }
 
     def gantt(self, language: str = FIRST) -> Gantt:
         """The requests over time: one row a request, which is no slot.
