@@ -59,7 +59,9 @@ def send_when(waits: threading.Event, number: signal.Signals) -> None:
 
 @POSIX
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_keeps_what_had_ended(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_signal_keeps_what_had_ended(
+    number: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     behave, waits = first_two_end()
     argv = ["load", "URL", "--requests", "7", "--max-concurrency", "2", "--save", "run.json", "--svg", "run.svg"]
     with Loopback(behave) as server:
@@ -91,8 +93,14 @@ def test_a_signal_keeps_what_had_ended(number: signal.Signals, tmp_path: Path) -
     facts = json.loads((tmp_path / "run.json").read_text("utf-8"))
     assert sorted(facts["errors"]) == ["", "", *["the run was interrupted before this answer had ended"] * 2]
     assert sum(one.good for one in read_results(tmp_path / "run.json")[0].served) == 2
+    assert (facts["num_prompts"], facts["completed"], facts["failed"]) == (4, 2, 0)
     assert main(["doctor", str(tmp_path / "run.json")]) == 0
-    assert (tmp_path / "run.svg").read_text("utf-8").startswith("<svg ")
+    said = "run.json: 4 requests, 0 failed and 2 not ended when the run did, measured by vLLM bench.\n"
+    assert capsys.readouterr().out.startswith(said)
+    picture = (tmp_path / "run.svg").read_text("utf-8")
+    assert picture.startswith("<svg ")
+    assert "not ended" in picture
+    assert "failed" not in picture
 
 
 @POSIX

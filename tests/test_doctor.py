@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import re
@@ -16,6 +17,7 @@ import cbviz
 from cbviz.cli import main
 from cbviz.errors import FileError, MeasureError, PolicyError, WorkloadError
 from cbviz.measure import Targets
+from cbviz.messages import Message
 from cbviz.run.doctor import runs_in
 from cbviz.run.what_if import Option, what_if
 from cbviz.simulator import CostModel, HeldOut, Origin
@@ -23,6 +25,7 @@ from cbviz.trace import RECORDINGS
 from cbviz.view.gantt import MOST_BARS, Gantt
 from cbviz.view.load_charts import slo_curve
 from cbviz.workload import LoadResults, Served, read_results
+from tests.fake_runs import record, request, scheduled
 
 RESULTS = Path(__file__).parent / "load_results"
 BENCH, SERVER = RESULTS / "vllm_bench.json", RESULTS / "vllm_server_rtx4090.jsonl.gz"
@@ -99,6 +102,30 @@ def test_a_trace_of_ours() -> None:
     found = cbviz.doctor(continuous)
     assert found.by("ttft", "cbviz").mean < cbviz.doctor(static).by("ttft", "cbviz").mean
     assert "as one batch" in "\n".join(found.sentences())
+
+
+def test_what_had_not_ended_has_not_failed(tmp_path: Path) -> None:
+    """Requests that a run cut off: of cbviz load, of GuideLLM, and of a trace of ours."""
+    content = json.loads(BENCH.read_text())
+    content["errors"][:2] = [str(Message("load.interrupted"))] * 2
+    (tmp_path / "cut.json").write_text(json.dumps(content))
+    report = json.loads(gzip.decompress((RESULTS / "guidellm.json.gz").read_bytes()))
+    asked = report["benchmarks"][0]["requests"]
+    asked["incomplete"] = [asked["successful"].pop(), asked["successful"].pop()]
+    (tmp_path / "cut_guidellm.json").write_text(json.dumps(report))
+    for name in ("cut.json", "cut_guidellm.json"):
+        found = cbviz.doctor(tmp_path / name)
+        facts = found.to_json()
+        assert (facts["requests"], facts["failed"], facts["given_up"]) == (24, 1, 2)
+        assert found.sentences()[0].startswith(f"{name}: 24 requests, 1 failed and 2 not ended when the run did, ")
+        assert "1 个失败，2 个在运行结束时尚未结束" in cbviz.doctor(tmp_path / name, language="zh").sentences()[0]
+        assert "not ended" in found.gantt.svg()
+    assert cbviz.doctor(BENCH).to_json()["given_up"] == 0
+    assert "not ended" not in cbviz.doctor(BENCH).gantt.svg()
+
+    asked = [request(0, output=4), request(1, output=2)]
+    facts = cbviz.doctor(record(list(scheduled(asked, 2))[:3], asked, 2)).to_json()
+    assert (facts["requests"], facts["failed"], facts["given_up"]) == (2, 0, 1)
 
 
 def test_a_run_of_several_is_chosen(tmp_path: Path) -> None:

@@ -134,13 +134,14 @@ class Diagnosis:
             In the language of this diagnosis.
         """
         served = self.results.served
-        failed = sum(not one.good for one in served)
-        tool = TOOLS.get(self.results.tool, self.results.tool)
-        said: list[str] = [Message("doctor.run", name=self.results.name, n=len(served), failed=failed, tool=tool)]
+        failed, still = sum(one.failed for one in served), sum(one.given_up for one in served)
+        facts = {"name": self.results.name, "tool": TOOLS.get(self.results.tool, self.results.tool)}
+        key = "doctor.run_cut" if still else "doctor.run"
+        said: list[str] = [Message(key, n=len(served), failed=failed, open=still, **facts)]
         if self.runs > 1:
             said.append(Message("doctor.several", n=self.runs, run=self.run))
         said += self.results.notes
-        said += _verdict(self.saturation, len(served), failed)
+        said += _verdict(self.saturation, len(served), failed + still)
         said += self.differences()
         said += self.reported()
         if self.goodput:
@@ -251,7 +252,7 @@ class Diagnosis:
             "tool": self.results.tool,
             "run": self.run,
             "requests": len(self.results.served),
-            "failed": sum(not one.good for one in self.results.served),
+            "failed": sum(one.failed for one in self.results.served),
             "given_up": sum(one.given_up for one in self.results.served),
             "settings": self.results.settings,
             "verdict": s.verdict,

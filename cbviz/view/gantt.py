@@ -91,7 +91,7 @@ class Gantt(Picture):
             '<defs><pattern id="w" width="5" height="5" patternUnits="userSpaceOnUse"><path d="M0 5L5 0" '
             f'stroke="{INK}" stroke-width="1"/></pattern></defs>',
             f'<text x="{LEFT_EDGE}" y="18" font-size="14" font-weight="600">{escape(title)}</text>',
-            *self._legend(any(one.scheduled is not None for one in bars), not all(one.good for one in bars)),
+            *self._legend(bars),
             *_axis(seconds, scale, HEAD + row * len(bars), self._say("doctor.gantt.rows")),
         ]
         if len(bars) < len(self.results.served):
@@ -103,13 +103,16 @@ class Gantt(Picture):
             parts += _bar(one, start, scale, HEAD + n * row, row)
         return "\n".join([*parts, "</svg>"])
 
-    def _legend(self, scheduled: bool, failed: bool) -> list[str]:
+    def _legend(self, bars: tuple[Served, ...]) -> list[str]:
+        scheduled = any(one.scheduled is not None for one in bars)
         samples = [("wait" if scheduled else "first", f'fill="{"url(#w)" if scheduled else ORANGE}"')]
         if scheduled:
             samples.append(("prefill", f'fill="{ORANGE}"'))
         samples.append(("decode", f'fill="{BLUE}"'))
-        if failed:
+        if any(not one.good and not one.given_up for one in bars):
             samples.append(("failed", f'fill="{VERMILION}"'))
+        if any(one.given_up for one in bars):
+            samples.append(("open", f'fill="{INK}"'))
         parts, left = [], float(LEFT_EDGE)
         for key, look in samples:
             word = self._say(f"doctor.gantt.{key}")
@@ -147,13 +150,14 @@ def _bar(one: Served, start: float, scale: float, top: float, row: float) -> lis
         y = top + height * (1 - share) / 2
         return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height * share:.1f}" {look}/>'
 
+    broken = INK if one.given_up else VERMILION
     if one.first is None or one.last is None:
         end = one.last or one.end or one.sent
-        return [phase(one.arrival, max(end, one.sent), f'fill="{BLUE if one.good else VERMILION}"')]
+        return [phase(one.arrival, max(end, one.sent), f'fill="{BLUE if one.good else broken}"')]
     begin = one.scheduled if one.scheduled is not None else one.arrival
     parts = [phase(one.arrival, begin, 'fill="url(#w)"', 0.6)] if begin > one.arrival else []
     parts.append(phase(begin, one.first, f'fill="{ORANGE}"', 0.8))
     parts.append(phase(one.first, one.last, f'fill="{BLUE}"'))
     if one.error:
-        parts.append(phase(one.last, max(one.end or 0.0, one.last), f'fill="{VERMILION}"'))
+        parts.append(phase(one.last, max(one.end or 0.0, one.last), f'fill="{broken}"'))
     return parts

@@ -75,6 +75,11 @@ class Served(NamedTuple):
         """Whether it was served: it has an output and no error."""
         return not self.error and self.output_tokens > 0 and self.last is not None
 
+    @property
+    def failed(self) -> bool:
+        """Whether it ended without being served."""
+        return not self.good and not self.given_up
+
 
 @dataclass(frozen=True, slots=True)
 class LoadResults:

@@ -224,7 +224,7 @@ class LoadResult:
             **self._settings(),
             "duration": seconds,
             "completed": len(done),
-            "failed": len(self.calls) - len(done),
+            "failed": sum(call.ended for call in self.calls) - len(done),
             "total_input_tokens": inputs,
             "total_output_tokens": outputs,
             "request_throughput": len(done) / seconds if seconds else 0.0,

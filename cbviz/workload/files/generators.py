@@ -22,6 +22,8 @@ from cbviz.workload.load_results import LoadResults, Served
 NANOSECONDS = 1e-9
 GUIDELLM_REPORTS = {1: "GuideLLM 0.5 and 0.6", 2: "GuideLLM 0.7 and 0.8"}
 """Versions of GuideLLM's reports that are read, and who writes them."""
+INTERRUPTED_CALL = Message("load.interrupted")
+"""What `cbviz load` writes as the error of a request that was still open when its run was interrupted."""
 TIME_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "sec": 1.0, "s": 1.0}
 
 
@@ -73,6 +75,7 @@ def _vllm_run(row: Row) -> LoadResults:
                 output_tokens=output,
                 gaps=None if failed else gaps,
                 error=error,
+                given_up=error == INTERRUPTED_CALL,
             ),
         )
     return LoadResults(
