@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import re
+import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import transformers
+from transformers.generation.continuous_batching import scheduler as theirs
 
 from cbviz.adapters import transformers_cb
 from cbviz.adapters.transformers_cb import Recording
+from cbviz.adapters.transformers_cb.schedulers import registered, reporting
 from cbviz.errors import AdapterError
 from cbviz.models import LoadedModel, load
+from cbviz.trace import TraceMeta
 from tests.test_adapters_transformers import FORCED, manager_of
+
+IDLE = 1.0
+"""Seconds."""
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +79,25 @@ def test_async_batching_on_a_cpu_is_refused_before_anything_runs(
     monkeypatch.setattr(tiny.model, "init_continuous_batching", lambda **_: pytest.fail("it was made"))
     with pytest.raises(AdapterError, match=said):
         transformers_cb.run(FORCED, tiny, async_batching=True)
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_run_begins_with_its_first_request(tiny: LoadedModel, is_known: bool) -> None:
+    """A manager that waits for work makes no run longer."""
+    work = [replace(request, arrival=0.25) for request in FORCED]
+    with registered("fifo", reporting(theirs.FIFOScheduler)) as kind:
+        manager = manager_of(tiny, kind)
+        recording = Recording(manager, {str(request.id): request for request in work} if is_known else None)
+        manager.start()
+        time.sleep(IDLE)
+        asked = time.perf_counter()
+        for request in work:
+            manager.add_request(list(request.prompt), str(request.id), max_new_tokens=request.output_length)
+        answered = 0
+        while answered < len(work):
+            answered += manager.get_result(timeout=1) is not None
+        took = time.perf_counter() - asked
+        manager.stop()
+    trace = recording.ledger.trace(TraceMeta("theirs", "", slots=recording.ledger.slots, block_size=1, total_blocks=0))
+    assert trace.requests.arrival.min() == (0.25 if is_known else 0.0)
+    assert trace.seconds - trace.requests.arrival.min() < took

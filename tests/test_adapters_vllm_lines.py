@@ -17,7 +17,7 @@ from cbviz.workload import Request as OurRequest
 from tests.fake_vllm import V26, Scheduler, serve
 from tests.test_adapters_vllm import SHAPES, requests
 
-START = {
+START: dict[str, Any] = {
     "kind": "start", "format": 1, "vllm": "0.26.0", "scheduler": "Scheduler", "async": False, "max_num_seqs": 4,
     "max_num_batched_tokens": 64, "block_size": 4, "model": "m", "policy": "", "pid": 7, "created": "now", "t": 100.0,
 }  # fmt: skip
@@ -52,7 +52,7 @@ def written(path: Path, *lines: Any) -> Path:
         (one_pass(1, [["b", 2, 0]], [["b", [5], None]]), "gives request 1 a token before its prompt was computed"),
         (one_pass(1, [["a", 1, 3]], [], t1=101.9), r"pass 1 ends at 1\.900000 s, before it began"),
         (one_pass(1, [["a", 1, 3]], [], t0=101.0, t1=101.2), "before pass 0 had ended"),
-        (one_pass(1, [["a", 1, 3]], [], t0=99.0), "t0 is 99, and the run began at 100"),
+        (one_pass(1, [["a", 1, 3]], [], t0=99.0), "t0 is 99, and the run began with its first request at 100"),
         (one_pass(1, [["a", 1, 3]], [], t1=1e11), r"t1 is 1e\+11 seconds after the run began, and 1e\+09 are allowed"),
         (one_pass(1, [["a", 1, 3]], [["a", 5, None]]), "the tokens of request 'a' must be a list, not 5"),
         (one_pass(1, [["a", 1, 3]], [["a", [5]]]), r"out must be a list of \[request, \[token\], reason\], and one"),
@@ -111,6 +111,38 @@ def test_a_refused_line_leaves_the_reader_as_it_was(tmp_path: Path) -> None:
     trace = read(written(tmp_path / "run.jsonl", *GOOD, bad), partial=True)
     assert trace.requests.admitted.tolist() == [0, -1]
     assert trace.requests.finished.tolist() == [-1, -1]
+
+
+# ------------------------------------------------------------------------------------------------------ the clock
+
+
+@pytest.mark.parametrize("idle", [0.0, 600.0, 1e6])
+def test_the_run_begins_with_its_first_request(tmp_path: Path, idle: float) -> None:
+    """A server that waits for work makes no run longer."""
+    began = START["t"] + idle
+    asked = [request("a", t=began), request("b", t=began + 0.5)]
+    passes = [
+        one_pass(n, [["a", 1 if n else 3, n + 2 if n else 0]], [["a", [5], None if n < 2 else "length"]])
+        | {"t0": began + n, "t1": began + n + 1}
+        for n in range(3)
+    ]
+    path = written(tmp_path / "run.jsonl", START, *asked, *passes, {"kind": "stop", "gone": []})
+    trace = read(path)
+    assert (trace.seconds, trace.output_tokens, trace.tokens_per_second) == (3.0, 3, 1.0)
+    assert trace.requests.arrival.tolist() == [0.0, 0.5]
+    assert [(each.t_start, each.t_end) for each in follow(path)] == [(0.0, 1.0), (1.0, 2.0), (2.0, 3.0)]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (request("a", t=99.0), "t is 99, and vLLM's scheduler was made at 100"),
+        (one_pass(0, [], []), "no request had arrived"),
+    ],
+)
+def test_nothing_comes_before_the_first_request(tmp_path: Path, line: dict[str, Any], said: str) -> None:
+    with pytest.raises(AdapterError, match=rf"^line 2 of .* cannot be used: {said}\.$"):
+        read(written(tmp_path / "run.jsonl", START, line))
 
 
 # --------------------------------------------------------------------------------- engines that say such things

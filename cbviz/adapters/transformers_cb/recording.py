@@ -69,7 +69,7 @@ class Recording:
         for request in self._known.values():
             self.ledger.arrive(request)
         self.numbers = {name: request.id for name, request in self._known.items()}
-        self._began = time.perf_counter()
+        self._began: float | None = None
         self._under_way: deque[_UnderWay] = deque()
         self._seated: set[str] = set()
         self._alive: set[str] = set()
@@ -83,7 +83,7 @@ class Recording:
         manager._create_batch_processor = self._created
 
     def started(self) -> None:
-        """Set the clock to 0."""
+        """Set the clock to 0. Without it the first request does, so that a manager that waits makes no run longer."""
         self._began = time.perf_counter()
 
     def now(self) -> float:
@@ -92,9 +92,16 @@ class Recording:
         Returns
         -------
         float
-            Seconds since `started`.
+            Seconds since `started`, or since the first request; 0 before.
         """
-        return time.perf_counter() - self._began
+        return self._since(time.perf_counter())
+
+    def _since(self, clock: float) -> float:
+        return 0.0 if self._began is None else max(0.0, clock - self._began)
+
+    def _declared(self, name: str) -> float:
+        """When a request arrives on the clock of this run, if it is the first."""
+        return self._known[name].arrival if name in self._known else 0.0
 
     def _created(self) -> Any:
         """The batch processor that the manager makes, with hooks."""
@@ -111,7 +118,7 @@ class Recording:
         retrieve = processor.inputs_and_outputs.prepare_batch_update
 
         def prepare_next_batch() -> bool:
-            began = self.now()
+            began = time.perf_counter()
             processor.scheduler.last_batch = ()
             ready = bool(prepare())
             self._prepared(processor.scheduler, began, ready)
@@ -137,7 +144,11 @@ class Recording:
         """A batch was scheduled, or there was nothing to schedule."""
         states = scheduler.active_requests | scheduler.waiting_requests
         fresh = [name for name in states if name not in self._alive and not name.startswith(WARMUP)]
-        for name in sorted(fresh, key=lambda name: states[name].created_time):
+        came = {name: states[name].created_time for name in fresh}
+        if fresh and self._began is None:
+            self._began = min(came[name] - self._declared(name) for name in fresh)
+        began = max(began, *came.values()) if fresh else began  # some came while this pass was being scheduled
+        for name in sorted(fresh, key=came.__getitem__):
             self._alive.add(name)
             if name not in self.numbers:
                 self.ledger.arrive(self._request(name, states[name]))
@@ -151,7 +162,7 @@ class Recording:
         if ready:
             self._seated.update(entry.state.request_id for entry in scheduler.last_batch)
             lost_now, gone_now = (tuple(self.numbers[name] for name in each) for each in (self._lost, self._gone))
-            self._under_way.append(_UnderWay(began, scheduler.last_batch, lost_now, gone_now))
+            self._under_way.append(_UnderWay(self._since(began), scheduler.last_batch, lost_now, gone_now))
             self._lost, self._gone = [], []
 
     def _request(self, name: str, state: Any) -> Request:
@@ -159,7 +170,7 @@ class Recording:
         number = self.numbers[name] = max(self.numbers.values(), default=-1) + 1
         prompt = tuple(state.initial_tokens)
         most = min(state.max_new_tokens or MOST_TOKENS, MOST_TOKENS - len(prompt))
-        return Request(number, prompt, most, arrival=max(0.0, state.created_time - self._began))
+        return Request(number, prompt, most, arrival=self._since(state.created_time))
 
     def _updated(self, batch: list[Any], tokens: Any) -> None:
         """A pass has ended, and transformers has given its tokens to their requests."""

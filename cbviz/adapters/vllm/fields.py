@@ -74,14 +74,14 @@ def name_of(value: object) -> str:
 
 
 def seconds(line: dict[str, Any], name: str, began: float | None = None) -> float:
-    """A time, counted from the beginning of the run if that is given. Raises ValueError."""
+    """A time, counted from the first request of the run if that is given. Raises ValueError."""
     value = line[name]
     if type(value) not in (int, float) or not 0 <= value < LATEST_SECOND:  # NaN and infinities, too
         raise ValueError(f"{name} must be a number of seconds, not {shown(value)}")
     if began is None:
         return float(value)
     if value < began:
-        raise ValueError(f"{name} is {value:g}, and the run began at {began:g}")
+        raise ValueError(f"{name} is {value:g}, and the run began with its first request at {began:g}")
     if value - began > LONGEST_SECONDS:
         raise ValueError(
             f"{name} is {value - began:g} seconds after the run began, and {LONGEST_SECONDS:g} are allowed"

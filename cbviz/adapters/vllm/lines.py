@@ -41,7 +41,8 @@ def read(
     Returns
     -------
     Trace
-        The run as vLLM reported it. KV blocks, prompts, device and dtype are left out.
+        The run as vLLM reported it, from the arrival of its first request. KV blocks, prompts, device and dtype are
+        left out.
 
     Raises
     ------

@@ -57,6 +57,8 @@ class LineReader:
         self.ended = False
         self._name = name
         self._line = 0
+        self._began: float | None = None
+        """When the first request arrived, which is 0 of the run: until then a server only waits."""
         self._numbers: dict[str, int] = {}
         self._finished: set[str] = set()
         self._gone: list[str] = []
@@ -103,7 +105,7 @@ class LineReader:
         Returns
         -------
         Trace
-            With vLLM's own times.
+            With vLLM's own times, counted from the arrival of its first request.
 
         Raises
         ------
@@ -174,7 +176,7 @@ class LineReader:
         for name in ("scheduler", "model", "policy", "created"):
             if not isinstance(line[name], str):
                 raise ValueError(f"{name} is {shown(line[name])} and must be text")
-        self._began = seconds(line, "t")
+        seconds(line, "t")
         self.start = line | {"async": line["async"] is True}
 
     def _take_request(self, line: dict[str, Any]) -> None:
@@ -183,9 +185,13 @@ class LineReader:
         if name in self._numbers:
             return  # a session's further input; its rows go on under the same id
         prompt, most = whole(line, "prompt", MOST_PROMPT, least=1), whole(line, "max", MOST_TOKENS, least=1)
-        number = len(self._numbers)
-        self.ledger.arrive(unwritten(number, prompt, most, seconds(line, "t", self._began)))
-        self._numbers[name] = number
+        number, began = len(self._numbers), self._began
+        if began is None:
+            began = seconds(line, "t")
+            if began < self.start["t"]:
+                raise ValueError(f"t is {began:g}, and vLLM's scheduler was made at {self.start['t']:g}")
+        self.ledger.arrive(unwritten(number, prompt, most, seconds(line, "t", began)))
+        self._numbers[name], self._began = number, began
 
     def _take_pass(self, line: dict[str, Any]) -> None:
         self._must_go_on("a pass")
@@ -210,6 +216,8 @@ class LineReader:
         for name, (token, _) in out.items():
             if token is not None:
                 raise ValueError(f"request {shown(name)} got a token in a pass that has no row of it")
+        if self._began is None:
+            raise ValueError("no request had arrived")
         gone = [name for name in dict.fromkeys([*self._gone, *names(line, "gone")]) if name not in self._finished]
         self.ledger.add(
             Pass(
