@@ -187,6 +187,11 @@ def test_the_page_has_the_engines_as_they_ran() -> None:
         assert len(trace.iterations) == found[name]["iterations"]
         cells = f"| {len(trace.iterations)} | {three_digits(trace.seconds)} | {trace.tokens_per_second:,.0f} |"
         assert cells in page
+        assert trace.requests.arrival.min() == 0, "the run begins with its first request"
+    for name, trace in zip(("vllm", "smallest_first"), compared("engines-llama-8b")[2:], strict=True):
+        (call,) = found[name]["seconds"]
+        assert 0 < call - trace.seconds < 0.02, "vLLM's own call begins before its first request, and ends later"
+        assert f"{call:.2f} s" in page
     driven = found["smallest_first"]["same_schedule_as_cbviz"]
     assert driven["admitted_in_the_same_order"]
     assert "{} iterations where cbviz's schedule takes {}".format(*driven["iterations"]) in page.replace("\n", " ")
