@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import cbviz
 from cbviz.cli import main
 from cbviz.errors import MeasureError
+from cbviz.measure import Targets
 from cbviz.run.doctor import runs_in
 
 RESULTS = Path(__file__).parent / "load_results"
@@ -79,3 +81,41 @@ def test_the_same_complaint_of_every_run_is_said_once(tmp_path: Path, capsys: py
     path = report(tmp_path, benchmark(), benchmark())
     assert main(["doctor", str(path), "--cost", "nope"]) == 2
     assert capsys.readouterr().err.count("there is no calibration") == 1
+
+
+def vllm_bench(folder: Path, name: str = "vllm_bench.json", **facts: Any) -> Path:
+    path = folder / "result.json"
+    path.write_text(json.dumps(json.loads((RESULTS / name).read_text()) | facts))
+    return path
+
+
+def test_a_duration_in_which_the_requests_have_no_room_is_named(tmp_path: Path) -> None:
+    """The requests take 6.06 s, of which a duration of 1 s would make six times the goodput."""
+    targets = Targets(e2el=100.0)
+    sound, wrong = (cbviz.doctor(vllm_bench(tmp_path, **facts), targets=targets) for facts in ({}, {"duration": 1.0}))
+    said = "The file reports a duration of 1 s, but its requests take 6.06 s from the first sending to the last token"
+    assert any(sentence.startswith(said) for sentence in wrong.sentences())
+    assert not any("duration" in sentence for sentence in sound.sentences())
+    assert wrong.goodput["vllm-bench"] == pytest.approx(sound.goodput["vllm-bench"], rel=0.01)
+    assert "文件报告的时长是 1 s" in "\n".join(
+        cbviz.doctor(vllm_bench(tmp_path, duration=1.0), language="zh").sentences()
+    )
+
+
+@pytest.mark.parametrize(("share", "named"), [(0.99, True), (0.996, False), (1.5, False)])
+def test_a_duration_may_be_rounded_or_longer(share: float, named: bool, tmp_path: Path) -> None:
+    span = cbviz.doctor(vllm_bench(tmp_path)).results.shortest
+    found = cbviz.doctor(vllm_bench(tmp_path, duration=share * span))
+    assert any("reports a duration" in sentence for sentence in found.sentences()) == named
+
+
+def test_without_start_times_no_request_may_take_longer_than_the_run(tmp_path: Path) -> None:
+    path = vllm_bench(tmp_path, "vllm_bench_old.json", duration=0.01)
+    found = cbviz.doctor(path, targets=Targets(e2el=100.0))
+    assert any("reports a duration of 0.01 s" in sentence for sentence in found.sentences())
+    assert math.isnan(found.goodput["vllm-bench"])
+
+
+def test_a_duration_of_guidellms_is_held_against_its_requests_too(tmp_path: Path) -> None:
+    found = cbviz.doctor(report(tmp_path, benchmark() | {"duration": 2.0}))
+    assert any("reports a duration of 2 s" in sentence for sentence in found.sentences())

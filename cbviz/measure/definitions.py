@@ -273,7 +273,8 @@ def goodput_by_definition(results: LoadResults, targets: Targets) -> dict[str, f
     Returns
     -------
     dict of str to float
-        Tool → requests a second; NaN where the file does not tell how long the run took. For a request of one token,
+        Tool → requests a second; NaN where the file does not tell how long the run took. A duration that its requests
+        contradict does not count. For a request of one token,
         which has no time per output token, vLLM counts 0, AIPerf and inference-perf count the target as missed, and
         GuideLLM leaves the request out.
 
@@ -286,9 +287,10 @@ def goodput_by_definition(results: LoadResults, targets: Targets) -> dict[str, f
         raise MeasureError(f"targets must be Targets(ttft=…, tpot=…, e2el=…), not {shown(targets)}.")
     m = Moments.of(_results(results))
     span = float(np.max(m.end) - np.min(m.sent))
-    wall = results.duration if results.duration is not None else float(np.max(m.end) - np.min(m.arrival))
+    duration = None if results.contradicted else results.duration
+    wall = duration if duration is not None else float(np.max(m.end) - np.min(m.arrival))
     if not results.timed:
-        span = wall = results.duration if results.duration is not None else float("nan")
+        span = wall = duration if duration is not None else float("nan")
     found = {}
     for tool, rules in DEFINITIONS.items():
         good = np.ones(len(m.sent), bool)

@@ -202,7 +202,10 @@ class Diagnosis:
         tuple of Message
             What differs by more than half a percent, or that nothing does; empty if the file reports nothing.
         """
-        compared, wrong = 0, []
+        compared, wrong, duration = 0, [], self.results.duration
+        if duration is not None and self.results.contradicted:
+            facts = {"said": f"{duration:.3g}", "found": f"{self.results.shortest:.3g}"}
+            wrong.append(Message("doctor.reported.duration", **facts))
         for metric in LATENCIES:
             row = self.by(metric, "vllm-bench")
             for statistic, found in (("mean", row.mean), ("median", row.median), ("p99", row.p99)):

@@ -13,6 +13,9 @@ from cbviz.checks import counted
 from cbviz.errors import WorkloadError
 from cbviz.workload.traffic import Traffic
 
+ROUNDED = 0.005
+"""Share by which a reported duration may be too short: tools round it, and read it from another clock."""
+
 
 class Served(NamedTuple):
     """One request. Times in seconds on the tool's clock.
@@ -133,6 +136,17 @@ class LoadResults:
 
     def __repr__(self) -> str:
         return f"<LoadResults {self.name!r} of {self.tool}: {counted(len(self.served), 'request')}>"
+
+    @property
+    def shortest(self) -> float:
+        """Seconds that the run took at least: from the first sending to the last token, as far as they are known."""
+        good = [one for one in self.served if one.good]
+        return max((one.last or 0.0 for one in good), default=0.0) - min((one.sent for one in good), default=0.0)
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether the tool reports a duration in which the requests have no room."""
+        return self.duration is not None and self.duration < self.shortest * (1 - ROUNDED)
 
     def traffic(self) -> Traffic:
         """The requests that were served, as traffic to serve again.
