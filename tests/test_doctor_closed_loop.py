@@ -175,3 +175,14 @@ def test_what_an_interrupted_load_left_open_was_given_up() -> None:
     work = Workload("w", [Request(n, (1,), 1, output_length=1) for n in range(2)])
     _, left = LoadResult("http://x", "m", work, calls, 3.0).results().served
     assert (left.given_up, left.gone) == (True, 3.0)
+
+
+def test_a_closed_loop_cannot_be_kept_up_with(tmp_path: Path) -> None:
+    """Twelve clients never have more than twelve requests in flight, so slots cannot be too few for them."""
+    found = cbviz.doctor(vllm_file(tmp_path))
+    assert (found.saturation.verdict, found.saturation.why) == ("unknown", "closed loop")
+    said = "\n".join(found.sentences())
+    assert "kept up" not in said
+    assert "each request was sent when another had ended (a closed loop), so no queue can grow" in said
+    refused = ["refused" if n % 2 else "" for n in range(len(WORK))]
+    assert cbviz.doctor(vllm_file(tmp_path, errors=refused)).saturation.verdict == "fails"

@@ -338,11 +338,9 @@ def results_of(trace: Trace) -> LoadResults:
         admitted, finished = int(rq.admitted[row]), int(rq.finished[row])
         if np.isnan(came) or came > trace.seconds:  # it never arrived
             continue
-        end = trace.seconds
-        if ended and times:
-            end = times[-1]
-        elif 0 <= finished < len(it):  # cancelled before that iteration
-            end = max(came, times[-1] if times else came, float(it.t_start[finished]))
+        end = times[-1] if ended and times else trace.seconds
+        if not ended and 0 <= finished < len(it):  # cancelled before that iteration
+            end = max(came, *times, float(it.t_start[finished]))
         served.append(
             Served(
                 id=str(rq.id[row]),
@@ -365,7 +363,7 @@ def results_of(trace: Trace) -> LoadResults:
     if not served:
         raise MeasureError("no request of the trace arrived.")
     clients = trace.meta.extra.get("closed_loop_clients")
-    clients = clients if type(clients) is int and clients > 0 else None
+    clients = clients if type(clients) is int and 0 < clients < 2**31 else None
     return LoadResults(
         tool="cbviz",
         name=f"{trace.meta.policy}",

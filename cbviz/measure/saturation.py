@@ -65,8 +65,9 @@ class Saturation:
         "over-saturated" (both slopes rise), "fails" (they do not, but more than a twentieth of the requests failed),
         "keeps up" (neither), or "unknown".
     why
-        For "unknown": "no times" (the file does not tell when requests were sent), "few" (requests) or "at once" (they
-        all came within a tenth of the time that the run took, so there is no load over time to keep up with).
+        For "unknown": "no times" (the file does not tell when requests were sent), "few" (requests), "at once" (they
+        all came within a tenth of the time that the run took, so there is no load over time to keep up with) or "closed
+        loop" (each was sent when another had ended, so no queue can grow).
     concurrency
         Slope of the requests in flight when a request is sent; None where there are too few to tell.
     ttft
@@ -192,6 +193,8 @@ def saturation(results: LoadResults, confidence: float = CONFIDENCE) -> Saturati
     if came <= took / 10:
         return replace(verdict, why="at once")
     failing = failed / len(served) > TELLING
+    if results.closed:
+        return replace(verdict, verdict="fails", why="") if failing else replace(verdict, why="closed loop")
     ttft = np.array([math.nan if one.first is None or not one.good else one.first - one.sent for one in served])
     known = ~np.isnan(ttft)
     if known.sum() < FEWEST:

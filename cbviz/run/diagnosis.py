@@ -357,7 +357,7 @@ def _verdict(s: Saturation, requests: int, not_served: int) -> list[Message]:
     facts = {"failed": s.failed, "n": requests, "served": served, "share": percent(share, 0 if share >= 0.1 else 1)}
     said = [Message("doctor.given_up", n=not_served - s.failed)] if not_served > s.failed else []
     if s.verdict == "unknown":
-        reasons = {"no times": "no_times", "few": "few", "at once": "at_once"}
+        reasons = {"no times": "no_times", "few": "few", "at once": "at_once", "closed loop": "closed_loop"}
         return [*said, Message(f"doctor.unknown.{reasons[s.why]}", n=served)]
     facts |= {"in_rate": three_digits(s.in_rate), "out_rate": three_digits(s.out_rate)}
     if s.concurrency is not None and s.ttft is not None:
