@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,12 @@ def misbehaves(x: Any, seed: int) -> dict[str, Any]:
     if x == "exit":
         sys.exit(3)
     return {"y": (lambda: x) if x == "unsendable" else x}
+
+
+def sleeps(x: int, seed: int) -> dict[str, Any]:
+    """A cell that takes x seconds."""
+    time.sleep(x)
+    return {"y": x}
 
 
 def takes_anything(**given: Any) -> dict[str, Any]:

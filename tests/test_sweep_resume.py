@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +18,9 @@ from cbviz.cli import main
 from cbviz.errors import SweepError
 from cbviz.run.sweep import sweep
 from cbviz.simulator import CostModel, save_cost
-from tests.sweep_cells import double
+from tests.sweep_cells import double, sleeps
 
+ROOT = Path(__file__).parents[1]
 HEADER = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 TRAFFIC = HEADER + "2023-11-16 18:15:46.0,10,10\n2023-11-16 18:15:47.0,12,9\n"
 SLOTS = {"slots": [1, 2]}
@@ -152,3 +158,46 @@ def test_what_is_refused_at_once_leaves_no_folder(home: Path) -> None:
         with pytest.raises(SweepError):
             sweep({"x": [1]}, output_dir="new", **{"work": double, **more})  # type: ignore[arg-type]
         assert not Path("new").exists()
+
+
+# ------------------------------------------------------------------ a stop
+
+STOPPED = """
+import os
+from cbviz.run.progress import SilentProgress
+from cbviz.run.sweep import sweep
+from tests.sweep_cells import double
+
+class Interrupting(SilentProgress):
+    def advance(self, title, steps=1, note=""):
+        raise KeyboardInterrupt
+
+if __name__ == "__main__":
+    print(sweep({"x": list(range(40))}, work=double, workers=2, progress=Interrupting()).stopped, flush=True)
+    os._exit(0)  # as the command ends after an interrupt
+"""
+
+
+def test_a_stop_leaves_nothing_of_the_workers(tmp_path: Path) -> None:
+    """Python's resource tracker names what was not given back, after the command has said its last word."""
+    (tmp_path / "stopped.py").write_text(STOPPED)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "stopped.py")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_an_interrupt_while_work_is_handed_out_waits_for_no_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first cell would sleep for minutes."""
+    submit = ProcessPoolExecutor.submit
+
+    def interrupted(pool: Any, *given: Any) -> Any:
+        submit(pool, *given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", interrupted)
+    assert sweep({"x": [300, 301]}, work=sleeps, workers=2).stopped
+    assert not multiprocessing.active_children()

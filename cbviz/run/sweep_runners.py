@@ -57,6 +57,7 @@ def _in_pool(
     """Compute cells from the end of a list until it is empty or a worker dies; cells in flight are then `lost`."""
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=leave_interrupts_alone)
     flight: dict[Future[tuple[dict[str, Any], str]], SweepCell] = {}
+    ended = False
     try:
         while waiting or flight:
             while waiting and len(flight) < workers * (AHEAD if workers > 1 else 1):
@@ -84,14 +85,14 @@ def _in_pool(
                         yield (cell, *future.result())
                     else:
                         lost.append(cell)
-                flight.clear()
                 break
+        ended = True
     finally:
         processes = list((getattr(pool, "_processes", None) or {}).values())
-        pool.shutdown(wait=not flight, cancel_futures=True)
-        for process in processes if flight else ():  # stopped in the middle: nothing waits for these cells
+        for process in () if ended else processes:  # stopped in the middle: nothing waits for these cells
             with contextlib.suppress(Exception):
                 process.terminate()
+        pool.shutdown(cancel_futures=True)  # and gives back its semaphores, even if the process ends at once
 
 
 def on_ray(
