@@ -9,7 +9,7 @@ import pytest
 from cbviz.adapters.ledger import BatchRow, Ledger, Pass
 from cbviz.adapters.versions import KnownRange
 from cbviz.errors import AdapterError
-from cbviz.events import FinishReason, State
+from cbviz.events import NO_REQUEST, FinishReason, State
 from cbviz.trace import Trace, TraceMeta
 from cbviz.workload import Request
 
@@ -150,6 +150,48 @@ def test_what_contradicts_itself_is_refused() -> None:
         add(speculating, BatchRow(0, 3, 2, 4))
     with pytest.raises(AdapterError, match=r"^pass 0 uses slot 0, and slots 0 to -1 were asked for\.$"):
         speculating.iteration(0, slots=0)
+
+
+LOST = r"^pass 2 needs output token 2 of request 0, which no pass gave\.$"
+
+
+@pytest.mark.parametrize("token", [4, NO_REQUEST])
+def test_a_token_that_was_lost_is_missed_when_it_is_read(token: int) -> None:
+    ledger = ledger_of(3)
+    add(ledger, BatchRow(0, 3, 0, 4))
+    add(ledger, BatchRow(0, 1, 3))
+    with pytest.raises(AdapterError, match=LOST):
+        add(ledger, BatchRow(0, 1, 4, token))
+    first = ledger_of(3)
+    add(first, BatchRow(0, 3, 0))
+    with pytest.raises(AdapterError, match=r"^pass 1 needs output token 1 of request 0, which no pass gave\.$"):
+        add(first, BatchRow(0, 1, 3, token))
+
+
+def test_passes_under_way_when_a_request_loses_its_place_read_no_lost_token() -> None:
+    """Under async scheduling they were scheduled before the token was known to be lost; none of them gives one."""
+    ledger = ledger_of(3)
+    ledger.add(Pass(0.0, 2.0, (BatchRow(0, 3, 0, 4),)))
+    ledger.add(Pass(1.0, 3.0, (BatchRow(0, 1, 3),)))
+    with pytest.raises(AdapterError, match=LOST):
+        ledger.add(Pass(2.0, 4.0, (BatchRow(0, 1, 4, 4),)))
+    ledger.add(Pass(2.0, 4.0, (BatchRow(0, 1, 4),)))
+    ledger.add(Pass(2.9, 5.0, (BatchRow(0, 1, 5),)))
+    with pytest.raises(AdapterError, match=r"^pass 4 needs output token 2 of request 0"):
+        ledger.add(Pass(3.0, 6.0, (BatchRow(0, 1, 6),)))
+    ledger.add(Pass(3.0, 6.0, (BatchRow(0, 4, 0, 4),), finished={0: LENGTH}, preempted=(0,)))
+    assert traced(ledger, lag=1).requests.tokens == ((4, 4),)
+
+
+def test_a_token_comes_only_behind_all_that_its_request_has() -> None:
+    ledger = ledger_of(2)
+    add(ledger, BatchRow(0, 2, 0, 4))
+    add(ledger, BatchRow(0, 1, 2, 4))
+    with pytest.raises(AdapterError, match=r"^pass 2 gives request 0 a token before those that it has were computed"):
+        add(ledger, BatchRow(0, 3, 0, 4), preempted=(0,))
+    add(ledger, BatchRow(0, 3, 0), preempted=(0,))
+    add(ledger, BatchRow(0, 1, 3, 4), finished={0: LENGTH})
+    assert traced(ledger).requests.tokens == ((4, 4, 4),)
 
 
 @pytest.mark.parametrize("found", ["5.16.3", "5.24.0", "6.0", "4.57.1", "0.1.dev0+unknown", "dev", "", None, 5.2, "5"])

@@ -13,6 +13,7 @@ import pytest
 from cbviz.adapters.vllm import follow, plugin, read
 from cbviz.adapters.vllm.fields import UnwrittenPrompt, unwritten
 from cbviz.errors import AdapterError, TraceError
+from cbviz.events import FinishReason
 from cbviz.workload import Request as OurRequest
 from tests.fake_vllm import V26, Scheduler, serve
 from tests.test_adapters_vllm import SHAPES, requests
@@ -76,6 +77,34 @@ def test_more_tokens_than_a_request_may_get(tmp_path: Path) -> None:
         read(path)
     trace = read(path, partial=True)
     assert trace.requests.tokens == ((5, 5, 5), ())
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_a_token_that_was_lost(tmp_path: Path, lost: int) -> None:
+    """The next pass reads it, so its line is the first that cannot be."""
+    rows = [["a", 3 if n == 0 else 1, n + 2 if n else 0] for n in range(4)]
+    ends = [None, None, None, "length"]
+    passes = [one_pass(n, [rows[n]], [] if n == lost else [["a", [5], ends[n]]]) for n in range(4)]
+    path = written(tmp_path / "run.jsonl", START, request("a", most=4), *passes)
+    said = f"pass {lost + 1} needs output token {lost + 1} of request 0, which no pass gave"
+    with pytest.raises(AdapterError, match=rf"^line {lost + 4} of .*run\.jsonl cannot be used: {said}\.$"):
+        read(path)
+    kept = read(path, partial=True)
+    assert (len(kept.iterations), kept.output_tokens) == (lost + 1, lost)
+    cut = written(tmp_path / "cut.jsonl", START, request("a", most=4), *passes[: lost + 1])
+    assert read(cut) == kept, "its request may have been aborted meanwhile"
+
+
+def test_an_abort_while_passes_are_under_way_loses_no_token(tmp_path: Path) -> None:
+    """As async scheduling reports it: the next pass was scheduled before the abort, and `gone` comes behind it."""
+    under_way = [
+        one_pass(1, [["a", 1, 3], ["b", 3, 0]], [["b", [6], None]]),
+        one_pass(2, [["a", 1, 4], ["b", 1, 3]], [["b", [6], None]], t0=102.2),
+        one_pass(3, [["b", 1, 4]], [["b", [6], "length"]], gone=["a"]),
+    ]
+    trace = read(written(tmp_path / "run.jsonl", START | {"async": True}, *GOOD[1:], *under_way))
+    assert trace.requests.tokens == ((5,), (6, 6, 6))
+    assert trace.requests.reason.tolist() == [FinishReason.CANCELLED, FinishReason.LENGTH]
 
 
 def test_a_row_of_a_request_that_had_finished(tmp_path: Path) -> None:

@@ -100,6 +100,8 @@ class Ledger:
         self._seen: dict[int, int] = {}
         self._context: dict[int, int] = {}
         self._given: dict[int, int] = {}
+        self._missed: dict[int, float] = {}
+        """When a pass ended that computed all that a request has and gave it no token."""
         self._admitted: set[int] = set()
         self._finished: set[int] = set()
         self._cancelled: set[int] = set()
@@ -170,6 +172,9 @@ class Ledger:
             if request in self._slot_of and request not in self._finished
         )
         self._finished.update(end.request for end in finished)
+        for row in one.rows:
+            if row.token == NO_REQUEST and self._beyond(row) == 0:
+                self._missed[row.request] = one.t_end
         for cell in cells.values():
             self._given[cell.request] = self._given.get(cell.request, 0) + (cell.token != NO_REQUEST)
         start = max(one.t_start, self.now)  # under async scheduling it was scheduled while the last one ran
@@ -290,10 +295,23 @@ class Ledger:
                 )
             if row.token != NO_REQUEST and row.start + row.tokens < len(asked.prompt):
                 raise AdapterError(f"pass {n} gives {who} a token before its prompt was computed.")
+            beyond = self._beyond(row)
+            if row.token != NO_REQUEST and beyond < 0:
+                raise AdapterError(f"pass {n} gives {who} a token before those that it has were computed again.")
+            # A pass may have been under way when its request lost its place, and with it the token of the pass before.
+            if beyond > 0 and (row.token != NO_REQUEST or one.t_start >= self._missed.get(row.request, 0.0)):
+                raise AdapterError(
+                    f"pass {n} needs output token {self._given.get(row.request, 0) + 1} of {who}, which no pass gave."
+                )
             if row.token != NO_REQUEST and self._given.get(row.request, 0) >= asked.max_new_tokens:
                 raise AdapterError(
                     f"pass {n} gives {who} a token more than its {counted(asked.max_new_tokens, 'output token')}."
                 )
+
+    def _beyond(self, row: BatchRow) -> int:
+        """How many tokens a row reads beyond those that its request has; below 0 if it leaves some out."""
+        has = len(self.requests[row.request].prompt) + self._given.get(row.request, 0)
+        return row.start + row.tokens - has
 
     def _alive(self, request: int) -> bool:
         return request in self.requests and request not in self._finished and request not in self._cancelled
