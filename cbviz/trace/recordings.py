@@ -105,7 +105,7 @@ def named_runs(name: object) -> tuple[Trace, ...]:
         return ()
     if name in RECORDINGS or name in COMPARISONS:
         return recorded(name) if name in RECORDINGS else compared(name)
-    if re.fullmatch(r"[\w-]+", name) and not Path(name).exists():
+    if re.fullmatch(r"[\w-]{1,100}", name) and not Path(name).exists():
         known = ", ".join((*RECORDINGS, *COMPARISONS))
         elsewhere = known_elsewhere(name)
         raise TraceError(f"there is no file and no recording {shown(name)}; recordings are {known}{elsewhere}.")
