@@ -45,12 +45,12 @@ def written(path: Path, *lines: Any) -> Path:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (one_pass(1, [["a", 1, 9]], [["a", [5], None]]), "begins at position 9 of request 0, of which it can have 3"),
-        (one_pass(1, [["b", 1, 9]], []), "begins at position 9 of request 1, of which it can have 3"),
+        (one_pass(1, [["a", 1, 9]], [["a", [5], None]]), "begins at position 9 of request 'a', of which it can have 3"),
+        (one_pass(1, [["b", 1, 9]], []), "begins at position 9 of request 'b', of which it can have 3"),
         (one_pass(1, [["a", 1, 3], ["a", 1, 4]], []), "request 'a' is twice in rows"),
         (one_pass(1, [["a", 1, 3]], [["a", [5], None], ["a", [6], None]]), "request 'a' is twice in out"),
         (one_pass(1, [["a", 1, 3]], [["b", [5], None]]), "request 'b' got a token in a pass that has no row of it"),
-        (one_pass(1, [["b", 2, 0]], [["b", [5], None]]), "gives request 1 a token before its prompt was computed"),
+        (one_pass(1, [["b", 2, 0]], [["b", [5], None]]), "gives request 'b' a token before its prompt was computed"),
         (one_pass(1, [["a", 1, 3]], [], t1=101.9), r"pass 1 ends at 1\.900000 s, before it began"),
         (one_pass(1, [["a", 1, 3]], [], t0=101.0, t1=101.2), "before pass 0 had ended"),
         (one_pass(1, [["a", 1, 3]], [], t0=99.0), "t0 is 99, and the run began with its first request at 100"),
@@ -68,11 +68,53 @@ def test_a_line_that_contradicts_another_is_named(tmp_path: Path, line: dict[str
     assert read(path, partial=True) == read(written(tmp_path / "good.jsonl", *GOOD))
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        one_pass(1, [["late", 3, 0]], [["late", [5], None]]),
+        one_pass(1, [["a", 1, 3]], [], gone=["late"]),
+        one_pass(1, [["a", 1, 3]], [], preempted=["late"]),
+    ],
+)
+def test_a_request_that_a_pass_has_before_it_arrives(tmp_path: Path, line: dict[str, Any]) -> None:
+    good = [*GOOD, request("late", t=102.5)]
+    path = written(tmp_path / "run.jsonl", *good, line)
+    said = r"it begins at 2\.000000 s and has request 'late', which arrives at 2\.500000 s"
+    with pytest.raises(AdapterError, match=rf"^line 6 of .*run\.jsonl cannot be used: {said}\.$"):
+        read(path)
+    assert read(path, partial=True) == read(written(tmp_path / "good.jsonl", *good))
+    with pytest.raises(AdapterError, match=r"^line 6 of .*: it begins"):
+        list(follow(path, patience=0.1))
+    assert len(read(written(path, *good, line | {"t0": 102.5, "t1": 102.5})).iterations) == 2
+
+
+def test_times_of_a_clock_that_has_run_for_long_are_whole(tmp_path: Path) -> None:
+    line = one_pass(0, [["a", 3, 0]], [], t0=4123456.125)
+    path = written(tmp_path / "run.jsonl", START, request("a", t=4123456.5), line)
+    with pytest.raises(AdapterError, match=r"t0 is 4123456\.125, and the run began .* at 4123456\.5\."):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ("0.34.0", "the run was recorded by vllm 0.34.0; this adapter knows vllm 0.11 to 0.33."),
+        ("0.9.2\x1b[1m", "the run was recorded by vllm 0.9.2; this adapter knows vllm 0.11 to 0.33."),
+        (7, "the run was recorded by vllm, which gave 7 as its version; this adapter knows vllm 0.11 to 0.33."),
+    ],
+)
+def test_the_version_that_recorded_the_run_need_not_be_installed(tmp_path: Path, found: object, said: str) -> None:
+    path = written(tmp_path / "run.jsonl", START | {"vllm": found})
+    with pytest.raises(AdapterError) as refused:
+        read(path)
+    assert str(refused.value) == f"line 1 of {path} cannot be used: {said}"
+
+
 def test_more_tokens_than_a_request_may_get(tmp_path: Path) -> None:
     passes = [one_pass(n, [["a", 1, 2 + n]], [["a", [5], None]]) for n in (1, 2, 3)]
     path = written(tmp_path / "run.jsonl", *GOOD, *passes)
     with pytest.raises(
-        AdapterError, match=r"^line 7 of .*: pass 3 gives request 0 a token more than its 3 output tokens"
+        AdapterError, match=r"^line 7 of .*: pass 3 gives request 'a' a token more than its 3 output tokens"
     ):
         read(path)
     trace = read(path, partial=True)
@@ -86,7 +128,7 @@ def test_a_token_that_was_lost(tmp_path: Path, lost: int) -> None:
     ends = [None, None, None, "length"]
     passes = [one_pass(n, [rows[n]], [] if n == lost else [["a", [5], ends[n]]]) for n in range(4)]
     path = written(tmp_path / "run.jsonl", START, request("a", most=4), *passes)
-    said = f"pass {lost + 1} needs output token {lost + 1} of request 0, which no pass gave"
+    said = f"pass {lost + 1} needs output token {lost + 1} of request 'a', which no pass gave"
     with pytest.raises(AdapterError, match=rf"^line {lost + 4} of .*run\.jsonl cannot be used: {said}\.$"):
         read(path)
     kept = read(path, partial=True)
@@ -110,7 +152,7 @@ def test_an_abort_while_passes_are_under_way_loses_no_token(tmp_path: Path) -> N
 def test_a_row_of_a_request_that_had_finished(tmp_path: Path) -> None:
     ended = [*GOOD[:3], FIRST | {"out": [["a", [5], "end"]]}, one_pass(1, [["b", 3, 0]], [])]
     path = written(tmp_path / "run.jsonl", *ended, one_pass(2, [["a", 1, 3]], []))
-    with pytest.raises(AdapterError, match=r"line 6 of .*: pass 2 computes request 0, which had finished\.$"):
+    with pytest.raises(AdapterError, match=r"line 6 of .*: pass 2 computes request 'a', which had finished\.$"):
         read(path)
     assert len(read(path, partial=True).iterations) == 2
 
@@ -129,8 +171,12 @@ def test_nothing_comes_after_the_end(tmp_path: Path, late: dict[str, Any]) -> No
 def test_what_only_the_whole_shows_is_a_trace_error_and_leaves_the_part_before_it(tmp_path: Path) -> None:
     passes = [one_pass(1, [["a", 1, 3]], []), one_pass(2, [["b", 1, 2]], [])]
     path = written(tmp_path / "run.jsonl", *GOOD, *passes)
-    with pytest.raises(TraceError, match=r"run\.jsonl: the trace does not hold together: a part of a block"):
+    with pytest.raises(TraceError, match=r"^line 6 of .*run\.jsonl cannot be used: the trace .*: a part of a block"):
         read(path)
+    assert len(read(path, partial=True).iterations) == 2
+    longer = [*passes, *(one_pass(n, [["a", 3, 0]], [], preempted=["a"]) for n in range(3, 9))]
+    with pytest.raises(TraceError, match=r"^line 6 of "):
+        read(written(path, *GOOD, *longer))
     assert len(read(path, partial=True).iterations) == 2
 
 
@@ -193,7 +239,7 @@ def test_an_engine_that_skips_positions(tmp_path: Path) -> None:
             return output
 
     with pytest.raises(
-        AdapterError, match=r"pass 1 begins at position 15 of request 0, of which it can have 9 at most"
+        AdapterError, match=r"pass 1 begins at position 15 of request 'r0', of which it can have 9 at most"
     ):
         read(recorded_run(Skipping, tmp_path / "run.jsonl"))
 

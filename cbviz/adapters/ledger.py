@@ -9,7 +9,7 @@ ways, are left out.
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from cbviz.adapters.unpadded import SlotCell, UnpaddedIteration
@@ -74,6 +74,11 @@ class Pass:
 class Ledger:
     """Turns the passes of one run into iterations, and into a `Trace` at the end.
 
+    Parameters
+    ----------
+    called
+        How an error calls a request: by the engine's own id, if it has one. Without it, by its number.
+
     Example
     -------
     Two requests on one slot; the second waits until the first has ended:
@@ -90,7 +95,8 @@ class Ledger:
     (1, [1, 0])
     """
 
-    def __init__(self) -> None:
+    def __init__(self, called: Callable[[int], str] = str) -> None:
+        self._called = called
         self.requests: dict[int, Request] = {}
         """All requests, in the order in which they were made known."""
         self._coming: list[tuple[float, int]] = []
@@ -271,42 +277,44 @@ class Ledger:
             )
         computed: set[int] = set()
         for row in one.rows:
-            who = f"request {row.request}"
             if row.request not in self.requests:
-                raise AdapterError(f"pass {n} computes {who}, which never arrived.")
+                raise AdapterError(f"pass {n} computes request {row.request}, which never arrived.")
             if row.request in computed:
-                raise AdapterError(f"pass {n} has two rows of {who}.")
+                raise AdapterError(f"pass {n} has two rows of {self._who(row)}.")
             computed.add(row.request)
             if row.request in self._finished:
                 if row.request not in self._slot_of:
-                    raise AdapterError(f"pass {n} computes {who}, which had finished.")
+                    raise AdapterError(f"pass {n} computes {self._who(row)}, which had finished.")
                 continue
             asked, seen = self.requests[row.request], self._seen.get(row.request, 0)
             stays = row.request in self._slot_of and row.request not in one.preempted
             known = self._context[row.request] if stays else max(len(asked.prompt), seen)
             if row.start > known:
                 raise AdapterError(
-                    f"pass {n} begins at position {row.start} of {who}, of which it can have {known} at most."
+                    f"pass {n} begins at position {row.start} of {self._who(row)}, of which it can have {known} at "
+                    "most."
                 )
             if row.tokens > 1 and row.start >= max(seen, len(asked.prompt)):
                 raise AdapterError(
-                    f"pass {n} feeds {row.tokens} tokens of {who} in one decode; speculative decoding cannot be drawn, "
-                    "where a slot yields one token an iteration."
+                    f"pass {n} feeds {row.tokens} tokens of {self._who(row)} in one decode; speculative decoding "
+                    "cannot be drawn, where a slot yields one token an iteration."
                 )
             if row.token != NO_REQUEST and row.start + row.tokens < len(asked.prompt):
-                raise AdapterError(f"pass {n} gives {who} a token before its prompt was computed.")
-            beyond = self._beyond(row)
+                raise AdapterError(f"pass {n} gives {self._who(row)} a token before its prompt was computed.")
+            beyond, given = self._beyond(row), self._given.get(row.request, 0)
             if row.token != NO_REQUEST and beyond < 0:
-                raise AdapterError(f"pass {n} gives {who} a token before those that it has were computed again.")
+                raise AdapterError(
+                    f"pass {n} gives {self._who(row)} a token before those that it has were computed again."
+                )
             # A pass may have been under way when its request lost its place, and with it the token of the pass before.
             if beyond > 0 and (row.token != NO_REQUEST or one.t_start >= self._missed.get(row.request, 0.0)):
-                raise AdapterError(
-                    f"pass {n} needs output token {self._given.get(row.request, 0) + 1} of {who}, which no pass gave."
-                )
-            if row.token != NO_REQUEST and self._given.get(row.request, 0) >= asked.max_new_tokens:
-                raise AdapterError(
-                    f"pass {n} gives {who} a token more than its {counted(asked.max_new_tokens, 'output token')}."
-                )
+                raise AdapterError(f"pass {n} needs output token {given + 1} of {self._who(row)}, which no pass gave.")
+            if row.token != NO_REQUEST and given >= asked.max_new_tokens:
+                most = counted(asked.max_new_tokens, "output token")
+                raise AdapterError(f"pass {n} gives {self._who(row)} a token more than its {most}.")
+
+    def _who(self, row: BatchRow) -> str:
+        return f"request {self._called(row.request)}"
 
     def _beyond(self, row: BatchRow) -> int:
         """How many tokens a row reads beyond those that its request has; below 0 if it leaves some out."""

@@ -36,13 +36,15 @@ class KnownRange:
     def __str__(self) -> str:
         return f"{self.engine} {_dotted(self.first)} to {_dotted(self.last)}"
 
-    def check(self, found: object) -> tuple[int, int]:
+    def check(self, found: object, *, of_run: bool = False) -> tuple[int, int]:
         """Read a version and require that it is known.
 
         Parameters
         ----------
         found
             What the engine says of itself, such as "5.23.0".
+        of_run
+            Whether it recorded a run that is read, and need not be installed.
 
         Returns
         -------
@@ -54,12 +56,18 @@ class KnownRange:
         AdapterError
             It is outside the range, or no version at all; the message names what was found.
         """
-        match = re.match(r"(\d{1,6})\.(\d{1,6})", found) if isinstance(found, str) else None
+        match = re.match(r"(\d{1,6})\.(\d{1,6})[\w.+!-]{0,30}", found) if isinstance(found, str) else None
         if match is None:
-            raise AdapterError(f"{self.engine} gives {shown(found)} as its version; this adapter knows {self}.")
+            said = f"the run was recorded by {self.engine}, which gave" if of_run else f"{self.engine} gives"
+            raise AdapterError(f"{said} {shown(found)} as its version; this adapter knows {self}.")
         version = int(match[1]), int(match[2])
         if not self.first <= version <= self.last:
-            raise AdapterError(f"{self.engine} {found:.40} is installed; this adapter knows {self}.")
+            said = (
+                f"the run was recorded by {self.engine} {match[0]}"
+                if of_run
+                else f"{self.engine} {match[0]} is installed"
+            )
+            raise AdapterError(f"{said}; this adapter knows {self}.")
         return version
 
 

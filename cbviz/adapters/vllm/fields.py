@@ -81,7 +81,7 @@ def seconds(line: dict[str, Any], name: str, began: float | None = None) -> floa
     if began is None:
         return float(value)
     if value < began:
-        raise ValueError(f"{name} is {value:g}, and the run began with its first request at {began:g}")
+        raise ValueError(f"{name} is {value:.15g}, and the run began with its first request at {began:.15g}")
     if value - began > LONGEST_SECONDS:
         raise ValueError(
             f"{name} is {value - began:g} seconds after the run began, and {LONGEST_SECONDS:g} are allowed"
@@ -119,7 +119,7 @@ def token_of(name: str, given: object) -> int | None:
         raise ValueError(f"the tokens of request {shown(name)} must be a list, not {shown(given)}")
     if len(given) > 1:
         raise ValueError(
-            f"request {name[:40]} got {len(given)} tokens in one pass; speculative decoding cannot be drawn, where a "
+            f"request {shown(name)} got {len(given)} tokens in one pass; speculative decoding cannot be drawn, where a "
             "slot yields one token an iteration"
         )
     return number(given[0], "a token") if given else None

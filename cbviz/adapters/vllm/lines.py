@@ -50,7 +50,7 @@ def read(
         A line cannot be used, because of what it says or because it contradicts those before it; the message has its
         number.
     TraceError
-        The lines contradict each other in another way.
+        The lines contradict each other in another way; the message has the number of the first that does.
     FileError
         The file cannot be read.
     """
@@ -75,22 +75,27 @@ def read(
     try:
         return reader.trace(slots, pieces)
     except TraceError as error:
-        found = _part(reader, slots, pieces) if partial else None
-        if found is None:
-            raise TraceError(f"{short(file)}: {error}") from None
-        return found
+        found, line, said = _part(reader, slots, pieces, error)
+        if partial and found is not None:
+            return found
+        raise TraceError(f"{f'line {line} of ' if line else ''}{short(file)} cannot be used: {said}") from None
 
 
-def _part(reader: LineReader, slots: int | None, pieces: Detokenize | None) -> Trace | None:
-    """The longest beginning of a run that holds together, to within what bisection finds; None if none does."""
-    found, good, bad = None, -1, len(reader.ledger)
+def _part(
+    reader: LineReader, slots: int | None, pieces: Detokenize | None, error: TraceError
+) -> tuple[Trace | None, int, TraceError]:
+    """The longest beginning of a run that holds together, as bisection finds it, and what is wrong with the next line.
+
+    None and 0 if no beginning does.
+    """
+    found, good, bad = None, -1, len(reader.ledger) + 1
     while bad - good > 1:
         n = (good + bad) // 2
         try:
             found, good = reader.trace(slots, pieces, n), n
-        except TraceError:
-            bad = n
-    return found
+        except TraceError as one:
+            bad, error = n, one
+    return found, [0, *reader.pass_lines, reader.line][bad], error
 
 
 def follow(

@@ -49,17 +49,23 @@ class LineReader:
         The first line; empty before it came.
     ended
         Whether vLLM's scheduler has shut down.
+    line
+        The number of the last line, from 1.
+    pass_lines
+        The numbers of the lines that passes had.
     """
 
     def __init__(self, name: str = "the lines") -> None:
-        self.ledger = Ledger()
+        self.ledger = Ledger(lambda number: shown(self._ids[number]))
         self.start: dict[str, Any] = {}
         self.ended = False
+        self.pass_lines: list[int] = []
         self._name = name
-        self._line = 0
+        self.line = 0
         self._began: float | None = None
         """When the first request arrived, which is 0 of the run: until then a server only waits."""
         self._numbers: dict[str, int] = {}
+        self._ids: list[str] = []
         self._finished: set[str] = set()
         self._gone: list[str] = []
         self._dropped = 0
@@ -77,7 +83,7 @@ class LineReader:
         AdapterError
             It is no line of the plugin, or lines before it were dropped; the message has its number.
         """
-        self._line += 1
+        self.line += 1
         try:
             line = parsed(text)
             take = getattr(self, f"_take_{line.get('kind')}", None)
@@ -88,7 +94,7 @@ class LineReader:
             take(line)
         except (ValueError, TypeError, KeyError, RecursionError, CbvizError) as error:
             said = f"it has no {error}" if isinstance(error, KeyError) else one_line(error)
-            raise AdapterError(f"line {self._line} of {self._name} cannot be used: {said}.") from None
+            raise AdapterError(f"line {self.line} of {self._name} cannot be used: {said}.") from None
 
     def trace(self, slots: int | None = None, pieces: Detokenize | None = None, passes: int | None = None) -> Trace:
         """The run so far.
@@ -169,7 +175,7 @@ class LineReader:
             return  # the plugin found a new reader of its pipe
         if not is_version(line["format"], LINE_FORMAT):
             raise ValueError(f"its format is {shown(line['format'])}, and this cbviz reads format {LINE_FORMAT}")
-        KNOWN_VLLM.check(line["vllm"])
+        KNOWN_VLLM.check(line["vllm"], of_run=True)
         for name in ("max_num_seqs", "max_num_batched_tokens", "block_size"):
             whole(line, name, MOST_COUNT, least=1)
         whole(line, "pid", 2**40)
@@ -189,9 +195,10 @@ class LineReader:
         if began is None:
             began = seconds(line, "t")
             if began < self.start["t"]:
-                raise ValueError(f"t is {began:g}, and vLLM's scheduler was made at {self.start['t']:g}")
+                raise ValueError(f"t is {began:.15g}, and vLLM's scheduler was made at {self.start['t']:.15g}")
         self.ledger.arrive(unwritten(number, prompt, most, seconds(line, "t", began)))
         self._numbers[name], self._began = number, began
+        self._ids.append(name)
 
     def _take_pass(self, line: dict[str, Any]) -> None:
         self._must_go_on("a pass")
@@ -219,16 +226,17 @@ class LineReader:
         if self._began is None:
             raise ValueError("no request had arrived")
         gone = [name for name in dict.fromkeys([*self._gone, *names(line, "gone")]) if name not in self._finished]
-        self.ledger.add(
-            Pass(
-                t_start=seconds(line, "t0", self._began),
-                t_end=seconds(line, "t1", self._began),
-                rows=tuple(rows),
-                finished=finished,
-                preempted=tuple(map(self._request, names(line, "preempted"))),
-                cancelled=tuple(self._numbers[name] for name in gone if name in self._numbers),
-            )
+        one = Pass(
+            t_start=seconds(line, "t0", self._began),
+            t_end=seconds(line, "t1", self._began),
+            rows=tuple(rows),
+            finished=finished,
+            preempted=tuple(map(self._request, names(line, "preempted"))),
+            cancelled=tuple(self._numbers[name] for name in gone if name in self._numbers),
         )
+        self._must_have_arrived(one)
+        self.ledger.add(one)
+        self.pass_lines.append(self.line)
         self._finished |= over
         self._gone = going
 
@@ -245,6 +253,13 @@ class LineReader:
     def _must_go_on(self, what: str) -> None:
         if self.ended:
             raise ValueError(f"{what} comes after vLLM's scheduler had shut down")
+
+    def _must_have_arrived(self, one: Pass) -> None:
+        for request in (*(row.request for row in one.rows), *one.preempted, *one.cancelled):
+            arrival = self.ledger.requests[request].arrival
+            if arrival > one.t_start:
+                who = f"request {shown(self._ids[request])}"
+                raise ValueError(f"it begins at {one.t_start:.6f} s and has {who}, which arrives at {arrival:.6f} s")
 
     def _request(self, name: str) -> int:
         number = self._numbers.get(name)
