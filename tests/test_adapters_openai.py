@@ -412,7 +412,7 @@ def test_a_result_tells_doctor_what_its_file_would() -> None:
     [
         (
             ["--request-rate", "1e-9"],
-            "--request-rate must be at least 2e-09 for 2 requests, not 1e-09: the last request may be due after at "
+            "--request-rate must be at least 2e-09 for 2 requests, not 1e-09: the last request may arrive after at "
             "most 1,000,000,000 s.",
         ),
         (["--request-rate", "1e-320"], "--request-rate must be at least 2e-09 for 2 requests, not 1e-320: "),

@@ -12,8 +12,11 @@ import pytest
 
 import cbviz
 from cbviz import cli
+from cbviz.cli import main
 from cbviz.cli import simulate as simulate_cli
+from cbviz.errors import WorkloadError
 from cbviz.messages import languages
+from cbviz.run.sweep_work import simulated
 from cbviz.run.traffic_work import traffic_at
 
 SMALL = ("simulate", "--requests", "60", "--output-tokens", "20", "--slots", "4", "--rate", "9")
@@ -305,3 +308,55 @@ def test_numbers_in_warnings_are_grouped(run) -> None:  # type: ignore[no-untype
     _, _, err = run("simulate", "--requests", "40", "--cost", "cpu-2-cores-tiny", "--prompt-tokens", "1500")
     assert "1,500 prompt tokens" in err or "60,000" in err or "48,000" in err
     assert not re.search(r"\d{4}", err)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            ["--rate", "1e-12"],
+            "--rate must be at least 3e-09 for 3 requests, not 1e-12: the last request may arrive after at most "
+            "1,000,000,000 s.",
+        ),
+        (
+            ["--output-tokens", "2147483647"],
+            "--output-tokens must be at most 536,870,911 where outputs may be 4 times as long, not 2147483647; "
+            "--max-new-tokens sets the longest.",
+        ),
+        (
+            ["--output-tokens", "2147483647", "--lengths", "uniform"],
+            "--output-tokens must be at most 1,073,741,823 where outputs may be 2 times as long, not 2147483647; ",
+        ),
+        (
+            ["--prompt-tokens", "2147483647", "--output-tokens", "7", "--lengths", "fixed"],
+            "row 0 has more positions than 2**31 - 1: prompt_tokens is 2,147,483,647, output_tokens 7 and "
+            "max_new_tokens 7.",
+        ),
+    ],
+)
+def test_nonsense_names_its_option_and_not_what_follows_from_it(
+    options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["simulate", "--requests", "3", *options]) == 2
+    assert capsys.readouterr().err.startswith(f"cbviz: {sentence}")
+
+
+def test_a_price_that_no_machine_has(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["simulate", "--requests", "3", "--dollars-per-hour", "1e308"])
+    assert "--dollars-per-hour: must be a number of at most 1,000,000,000, not '1e308'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("cell", "sentence"),
+    [
+        ({"rate": 1e-12}, "^rate must be at least 3e-09 for 3 requests, not 1e-12"),
+        (
+            {"output_tokens": 2**31 - 1},
+            "^output_tokens must be at most 536,870,911 .*; max_new_tokens sets the longest",
+        ),
+    ],
+)
+def test_a_cell_of_a_sweep_that_makes_no_sense(cell: dict[str, float], sentence: str) -> None:
+    with pytest.raises(WorkloadError, match=sentence):
+        simulated(policy="static", seed=0, requests=3, **cell)  # type: ignore[arg-type]

@@ -84,3 +84,10 @@ def test_the_large_yardstick_and_another_seed() -> None:
     assert other.requests[3].prompt[:3] == (42167, 124486, 5262)
     with pytest.raises(WorkloadError, match="number of requests"):
         yardstick(0)
+
+
+def test_more_random_tokens_than_fit_are_refused_before_one_is_drawn() -> None:
+    with pytest.raises(
+        WorkloadError, match=r"^2 requests with prompt_tokens of up to 2,147,483,647 need 4,294,967,294 random tokens"
+    ):
+        synthetic(2, 4, prompt_tokens=2**31 - 1, vocabulary=1000)

@@ -103,16 +103,14 @@ def _due(arrivals: GammaBursty, n: int, seed: int) -> list[float]:
 
     Raises
     ------
+    WorkloadError
+        The last would be due too late for a clock.
     AdapterError
-        The last would be due too late for a clock, or there is no time between them.
+        There is no time between them.
     """
-    from cbviz.workload.checks import LATEST
+    from cbviz.workload.checks import LATEST, rate_in_time
 
-    if n / arrivals.rate > LATEST:
-        raise AdapterError(
-            f"--request-rate must be at least {n / LATEST:g} for {counted(n, 'request')}, not {shown(arrivals.rate)}: "
-            f"the last request may be due after at most {LATEST:,.0f} s."
-        )
+    rate_in_time("--request-rate", arrivals.rate, n)
     try:
         times = arrivals.times(random.Random(seed), n)
     except WorkloadError:  # they overflow

@@ -7,6 +7,9 @@ from typing import Any
 
 from cbviz.config import MOST_DRAFTS
 
+HIGHEST_PRICE = 1e9
+"""Dollars an hour: no machine costs so much."""
+
 
 def between(least: int, most: int) -> Any:
     """An argparse type: a whole number from `least` to `most`."""
@@ -34,6 +37,14 @@ def above_zero(text: str) -> float:
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r:.80}")
     return number
+
+
+def price(text: str) -> float:
+    """An argparse type: dollars, above 0 and up to `HIGHEST_PRICE`."""
+    dollars = above_zero(text)
+    if dollars > HIGHEST_PRICE:
+        raise argparse.ArgumentTypeError(f"must be a number of at most {HIGHEST_PRICE:,.0f}, not {text!r:.80}")
+    return dollars
 
 
 def names(text: str) -> tuple[str, ...]:

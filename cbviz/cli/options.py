@@ -10,7 +10,7 @@ from cbviz.cli.bench import run_bench
 from cbviz.cli.decompose import add_decompose
 from cbviz.cli.doctor import run_doctor
 from cbviz.cli.load import run_load
-from cbviz.cli.option_types import above_zero, between, compared, drafts, names
+from cbviz.cli.option_types import above_zero, between, compared, drafts, names, price
 from cbviz.cli.others import list_models, replay_runs, run_lab, run_slides
 from cbviz.cli.parser import POLICY_NAMES, Parser
 from cbviz.cli.race import run_race
@@ -320,7 +320,7 @@ def add_simulate(commands: Any) -> None:
     simulate.add_argument("--kv-blocks", type=BLOCKS, help="KV blocks (enough for every slot)")
     simulate.add_argument("--lag", type=int, choices=(0, 1), default=0, help="1 plans one iteration ahead (0)")
     add_targets(simulate)
-    simulate.add_argument("--dollars-per-hour", type=above_zero, help="price of the machine: dollars a million tokens")
+    simulate.add_argument("--dollars-per-hour", type=price, help="price of the machine: dollars a million tokens")
     simulate.add_argument("--save", metavar="FILE", help="write the trace, iteration by iteration")
     add_json(simulate)
     simulate.add_argument("--quiet", action="store_true", help="no progress, no warnings")

@@ -90,7 +90,11 @@ class Work:
             ("more positions than 2**31 - 1", self.prompt_tokens + self.max_new_tokens > MOST_TOKENS),
         ):
             if wrong.any():
-                raise WorkloadError(f"row {int(wrong.argmax())} has {what}.")
+                row = int(wrong.argmax())
+                raise WorkloadError(
+                    f"row {row} has {what}: prompt_tokens is {self.prompt_tokens[row]:,}, output_tokens "
+                    f"{self.output_tokens[row]:,} and max_new_tokens {self.max_new_tokens[row]:,}."
+                )
         if len(np.unique(self.id)) != n:
             raise WorkloadError("two requests of the workload share an id; ids must be unique.")
         if self.arrival_unit not in ("seconds", "iterations"):

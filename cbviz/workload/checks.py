@@ -11,7 +11,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from cbviz.checks import as_int, flag, is_a, number, shown
+from cbviz.checks import as_int, counted, flag, is_a, number, shown
 from cbviz.checks import text as checked_text
 from cbviz.checks import whole as checked_whole
 from cbviz.errors import WorkloadError
@@ -42,6 +42,25 @@ def whole(name: str, value: object, least: int = 1, below: int | None = None) ->
 def amount(name: str, value: object, least: int = 1) -> int:
     """Return `value` as an int if it is a whole number from `least` to `MOST_REQUESTS`; raise WorkloadError."""
     return checked_whole(name, value, least, MOST_REQUESTS, error=WorkloadError)
+
+
+def rate_in_time(name: str, rate: float, n: int) -> None:
+    """Raise WorkloadError unless n requests at a rate arrive by `LATEST`; `name` is what the caller calls the rate."""
+    least = whole("the number of requests", n) / LATEST
+    if rate < least:
+        raise WorkloadError(
+            f"{name} must be at least {least!r} for {counted(n, 'request')}, not {shown(rate)}: the last request may "
+            f"arrive after at most {LATEST:,.0f} s."
+        )
+
+
+def mean_in_range(name: str, mean: float, times: int, most: str) -> None:
+    """Raise WorkloadError unless `times` a mean length is a length; `most` is what the caller calls the longest."""
+    if mean > (BEYOND_INT32 - 1) // times:
+        raise WorkloadError(
+            f"{name} must be at most {(BEYOND_INT32 - 1) // times:,} where outputs may be {times} times as long, not "
+            f"{shown(mean)}; {most} sets the longest."
+        )
 
 
 def generator(value: Any) -> random.Random:

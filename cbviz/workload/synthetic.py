@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 
-from cbviz.checks import shown
+from cbviz.checks import counted, shown
 from cbviz.errors import WorkloadError
 from cbviz.messages import Message
 from cbviz.workload.arrivals import AllAtOnce, ArrivalProcess
-from cbviz.workload.checks import BEYOND_INT32, amount, fits, truth, whole
+from cbviz.workload.checks import BEYOND_INT32, MOST_TOKENS, amount, fits, truth, whole
 from cbviz.workload.lengths import ExponentialClipped, LengthLaw, as_law
 from cbviz.workload.request import ArrivalUnit, Request, Workload
 
@@ -89,9 +89,14 @@ def synthetic(
     output_lengths = law.draw(random.Random(seed), n)
     times = arrivals.times(random.Random(f"{seed} arrivals"), n)
     rng = random.Random(f"{seed} prompts")
-    prompts = [
-        tuple(rng.randrange(FIRST_TOKEN, vocabulary) for _ in range(length)) for length in prompt_law.draw(rng, n)
-    ]
+    prompt_lengths = prompt_law.draw(rng, n)
+    if sum(prompt_lengths) > MOST_TOKENS:
+        raise WorkloadError(
+            f"{counted(n, 'request')} with prompt_tokens of up to {max(prompt_lengths):,} need "
+            f"{sum(prompt_lengths):,} random tokens, and at most {MOST_TOKENS:,} are drawn; ask for fewer requests or "
+            "shorter prompts."
+        )
+    prompts = [tuple(rng.randrange(FIRST_TOKEN, vocabulary) for _ in range(length)) for length in prompt_lengths]
     return Workload(
         name=f"random tokens; outputs {law.describe()}; prompts {prompt_law.describe()}; {arrivals.describe()}",
         requests=tuple(
