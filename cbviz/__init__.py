@@ -9,6 +9,11 @@ without Jupyter can use everything but the board.
 
 from __future__ import annotations
 
+from cbviz import _early
+
+if _early.is_command():
+    _early.guard()
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

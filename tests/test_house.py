@@ -46,6 +46,7 @@ ROOMS: dict[str, set[str]] = {
 }
 # Open to every room; they import no room themselves.
 OPEN = {
+    "_early",
     "_moved",
     "_version",
     "checks",

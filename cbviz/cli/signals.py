@@ -16,6 +16,8 @@ from time import monotonic
 from types import FrameType
 from typing import Any
 
+from cbviz._early import leave
+
 SHELL = 128
 """Shells report a signal as this plus its number."""
 INTERRUPTED = SHELL + 2
@@ -23,6 +25,9 @@ ECHO = 0.5
 """Seconds within which another signal counts as the same one."""
 RESEND = 0.05
 """Seconds until a signal that Python dropped comes again: by then the object is freed, and the caller's code runs."""
+
+REPLACED = (signal.SIG_DFL, signal.default_int_handler, leave)
+"""Handlers that a command replaces by its own; the last is there while it is imported."""
 
 
 class Ended(KeyboardInterrupt):
@@ -72,7 +77,7 @@ def signals(own_process: bool) -> Iterator[Signals]:
         return
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+        if number is not None and signal.getsignal(number) in REPLACED:
             signal.signal(number, seen.receive)
     sys.unraisablehook = _again(sys.unraisablehook, seen)
     try:
