@@ -49,7 +49,7 @@ def rate_in_time(name: str, rate: float, n: int) -> None:
     least = whole("the number of requests", n) / LATEST
     if rate < least:
         raise WorkloadError(
-            f"{name} must be at least {least!r} for {counted(n, 'request')}, not {shown(rate)}: the last request may "
+            f"{name} must be at least {least} for {counted(n, 'request')}, not {shown(rate)}: the last request may "
             f"arrive after at most {LATEST:,.0f} s."
         )
 
