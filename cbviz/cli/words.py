@@ -190,8 +190,8 @@ def bench_sentences(facts: dict[str, Any]) -> list[str]:
             **facts,
         ),
         f"{rate} tokens/s{spread}.",
-        f"The table is of one run by the clock of its iterations, {two_digits(facts['lane_seconds'])} s; the rates here are "
-        "by the wall clock, with what lies between them.",
+        f"The table is of one run by the clock of its iterations, {two_digits(facts['lane_seconds'])} s; the rates "
+        "here are by the wall clock, with what lies between them.",
         f"The floor of this run is {facts['floor_tokens_per_second']:,.0f} tokens/s "
         f"({facts['rates']['bandwidth'] / 1e12:.3g} TB/s and {facts['rates']['flops'] / 1e12:.3g} TFLOP/s, measured): "
         f"this is {percent(facts['efficiency'])} of it.",

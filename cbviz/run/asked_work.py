@@ -16,7 +16,7 @@ from cbviz.limits import LONGEST_SECONDS, MOST_SIMULATED
 from cbviz.simulator.work import Work
 from cbviz.workload import AllAtOnce, ExponentialClipped, Fixed, GammaBursty, Traffic, Uniform
 from cbviz.workload.arrivals import ArrivalProcess, ClosedLoop
-from cbviz.workload.checks import BEYOND_INT32, positive, whole
+from cbviz.workload.checks import BEYOND_INT32, amount, mean_in_range, positive, rate_in_time, whole
 from cbviz.workload.lengths import LengthLaw
 
 ONLY_DRAWN = ("lengths", "output_tokens", "prompt_tokens", "burstiness")
@@ -88,7 +88,10 @@ class AskedWork:
         """So many requests, drawn from the laws. Raises WorkloadError where they cannot be."""
         self.check(of_file=False)
         prompt = USUAL_TOKENS if self.prompt_tokens is None else self._tokens("prompt_tokens", self.prompt_tokens)
-        return Work.draw(requests, self._law(), self._arrivals(), prompt_tokens=prompt, seed=seed)
+        law, arrivals = self._law(), self._arrivals()
+        if self.rate is not None:
+            rate_in_time(self.written("rate"), self.rate, amount("the number of requests", requests))
+        return Work.draw(requests, law, arrivals, prompt_tokens=prompt, seed=seed)
 
     def served(self, traffic: Traffic) -> Traffic:
         """Requests of a file with arrivals and longest outputs as asked for. Raises WorkloadError."""
@@ -104,7 +107,9 @@ class AskedWork:
                 f"all requests of {traffic.name} come at once, and {self.written('rate')} stretches the gaps between "
                 f"requests; leave it out, or give {self.written('clients')}."
             )
-        return traffic.at_rate(positive(self.written("rate"), self.rate))
+        rate = positive(self.written("rate"), self.rate)
+        rate_in_time(self.written("rate"), rate, len(traffic))
+        return traffic.at_rate(rate)
 
     def may_come_late(self, requests: int) -> bool:
         """Whether one of so many drawn requests may arrive later than a clock allows, which depends on the seed.
@@ -136,7 +141,9 @@ class AskedWork:
         most = None if self.max_new_tokens is None else self._tokens("max_new_tokens", self.max_new_tokens)
         mean = USUAL_TOKENS
         if self.output_tokens is not None:
-            mean = self._tokens("output_tokens", self.output_tokens, LONGEST_IN_MEANS[name] if most is None else 1)
+            mean = self._tokens("output_tokens", self.output_tokens)
+            if most is None:
+                mean_in_range(say("output_tokens"), mean, LONGEST_IN_MEANS[name], say("max_new_tokens"))
         if name == "fixed":
             if most is not None:
                 raise WorkloadError(
@@ -159,5 +166,5 @@ class AskedWork:
             )
         return ExponentialClipped(mean, LONGEST_IN_MEANS[name] * mean if most is None else most)
 
-    def _tokens(self, name: str, value: int, times: int = 1) -> int:
-        return whole(self.written(name), value, below=BEYOND_INT32 // times)
+    def _tokens(self, name: str, value: int) -> int:
+        return whole(self.written(name), value, below=BEYOND_INT32)
