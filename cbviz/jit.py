@@ -12,8 +12,6 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-IN_ANY_ORDER = frozenset({"reassoc", "contract", "arcp", "nsz"})
-"""Sums may be added in another order, which lets them be vectorised. NaNs and infinities stay what they are."""
 
 
 def inner(function: Function) -> Function:
@@ -27,28 +25,16 @@ def inner(function: Function) -> Function:
 
 
 @cache
-def compiled(kernel: Callable[..., Any], freedoms: frozenset[str] = frozenset()) -> Callable[..., Any] | None:
-    """The function to be compiled, None without numba.
-
-    Parameters
-    ----------
-    kernel
-        The function. Other Python threads run while it does.
-    freedoms
-        Of its floating-point arithmetic, by LLVM's names, with which dividing by zero gives infinity as in C. None: it
-        computes as Python does.
-    """
+def compiled(kernel: Callable[..., Any]) -> Callable[..., Any] | None:
+    """The function to be compiled, None without numba. Other Python threads run while it does."""
     try:
         from numba import njit
     except ImportError:
         return None
-    settings: dict[str, Any] = {"nogil": True}
-    if freedoms:
-        settings |= {"fastmath": set(freedoms), "error_model": "numpy"}
     try:
-        found: Callable[..., Any] = njit(cache=True, **settings)(kernel)
+        found: Callable[..., Any] = njit(cache=True, nogil=True)(kernel)
     except RuntimeError:  # no folder in which its cache could lie can be written
-        found = njit(**settings)(kernel)
+        found = njit(nogil=True)(kernel)
     return found
 
 
