@@ -9,10 +9,13 @@ without Jupyter can use everything but the board.
 
 from __future__ import annotations
 
-from cbviz import _early
+import sys
 
-if _early.is_command():
-    _early.guard()
+if sys.argv[:1] == ["-m"]:  # what Python puts there until it has found a module to run
+    from cbviz import _early  # a page's Python has no such file
+
+    if _early.is_command():
+        _early.guard()
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

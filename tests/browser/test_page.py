@@ -323,11 +323,12 @@ def test_a_loop_between_two_plans_is_ended_too(opened, page: Page) -> None:
     stopped_with(page, say("en", "page.endless"))
 
 
-def test_a_slow_machine_is_no_endless_scheduler(opened, page: Page) -> None:
-    """What the engine takes does not count: here a first pass takes longer than a plan may."""
+@pytest.mark.parametrize(("lanes", "turns"), [(("static", "yours"), ""), (("yours", "static"), ONE_TURN)])
+def test_a_slow_machine_is_no_endless_scheduler(lanes: tuple[str, ...], turns: str, opened, page: Page) -> None:
+    """What the engine takes does not count: here a first pass takes longer than a plan may, in either lane."""
     hasty = "const wait = setInterval; window.setInterval = (act, time) => wait(act, time / 4);"
-    opened(before=f"delete globalThis.WebAssembly; {hasty}")
-    choose(page, 16, 16, "static", "yours")
+    opened(before=f"delete globalThis.WebAssembly; {hasty} {turns}")
+    choose(page, 16, 16, *lanes)
     race_to_the_end(page)
 
 

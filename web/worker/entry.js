@@ -62,7 +62,10 @@ class Race {
     this.guarded(() => {
       do {
         this.serving.step();
-        if (this.learned) this.tell(); // the next plan may never end, and the page would not hear of this iteration
+        if (this.learned) {
+          this.tell(); // the next plan may never end, and the page would not hear of this iteration
+          does("computes"); // a lane without such a plan may be next, and take as long as the machine needs
+        }
       } while (!this.serving.over && performance.now() - began < TURN);
     });
     if (!this.over) this.turns.port2.postMessage(null);
@@ -82,7 +85,7 @@ class Race {
 
   tell() {
     const blocks = this.serving.news();
-    if (blocks.length) send({ type: "frame", blocks }, blocks.map(({ buffer }) => buffer));
+    send({ type: "frame", blocks }, blocks.map(({ buffer }) => buffer));
   }
 
   /** A race that ended early has no result; the page says how far it came. @param {boolean} stopped @param {string} [note] why, if the page did not ask for it */
