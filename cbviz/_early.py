@@ -20,9 +20,7 @@ NOTHING_KEPT = b"cbviz: interrupted; nothing was kept.\n"
 
 
 def is_command() -> bool:
-    """Whether this process is `python -m cbviz`, whose package is imported before its `__main__`."""
-    if sys.argv[:1] != ["-m"]:  # what Python puts there until it has found the module
-        return False
+    """Whether a process of `python -m …` runs cbviz, whose package is imported before its `__main__`."""
     at = next((n for n, word in enumerate(sys.orig_argv) if word == "-m"), len(sys.orig_argv))
     return sys.orig_argv[at + 1 : at + 2] == ["cbviz"] or "-mcbviz" in sys.orig_argv[:at]
 
